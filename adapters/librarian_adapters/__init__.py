@@ -1,0 +1,1 @@
+"""Ways to move bytes; they know nothing of the daemon, the catalog or the bus."""

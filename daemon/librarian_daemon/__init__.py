@@ -1,0 +1,1 @@
+"""The daemon of a site: services, catalog, journal, bus, stores, control API."""
