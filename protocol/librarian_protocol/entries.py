@@ -1,0 +1,264 @@
+"""Journal entries: what sites tell one another (DESIGN 5).
+
+Every fact has one writer, and every entry stands alone: it carries the whole new state of its register, and
+everything about a file that a reader needs who has never heard of that file. ``seq`` and ``at`` are given by the
+journal when the entry is committed; a service that makes an entry leaves them as they are.
+
+Kinds that are not listed in :data:`KINDS` are kept raw by whoever receives them, and applied after an upgrade.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from librarian_protocol.digests import Digest
+from librarian_protocol.names import Name, SiteName
+
+#: 2^63 - 1: what SQL's BIGINT and every JSON reader with 64-bit integers can hold.
+MAX_INTEGER = (1 << 63) - 1
+
+Seq = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+SizeBytes = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+#: A store's id: 128 random bits in hex, given when the store is made and never changed.
+StoreId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+SubscriptionId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+#: An incarnation: 64 random bits in hex; as text they order as the numbers do.
+IncarnationId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+PublicKey = Annotated[str, Meta(pattern=r"^ed25519:[0-9a-f]{64}$")]
+#: An NKEY user's public key, as NATS writes it.
+BusKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}$")]
+Text = Annotated[str, Meta(max_length=1024)]
+Label = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class Unit(StrEnum):
+    """What one file is: a single file, or a book (a directory that is one unit)."""
+
+    FILE = "file"
+    BOOK = "book"
+
+
+class StoreRole(StrEnum):
+    """What a store is for."""
+
+    SOURCE = "source"
+    BUFFER = "buffer"
+    ARCHIVE = "archive"
+    PROCESSING = "processing"
+    DRIVE = "drive"
+
+
+class Access(StrEnum):
+    """What a peer may read here."""
+
+    FULL = "full"
+    CALLBACK = "callback"
+    WITNESS = "witness"
+
+
+class How(StrEnum):
+    """How an instance came to be in its store."""
+
+    PULLED = "pulled"
+    FOUND = "found"
+
+
+class Dial(StrEnum):
+    """Which end of a transfer opens the connection."""
+
+    DESTINATION = "destination"
+    SOURCE = "source"
+    EITHER = "either"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What every entry has. ``seq`` counts a site's entries from 1; ``at`` is RFC 3339 UTC, for people only."""
+
+    seq: Seq = 0
+    at: Annotated[str, Meta(max_length=40)] = ""
+
+
+class FileEntry(Entry, frozen=True, kw_only=True):
+    """An entry about a file: enough to make the file's row where nothing else about it has arrived."""
+
+    name: Name
+    digest: Digest
+    size_bytes: SizeBytes
+    unit: Unit
+
+
+class FileIngested(FileEntry, frozen=True, kw_only=True):
+    """A file was ingested. It *is* the registration of its first instance."""
+
+    store: StoreId
+    mtime_ns: Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+    uploader: Text | None = None
+    #: Files in the book; absent for a single file.
+    members: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] | None = None
+
+
+class FileWithdrawn(FileEntry, frozen=True, kw_only=True):
+    """An administrator's word: wanted nowhere, never to be ingested again."""
+
+    reason: Text
+
+
+class InstanceRegistered(FileEntry, frozen=True, kw_only=True):
+    """A verified instance stands in this site's store: the callback that completes a transfer."""
+
+    store: StoreId
+    source_site: SiteName
+    how: How
+
+
+class InstanceRemoved(FileEntry, frozen=True, kw_only=True):
+    """An instance was given up. ``evidence`` is the blake3 of what allowed it."""
+
+    store: StoreId
+    reason: Text
+    evidence: Digest | None = None
+
+
+class InstanceSuspected(FileEntry, frozen=True, kw_only=True):
+    """The owner no longer vouches for an instance: it was read and found wrong, or could not be read."""
+
+    store: StoreId
+    reason: Text
+
+
+class InstanceHealed(FileEntry, frozen=True, kw_only=True):
+    """The owner read the whole instance and found it right; it also answers every doubt raised before."""
+
+    store: StoreId
+
+
+class InstanceDoubted(FileEntry, frozen=True, kw_only=True):
+    """A reader's complaint about another site's instance: makes the owner read it again.
+
+    ``epoch``, ``incarnation`` and ``entry_seq`` name the state of the instance that is doubted; any later state
+    answers the doubt.
+    """
+
+    store: StoreId
+    owner: SiteName
+    reason: Text
+    epoch: Seq
+    incarnation: IncarnationId
+    entry_seq: Seq
+
+
+class TransferParked(FileEntry, frozen=True, kw_only=True):
+    """A transfer into this site's store needs a person. Attempts that are retried are never told."""
+
+    store: StoreId
+    source_site: SiteName | None
+    reason: Text
+    message: Text
+
+
+class TransferResumed(FileEntry, frozen=True, kw_only=True):
+    """A parked transfer was taken up again."""
+
+    store: StoreId
+
+
+class SubscriptionDeclared(Entry, frozen=True, kw_only=True):
+    """A rule at this site: which files, from which site, into which stores (in order of preference)."""
+
+    subscription: SubscriptionId
+    #: Origin or holder; ``None`` is any site.
+    from_site: SiteName | None
+    match: Annotated[str, Meta(max_length=1024)]
+    into: Annotated[list[StoreId], Meta(min_length=1, max_length=16)]
+
+
+class SubscriptionWithdrawn(Entry, frozen=True, kw_only=True):
+    """The rule is no more. Nothing that it brought is deleted."""
+
+    subscription: SubscriptionId
+
+
+class StoreDeclared(Entry, frozen=True, kw_only=True):
+    """A store of this site. Its path is nobody else's business."""
+
+    store: StoreId
+    label: Label
+    role: StoreRole
+    technology: Label
+    active: bool
+    ingestable: bool
+
+
+class StoreRetired(Entry, frozen=True, kw_only=True):
+    """The store is no more; its instances no longer count."""
+
+    store: StoreId
+
+
+class AdapterOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """One way in which this site gives bytes away."""
+
+    name: Label
+    version: Annotated[int, Meta(ge=1, le=1 << 31)]
+    address: Text
+    dial: Dial
+    params: dict[str, Any] = {}
+
+
+class SiteAnnounced(Entry, frozen=True, kw_only=True):
+    """What this site offers, and which software it runs."""
+
+    software: Text
+    adapters: Annotated[list[AdapterOffer], Meta(max_length=32)]
+
+
+class SiteAdmitted(Entry, frozen=True, kw_only=True):
+    """A site was admitted to the mesh by one that holds the right to admit.
+
+    The failure domain is set by the admitter, not claimed. ``bus`` are the NKEYs of the site's two bus
+    connections (journal, link), by which a shared server knows it.
+    """
+
+    site: SiteName
+    key: PublicKey
+    access: Access
+    domain: Label
+    grants: Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(max_length=256)]
+    bus: Annotated[list[BusKey], Meta(max_length=2)] = []
+
+
+class DigestAdded(FileEntry, frozen=True, kw_only=True):
+    """Another digest of the same bytes, by a site that read them. Identity never changes."""
+
+    other: Digest
+
+
+#: Every kind this version applies, by the two words that end its subject.
+KINDS: dict[str, type[Entry]] = {
+    "file.ingested": FileIngested,
+    "file.withdrawn": FileWithdrawn,
+    "instance.registered": InstanceRegistered,
+    "instance.removed": InstanceRemoved,
+    "instance.suspected": InstanceSuspected,
+    "instance.healed": InstanceHealed,
+    "instance.doubted": InstanceDoubted,
+    "transfer.parked": TransferParked,
+    "transfer.resumed": TransferResumed,
+    "subscription.declared": SubscriptionDeclared,
+    "subscription.withdrawn": SubscriptionWithdrawn,
+    "store.declared": StoreDeclared,
+    "store.retired": StoreRetired,
+    "site.announced": SiteAnnounced,
+    "site.admitted": SiteAdmitted,
+    "digest.added": DigestAdded,
+}
+_KIND_OF = {entry: kind for kind, entry in KINDS.items()}
+
+
+def kind_of(entry: Entry) -> str:
+    """The kind under which an entry stands in a segment."""
+    return _KIND_OF[type(entry)]

@@ -1,0 +1,69 @@
+"""Globs over names: ``*`` and ``?`` stay inside a component, ``**`` crosses them, ``[a-z]`` and ``[!a-z]`` are sets."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from librarian_protocol.errors import ArgumentInvalid
+
+EVERYTHING = "**"
+
+
+@lru_cache(maxsize=1024)
+def _pattern(glob: str) -> re.Pattern[str]:
+    out: list[str] = []
+    i = 0
+    while i < len(glob):
+        char = glob[i]
+        if glob.startswith("**/", i):
+            out.append("(?:.*/)?")
+            i += 3
+        elif glob.startswith("**", i):
+            out.append(".*")
+            i += 2
+        elif char == "*":
+            out.append("[^/]*")
+            i += 1
+        elif char == "?":
+            out.append("[^/]")
+            i += 1
+        elif char == "[":
+            end = glob.find("]", i + 2)
+            if end < 0:
+                raise ArgumentInvalid(
+                    f"glob {glob!r} has a '[' without its ']'", hint="write '[[]' for the sign itself"
+                )
+            inner = glob[i + 1 : end]
+            negated = inner.startswith("!")
+            members = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner[1:] if negated else inner)
+            out.append(f"(?!/)[{'^' if negated else ''}{members}]")
+            i = end + 1
+        else:
+            out.append(re.escape(char))
+            i += 1
+    try:
+        return re.compile("".join(out) + r"\Z", re.DOTALL)
+    except re.error as exc:
+        raise ArgumentInvalid(f"glob {glob!r} is not valid: {exc}") from exc
+
+
+def check(glob: str) -> str:
+    """The glob itself if it is well formed.
+
+    Raises:
+        ArgumentInvalid: what is wrong with it.
+    """
+    if not glob:
+        raise ArgumentInvalid("a glob must not be empty", hint=f"{EVERYTHING!r} matches every name")
+    _pattern(glob)
+    return glob
+
+
+def matches(glob: str, name: str) -> bool:
+    """Whether the whole name matches.
+
+    Raises:
+        ArgumentInvalid: the glob is malformed.
+    """
+    return _pattern(glob).match(name) is not None

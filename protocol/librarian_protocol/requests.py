@@ -1,0 +1,101 @@
+"""Signed data requests: proof that the site which asks for bytes is the one it says (DESIGN 9).
+
+The destination signs, with its site key, what it asks of whom and until when. A captured request can be repeated
+only at the same source, for the same bytes, for a short while; there are no secrets shared between sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from blake3 import blake3
+
+from librarian_protocol.errors import RequestRefused, SignatureInvalid, SiteNameInvalid
+from librarian_protocol.keys import Purpose, SiteKey, verify
+from librarian_protocol.names import SiteName
+
+SITE_HEADER = "Lb-Site"
+EXPIRES_HEADER = "Lb-Expires"
+SIGNATURE_HEADER = "Lb-Signature"
+#: How long a request is good for when it is made.
+LIFETIME_S = 120
+#: What a source accepts at most, to bound what a wrong clock or a long-dated request can do (INVARIANTS 8).
+LONGEST_S = 600
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is signed. ``target`` is the path with its query, as on the request line; ``range`` is the header's text."""
+
+    source: SiteName
+    destination: SiteName
+    method: str
+    target: str
+    range: str
+    body: bytes
+    expires: int
+
+    def payload(self) -> bytes:
+        """The bytes under the signature: one line a field, the body as its hash."""
+        fields = (
+            self.source,
+            self.destination,
+            self.method,
+            self.target,
+            self.range,
+            str(self.expires),
+            blake3(self.body).hexdigest(),
+        )
+        return "\n".join(fields).encode()
+
+
+def sign(request: Request, key: SiteKey) -> dict[str, str]:
+    """The headers to send with the request."""
+    return {
+        SITE_HEADER: request.destination,
+        EXPIRES_HEADER: str(request.expires),
+        SIGNATURE_HEADER: key.sign(Purpose.REQUEST, request.payload()),
+    }
+
+
+def check(
+    headers: Mapping[str, str],
+    *,
+    source: SiteName,
+    method: str,
+    target: str,
+    range: str,
+    body: bytes,
+    now: int,
+    roster: Mapping[SiteName, str],
+) -> SiteName:
+    """The site that signed the request.
+
+    ``now`` is seconds since 1970; ``roster`` gives the key of each admitted site.
+
+    Raises:
+        RequestRefused: a header is missing or malformed, the site is not admitted, the request is too old or too
+            long-dated, or the signature does not fit.
+    """
+    try:
+        site = SiteName.parse(headers[SITE_HEADER])
+        expires = int(headers[EXPIRES_HEADER])
+        signature = headers[SIGNATURE_HEADER]
+    except (KeyError, ValueError, SiteNameInvalid) as exc:
+        raise RequestRefused(f"request is not signed: header {exc} is missing or malformed") from exc
+    key = roster.get(site)
+    if key is None:
+        raise RequestRefused(f"site {site!r} is not admitted here", hint="admit it with `lbctl site invite`")
+    if not now <= expires <= now + LONGEST_S:
+        raise RequestRefused(
+            f"request of site {site!r} is good until {expires}; the clock here says {now}",
+            hint=f"the two clocks must agree to within {LIFETIME_S} s",
+        )
+    request = Request(
+        source=source, destination=site, method=method, target=target, range=range, body=body, expires=expires
+    )
+    try:
+        verify(key, Purpose.REQUEST, request.payload(), signature)
+    except SignatureInvalid as exc:
+        raise RequestRefused(f"request of site {site!r}: {exc.message}") from exc
+    return site

@@ -1,0 +1,121 @@
+"""Invite tokens, and the request by which an invited site asks to be admitted (DESIGN 10).
+
+A token is ``lb1.`` and base64url of JSON. It carries what a newcomer needs to find the bus and to know that it
+talks to the inviter, and a secret that is good once. The newcomer proves that it holds the secret without sending
+it, and signs with its own site key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from typing import Annotated
+
+import msgspec
+from blake3 import blake3
+from msgspec import Meta
+
+from librarian_protocol import wire
+from librarian_protocol.entries import BusKey, PublicKey, Text
+from librarian_protocol.errors import SignatureInvalid, TokenInvalid
+from librarian_protocol.keys import Purpose, SiteKey, verify
+from librarian_protocol.names import SiteName
+
+PREFIX = "lb1."
+MAX_TOKEN_CHARS = 4096
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """What an invited site is given, out of band."""
+
+    mesh: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+    #: Names the invitation at the inviter.
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+    inviter: SiteName
+    key: PublicKey
+    bus_url: Text
+    #: NKEY seed of a bus user that may do nothing but ask to join; None where the URL itself carries a credential.
+    bus_seed: Annotated[str, Meta(pattern=r"^SU[A-Z2-7]{56}$")] | None
+    secret: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    #: Seconds since 1970.
+    expires: int
+
+
+class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the newcomer says of itself."""
+
+    mesh: str
+    token: str
+    site: SiteName
+    key: PublicKey
+    bus: Annotated[list[BusKey], Meta(max_length=2)]
+
+
+class SignedJoin(msgspec.Struct, frozen=True, kw_only=True):
+    """A join request on the wire: the request's bytes, signed by the newcomer, proved by the token's secret."""
+
+    request: Annotated[str, Meta(max_length=4096)]
+    signature: str
+    proof: str
+
+
+_TOKEN = wire.decoder(Token)
+_JOIN = wire.decoder(SignedJoin)
+_REQUEST = wire.decoder(JoinRequest)
+
+
+def encode(token: Token) -> str:
+    """The token as one word of printable ASCII."""
+    return PREFIX + base64.urlsafe_b64encode(wire.encode(token)).decode().rstrip("=")
+
+
+def decode(text: str) -> Token:
+    """Read a token.
+
+    Raises:
+        TokenInvalid: it is not a token, or was cut or altered on the way.
+    """
+    text = text.strip()
+    if not text.startswith(PREFIX) or len(text) > MAX_TOKEN_CHARS:
+        raise TokenInvalid(
+            "this is not an invite token", hint="`lbctl site invite` at a site of the mesh prints one"
+        )
+    body = text.removeprefix(PREFIX)
+    try:
+        raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+        return _TOKEN.decode(raw)
+    except (binascii.Error, msgspec.MsgspecError, UnicodeError) as exc:
+        raise TokenInvalid(f"the invite token does not decode: {exc}", hint="was it copied whole?") from exc
+
+
+def _proof(secret: str, request: bytes) -> str:
+    return blake3(request, key=bytes.fromhex(secret)).hexdigest()
+
+
+def seal(request: JoinRequest, *, key: SiteKey, secret: str) -> bytes:
+    """The newcomer's message."""
+    raw = wire.encode(request)
+    return wire.encode(
+        SignedJoin(request=raw.decode(), signature=key.sign(Purpose.JOIN, raw), proof=_proof(secret, raw))
+    )
+
+
+def read(message: bytes) -> tuple[JoinRequest, SignedJoin]:
+    """The request inside a message, its signature checked against the key it names; its proof is not checked yet.
+
+    Raises:
+        TokenInvalid: malformed, or not signed by the key it names.
+    """
+    try:
+        sealed = _JOIN.decode(message)
+        request = _REQUEST.decode(sealed.request.encode())
+        verify(request.key, Purpose.JOIN, sealed.request.encode(), sealed.signature)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, SignatureInvalid) as exc:
+        raise TokenInvalid(f"join request is not valid: {exc}") from exc
+    return request, sealed
+
+
+def is_proved(sealed: SignedJoin, secret: str) -> bool:
+    """Whether the newcomer holds the token's secret."""
+    return hmac.compare_digest(_proof(secret, sealed.request.encode()).encode(), sealed.proof.encode())

@@ -1,0 +1,341 @@
+"""The transfer machine: how one file comes into one store (DESIGN 4).
+
+Rules. All that affects a transition stands in this file. A step is a function of the state, the event and the
+time; an illegal event raises :class:`InvalidTransition` and changes nothing. Commands are what the caller must do
+*in the same commit* as the new state.
+
+Theory of operation. A transfer begins ``wanted``. The replicator reserves it for a source, hands it to an adapter
+in a batch (``fetching``), and when verified bytes stand in staging it has ``landed``. The commit that puts the file
+at its name, registers the instance and appends to the journal makes it ``stored``. A failure sends it to
+``waiting`` with the time of the next attempt, or, when the reason's patience is at an end, to ``parked``: a person
+(or the doubted source's answer) must act. A restart of the daemon loses only what adapters held in memory.
+
+=============  ==========  =========  ========  =======  ======  ================  ========  ========  ======
+state          reserve     start      land      store    due     fail              restart   retry     cancel
+=============  ==========  =========  ========  =======  ======  ================  ========  ========  ======
+wanted         reserved                                          waiting, parked   wanted    wanted    cancelled
+reserved                   fetching                              waiting, parked   wanted              cancelled
+fetching                              landed                     waiting, parked   wanted              cancelled
+landed                                          stored           waiting, parked   wanted              cancelled
+waiting                                                  wanted                    wanted    wanted    cancelled
+parked                                                                             parked    wanted    cancelled
+stored                                                                             stored
+cancelled                                                                          cancelled
+=============  ==========  =========  ========  =======  ======  ================  ========  ========  ======
+
+Besides: ``answered`` takes ``parked`` to ``waiting`` where the reason was one that a doubt was raised for, and
+``want`` takes ``stored`` and ``cancelled`` to ``wanted`` when the file is wanted once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import msgspec
+
+from librarian_protocol import backoff
+from librarian_protocol.errors import InvalidTransition
+from librarian_protocol.names import SiteName
+
+
+class State(StrEnum):
+    """Where a transfer is."""
+
+    WANTED = "wanted"
+    RESERVED = "reserved"
+    FETCHING = "fetching"
+    LANDED = "landed"
+    STORED = "stored"
+    WAITING = "waiting"
+    PARKED = "parked"
+    CANCELLED = "cancelled"
+
+
+#: States in which a transfer will still go on, by itself or by a person.
+LIVE = frozenset({State.WANTED, State.RESERVED, State.FETCHING, State.LANDED, State.WAITING, State.PARKED})
+#: States whose bytes are reserved in the destination store.
+RESERVING = frozenset({State.RESERVED, State.FETCHING, State.LANDED})
+
+
+class Reason(StrEnum):
+    """Why a transfer waits or is parked."""
+
+    CHECKSUM_MISMATCH = "checksum-mismatch"
+    SIZE_MISMATCH = "size-mismatch"
+    MANIFEST_INVALID = "manifest-invalid"
+    SOURCE_MISSING = "source-missing"
+    SOURCE_UNREACHABLE = "source-unreachable"
+    SOURCE_REFUSED = "source-refused"
+    SOURCE_INVALID = "source-invalid"
+    TIMEOUT = "timeout"
+    NO_SOURCE = "no-source"
+    NO_COMMON_ADAPTER = "no-common-adapter"
+    STORE_FULL = "store-full"
+    NO_INODES = "no-inodes"
+    STORE_FAULT = "store-fault"
+    STORE_NOT_MOUNTED = "store-not-mounted"
+    NAME_OCCUPIED = "name-occupied"
+    CASE_TWIN = "case-twin"
+    ADAPTER_FAULT = "adapter-fault"
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What is done about a reason."""
+
+    #: Attempts in a row before the transfer is parked; None: it waits for ever.
+    patience: int | None
+    #: Whether the source's instance is doubted when patience ends.
+    doubt: bool
+    #: What the operator does next.
+    hint: str
+
+
+POLICIES: dict[Reason, Policy] = {
+    Reason.CHECKSUM_MISMATCH: Policy(
+        3, True, "the source re-reads its instance; see `lbctl file show` at the source"
+    ),
+    Reason.SIZE_MISMATCH: Policy(
+        3, True, "the source re-reads its instance; see `lbctl file show` at the source"
+    ),
+    Reason.MANIFEST_INVALID: Policy(
+        3, True, "the source's book has no valid manifest; run `lbctl file verify` there"
+    ),
+    Reason.SOURCE_MISSING: Policy(
+        3, True, "the source says it does not hold the file; run `lbctl file verify` there"
+    ),
+    Reason.SOURCE_UNREACHABLE: Policy(
+        None, False, "nothing to do: it is tried again; `lbctl doctor` checks the address"
+    ),
+    Reason.SOURCE_REFUSED: Policy(
+        10, False, "check that both sites list one another: `lbctl site list` at both"
+    ),
+    Reason.SOURCE_INVALID: Policy(
+        5, False, "the source answers outside the protocol; compare software versions"
+    ),
+    Reason.TIMEOUT: Policy(None, False, "nothing to do: it is tried again from where it stopped"),
+    Reason.NO_SOURCE: Policy(None, False, "no site offers a good instance now; see `lbctl file show`"),
+    Reason.NO_COMMON_ADAPTER: Policy(None, False, "no holder offers an adapter that this site has"),
+    Reason.STORE_FULL: Policy(None, False, "free space in the destination store"),
+    Reason.NO_INODES: Policy(None, False, "free inodes in the destination store's filesystem"),
+    Reason.STORE_FAULT: Policy(
+        5, False, "the destination store answers with errors; look at its disk, then retry"
+    ),
+    Reason.STORE_NOT_MOUNTED: Policy(None, False, "mount the destination store"),
+    Reason.NAME_OCCUPIED: Policy(1, False, "something unknown stands at the name; move it away, then retry"),
+    Reason.CASE_TWIN: Policy(1, False, "a name that differs only in letter case is stored here"),
+    Reason.ADAPTER_FAULT: Policy(
+        5, False, "the adapter failed in a way it does not explain; see the daemon's log"
+    ),
+}
+
+
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a transfer that the machine decides on."""
+
+    #: Identifies it for the spread of back-off, and in messages.
+    id: int
+    state: State = State.WANTED
+    reason: Reason | None = None
+    #: Failures in a row; a success or a person sets it to 0.
+    attempts: int = 0
+    #: Seconds on the clock that ``now`` is given in; None is "at once", also when the clock was reset.
+    next_try_s: float | None = None
+    source: SiteName | None = None
+
+
+class Reserve(msgspec.Struct, frozen=True):
+    """Chosen for the next batch from ``source``."""
+
+    source: SiteName
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Handed to an adapter."""
+
+
+class Land(msgspec.Struct, frozen=True):
+    """All bytes stand verified in staging."""
+
+
+class Store(msgspec.Struct, frozen=True):
+    """The file stands at its name, and the same commit says so."""
+
+
+class Due(msgspec.Struct, frozen=True):
+    """The time of the next attempt has come."""
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """The attempt failed. ``other_source``: another instance, not doubted, could be tried instead."""
+
+    reason: Reason
+    other_source: bool = False
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """The daemon started: what adapters held is gone, and the clock may be another."""
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """A person asks for an attempt now."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A doubted instance was read by its owner and found right, or another source appeared."""
+
+
+class Want(msgspec.Struct, frozen=True):
+    """The file is wanted once more."""
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Not wanted any longer."""
+
+
+Event = Reserve | Start | Land | Store | Due | Fail | Restart | Retry | Answered | Want | Cancel
+
+
+class Command(StrEnum):
+    """What the caller does in the commit that holds the new state."""
+
+    #: Append ``instance.doubted`` about the source's instance.
+    DOUBT_SOURCE = "doubt-source"
+    #: Append ``transfer.parked``.
+    TELL_PARKED = "tell-parked"
+    #: Append ``transfer.resumed``.
+    TELL_RESUMED = "tell-resumed"
+
+
+Step = tuple[Transfer, tuple[Command, ...]]
+
+
+def _to(transfer: Transfer, state: State) -> Step:
+    return msgspec.structs.replace(transfer, state=state, reason=None, next_try_s=None), ()
+
+
+def _reserve(transfer: Transfer, event: Event, now_s: float) -> Step:
+    assert isinstance(event, Reserve)
+    return msgspec.structs.replace(transfer, state=State.RESERVED, reason=None, source=event.source), ()
+
+
+def _start(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return _to(transfer, State.FETCHING)
+
+
+def _land(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return _to(transfer, State.LANDED)
+
+
+def _store(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return msgspec.structs.replace(_to(transfer, State.STORED)[0], attempts=0), ()
+
+
+def _due(transfer: Transfer, event: Event, now_s: float) -> Step:
+    if transfer.next_try_s is not None and transfer.next_try_s > now_s:
+        return transfer, ()
+    return _to(transfer, State.WANTED)
+
+
+def _fail(transfer: Transfer, event: Event, now_s: float) -> Step:
+    assert isinstance(event, Fail)
+    policy = POLICIES[event.reason]
+    attempts = transfer.attempts + 1
+    spent = policy.patience is not None and attempts >= policy.patience
+    commands: tuple[Command, ...] = ()
+    if spent and policy.doubt:
+        commands = (Command.DOUBT_SOURCE,)
+        if event.other_source:
+            attempts, spent = 0, False
+    if spent:
+        parked = msgspec.structs.replace(
+            transfer, state=State.PARKED, reason=event.reason, attempts=attempts, next_try_s=None
+        )
+        return parked, (*commands, Command.TELL_PARKED)
+    next_try_s = now_s + backoff.delay_s(max(attempts, 1), str(transfer.id))
+    waiting = msgspec.structs.replace(
+        transfer, state=State.WAITING, reason=event.reason, attempts=attempts, next_try_s=next_try_s
+    )
+    return waiting, commands
+
+
+def _restart(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return _to(transfer, State.WANTED)
+
+
+def _stay(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return transfer, ()
+
+
+def _retry(transfer: Transfer, event: Event, now_s: float) -> Step:
+    told = (Command.TELL_RESUMED,) if transfer.state is State.PARKED else ()
+    return msgspec.structs.replace(_to(transfer, State.WANTED)[0], attempts=0), told
+
+
+def _answered(transfer: Transfer, event: Event, now_s: float) -> Step:
+    if transfer.reason is None or not POLICIES[transfer.reason].doubt:
+        return transfer, ()
+    # The attempts stay: a path that goes on spoiling bytes is tried ever more seldom.
+    next_try_s = now_s + backoff.delay_s(max(transfer.attempts, 1), str(transfer.id))
+    return msgspec.structs.replace(transfer, state=State.WAITING, next_try_s=next_try_s), (
+        Command.TELL_RESUMED,
+    )
+
+
+def _want(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return msgspec.structs.replace(_to(transfer, State.WANTED)[0], attempts=0, source=None), ()
+
+
+def _cancel(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return _to(transfer, State.CANCELLED)
+
+
+Rule = Callable[[Transfer, Event, float], Step]
+
+TABLE: dict[tuple[State, type[Event]], Rule] = {
+    (State.WANTED, Reserve): _reserve,
+    (State.WANTED, Fail): _fail,
+    (State.WANTED, Restart): _restart,
+    (State.WANTED, Retry): _retry,
+    (State.WANTED, Cancel): _cancel,
+    (State.RESERVED, Start): _start,
+    (State.RESERVED, Fail): _fail,
+    (State.RESERVED, Restart): _restart,
+    (State.RESERVED, Cancel): _cancel,
+    (State.FETCHING, Land): _land,
+    (State.FETCHING, Fail): _fail,
+    (State.FETCHING, Restart): _restart,
+    (State.FETCHING, Cancel): _cancel,
+    (State.LANDED, Store): _store,
+    (State.LANDED, Fail): _fail,
+    (State.LANDED, Restart): _restart,
+    (State.LANDED, Cancel): _cancel,
+    (State.WAITING, Due): _due,
+    (State.WAITING, Restart): _restart,
+    (State.WAITING, Retry): _retry,
+    (State.WAITING, Cancel): _cancel,
+    (State.PARKED, Restart): _stay,
+    (State.PARKED, Retry): _retry,
+    (State.PARKED, Answered): _answered,
+    (State.PARKED, Cancel): _cancel,
+    (State.STORED, Restart): _stay,
+    (State.STORED, Want): _want,
+    (State.CANCELLED, Restart): _stay,
+    (State.CANCELLED, Want): _want,
+}
+
+
+def step(transfer: Transfer, event: Event, now_s: float) -> Step:
+    """The state after the event, and what must be done in the same commit.
+
+    ``now_s`` is read from a clock that does not jump while the daemon runs (CLOCK_BOOTTIME).
+
+    Raises:
+        InvalidTransition: the table has no row for it; the transfer is unchanged.
+    """
+    rule = TABLE.get((transfer.state, type(event)))
+    if rule is None:
+        raise InvalidTransition(
+            f"transfer {transfer.id} is {transfer.state}: it cannot take {type(event).__name__!r}"
+        )
+    return rule(transfer, event, now_s)

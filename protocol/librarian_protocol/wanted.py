@@ -1,0 +1,177 @@
+"""Is this file wanted here, by this subscription, and from whom? One pure answer (DESIGN 4, "wanted").
+
+The answer is ``Want`` with the sources in the order in which to try them, or ``Unwanted`` with a reason from a
+closed list, which is what the operator is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from librarian_protocol import globs
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import AdapterOffer, Dial, Unit
+from librarian_protocol.names import Name, SiteName
+
+
+class Unwanting(StrEnum):
+    """Why a subscription does not want a file now."""
+
+    NAME_DOES_NOT_MATCH = "name-does-not-match"
+    NOT_FROM_SITE = "not-from-site"
+    WITHDRAWN = "withdrawn"
+    CONFLICT = "conflict"
+    PRESENT = "present"
+    SUSPECTED_HERE = "suspected-here"
+    EVICTED_HERE = "evicted-here"
+    NO_ACTIVE_STORE = "no-active-store"
+    NO_SOURCE = "no-source"
+    SOURCE_DOUBTED = "source-doubted"
+    NO_COMMON_ADAPTER = "no-common-adapter"
+
+
+EXPLAINED: dict[Unwanting, str] = {
+    Unwanting.NAME_DOES_NOT_MATCH: "the subscription's glob does not match the name",
+    Unwanting.NOT_FROM_SITE: "the subscription's site neither ingested nor holds it",
+    Unwanting.WITHDRAWN: "an administrator withdrew it",
+    Unwanting.CONFLICT: "other bytes stand under the same name; both stay where they are until it is resolved",
+    Unwanting.PRESENT: "a good instance stands in a store of the subscription",
+    Unwanting.SUSPECTED_HERE: "the instance here is suspected; it must be healed, not pulled beside",
+    Unwanting.EVICTED_HERE: "it was evicted here by policy",
+    Unwanting.NO_ACTIVE_STORE: "none of the subscription's stores is active",
+    Unwanting.NO_SOURCE: "no admitted site holds a good instance now",
+    Unwanting.SOURCE_DOUBTED: "every other instance is doubted, and its owner has not answered yet",
+    Unwanting.NO_COMMON_ADAPTER: "no holder offers an adapter that this site has",
+}
+
+
+class InstanceState(StrEnum):
+    """What the owner says of an instance."""
+
+    AVAILABLE = "available"
+    SUSPECTED = "suspected"
+    REMOVED = "removed"
+
+
+class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a file, whoever holds it."""
+
+    name: Name
+    digest: Digest
+    size_bytes: int
+    unit: Unit
+    #: The ingesting site; None while only instances of it were heard of.
+    origin: SiteName | None
+    withdrawn: bool
+    conflict: bool
+
+
+class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one instance. Instances at sites that are not admitted are not given."""
+
+    site: SiteName
+    store: str
+    state: InstanceState
+    #: Somebody's doubt about it is not answered yet.
+    doubted: bool
+
+
+class SubscriptionFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule at this site."""
+
+    id: str
+    from_site: SiteName | None
+    match: str
+    into: Sequence[str]
+
+
+class Here(msgspec.Struct, frozen=True, kw_only=True):
+    """This site, as far as the decision needs it."""
+
+    site: SiteName
+    #: Stores that are declared and active.
+    active_stores: frozenset[str]
+    #: Adapters this site has, in its order of preference.
+    adapters: Sequence[str]
+    #: What the other sites offer.
+    offers: Mapping[SiteName, Sequence[AdapterOffer]]
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One way to get the file: from whom, by which adapter."""
+
+    site: SiteName
+    store: str
+    offer: AdapterOffer
+
+
+class Want(msgspec.Struct, frozen=True):
+    """It is wanted into ``store``, from the first source that works."""
+
+    store: str
+    sources: Sequence[Source]
+
+
+class Unwanted(msgspec.Struct, frozen=True):
+    """It is not wanted now."""
+
+    reason: Unwanting
+
+
+def common_adapter(mine: Sequence[str], theirs: Sequence[AdapterOffer]) -> AdapterOffer | None:
+    """The first of our order that they offer and that we can dial; None where there is none."""
+    for name in mine:
+        for offer in theirs:
+            if offer.name == name and offer.dial is not Dial.SOURCE:
+                return offer
+    return None
+
+
+def sources(
+    instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None
+) -> Sequence[Source] | Unwanting:
+    """Instances elsewhere that could be pulled, ``first`` first and the others by name; or why there are none."""
+    elsewhere = [one for one in instances if one.site != here.site and one.state is InstanceState.AVAILABLE]
+    if not elsewhere:
+        return Unwanting.NO_SOURCE
+    trusted = [one for one in elsewhere if not one.doubted]
+    if not trusted:
+        return Unwanting.SOURCE_DOUBTED
+    found: list[Source] = []
+    for one in sorted(trusted, key=lambda one: (one.site != first, one.site, one.store)):
+        offer = common_adapter(here.adapters, here.offers.get(one.site, ()))
+        if offer is not None:
+            found.append(Source(one.site, one.store, offer))
+    return found or Unwanting.NO_COMMON_ADAPTER
+
+
+def wanted(
+    file: FileFacts, subscription: SubscriptionFacts, instances: Sequence[InstanceFacts], here: Here
+) -> Want | Unwanted:
+    """Decide for one subscription and one file."""
+    if not globs.matches(subscription.match, file.name):
+        return Unwanted(Unwanting.NAME_DOES_NOT_MATCH)
+    wish = subscription.from_site
+    if wish is not None and file.origin != wish and all(one.site != wish for one in instances):
+        return Unwanted(Unwanting.NOT_FROM_SITE)
+    if file.withdrawn:
+        return Unwanted(Unwanting.WITHDRAWN)
+    if file.conflict:
+        return Unwanted(Unwanting.CONFLICT)
+    states = {one.state for one in instances if one.site == here.site and one.store in subscription.into}
+    if InstanceState.AVAILABLE in states:
+        return Unwanted(Unwanting.PRESENT)
+    if InstanceState.SUSPECTED in states:
+        return Unwanted(Unwanting.SUSPECTED_HERE)
+    if InstanceState.REMOVED in states:
+        return Unwanted(Unwanting.EVICTED_HERE)
+    store = next((one for one in subscription.into if one in here.active_stores), None)
+    if store is None:
+        return Unwanted(Unwanting.NO_ACTIVE_STORE)
+    found = sources(instances, here, first=wish)
+    if isinstance(found, Unwanting):
+        return Unwanted(found)
+    return Want(store, found)

@@ -1,0 +1,57 @@
+"""JSON for everything that crosses a boundary: msgspec, with our own checked text types.
+
+Decoding runs the same parser as every other way in, so a value that came off the wire is as good as one that was
+typed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from librarian_protocol.digests import Digest
+from librarian_protocol.errors import InputError
+from librarian_protocol.names import MemberPath, Name, SiteName
+
+T = TypeVar("T")
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    Name: Name.parse,
+    MemberPath: MemberPath.parse,
+    SiteName: SiteName.parse,
+    Digest: Digest.parse,
+}
+
+
+def decode_hook(wanted: type, raw: object) -> object:
+    """Give msgspec our text types. Raises ValueError, which msgspec reports with the field's path."""
+    parse = _PARSERS.get(wanted)
+    if parse is None:
+        raise NotImplementedError(f"no decoder for {wanted}")
+    if not isinstance(raw, str):
+        raise ValueError(f"expected text, got {type(raw).__name__}")
+    try:
+        return parse(raw)
+    except InputError as exc:
+        raise ValueError(exc.message) from exc
+
+
+def encode_hook(value: object) -> object:
+    """Our text types travel as plain text."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise NotImplementedError(f"no encoder for {type(value)}")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=encode_hook)
+
+
+def encode(value: object) -> bytes:
+    """UTF-8 JSON, fields in the order of their declaration."""
+    return _ENCODER.encode(value)
+
+
+def decoder(wanted: type[T]) -> msgspec.json.Decoder[T]:
+    """A reusable decoder. It raises :class:`msgspec.ValidationError` or :class:`msgspec.DecodeError`."""
+    return msgspec.json.Decoder(wanted, dec_hook=decode_hook)
