@@ -13,8 +13,8 @@ SPREAD = 0.25
 def delay_s(attempts: int, key: str) -> float:
     """Seconds to wait after ``attempts`` failures (at least 1): doubled each time, capped, then spread.
 
-    The spread is drawn from ``key`` and the number of attempts, not from a random source: the same call gives the
-    same answer.
+    The spread is drawn from ``key`` and the number of attempts, not from a random source: the same call gives
+    the same answer.
     """
     plain = min(FIRST_S * 2.0 ** min(attempts - 1, 32), LONGEST_S)
     drawn = int.from_bytes(blake3(f"{key}/{attempts}".encode()).digest(4), "big") / 0xFFFFFFFF

@@ -1,10 +1,11 @@
 """Journal entries: what sites tell one another (DESIGN 5).
 
 Every fact has one writer, and every entry stands alone: it carries the whole new state of its register, and
-everything about a file that a reader needs who has never heard of that file. ``seq`` and ``at`` are given by the
-journal when the entry is committed; a service that makes an entry leaves them as they are.
+everything about a file that a reader needs who has never heard of that file. ``seq`` and ``at`` are given by
+the journal when the entry is committed; a service that makes an entry leaves them as they are.
 
-Kinds that are not listed in :data:`KINDS` are kept raw by whoever receives them, and applied after an upgrade.
+Kinds that are not listed in :data:`KINDS` are kept raw by whoever receives them, and applied after an
+upgrade.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ MAX_INTEGER = (1 << 63) - 1
 
 Seq = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 SizeBytes = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+# Patterns end in ``(?!\n)$``: Python's ``$`` alone would let a trailing newline through.
 #: A store's id: 128 random bits in hex, given when the store is made and never changed.
-StoreId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
-SubscriptionId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+StoreId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}(?!\n)$")]
+SubscriptionId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}(?!\n)$")]
 #: An incarnation: 64 random bits in hex; as text they order as the numbers do.
-IncarnationId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
-PublicKey = Annotated[str, Meta(pattern=r"^ed25519:[0-9a-f]{64}$")]
+IncarnationId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}(?!\n)$")]
+PublicKey = Annotated[str, Meta(pattern=r"^ed25519:[0-9a-f]{64}(?!\n)$")]
 #: An NKEY user's public key, as NATS writes it.
-BusKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}$")]
+BusKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}(?!\n)$")]
 Text = Annotated[str, Meta(max_length=1024)]
-Label = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Label = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(?!\n)$")]
 
 
 class Unit(StrEnum):
@@ -76,7 +78,7 @@ class Dial(StrEnum):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What every entry has. ``seq`` counts a site's entries from 1; ``at`` is RFC 3339 UTC, for people only."""
+    """What every entry has: its number (they count from 1 at each site) and its time (for people only)."""
 
     seq: Seq = 0
     at: Annotated[str, Meta(max_length=40)] = ""
@@ -139,8 +141,8 @@ class InstanceHealed(FileEntry, frozen=True, kw_only=True):
 class InstanceDoubted(FileEntry, frozen=True, kw_only=True):
     """A reader's complaint about another site's instance: makes the owner read it again.
 
-    ``epoch``, ``incarnation`` and ``entry_seq`` name the state of the instance that is doubted; any later state
-    answers the doubt.
+    ``epoch``, ``incarnation`` and ``entry_seq`` name the state of the instance that is doubted; any later
+    state answers the doubt.
     """
 
     store: StoreId

@@ -1,6 +1,4 @@
-"""The error tree. Each class fixes a stable code (wire, logs, docs), an exit code (lbctl), and whether to retry.
-
-Split by whose fault it is::
+"""The error tree, by whose fault it is. Each class fixes a stable code, an exit code, and whether to retry::
 
     LibrarianError
     ├── InputError                E1xx  what was given to us is wrong; the giver must change it

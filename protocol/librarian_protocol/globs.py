@@ -1,4 +1,4 @@
-"""Globs over names: ``*`` and ``?`` stay inside a component, ``**`` crosses them, ``[a-z]`` and ``[!a-z]`` are sets."""
+"""Globs over names: ``*``, ``?`` stay in a component, ``**`` crosses; ``[a-z]`` and ``[!a-z]`` are sets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
     i = 0
     while i < len(glob):
         char = glob[i]
-        if glob.startswith("**/", i):
+        if glob.startswith("**/", i) and (i == 0 or glob[i - 1] == "/"):
             out.append("(?:.*/)?")
             i += 3
         elif glob.startswith("**", i):
@@ -29,14 +29,14 @@ def _pattern(glob: str) -> re.Pattern[str]:
             out.append("[^/]")
             i += 1
         elif char == "[":
-            end = glob.find("]", i + 2)
+            negated = glob.startswith("!", i + 1)
+            first = i + 2 if negated else i + 1
+            end = glob.find("]", first + 1)  # a set has at least one member, which may be the sign itself
             if end < 0:
                 raise ArgumentInvalid(
                     f"glob {glob!r} has a '[' without its ']'", hint="write '[[]' for the sign itself"
                 )
-            inner = glob[i + 1 : end]
-            negated = inner.startswith("!")
-            members = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner[1:] if negated else inner)
+            members = re.sub(r"([\\\[\]^&~|]|(?<=-)-)", r"\\\1", glob[first:end])
             out.append(f"(?!/)[{'^' if negated else ''}{members}]")
             i = end + 1
         else:

@@ -6,8 +6,8 @@
     D <path>                        an *empty* directory
     F <size> <blake3 hex> <path>    a file
 
-Lines are sorted by the raw bytes of the path; there are no modes, owners or times (DESIGN 7). Both writing and
-reading stream: a book may have a million members, and none of this ever holds them all.
+Lines are sorted by the raw bytes of the path; there are no modes, owners or times (DESIGN 7). Both writing
+and reading stream: a book may have a million members, and none of this ever holds them all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 from blake3 import blake3
 
 from librarian_protocol.digests import Digest
+from librarian_protocol.entries import MAX_INTEGER
 from librarian_protocol.errors import ManifestInvalid, NameInvalid
 from librarian_protocol.names import MemberPath
 
@@ -85,9 +86,7 @@ class ManifestReader:
             self._hash.update(text)
             if self._line == 1:
                 if text != HEADER:
-                    raise ManifestInvalid(
-                        f"manifest begins with {ascii(text[:40])}, not with {ascii(HEADER)}"
-                    )
+                    raise ManifestInvalid(f"manifest begins with {text[:40]!a}, not with {HEADER!a}")
                 continue
             yield self._member(text)
 
@@ -106,18 +105,18 @@ class ManifestReader:
         except NameInvalid as exc:
             raise ManifestInvalid(f"{where}: {exc.message}") from exc
         if raw <= self._last:
-            raise ManifestInvalid(f"{where}: {ascii(path)} is out of order or repeated")
+            raise ManifestInvalid(f"{where}: {path!a} is out of order or repeated")
         # "a/x" sorts after "a", "a." and all else that continues "a" with a byte below "/": hence a stack.
         while self._above and not (raw.startswith(self._above[-1]) and raw[len(self._above[-1])] <= SLASH):
             self._above.pop()
         if self._above and raw[len(self._above[-1])] == SLASH:
-            raise ManifestInvalid(
-                f"{where}: {ascii(path)} lies below {ascii(self._above[-1])}, itself a member"
-            )
+            raise ManifestInvalid(f"{where}: {path!a} lies below {self._above[-1]!a}, itself a member")
         self._above.append(raw)
         self._last = raw
         if is_file:
             member = MemberFile(path, int(is_file[1]), Digest.parse(f"blake3:{is_file[2].decode()}"))
+            if member.size_bytes > MAX_INTEGER - self.size_bytes:
+                raise ManifestInvalid(f"{where}: the book's size does not fit 64 bits")
             self.files += 1
             self.size_bytes += member.size_bytes
             return member

@@ -125,7 +125,7 @@ class SiteName(str):
         if not _SITE.match(raw):
             raise SiteNameInvalid(
                 f"site name {_shown(raw)} is not of the form [a-z][a-z0-9-]{{0,30}}",
-                hint="begin with a lower-case letter; then lower-case letters, digits, '-'; 31 characters at most",
+                hint="a lower-case letter, then lower-case letters, digits, '-'; 31 characters at most",
             )
         if raw in RESERVED_SITE_NAMES:
             raise SiteNameInvalid(f"site name {raw!r} is reserved: it is a word of the bus's subjects")

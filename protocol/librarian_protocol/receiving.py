@@ -50,9 +50,9 @@ def judge(
 ) -> Verdict:
     """Decide by what is held of that site.
 
-    ``at_place`` is the hash of the segment held at the same ``(incarnation, first_seq)``; ``predecessor`` is the
-    held segment whose hash this one names as ``prev``; ``void`` says that an equivocation of this incarnation is
-    known, at or before this place.
+    ``at_place`` is the hash of the segment held at the same ``(incarnation, first_seq)``; ``predecessor`` is
+    the held segment whose hash this one names as ``prev``; ``void`` says that an equivocation of this
+    incarnation is known, at or before this place.
     """
     if at_place is not None:
         return Verdict.IGNORE if at_place == segment_hash else Verdict.EQUIVOCATION

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Version(NamedTuple):
-    """``(epoch, incarnation, seq)`` of the entry that wrote a state. Compares as DESIGN 5 orders a site's entries."""
+    """Of the entry that wrote a state. Compares as DESIGN 5 orders a site's entries."""
 
     epoch: int
     incarnation: str

@@ -1,7 +1,8 @@
 """Signed data requests: proof that the site which asks for bytes is the one it says (DESIGN 9).
 
-The destination signs, with its site key, what it asks of whom and until when. A captured request can be repeated
-only at the same source, for the same bytes, for a short while; there are no secrets shared between sites.
+The destination signs, with its site key, what it asks of whom and until when. A captured request can be
+repeated only at the same source, for the same bytes, for a short while; there are no secrets shared between
+sites.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LONGEST_S = 600
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is signed. ``target`` is the path with its query, as on the request line; ``range`` is the header's text."""
+    """What is signed. ``target`` is path and query as on the request line, ``range`` the header's text."""
 
     source: SiteName
     destination: SiteName
@@ -64,7 +65,7 @@ def check(
     source: SiteName,
     method: str,
     target: str,
-    range: str,
+    range: str,  # noqa: A002 -- the name of the field and of the HTTP header
     body: bytes,
     now: int,
     roster: Mapping[SiteName, str],
@@ -74,8 +75,8 @@ def check(
     ``now`` is seconds since 1970; ``roster`` gives the key of each admitted site.
 
     Raises:
-        RequestRefused: a header is missing or malformed, the site is not admitted, the request is too old or too
-            long-dated, or the signature does not fit.
+        RequestRefused: a header is missing or malformed, the site is not admitted, the request is too old or
+            too long-dated, or the signature does not fit.
     """
     try:
         site = SiteName.parse(headers[SITE_HEADER])
@@ -91,6 +92,8 @@ def check(
             f"request of site {site!r} is good until {expires}; the clock here says {now}",
             hint=f"the two clocks must agree to within {LIFETIME_S} s",
         )
+    if "\n" in method + target + range:
+        raise RequestRefused(f"request of site {site!r} has a line feed in its method, target or range")
     request = Request(
         source=source, destination=site, method=method, target=target, range=range, body=body, expires=expires
     )

@@ -4,10 +4,10 @@ A segment is UTF-8 JSON that anyone can read with any NATS tool::
 
     {"v":1,"site":…,"epoch":…,"incarnation":…,"first_seq":…,"prev":…,"kind":…,"entries":[{"seq":…,"at":…,…},…]}
 
-``seq`` counts entries from 1 and continues for the life of the site; ``prev`` is the hash of the site's previous
-segment, 64 zeros for the first. The hash is the blake3 of the payload and nothing else enters it. The signature is
-Ed25519 of the site key over ``"librarian/segment/1\\n"`` and the payload; it travels beside the payload, whose bytes
-are kept as received.
+``seq`` counts entries from 1 and continues for the life of the site; ``prev`` is the hash of the site's
+previous segment, 64 zeros for the first. The hash is the blake3 of the payload and nothing else enters it.
+The signature is Ed25519 of the site key over ``"librarian/segment/1\\n"`` and the payload; it travels beside
+the payload, whose bytes are kept as received.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_ENTRIES = 512
 #: ``prev`` of a site's first segment.
 NO_HASH = "0" * 64
 
-Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: IncarnationId
     first_seq: Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
     prev: Hash
-    kind: Annotated[str, Meta(pattern=r"^[a-z]{1,32}\.[a-z]{1,32}$")]
+    kind: Annotated[str, Meta(pattern=r"^[a-z]{1,32}\.[a-z]{1,32}(?!\n)$")]
     entries: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MAX_ENTRIES)]
 
     @property
@@ -77,9 +77,10 @@ def decode(payload: bytes) -> Segment:
     if len(payload) > MAX_SEGMENT_BYTES:
         raise SegmentInvalid(f"segment has {len(payload)} bytes; {MAX_SEGMENT_BYTES} are allowed")
     try:
+        payload.decode()  # fields that are not known here are skipped, but stay UTF-8
         segment = _SEGMENT.decode(payload)
         numbers = [_NUMBERED.decode(raw).seq for raw in segment.entries]
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except wire.NOT_DECODABLE as exc:
         raise SegmentInvalid(f"segment does not decode: {exc}") from exc
     if segment.v != VERSION:
         raise SegmentInvalid(f"segment is of version {segment.v}; this software reads version {VERSION}")
@@ -119,7 +120,7 @@ def entries_of(segment: Segment) -> list[Entry] | None:
     for raw in segment.entries:
         try:
             found.append(entry_decoder.decode(raw))
-        except (msgspec.MsgspecError, RecursionError) as exc:
+        except wire.NOT_DECODABLE as exc:
             number = segment.first_seq + len(found)
             raise SegmentInvalid(f"entry {number} of site {segment.site!r} ({segment.kind}): {exc}") from exc
     return found
@@ -152,7 +153,7 @@ def cut(position: Position, entries: Iterable[Entry], at: str) -> Iterator[Cut]:
     A segment ends where the kind changes or a limit is reached. ``at`` is stamped on every entry.
 
     Raises:
-        SegmentInvalid: one entry alone is larger than a segment may be.
+        SegmentInvalid: one entry alone is larger than a segment may be, or would be refused by its readers.
     """
     run: list[Entry] = []
     for entry in entries:
@@ -169,8 +170,8 @@ def _cut_run(position: Position, run: Sequence[Entry], at: str) -> Generator[Cut
     numbered: list[Entry] = []
     raws: list[msgspec.Raw] = []
     size_bytes = 0
-    for entry in run:
-        entry = msgspec.structs.replace(entry, seq=position.seq + len(raws) + 1, at=at)
+    for bare in run:
+        entry = msgspec.structs.replace(bare, seq=position.seq + len(raws) + 1, at=at)
         raw = wire.encode(entry)
         if raws and (len(raws) == MAX_ENTRIES or size_bytes + len(raw) > _ENTRIES_BYTES):
             done = _seal(position, kind, numbered, raws)
@@ -203,6 +204,7 @@ def _seal(position: Position, kind: str, entries: list[Entry], raws: list[msgspe
         entries=raws,
     )
     payload = wire.encode(segment)
+    entries_of(decode(payload))  # what is signed must be readable: a peer that cannot go on stops for ever
     return Cut(segment=segment, entries=entries, payload=payload, hash=hash_of(payload))
 
 

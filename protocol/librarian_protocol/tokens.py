@@ -1,14 +1,13 @@
 """Invite tokens, and the request by which an invited site asks to be admitted (DESIGN 10).
 
-A token is ``lb1.`` and base64url of JSON. It carries what a newcomer needs to find the bus and to know that it
-talks to the inviter, and a secret that is good once. The newcomer proves that it holds the secret without sending
-it, and signs with its own site key.
+A token is ``lb1.`` and base64url of JSON. It carries what a newcomer needs to find the bus and to know that
+it talks to the inviter, and a secret that is good once. The newcomer proves that it holds the secret without
+sending it, and signs with its own site key.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from typing import Annotated
 
@@ -35,7 +34,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     inviter: SiteName
     key: PublicKey
     bus_url: Text
-    #: NKEY seed of a bus user that may do nothing but ask to join; None where the URL itself carries a credential.
+    #: NKEY seed of a bus user that may only ask to join; None where the URL itself carries a credential.
     bus_seed: Annotated[str, Meta(pattern=r"^SU[A-Z2-7]{56}$")] | None
     secret: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     #: Seconds since 1970.
@@ -53,7 +52,7 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignedJoin(msgspec.Struct, frozen=True, kw_only=True):
-    """A join request on the wire: the request's bytes, signed by the newcomer, proved by the token's secret."""
+    """A join request on the wire: signed by the newcomer, proved by the token's secret."""
 
     request: Annotated[str, Meta(max_length=4096)]
     signature: str
@@ -85,7 +84,7 @@ def decode(text: str) -> Token:
     try:
         raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
         return _TOKEN.decode(raw)
-    except (binascii.Error, msgspec.MsgspecError, UnicodeError) as exc:
+    except (*wire.NOT_DECODABLE, ValueError) as exc:
         raise TokenInvalid(f"the invite token does not decode: {exc}", hint="was it copied whole?") from exc
 
 
@@ -102,7 +101,7 @@ def seal(request: JoinRequest, *, key: SiteKey, secret: str) -> bytes:
 
 
 def read(message: bytes) -> tuple[JoinRequest, SignedJoin]:
-    """The request inside a message, its signature checked against the key it names; its proof is not checked yet.
+    """The request in a message, its signature checked by the key that it names; its proof is not checked yet.
 
     Raises:
         TokenInvalid: malformed, or not signed by the key it names.
@@ -111,7 +110,7 @@ def read(message: bytes) -> tuple[JoinRequest, SignedJoin]:
         sealed = _JOIN.decode(message)
         request = _REQUEST.decode(sealed.request.encode())
         verify(request.key, Purpose.JOIN, sealed.request.encode(), sealed.signature)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError, SignatureInvalid) as exc:
+    except (*wire.NOT_DECODABLE, SignatureInvalid) as exc:
         raise TokenInvalid(f"join request is not valid: {exc}") from exc
     return request, sealed
 

@@ -1,30 +1,31 @@
 """The transfer machine: how one file comes into one store (DESIGN 4).
 
 Rules. All that affects a transition stands in this file. A step is a function of the state, the event and the
-time; an illegal event raises :class:`InvalidTransition` and changes nothing. Commands are what the caller must do
-*in the same commit* as the new state.
+time; an illegal event raises :class:`InvalidTransition` and changes nothing. Commands are what the caller
+must do *in the same commit* as the new state.
 
-Theory of operation. A transfer begins ``wanted``. The replicator reserves it for a source, hands it to an adapter
-in a batch (``fetching``), and when verified bytes stand in staging it has ``landed``. The commit that puts the file
-at its name, registers the instance and appends to the journal makes it ``stored``. A failure sends it to
-``waiting`` with the time of the next attempt, or, when the reason's patience is at an end, to ``parked``: a person
-(or the doubted source's answer) must act. A restart of the daemon loses only what adapters held in memory.
+Theory of operation. A transfer begins ``wanted``. The replicator reserves it for a source, hands it to an
+adapter in a batch (``fetching``), and when verified bytes stand in staging it has ``landed``. The commit that
+puts the file at its name, registers the instance and appends to the journal makes it ``stored``. A failure
+sends it to ``waiting`` with the time of the next attempt, or, when the reason's patience is at an end, to
+``parked``: a person (or the doubted source's answer) must act. A restart of the daemon loses only what
+adapters held in memory.
 
-=============  ==========  =========  ========  =======  ======  ================  ========  ========  ======
-state          reserve     start      land      store    due     fail              restart   retry     cancel
-=============  ==========  =========  ========  =======  ======  ================  ========  ========  ======
-wanted         reserved                                          waiting, parked   wanted    wanted    cancelled
-reserved                   fetching                              waiting, parked   wanted              cancelled
-fetching                              landed                     waiting, parked   wanted              cancelled
-landed                                          stored           waiting, parked   wanted              cancelled
-waiting                                                  wanted                    wanted    wanted    cancelled
-parked                                                                             parked    wanted    cancelled
-stored                                                                             stored
-cancelled                                                                          cancelled
-=============  ==========  =========  ========  =======  ======  ================  ========  ========  ======
+=========  ==========  =========  ========  =======  ======  ================  ========  ========  ======
+state      reserve     start      land      store    due     fail              restart   retry     cancel
+=========  ==========  =========  ========  =======  ======  ================  ========  ========  ======
+wanted     reserved                                          waiting, parked   wanted    wanted    cancelled
+reserved               fetching                              waiting, parked   wanted              cancelled
+fetching                          landed                     waiting, parked   wanted              cancelled
+landed                                      stored           waiting, parked   wanted              cancelled
+waiting                                              wanted                    wanted    wanted    cancelled
+parked                                                                         parked    wanted    cancelled
+stored                                                                         stored
+cancelled                                                                      cancelled
+=========  ==========  =========  ========  =======  ======  ================  ========  ========  ======
 
-Besides: ``answered`` takes ``parked`` to ``waiting`` where the reason was one that a doubt was raised for, and
-``want`` takes ``stored`` and ``cancelled`` to ``wanted`` when the file is wanted once more.
+Besides: ``answered`` takes ``parked`` to ``waiting`` where the reason was one that a doubt was raised for,
+and ``want`` takes ``stored`` and ``cancelled`` to ``wanted`` when the file is wanted once more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Is this file wanted here, by this subscription, and from whom? One pure answer (DESIGN 4, "wanted").
 
-The answer is ``Want`` with the sources in the order in which to try them, or ``Unwanted`` with a reason from a
-closed list, which is what the operator is shown.
+The answer is ``Want`` with the sources in the order in which to try them, or ``Unwanted`` with a reason from
+a closed list, which is what the operator is shown.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EXPLAINED: dict[Unwanting, str] = {
     Unwanting.NAME_DOES_NOT_MATCH: "the subscription's glob does not match the name",
     Unwanting.NOT_FROM_SITE: "the subscription's site neither ingested nor holds it",
     Unwanting.WITHDRAWN: "an administrator withdrew it",
-    Unwanting.CONFLICT: "other bytes stand under the same name; both stay where they are until it is resolved",
+    Unwanting.CONFLICT: "other bytes stand under the same name; both stay until it is resolved",
     Unwanting.PRESENT: "a good instance stands in a store of the subscription",
     Unwanting.SUSPECTED_HERE: "the instance here is suspected; it must be healed, not pulled beside",
     Unwanting.EVICTED_HERE: "it was evicted here by policy",
@@ -133,7 +133,7 @@ def common_adapter(mine: Sequence[str], theirs: Sequence[AdapterOffer]) -> Adapt
 def sources(
     instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None
 ) -> Sequence[Source] | Unwanting:
-    """Instances elsewhere that could be pulled, ``first`` first and the others by name; or why there are none."""
+    """Instances elsewhere that could be pulled, ``first`` first, then by name; or why there are none."""
     elsewhere = [one for one in instances if one.site != here.site and one.state is InstanceState.AVAILABLE]
     if not elsewhere:
         return Unwanting.NO_SOURCE
@@ -155,7 +155,8 @@ def wanted(
     if not globs.matches(subscription.match, file.name):
         return Unwanted(Unwanting.NAME_DOES_NOT_MATCH)
     wish = subscription.from_site
-    if wish is not None and file.origin != wish and all(one.site != wish for one in instances):
+    holders = {one.site for one in instances if one.state is not InstanceState.REMOVED}
+    if wish is not None and wish != file.origin and wish not in holders:
         return Unwanted(Unwanting.NOT_FROM_SITE)
     if file.withdrawn:
         return Unwanted(Unwanting.WITHDRAWN)

@@ -1,7 +1,7 @@
 """JSON for everything that crosses a boundary: msgspec, with our own checked text types.
 
-Decoding runs the same parser as every other way in, so a value that came off the wire is as good as one that was
-typed here.
+Decoding runs the same parser as every other way in, so a value that came off the wire is as good as one that
+was typed here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from librarian_protocol.errors import InputError
 from librarian_protocol.names import MemberPath, Name, SiteName
 
 T = TypeVar("T")
+#: Everything that decoding can raise: malformed, not UTF-8 inside a text, nested too deep.
+NOT_DECODABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _PARSERS: dict[type, Callable[[str], Any]] = {
     Name: Name.parse,
     MemberPath: MemberPath.parse,
@@ -53,5 +55,5 @@ def encode(value: object) -> bytes:
 
 
 def decoder(wanted: type[T]) -> msgspec.json.Decoder[T]:
-    """A reusable decoder. It raises :class:`msgspec.ValidationError` or :class:`msgspec.DecodeError`."""
+    """A reusable decoder. It raises :data:`NOT_DECODABLE`."""
     return msgspec.json.Decoder(wanted, dec_hook=decode_hook)
