@@ -1,0 +1,236 @@
+"""The contract between the daemon and any way of moving bytes (DESIGN 9).
+
+An adapter takes *batches*. It gets a list of items, writes each item's bytes into staging, and yields one outcome
+for each item as it happens. The words MUST and MAY are meant as in RFC 2119; ``tests/conformance`` checks them.
+
+* :meth:`Adapter.fetch` MUST yield exactly one outcome for every item of the batch, in any order, unless it raises.
+* It MUST NOT yield ``Landed`` before all bytes of the item were written to its sink and the sink was closed.
+* A failure of one item MUST be yielded as ``Failed`` and MUST NOT fail the others. Only what concerns the whole
+  batch (no connection, refused credentials) MAY be raised, as a :class:`TransferError`; every item without an
+  outcome then counts as failed for that reason.
+* It MUST raise or yield nothing but :class:`TransferError` and :class:`StoreError`; ``CancelledError`` passes.
+* It MUST NOT write more than an item's announced size, and MUST bound what it holds in memory.
+* It MUST end within a bounded time when the other side goes silent.
+* It MUST write through :class:`Staging` only: where bytes finally stand is not its business.
+* After cancellation it MUST NOT write any more.
+* An adapter that starts work elsewhere MUST save a ticket (:meth:`Progress.save_ticket`) *before* it acts. It is
+  handed back in :attr:`Batch.ticket` after a restart, and nothing may be started twice.
+* It MAY trust nothing it hears: size and digest are checked by :class:`librarian_adapters.verifying.Verifying`.
+
+Capabilities are data. Retry, rate limit, verification and logging are wrappers of the same interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import AdapterOffer, Dial
+from librarian_protocol.errors import LibrarianError
+from librarian_protocol.names import MemberPath, Name, SiteName
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Part(StrEnum):
+    """Which bytes of a file an item asks for."""
+
+    #: A single file's bytes.
+    FILE = "file"
+    #: A book's manifest.
+    MANIFEST = "manifest"
+    #: One member of a book.
+    MEMBER = "member"
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One byte stream to bring."""
+
+    #: Where it goes in staging; unique within the store's staging area. ``[0-9a-z-]+``, or for a member
+    #: ``<that>/<member path>``: an adapter treats it as opaque.
+    key: str
+    part: Part
+    #: The file, or the book that the manifest or member belongs to.
+    name: Name
+    file_digest: Digest
+    #: The member's path inside the book; None for other parts.
+    member: MemberPath | None = None
+    #: Digest of *these* bytes. For a manifest it is the book's digest.
+    digest: Digest
+    #: Exact size of these bytes; for a manifest, whose size nobody announced, the most that is accepted.
+    size_bytes: int
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What one call of an adapter brings, all from one store of one site."""
+
+    id: str
+    source: SiteName
+    #: Id of the source's store that holds the instances.
+    store: str
+    offer: AdapterOffer
+    items: Sequence[Item]
+    ticket: bytes | None = None
+
+
+class Landed(msgspec.Struct, frozen=True):
+    """All bytes of the item are in staging."""
+
+    item: Item
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The item did not come."""
+
+    item: Item
+    error: LibrarianError
+
+
+Outcome = Landed | Failed
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What an adapter can do, as data."""
+
+    #: The most items in one batch.
+    max_files: int
+    #: The most bytes in one batch (one item larger than this forms a batch of its own).
+    max_bytes: int
+    #: Whether it goes on from the bytes that staging already holds.
+    resumable: bool
+    #: Whether it computes digests while it writes, so that :class:`Verifying` need not read back.
+    verifies_inline: bool
+    dial: Dial
+
+
+class Sink(Protocol):
+    """Where the bytes of one item go."""
+
+    #: Bytes that were there already when it was opened to resume; writing goes on behind them.
+    offset: int
+
+    async def write(self, data: Buffer) -> None:
+        """Append. The buffer may be reused when this returns.
+
+        Raises:
+            StoreError: the store is full or fails.
+        """
+        ...
+
+    def fileno(self) -> int | None:
+        """The file descriptor, for adapters that can use one; None where there is none."""
+        ...
+
+    async def close(self) -> None:
+        """Done writing. Idempotent. Durability is the store's business, not the adapter's."""
+        ...
+
+
+class Staging(Protocol):
+    """The part of a store that an adapter may write."""
+
+    async def create(self, item: Item, *, resume: bool = False) -> Sink:
+        """Open the item's place, empty, or with what is there already if ``resume``."""
+        ...
+
+    async def put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
+        """Write many small items whole, each replacing what was there: one call, few thread hops."""
+        ...
+
+    async def read_back(self, item: Item) -> tuple[int, Digest]:
+        """Size and blake3 of what stands there now, read from the file, not remembered.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        ...
+
+    async def discard(self, item: Item) -> None:
+        """Remove what is there. Idempotent."""
+        ...
+
+
+class Progress(Protocol):
+    """How an adapter says what it is doing."""
+
+    def moved(self, item: Item, size_bytes: int) -> None:
+        """That many more bytes of the item have arrived."""
+        ...
+
+    async def save_ticket(self, ticket: bytes) -> None:
+        """Keep the ticket durably; returns when it is."""
+        ...
+
+
+class Adapter(Protocol):
+    """A way to move bytes."""
+
+    name: str
+    version: int
+    capabilities: Capabilities
+
+    def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncIterator[Outcome]:
+        """Bring the batch. See the module's docstring for what it MUST do."""
+        ...
+
+    async def close(self) -> None:
+        """Give up connections. Idempotent."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs data requests as this site."""
+
+    def __call__(
+        self, *, source: SiteName, method: str, target: str, range: str, body: bytes
+    ) -> dict[str, str]:
+        """The headers to send. See :mod:`librarian_protocol.requests` for what is signed."""
+        ...
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What an adapter is made from."""
+
+    site: SiteName
+    sign: Signer
+    #: ``[adapters.<name>]`` of the site's configuration.
+    settings: Mapping[str, Any]
+    #: Roots of the stores that this machine can read itself, by store id.
+    roots: Mapping[str, str]
+
+
+class Factory(Protocol):
+    """What an entry point of the group ``librarian.adapters`` names."""
+
+    def __call__(self, context: Context) -> Adapter:
+        """Make the adapter. Opens no connection yet.
+
+        Raises:
+            ConfigInvalid: a setting is wrong.
+        """
+        ...
+
+
+ENTRY_POINTS = "librarian.adapters"
+__all__ = [
+    "ENTRY_POINTS",
+    "Adapter",
+    "Batch",
+    "Buffer",
+    "Capabilities",
+    "Context",
+    "Factory",
+    "Failed",
+    "Item",
+    "Landed",
+    "Outcome",
+    "Part",
+    "Progress",
+    "Signer",
+    "Sink",
+    "Staging",
+]

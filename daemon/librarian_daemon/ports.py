@@ -1,0 +1,338 @@
+"""The ports that services see. Production and simulation differ only behind these (DESIGN 4)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from librarian_adapters.contract import Staging
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Entry, StoreRole, Unit
+from librarian_protocol.errors import LibrarianError
+from librarian_protocol.manifest import Member
+from librarian_protocol.names import MemberPath, Name, SiteName
+
+
+class Clock(Protocol):
+    """Time. Safety never depends on it (I13)."""
+
+    def utc(self) -> str:
+        """Now as RFC 3339 UTC with microseconds and ``Z``, for people."""
+        ...
+
+    def unix_s(self) -> int:
+        """Seconds since 1970."""
+        ...
+
+    def boottime_s(self) -> float:
+        """Seconds on a clock that does not jump while the machine is up."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others run for that long."""
+        ...
+
+
+class Rng(Protocol):
+    """Chance."""
+
+    def hex(self, digits: int) -> str:
+        """So many random hex digits (an even number)."""
+        ...
+
+    def bytes(self, count: int) -> bytes:
+        """So many random bytes."""
+        ...
+
+
+# ---- stores ------------------------------------------------------------------------------------------
+
+
+class Landing(msgspec.Struct, frozen=True, kw_only=True):
+    """Verified bytes on their way to their name: what a ``landing`` row holds.
+
+    ``root`` and ``rel`` say where the bytes stand now, on the store's own filesystem: an absolute directory (the
+    store's staging, or a drop directory) and a path below it.
+    """
+
+    id: str
+    store: str
+    root: str
+    rel: str
+    name: Name
+    digest: Digest
+    size_bytes: int
+    unit: Unit
+    #: For a book: where its manifest stands, below the store's staging; "" where it is in its final place already.
+    manifest_rel: str = ""
+    #: The journal entry that goes with the file's commit, without number and time.
+    entry: Entry
+    #: The transfer that this landing completes; None for intake.
+    transfer: int | None = None
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """The bytes stand durably at the name."""
+
+    landing: Landing
+
+
+class NotPlaced(msgspec.Struct, frozen=True):
+    """They do not; the bytes are where they were."""
+
+    landing: Landing
+    error: LibrarianError
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What reading an instance found. ``error`` is None where every byte is right."""
+
+    size_bytes: int
+    digest: Digest | None
+    error: LibrarianError | None = None
+
+
+class Space(msgspec.Struct, frozen=True, kw_only=True):
+    """How full a store's filesystem is."""
+
+    total_bytes: int
+    free_bytes: int
+    total_inodes: int
+    free_inodes: int
+
+
+class Reader(Protocol):
+    """An open instance, or one part of it."""
+
+    size_bytes: int
+
+    def fileno(self) -> int:
+        """A descriptor open for reading."""
+        ...
+
+    def close(self) -> None:
+        """Idempotent."""
+        ...
+
+
+class Store(Protocol):
+    """A place at this site that holds bytes."""
+
+    id: str
+    label: str
+    role: StoreRole
+    #: The absolute root directory.
+    root: str
+
+    @property
+    def staging(self) -> Staging:
+        """Where adapters write."""
+        ...
+
+    async def open(self) -> None:
+        """Check marker, filesystem and rights; make ``.librarian/`` where ``init`` allows it.
+
+        Raises:
+            StoreNotMounted: the marker is missing or is another store's.
+            StoreFault: the filesystem cannot do what the commit protocol needs.
+        """
+        ...
+
+    async def seal(self, landings: Sequence[Landing]) -> Sequence[Landing | NotPlaced]:
+        """Make the bytes durable where they stand, modes set. Nothing was promised before this."""
+        ...
+
+    async def place(self, landings: Sequence[Landing]) -> Sequence[Placed | NotPlaced]:
+        """Rename each to its name, never over anything, and make both directories durable.
+
+        Idempotent: what stands at its name already, and no longer where it was, counts as placed.
+        """
+        ...
+
+    async def recover(self, landing: Landing) -> Placed | NotPlaced:
+        """Finish a landing that a crash interrupted: read the bytes again, wherever they stand, then place them."""
+        ...
+
+    async def check(self, name: Name, digest: Digest, unit: Unit, size_bytes: int) -> Check:
+        """Read the instance whole and compare. A book: its manifest, every member, and nothing besides."""
+        ...
+
+    async def open_part(self, name: Name, digest: Digest, part: str, member: MemberPath | None) -> Reader:
+        """Open a file, a book's manifest or a member for reading; ``part`` is a value of ``Part``.
+
+        Raises:
+            SourceMissing: it is not there.
+            StoreNotMounted: nothing is.
+        """
+        ...
+
+    def manifest(self, digest: Digest) -> AsyncIterator[Sequence[Member]]:
+        """The members of a stored book, by pages.
+
+        Raises:
+            SourceMissing: no manifest of that digest is stored.
+        """
+        ...
+
+    async def space(self) -> Space:
+        """How full it is."""
+        ...
+
+    async def clean_staging(self, keep: frozenset[str]) -> int:
+        """Remove staged bytes of no live transfer: top-level keys that are not in ``keep``. Says how many."""
+        ...
+
+
+# ---- intake's view of the catalog ----------------------------------------------------------------------
+
+
+class Standing(StrEnum):
+    """What the catalog says of a name that is about to be ingested."""
+
+    FREE = "free"
+    #: The same bytes are here already.
+    PRESENT = "present"
+    #: The same file is known, but no instance of it stands in this store.
+    KNOWN = "known"
+    #: Other bytes have the name.
+    TAKEN = "taken"
+    #: A name that differs only in letter case is taken.
+    TWIN = "twin"
+    #: An administrator withdrew exactly this file.
+    WITHDRAWN = "withdrawn"
+
+
+class Ledger(Protocol):
+    """Where intake writes down what it does. Each call is one durable commit."""
+
+    async def standing(
+        self, store: str, files: Sequence[tuple[Name, Digest]]
+    ) -> Sequence[tuple[Standing, str]]:
+        """For each file: what stands under its name, and whose (the other digest or name) for the message."""
+        ...
+
+    async def begin(self, landings: Sequence[Landing]) -> None:
+        """Write the landing rows. Before this no byte may be moved to its name."""
+        ...
+
+    async def accept(self, landings: Sequence[Landing]) -> None:
+        """Catalog rows, journal entries and outbox; the landing rows go. One commit. After it: "accepted"."""
+        ...
+
+    async def abandon(self, landings: Sequence[Landing]) -> None:
+        """The landing rows go; nothing else was done."""
+        ...
+
+    async def unfinished(self, store: str) -> Sequence[Landing]:
+        """Landing rows that a crash left."""
+        ...
+
+
+class Incidents(Protocol):
+    """What an operator must know of. One open incident for each (code, subject)."""
+
+    async def open(self, code: str, subject: str, message: str, hint: str) -> None:
+        """Open it, or count it again. Idempotent but for the count."""
+        ...
+
+    async def resolve(self, code: str, subject: str) -> None:
+        """It is over. Idempotent."""
+        ...
+
+
+# ---- bus -----------------------------------------------------------------------------------------------
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message read from a site's stream."""
+
+    subject: str
+    payload: bytes
+    headers: Mapping[str, str]
+    #: Its number in the stream: the reader's cursor.
+    stream_seq: int
+
+
+class BusState(msgspec.Struct, frozen=True, kw_only=True):
+    """How the bus is, for status and readiness."""
+
+    connected: bool
+    url: str
+    server_version: str
+    #: Why it is not connected, or what is unsafe about it; "" when all is well.
+    detail: str
+    #: Warnings about settings that can lose what was acknowledged (INVARIANTS 4).
+    unsafe: Sequence[str] = ()
+
+
+class StreamPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server says of our own stream."""
+
+    created: str
+    last_seq: int
+
+
+class Bus(Protocol):
+    """The courier. It may lose, repeat and delay; what is true stands in journals."""
+
+    def state(self) -> BusState:
+        """How it is now."""
+        ...
+
+    async def ensure_stream(self) -> StreamPosition:
+        """Make this site's stream if it is missing, with the settings of DESIGN 5; say where it ends.
+
+        Raises:
+            BusUnavailable: the server does not answer.
+            BusUnsafe: it is too old, or refuses the settings.
+        """
+        ...
+
+    async def ensure_readers(self, readers: Sequence[SiteName]) -> None:
+        """Have one durable consumer on this site's stream for each reader. Idempotent."""
+        ...
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> int:
+        """Publish into this site's stream and wait for the acknowledgement; the number in the stream.
+
+        Raises:
+            BusUnavailable: no acknowledgement came. It may have been stored all the same: publish it again.
+        """
+        ...
+
+    def read(self, origin: SiteName, after: int) -> AsyncIterator[Message]:
+        """Messages of ``origin``'s stream behind the cursor ``after``, in order, for ever.
+
+        It survives outages by itself, beginning again behind the last message it yielded. A message is asked for
+        only when those before it were taken.
+        """
+        ...
+
+    async def join(self, url: str, seed: str | None, inviter: SiteName, message: bytes) -> None:
+        """Send a join request over the invited user's own connection. It says nothing of the outcome."""
+        ...
+
+    def joins(self) -> AsyncIterator[bytes]:
+        """Join requests addressed to this site, for ever."""
+        ...
+
+    async def set_roster(self, users: Mapping[SiteName, Sequence[str]], invited: Sequence[str]) -> None:
+        """Whom the embedded server lets in: each site's two NKEYs, and those of open invitations.
+
+        Regenerates the server's configuration and reloads it. Idempotent; does nothing for an external server.
+        """
+        ...
+
+    async def invite_credential(self) -> tuple[str, str | None, str | None]:
+        """What a token carries of the bus: url, seed of a new invited user, and its public NKEY.
+
+        The last two are None for an external server, whose URL carries its own credential.
+        """
+        ...
+
+    def public_keys(self) -> Sequence[str]:
+        """This site's two public NKEYs: journal, link."""
+        ...

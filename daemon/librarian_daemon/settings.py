@@ -1,0 +1,136 @@
+"""What can be configured, with defaults. Files and environment are read by ``config.py``; here are only shapes.
+
+Paths are absolute once loaded: relative ones were taken from the directory of ``site.toml``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from librarian_protocol.entries import Label, StoreRole
+from librarian_protocol.names import SiteName
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table: an unknown key is an error."""
+
+
+class CatalogSettings(Settings, frozen=True, kw_only=True):
+    """``[catalog]``."""
+
+    #: ``sqlite:///catalog.sqlite`` (relative to the file) or ``postgresql://user@host/database``.
+    url: str = "sqlite:///catalog.sqlite"
+    #: A file whose text is the URL's password.
+    password_file: str = ""
+
+
+class StoreSettings(Settings, frozen=True, kw_only=True):
+    """``[[store]]``."""
+
+    label: Label
+    path: str
+    role: StoreRole = StoreRole.ARCHIVE
+    #: Whether intake and subscriptions may bring files here.
+    ingestable: bool = True
+    #: Mode of files after commit, octal in quotes.
+    file_mode: Annotated[str, Meta(pattern=r"^0[0-7]{3}$")] = "0444"
+
+
+class IntakeSettings(Settings, frozen=True, kw_only=True):
+    """``[[intake]]``: a drop directory."""
+
+    path: str
+    #: Label of the store that it feeds.
+    store: Label
+    unit: Literal["file", "book"] = "file"
+    #: Put before the path below the drop directory to make the name; "" or ``a/b``.
+    prefix: str = ""
+    #: How many directories below the drop directory a book stands (1: directly in it).
+    depth: Positive = 1
+    #: ``rename``: whatever is visible is complete. ``quiet``: renamed into place, or closed and unchanged for
+    #: ``quiet_s``. ``marker`` (books): the file ``marker`` stands in it.
+    complete: Literal["rename", "quiet", "marker"] = "quiet"
+    quiet_s: Seconds = 5.0
+    marker: str = ".complete"
+    #: Names that are not looked at: single files, and components above books.
+    ignore: list[str] = [".*", "*.part", "*.tmp"]
+    #: A full walk at least so often; events only make it faster.
+    walk_every_s: Seconds = 60.0
+    #: ``auto``: inotify where the filesystem has it, else polling.
+    watch: Literal["auto", "inotify", "poll"] = "auto"
+    poll_every_s: Seconds = 2.0
+    #: Whether a name that differs from another only in letter case is taken.
+    allow_case_twins: bool = False
+
+
+class DataSettings(Settings, frozen=True, kw_only=True):
+    """``[data]``: the TCP side, where peers fetch bytes and Prometheus its figures."""
+
+    listen: str = "127.0.0.1:7400"
+    #: ``HOST:PORT`` by which other sites reach it; the address listened on where empty.
+    advertise: str = ""
+
+
+class BusSettings(Settings, frozen=True, kw_only=True):
+    """``[bus]``: ``embedded`` runs a nats-server as a child; ``external`` uses ``url``; ``join``: a token brings it."""
+
+    mode: Literal["embedded", "external", "join"] = "embedded"
+    #: Where the embedded server listens.
+    listen: str = "127.0.0.1:4222"
+    #: ``HOST:PORT`` by which invited sites reach it; the address listened on where empty.
+    advertise: str = ""
+    #: ``nats://[user:password@]host:port`` of an external server. Tokens carry it as it stands here.
+    url: str = ""
+    #: A file whose text is the password or token of the URL.
+    password_file: str = ""
+
+
+class ReplicatorSettings(Settings, frozen=True, kw_only=True):
+    """``[replicator]``."""
+
+    #: Batches in flight at once.
+    concurrency: Positive = 4
+    batch_files: Positive = 1000
+    batch_bytes: Positive = 1 << 30
+    #: A batch in which nothing moves for so long is given up.
+    stall_s: Seconds = 60.0
+
+
+class AdapterSettings(Settings, frozen=True, kw_only=True):
+    """``[adapters]``: which ones, in order of preference, and their own settings by name."""
+
+    order: list[str] = ["http"]
+    settings: dict[str, dict[str, Any]] = {}
+
+
+class LogSettings(Settings, frozen=True, kw_only=True):
+    """``[log]``: ``auto`` is console on a terminal and JSON otherwise."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class SiteSettings(Settings, frozen=True, kw_only=True):
+    """The whole of ``site.toml``."""
+
+    site: SiteName
+    #: Failure domain that this site, as the first of a mesh, gives itself.
+    domain: Label = "default"
+    #: Catalog, keys, bus and socket stand here; the directory of the file where empty.
+    state: str = ""
+    #: The control socket; ``lbd.sock`` in ``state`` where empty.
+    socket: str = ""
+    catalog: CatalogSettings = CatalogSettings()
+    store: list[StoreSettings] = []
+    intake: list[IntakeSettings] = []
+    data: DataSettings = DataSettings()
+    bus: BusSettings = BusSettings()
+    replicator: ReplicatorSettings = ReplicatorSettings()
+    adapters: AdapterSettings = AdapterSettings()
+    log: LogSettings = LogSettings()

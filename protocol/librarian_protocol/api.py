@@ -1,0 +1,334 @@
+"""The control API: what the daemon answers on its unix socket, and what ``lbctl -o json`` prints.
+
+Every structure is plain JSON; times are RFC 3339 UTC, sizes are integer bytes. Adding a field is compatible,
+changing one is not.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+PREFIX = "/api/v1"
+ERROR_SCHEMA = "lb.error/1"
+
+
+class ErrorBody(msgspec.Struct, kw_only=True):
+    """An error as JSON, on the wire and from ``lbctl -o json``."""
+
+    code: str
+    kind: str
+    message: str
+    hint: str = ""
+    schema: str = ERROR_SCHEMA
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """Something an operator must know of: an open incident, or what a check found."""
+
+    code: str
+    subject: str
+    message: str
+    hint: str = ""
+    since: str = ""
+    count: int = 1
+
+
+class BusStatus(msgspec.Struct, kw_only=True):
+    """The bus."""
+
+    mode: str
+    connected: bool
+    url: str
+    server_version: str
+    detail: str
+
+
+class JournalStatus(msgspec.Struct, kw_only=True):
+    """This site's own journal."""
+
+    epoch: int
+    incarnation: str
+    seq: int
+    hash: str
+    #: Segments that the bus has not acknowledged yet.
+    outbox: int
+
+
+class PeerStatus(msgspec.Struct, kw_only=True):
+    """Another site, as seen from here."""
+
+    site: str
+    access: str
+    #: Last entry of it that is applied here.
+    seq: int
+    last_heard: str | None
+    #: Why its journal does not advance; "" when it does.
+    stalled: str
+    #: Transfers from it that are not stored yet.
+    owed_files: int
+    owed_bytes: int
+
+
+class StoreStatus(msgspec.Struct, kw_only=True):
+    """A store of this site."""
+
+    id: str
+    label: str
+    role: str
+    technology: str
+    path: str
+    state: str
+    instances: int
+    size_bytes: int
+    total_bytes: int
+    free_bytes: int
+
+
+class WaitingItem(msgspec.Struct, kw_only=True):
+    """Something in a drop directory that is not taken yet, and why."""
+
+    name: str
+    reason: str
+
+
+class IntakeStatus(msgspec.Struct, kw_only=True):
+    """A drop directory."""
+
+    path: str
+    unit: str
+    complete: str
+    #: ``watching``, ``polling`` or ``paused``.
+    state: str
+    detail: str
+    accepted: int
+    refused: int
+    waiting: int
+    waiting_items: list[WaitingItem]
+
+
+class Counts(msgspec.Struct, kw_only=True):
+    """Totals over the catalog."""
+
+    files: int
+    instances_here: int
+    instances_elsewhere: int
+    conflicts: int
+    suspected: int
+    doubted: int
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """The answer of ``/status``."""
+
+    site: str
+    mesh: str
+    software: str
+    started_at: str
+    healthy: bool
+    problems: list[Problem]
+    bus: BusStatus
+    journal: JournalStatus
+    peers: list[PeerStatus]
+    stores: list[StoreStatus]
+    intake: list[IntakeStatus]
+    #: Number of transfers by state.
+    transfers: dict[str, int]
+    counts: Counts
+    schema: str = "lb.status/1"
+
+
+class FileSummary(msgspec.Struct, kw_only=True):
+    """A file in a list."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    unit: str
+    origin: str | None
+    ingested_at: str | None
+    #: Good instances, by site.
+    sites: list[str]
+    conflict: bool
+
+
+class FilePage(msgspec.Struct, kw_only=True):
+    """A page of files, in the order of their names; ``next`` asks for the following one."""
+
+    files: list[FileSummary]
+    next: str | None
+
+
+class Instance(msgspec.Struct, kw_only=True):
+    """One instance of a file."""
+
+    site: str
+    store: str
+    label: str
+    #: ``verified``, ``suspected``, ``doubted`` or ``removed``.
+    state: str
+    how: str
+    source_site: str | None
+    at: str
+    #: When it was last read whole, where this site knows.
+    verified_at: str | None = None
+    detail: str = ""
+
+
+class FileTransfer(msgspec.Struct, kw_only=True):
+    """A transfer into a store of this site."""
+
+    id: int
+    name: str
+    digest: str
+    size_bytes: int
+    unit: str
+    store: str
+    label: str
+    state: str
+    reason: str | None
+    #: What went wrong, in words, and what to do.
+    message: str
+    hint: str
+    source_site: str | None
+    adapter: str | None
+    attempts: int
+    #: Seconds until the next attempt; None where none is planned or it is due.
+    next_try_in_s: float | None
+    created_at: str
+    changed_at: str
+    moved_bytes: int
+
+
+class TransferPage(msgspec.Struct, kw_only=True):
+    """A page of transfers, newest first; ``next`` asks for the following one."""
+
+    transfers: list[FileTransfer]
+    next: int | None
+
+
+class FileDetail(msgspec.Struct, kw_only=True):
+    """One digest under a name, with all that is known of it."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    unit: str
+    origin: str | None
+    ingested_at: str | None
+    withdrawn: bool
+    instances: list[Instance]
+    transfers: list[FileTransfer]
+
+
+class NameDetail(msgspec.Struct, kw_only=True):
+    """The answer of ``/file``: more than one file under a name is a conflict."""
+
+    name: str
+    conflict: bool
+    files: list[FileDetail]
+
+
+class VerifyResult(msgspec.Struct, kw_only=True):
+    """What reading one local instance found."""
+
+    name: str
+    digest: str
+    store: str
+    label: str
+    ok: bool
+    size_bytes: int
+    found_digest: str | None
+    message: str
+
+
+class Subscription(msgspec.Struct, kw_only=True):
+    """A subscription; ``site`` is whose it is."""
+
+    id: str
+    site: str
+    from_site: str | None
+    match: str
+    into: list[str]
+    #: Labels of the stores, where they are this site's.
+    labels: list[str]
+
+
+class SubscriptionAdd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /subscriptions``; ``into`` are labels or ids of stores, empty for all ingestable ones."""
+
+    from_site: str | None
+    match: str = "**"
+    into: list[str] = []
+
+
+class Site(msgspec.Struct, kw_only=True):
+    """A site of the roster."""
+
+    site: str
+    here: bool
+    key: str
+    fingerprint: str
+    access: str
+    domain: str
+    admitted_by: str | None
+    software: str
+    adapters: list[str]
+    last_heard: str | None
+
+
+class Invite(msgspec.Struct, kw_only=True):
+    """The answer of ``POST /invite``."""
+
+    token: str
+    expires_at: str
+    inviter: str
+    fingerprint: str
+
+
+class Join(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /join``."""
+
+    token: str
+
+
+class JoinState(msgspec.Struct, kw_only=True):
+    """How a join stands: ``joined``, ``asking`` or ``refused``."""
+
+    state: str
+    inviter: str
+    fingerprint: str
+    detail: str
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """One journal entry in ``/events``."""
+
+    site: str
+    epoch: int
+    incarnation: str
+    seq: int
+    at: str
+    kind: str
+    #: Position for ``after``: the row of its segment in this catalog.
+    position: int
+    entry: msgspec.Raw
+
+
+class JournalReport(msgspec.Struct, kw_only=True):
+    """What re-checking one site's journal found; ``problems`` is empty where it is whole."""
+
+    site: str
+    segments: int
+    entries: int
+    last_seq: int
+    hash: str
+    problems: list[str]
+
+
+class DoctorCheck(msgspec.Struct, kw_only=True):
+    """One line of ``lbctl doctor``. ``level`` is ``ok``, ``warning`` or ``error``."""
+
+    check: str
+    level: str
+    message: str
+    hint: str = ""
