@@ -231,6 +231,8 @@ class SiteAdmitted(Entry, frozen=True, kw_only=True):
     domain: Label
     grants: Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(max_length=256)]
     bus: Annotated[list[BusKey], Meta(max_length=2)] = []
+    #: Whether this site may admit others.
+    may_admit: bool = False
 
 
 class DigestAdded(FileEntry, frozen=True, kw_only=True):

@@ -107,22 +107,22 @@ def open_signed(payload: bytes, signature: str, *, site: SiteName, key: str) -> 
     return segment
 
 
-def entries_of(segment: Segment) -> list[Entry] | None:
+def entries_of(segment: Segment) -> list[Entry | SegmentInvalid] | None:
     """The entries, or None where the kind is not known to this version.
 
-    Raises:
-        SegmentInvalid: an entry of a known kind does not decode; says which.
+    A signed entry that breaks a rule (a name with ``..``, say) stands in its list as the error that says which: it
+    is never applied, by anybody, and what stands beside it goes on.
     """
     entry_decoder = _ENTRY.get(segment.kind)
     if entry_decoder is None:
         return None
-    found: list[Entry] = []
+    found: list[Entry | SegmentInvalid] = []
     for raw in segment.entries:
         try:
             found.append(entry_decoder.decode(raw))
-        except wire.NOT_DECODABLE as exc:
+        except (msgspec.MsgspecError, RecursionError) as exc:
             number = segment.first_seq + len(found)
-            raise SegmentInvalid(f"entry {number} of site {segment.site!r} ({segment.kind}): {exc}") from exc
+            found.append(SegmentInvalid(f"entry {number} of site {segment.site!r} ({segment.kind}): {exc}"))
     return found
 
 
