@@ -24,7 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class CatalogSettings(Settings, frozen=True, kw_only=True):
     """``[catalog]``."""
 
-    #: ``sqlite:///catalog.sqlite`` (relative to the file) or ``postgresql://user@host/database``.
+    #: ``sqlite:///catalog.sqlite`` (a relative path is taken from ``state``) or
+    #: ``postgresql://user@host/database``.
     url: str = "sqlite:///catalog.sqlite"
     #: A file whose text is the URL's password.
     password_file: str = ""
@@ -59,7 +60,7 @@ class IntakeSettings(Settings, frozen=True, kw_only=True):
     quiet_s: Seconds = 5.0
     marker: str = ".complete"
     #: Names that are not looked at: single files, and components above books.
-    ignore: list[str] = [".*", "*.part", "*.tmp"]
+    ignore: list[str] = msgspec.field(default_factory=lambda: [".*", "*.part", "*.tmp"])
     #: A full walk at least so often; events only make it faster.
     walk_every_s: Seconds = 60.0
     #: ``auto``: inotify where the filesystem has it, else polling.
@@ -105,7 +106,7 @@ class ReplicatorSettings(Settings, frozen=True, kw_only=True):
 class AdapterSettings(Settings, frozen=True, kw_only=True):
     """``[adapters]``: which ones, in order of preference, and their own settings by name."""
 
-    order: list[str] = ["http"]
+    order: list[str] = msgspec.field(default_factory=lambda: ["http"])
     settings: dict[str, dict[str, Any]] = {}
 
 
