@@ -110,8 +110,8 @@ def open_signed(payload: bytes, signature: str, *, site: SiteName, key: str) -> 
 def entries_of(segment: Segment) -> list[Entry | SegmentInvalid] | None:
     """The entries, or None where the kind is not known to this version.
 
-    A signed entry that breaks a rule (a name with ``..``, say) stands in its list as the error that says which: it
-    is never applied, by anybody, and what stands beside it goes on.
+    A signed entry that breaks a rule (a name with ``..``, say) stands in its list as the error that says which:
+    it is never applied, by anybody, and what stands beside it goes on.
     """
     entry_decoder = _ENTRY.get(segment.kind)
     if entry_decoder is None:
@@ -120,7 +120,7 @@ def entries_of(segment: Segment) -> list[Entry | SegmentInvalid] | None:
     for raw in segment.entries:
         try:
             found.append(entry_decoder.decode(raw))
-        except (msgspec.MsgspecError, RecursionError) as exc:
+        except wire.NOT_DECODABLE as exc:
             number = segment.first_seq + len(found)
             found.append(SegmentInvalid(f"entry {number} of site {segment.site!r} ({segment.kind}): {exc}"))
     return found
@@ -204,7 +204,10 @@ def _seal(position: Position, kind: str, entries: list[Entry], raws: list[msgspe
         entries=raws,
     )
     payload = wire.encode(segment)
-    entries_of(decode(payload))  # what is signed must be readable: a peer that cannot go on stops for ever
+    # What is signed can never be taken back: an entry that its readers would refuse is refused here.
+    for entry in entries_of(decode(payload)) or ():
+        if isinstance(entry, SegmentInvalid):
+            raise entry
     return Cut(segment=segment, entries=entries, payload=payload, hash=hash_of(payload))
 
 

@@ -28,15 +28,15 @@ MAX_TOKEN_CHARS = 4096
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """What an invited site is given, out of band."""
 
-    mesh: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+    mesh: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}(?!\n)$")]
     #: Names the invitation at the inviter.
-    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}(?!\n)$")]
     inviter: SiteName
     key: PublicKey
     bus_url: Text
     #: NKEY seed of a bus user that may only ask to join; None where the URL itself carries a credential.
-    bus_seed: Annotated[str, Meta(pattern=r"^SU[A-Z2-7]{56}$")] | None
-    secret: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    bus_seed: Annotated[str, Meta(pattern=r"^SU[A-Z2-7]{56}(?!\n)$")] | None
+    secret: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
     #: Seconds since 1970.
     expires: int
 
