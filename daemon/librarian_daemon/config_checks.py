@@ -1,0 +1,189 @@
+"""What must hold between the keys of ``site.toml``. Pure: paths are compared as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from librarian_daemon.settings import BusSettings, IntakeSettings, SiteSettings
+from librarian_protocol import globs
+from librarian_protocol.errors import ArgumentInvalid, ConfigInvalid, NameInvalid
+from librarian_protocol.names import MemberPath, Name
+
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})\Z")
+_ANY_ADDRESS = frozenset({"0.0.0.0", "[::]"})
+_BUS_URL = re.compile(r"(nats|tls)://([^\s/@]+@)?(?P<server>[^\s/@]+)/?\Z")
+_POSTGRESQL = re.compile(r"postgresql://[^\s/]+/[^\s/?]+(\?\S*)?\Z")
+_SQLITE = re.compile(r"sqlite:////.+\Z")
+
+
+def check(settings: SiteSettings) -> None:
+    """Refuse settings that contradict themselves. Paths must be absolute already.
+
+    Raises:
+        ConfigInvalid: the first contradiction; the message begins with the key's path.
+    """
+    _check_catalog(settings.catalog.url)
+    _check_stores(settings)
+    for index, intake in enumerate(settings.intake):
+        _check_intake(intake, f"intake[{index}]", settings)
+    _check_directories(settings)
+    _check_address("data", settings.data.listen, settings.data.advertise)
+    _check_bus(settings.bus)
+    _check_adapters(settings)
+
+
+def _check_catalog(url: str) -> None:
+    if not (_SQLITE.match(url) or _POSTGRESQL.match(url)):
+        shown = re.sub(r"//[^/@]*@", "//…@", url)
+        raise ConfigInvalid(
+            f"catalog.url: {shown!r} names no catalog",
+            hint='"sqlite:///catalog.sqlite" or "postgresql://user@host/database"',
+        )
+
+
+def _check_stores(settings: SiteSettings) -> None:
+    if not settings.store:
+        raise ConfigInvalid("store: a site has at least one store", hint="add [[store]] with label and path")
+    seen: dict[str, int] = {}
+    for index, store in enumerate(settings.store):
+        if store.label in seen:
+            raise ConfigInvalid(
+                f"store[{index}].label: {store.label!r} is the label of store[{seen[store.label]}] too",
+                hint="labels are unique within a site",
+            )
+        seen[store.label] = index
+        if not store.path:
+            raise ConfigInvalid(f"store[{index}].path: is empty")
+
+
+def _check_intake(intake: IntakeSettings, at: str, settings: SiteSettings) -> None:
+    if not intake.path:
+        raise ConfigInvalid(f"{at}.path: is empty")
+    store = next((store for store in settings.store if store.label == intake.store), None)
+    if store is None:
+        labels = ", ".join(store.label for store in settings.store)
+        raise ConfigInvalid(f"{at}.store: no store has the label {intake.store!r}", hint=f"one of: {labels}")
+    if not store.ingestable:
+        raise ConfigInvalid(
+            f"{at}.store: store {intake.store!r} is not ingestable",
+            hint="name another, or set its ingestable = true",
+        )
+    if intake.prefix:
+        _check_name(f"{at}.prefix", intake.prefix)
+    if intake.unit == "file":
+        if intake.complete == "marker":
+            raise ConfigInvalid(
+                f'{at}.complete: "marker" is for books: a single file has no place for one',
+                hint='"rename" or "quiet"',
+            )
+        if intake.depth != 1:
+            raise ConfigInvalid(f"{at}.depth: is for books", hint="single files are taken at any depth; leave it out")
+    if intake.complete == "marker":
+        _check_marker(f"{at}.marker", intake.marker)
+    for number, glob in enumerate(intake.ignore):
+        try:
+            globs.check(glob)
+        except ArgumentInvalid as exc:
+            raise ConfigInvalid(f"{at}.ignore[{number}]: {exc.message}", hint=exc.hint) from exc
+
+
+def _check_name(key: str, text: str) -> None:
+    try:
+        Name.parse(text)
+    except NameInvalid as exc:
+        raise ConfigInvalid(f"{key}: {exc.message}", hint=exc.hint or '"" or a form like "a/b"') from exc
+
+
+def _check_marker(key: str, text: str) -> None:
+    try:
+        MemberPath.parse(text)
+    except NameInvalid as exc:
+        raise ConfigInvalid(f"{key}: {exc.message}", hint=exc.hint) from exc
+    if "/" in text:
+        raise ConfigInvalid(f"{key}: {text!r} is not directly in the book", hint="a name without '/'")
+
+
+def _directories(settings: SiteSettings) -> Iterator[tuple[str, PurePath]]:
+    for index, store in enumerate(settings.store):
+        yield f"store[{index}].path", PurePath(store.path)
+    for index, intake in enumerate(settings.intake):
+        yield f"intake[{index}].path", PurePath(intake.path)
+
+
+def _check_directories(settings: SiteSettings) -> None:
+    """Stores and drop directories hold nothing of one another, nor the daemon's own files.
+
+    A catalog in a drop directory would be ingested; a store in a store would be an unknown file there.
+    """
+    seen: list[tuple[str, PurePath]] = []
+    for key, path in _directories(settings):
+        for other_key, other in seen:
+            if path == other:
+                raise ConfigInvalid(f"{key}: {str(path)!r} is {other_key} too", hint="give each its own directory")
+            if path.is_relative_to(other) or other.is_relative_to(path):
+                inner, outer = (key, other_key) if path.is_relative_to(other) else (other_key, key)
+                raise ConfigInvalid(f"{key}: {inner} lies in {outer}", hint="put them beside one another")
+        if PurePath(settings.state).is_relative_to(path):
+            raise ConfigInvalid(
+                f"{key}: the daemon's own directory {settings.state!r} lies in it",
+                hint="set state or the path",
+            )
+        seen.append((key, path))
+
+
+def _host_port(key: str, text: str) -> str:
+    """The host of ``HOST:PORT``."""
+    found = _HOST_PORT.match(text)
+    if found is None or not 0 < int(found["port"]) < 65536:
+        raise ConfigInvalid(
+            f"{key}: {text!r} is not of the form HOST:PORT", hint='such as "127.0.0.1:7400" or "[::1]:7400"'
+        )
+    return found["host"]
+
+
+def _check_address(table: str, listen: str, advertise: str) -> None:
+    host = _host_port(f"{table}.listen", listen)
+    if advertise:
+        if _host_port(f"{table}.advertise", advertise) in _ANY_ADDRESS:
+            raise ConfigInvalid(
+                f"{table}.advertise: other sites cannot dial {advertise!r}",
+                hint="the name or address of this host",
+            )
+    elif host in _ANY_ADDRESS:
+        raise ConfigInvalid(
+            f"{table}.advertise: missing, and other sites cannot dial {listen!r}",
+            hint=f"set {table}.advertise to HOST:PORT by which they reach this host",
+        )
+
+
+def _check_bus(bus: BusSettings) -> None:
+    if bus.mode == "embedded":
+        _check_address("bus", bus.listen, bus.advertise)
+    if bus.mode != "external":
+        if bus.url:
+            raise ConfigInvalid(
+                f'bus.url: is not used in mode "{bus.mode}"', hint='set bus.mode = "external", or remove it'
+            )
+        return
+    if not bus.url:
+        raise ConfigInvalid('bus.url: missing in mode "external"', hint='such as "nats://127.0.0.1:4222"')
+    found = _BUS_URL.match(bus.url)
+    if found is None or not _HOST_PORT.match(found["server"]):
+        # The URL may hold a password: it is not repeated.
+        raise ConfigInvalid("bus.url: is not of the form nats://[user:password@]HOST:PORT")
+
+
+def _check_adapters(settings: SiteSettings) -> None:
+    order = settings.adapters.order
+    if not order:
+        raise ConfigInvalid("adapters.order: names no adapter", hint='["http"]')
+    if len(set(order)) != len(order):
+        raise ConfigInvalid("adapters.order: names an adapter twice")
+    for name in settings.adapters.settings:
+        if name not in order:
+            raise ConfigInvalid(
+                f"adapters.settings.{name}: adapter {name!r} is not in adapters.order",
+                hint=f"one of: {', '.join(order)}",
+            )
