@@ -51,20 +51,14 @@ EMPTY_JOURNAL = segments.Position(site=SUMMIT, epoch=1, incarnation=INCARNATION,
 
 #: In the order in which a site could have written them.
 ENTRIES: list[Entry] = [
-    SiteAdmitted(
-        site=SUMMIT, key=SUMMIT_KEY.public, access=Access.FULL, domain="summit", grants=["**"], bus=BUS_KEYS
-    ),
+    SiteAdmitted(site=SUMMIT, key=SUMMIT_KEY.public, access=Access.FULL, domain="summit", grants=["**"], bus=BUS_KEYS),
     SiteAnnounced(
         software="librarian-daemon 0.1.0",
         adapters=[
-            AdapterOffer(
-                name="http", version=1, address="http://data.example:8470", dial=Dial.DESTINATION, params={}
-            )
+            AdapterOffer(name="http", version=1, address="http://data.example:8470", dial=Dial.DESTINATION, params={})
         ],
     ),
-    StoreDeclared(
-        store=STORE, label="disk", role=StoreRole.SOURCE, technology="posix", active=True, ingestable=True
-    ),
+    StoreDeclared(store=STORE, label="disk", role=StoreRole.SOURCE, technology="posix", active=True, ingestable=True),
     SubscriptionDeclared(subscription=SUBSCRIPTION, from_site=ARCHIVE, match="calib/**", into=[STORE]),
     FileIngested(
         name=NAME,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -19,21 +19,21 @@ STRUCTS = [
 
 def _sample(wanted: Any) -> Any:
     """Some value of the type of a field."""
-    plain = {str: "x", int: 1, float: 1.5, bool: True, msgspec.Raw: {"a": 1}}
+    plain: dict[Any, Any] = {str: "x", int: 1, float: 1.5, bool: True, msgspec.Raw: {"a": 1}}
     if wanted in plain:
         return plain[wanted]
     if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
         hints = get_type_hints(wanted)
         return {field: _sample(hints[field]) for field in wanted.__struct_fields__}
-    arguments = getattr(wanted, "__args__", ())
-    if getattr(wanted, "__origin__", None) is list:
+    arguments = get_args(wanted)
+    if get_origin(wanted) is list:
         return [_sample(arguments[0])]
-    if getattr(wanted, "__origin__", None) is dict:
+    if get_origin(wanted) is dict:
         return {"x": _sample(arguments[1])}
     return _sample(arguments[0])
 
 
-@pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
+@pytest.mark.parametrize("struct", STRUCTS, ids=[struct.__name__ for struct in STRUCTS])
 def test_a_structure_comes_back_as_it_went(struct: type[msgspec.Struct]) -> None:
     """All fields set; what lbctl reads is what the daemon wrote."""
     raw = msgspec.json.encode(_sample(struct))

@@ -15,9 +15,7 @@ def _tree() -> list[type[LibrarianError]]:
 def test_every_class_has_a_code_of_its_own() -> None:
     """No class hides behind another's code."""
     classes = {
-        value
-        for value in vars(errors).values()
-        if isinstance(value, type) and issubclass(value, LibrarianError)
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, LibrarianError)
     }
     assert set(_tree()) == classes
 

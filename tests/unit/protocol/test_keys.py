@@ -54,9 +54,7 @@ def test_a_malformed_signature_is_refused(signature: str) -> None:
         verify(SUMMIT_KEY.public, Purpose.SEGMENT, b"", signature)
 
 
-@pytest.mark.parametrize(
-    "public", ["", "ed25519:", "0" * 64, "ed25519:" + "0" * 64 + "\n", "ed448:" + "0" * 64]
-)
+@pytest.mark.parametrize("public", ["", "ed25519:", "0" * 64, "ed25519:" + "0" * 64 + "\n", "ed448:" + "0" * 64])
 def test_a_malformed_key_is_refused(public: str) -> None:
     """``ed25519:`` and lower-case hex of 32 bytes, nothing else."""
     assert not is_public_key(public)

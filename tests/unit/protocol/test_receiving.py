@@ -91,12 +91,16 @@ class _Receiver:
     def _judge(self, done: Cut, at_place: str | None) -> Verdict:
         segment = done.segment
         before = self.by_hash.get(segment.prev)
-        predecessor = before and Place(
-            hash=before.hash,
-            epoch=before.segment.epoch,
-            incarnation=before.segment.incarnation,
-            last_seq=before.segment.last_seq,
-            applied=before.hash in self.applied,
+        predecessor = (
+            before
+            if before is None
+            else Place(
+                hash=before.hash,
+                epoch=before.segment.epoch,
+                incarnation=before.segment.incarnation,
+                last_seq=before.segment.last_seq,
+                applied=before.hash in self.applied,
+            )
         )
         void = segment.first_seq >= self.void_from.get(segment.incarnation, segment.first_seq + 1)
         return judge(segment, done.hash, at_place=at_place, predecessor=predecessor, void=void)

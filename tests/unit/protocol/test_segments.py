@@ -123,47 +123,48 @@ def test_a_segment_that_is_too_large_is_refused_before_it_is_read() -> None:
     """The limit itself is allowed."""
     padded = ONE.payload + b" " * (MAX_SEGMENT_BYTES - len(ONE.payload))
     assert decode(padded) == ONE.segment
-    for refuse in (decode, lambda raw: open_signed(raw, SIGNATURE, site=SUMMIT, key=SUMMIT_KEY.public)):
-        with pytest.raises(SegmentInvalid, match="segment has 196609 bytes; 196608 are allowed"):
-            refuse(padded + b" ")
+    with pytest.raises(SegmentInvalid, match="segment has 196609 bytes; 196608 are allowed"):
+        decode(padded + b" ")
+    with pytest.raises(SegmentInvalid, match="segment has 196609 bytes; 196608 are allowed"):
+        open_signed(padded + b" ", SIGNATURE, site=SUMMIT, key=SUMMIT_KEY.public)
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"v": 2}, "segment is of version 2; this software reads version 1"),
-        ({"v": 0}, "segment is of version 0"),
-        ({"site": "rpc"}, "is reserved"),
-        ({"epoch": -1}, r"\$\.epoch"),
-        ({"incarnation": "0" * 15}, r"\$\.incarnation"),
-        ({"incarnation": "0" * 16 + "\n"}, r"\$\.incarnation"),
-        ({"first_seq": 0}, r"\$\.first_seq"),
-        ({"first_seq": 1 << 63}, r"\$\.first_seq"),
-        ({"prev": "0" * 63}, r"\$\.prev"),
-        ({"prev": "0" * 64 + "\n"}, r"\$\.prev"),
-        ({"kind": "file"}, r"\$\.kind"),
-        ({"kind": "file.ingested.again"}, r"\$\.kind"),
-        ({"kind": "file.ingested\n"}, r"\$\.kind"),
-        ({"kind": "a" * 33 + ".b"}, r"\$\.kind"),
-        ({"entries": []}, r"\$\.entries"),
-        ({"entries": [{"seq": n} for n in range(1, MAX_ENTRIES + 2)]}, r"\$\.entries"),
-        ({"entries": [{}]}, "missing required field `seq`"),
-        ({"entries": [1]}, "Expected `object`"),
-        ({"entries": [{"seq": 2}]}, "not numbered from 1 in steps of one"),
-        ({"entries": [{"seq": 1}, {"seq": 3}]}, "not numbered from 1 in steps of one"),
-        ({"entries": [{"seq": 1}, {"seq": 1}]}, "not numbered from 1 in steps of one"),
-        ({"first_seq": 2, "entries": [{"seq": 2}]}, "only a site's first segment has no predecessor"),
-        ({"prev": "1" * 64}, "only a site's first segment has no predecessor"),
-        (
-            {
-                "first_seq": 2**63 - 1,
-                "prev": "1" * 64,
-                "entries": [{"seq": 2**63 - 1}, {"seq": 2**63}],
-            },
-            "not numbered",
-        ),
-    ],
-)
+CONTRADICTIONS: list[tuple[dict[str, object], str]] = [
+    ({"v": 2}, "segment is of version 2; this software reads version 1"),
+    ({"v": 0}, "segment is of version 0"),
+    ({"site": "rpc"}, "is reserved"),
+    ({"epoch": -1}, r"\$\.epoch"),
+    ({"incarnation": "0" * 15}, r"\$\.incarnation"),
+    ({"incarnation": "0" * 16 + "\n"}, r"\$\.incarnation"),
+    ({"first_seq": 0}, r"\$\.first_seq"),
+    ({"first_seq": 1 << 63}, r"\$\.first_seq"),
+    ({"prev": "0" * 63}, r"\$\.prev"),
+    ({"prev": "0" * 64 + "\n"}, r"\$\.prev"),
+    ({"kind": "file"}, r"\$\.kind"),
+    ({"kind": "file.ingested.again"}, r"\$\.kind"),
+    ({"kind": "file.ingested\n"}, r"\$\.kind"),
+    ({"kind": "a" * 33 + ".b"}, r"\$\.kind"),
+    ({"entries": []}, r"\$\.entries"),
+    ({"entries": [{"seq": n} for n in range(1, MAX_ENTRIES + 2)]}, r"\$\.entries"),
+    ({"entries": [{}]}, "missing required field `seq`"),
+    ({"entries": [1]}, "Expected `object`"),
+    ({"entries": [{"seq": 2}]}, "not numbered from 1 in steps of one"),
+    ({"entries": [{"seq": 1}, {"seq": 3}]}, "not numbered from 1 in steps of one"),
+    ({"entries": [{"seq": 1}, {"seq": 1}]}, "not numbered from 1 in steps of one"),
+    ({"first_seq": 2, "entries": [{"seq": 2}]}, "only a site's first segment has no predecessor"),
+    ({"prev": "1" * 64}, "only a site's first segment has no predecessor"),
+    (
+        {
+            "first_seq": 2**63 - 1,
+            "prev": "1" * 64,
+            "entries": [{"seq": 2**63 - 1}, {"seq": 2**63}],
+        },
+        "not numbered",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), CONTRADICTIONS)
 def test_a_segment_that_contradicts_the_form_is_refused(fields: dict[str, object], message: str) -> None:
     """Each condition by itself, all else being right."""
     with pytest.raises(SegmentInvalid, match=message):
@@ -230,9 +231,7 @@ def test_bad_utf8_is_refused_even_in_fields_that_are_not_read() -> None:
 def test_a_bad_entry_is_named_by_its_number_and_does_not_hide_the_others() -> None:
     """A signed entry that breaks a rule is never applied; what stands beside it goes on."""
     good, bad = (msgspec.json.decode(wire.encode(ingested())) for _ in range(2))
-    raw = _plain(
-        first_seq=41, prev="1" * 64, entries=[{**good, "seq": 41}, {**bad, "seq": 42, "name": "../x"}]
-    )
+    raw = _plain(first_seq=41, prev="1" * 64, entries=[{**good, "seq": 41}, {**bad, "seq": 42, "name": "../x"}])
     found = entries_of(decode(raw))
     assert found is not None
     first, second = found
@@ -317,9 +316,7 @@ def test_the_journal_goes_on_where_it_ended() -> None:
 
 def test_an_entry_that_no_segment_can_hold_is_refused() -> None:
     """Here, not at every peer."""
-    large = SiteAdmitted(
-        site=SUMMIT, key=SUMMIT_KEY.public, access=Access.FULL, domain="d", grants=["x" * 1024] * 256
-    )
+    large = SiteAdmitted(site=SUMMIT, key=SUMMIT_KEY.public, access=Access.FULL, domain="d", grants=["x" * 1024] * 256)
     with pytest.raises(SegmentInvalid, match=r"one site\.admitted entry has .* bytes; 195584 are allowed"):
         _cut([large])
     with pytest.raises(SegmentInvalid, match=r"one site\.admitted entry"):

@@ -112,9 +112,7 @@ def test_a_proof_is_for_one_request_only() -> None:
     """Who overhears a proof cannot use it for a key of its own."""
     _, sealed = tokens.read(tokens.seal(REQUEST, key=ARCHIVE_KEY, secret=SECRET))
     mine = wire.encode(msgspec.structs.replace(REQUEST, key=SUMMIT_KEY.public))
-    forged = SignedJoin(
-        request=mine.decode(), signature=SUMMIT_KEY.sign(Purpose.JOIN, mine), proof=sealed.proof
-    )
+    forged = SignedJoin(request=mine.decode(), signature=SUMMIT_KEY.sign(Purpose.JOIN, mine), proof=sealed.proof)
     assert tokens.read(wire.encode(forged))[0].key == SUMMIT_KEY.public
     assert not tokens.is_proved(forged, SECRET)
 

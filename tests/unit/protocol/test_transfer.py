@@ -1,0 +1,394 @@
+"""The transfer machine: every state with every event, every reason's policy, written out."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.protocol.samples import ARCHIVE, SUMMIT
+
+from librarian_protocol import transfer as machine
+from librarian_protocol.backoff import delay_s
+from librarian_protocol.errors import InvalidTransition
+from librarian_protocol.transfer import (
+    LIVE,
+    POLICIES,
+    RESERVING,
+    TABLE,
+    Answered,
+    Cancel,
+    Command,
+    Due,
+    Event,
+    Fail,
+    Land,
+    Reason,
+    Reserve,
+    Restart,
+    Retry,
+    Start,
+    State,
+    Store,
+    Transfer,
+    Want,
+    step,
+)
+
+ID = 7
+NOW = 1000.0
+
+
+def _waits(attempts: int) -> float:
+    return NOW + delay_s(attempts, "7")
+
+
+def _at(
+    state: str,
+    *,
+    reason: str | None = None,
+    attempts: int = 2,
+    next_try_s: float | None = None,
+    source: str | None = "archive",
+) -> Transfer:
+    return Transfer(
+        id=ID,
+        state=State(state),
+        reason=None if reason is None else Reason(reason),
+        attempts=attempts,
+        next_try_s=next_try_s,
+        source=None if source is None else type(ARCHIVE).parse(source),
+    )
+
+
+#: A transfer in each state, as it stands in the catalog after two failures.
+IN_STATE = {
+    "wanted": _at("wanted"),
+    "reserved": _at("reserved"),
+    "fetching": _at("fetching"),
+    "landed": _at("landed"),
+    "waiting": _at("waiting", reason="timeout", next_try_s=NOW),
+    "parked": _at("parked", reason="checksum-mismatch"),
+    "stored": _at("stored", attempts=0),
+    "cancelled": _at("cancelled"),
+}
+EVENTS: dict[str, Event] = {
+    "reserve": Reserve(SUMMIT),
+    "start": Start(),
+    "land": Land(),
+    "store": Store(),
+    "due": Due(),
+    "fail": Fail(Reason.TIMEOUT),
+    "restart": Restart(),
+    "retry": Retry(),
+    "answered": Answered(),
+    "want": Want(),
+    "cancel": Cancel(),
+}
+TOLD: tuple[Command, ...] = (Command.TELL_RESUMED,)
+FAILED = _at("waiting", reason="timeout", attempts=3, next_try_s=_waits(3))
+
+#: What each legal pair leads to: the whole new state, and the commands.
+LEGAL: list[tuple[str, str, Transfer, tuple[Command, ...]]] = [
+    ("wanted", "reserve", _at("reserved", source="summit"), ()),
+    ("wanted", "fail", FAILED, ()),
+    ("wanted", "restart", _at("wanted"), ()),
+    ("wanted", "retry", _at("wanted", attempts=0), ()),
+    ("wanted", "cancel", _at("cancelled"), ()),
+    ("reserved", "start", _at("fetching"), ()),
+    ("reserved", "fail", FAILED, ()),
+    ("reserved", "restart", _at("wanted"), ()),
+    ("reserved", "cancel", _at("cancelled"), ()),
+    ("fetching", "land", _at("landed"), ()),
+    ("fetching", "fail", FAILED, ()),
+    ("fetching", "restart", _at("wanted"), ()),
+    ("fetching", "cancel", _at("cancelled"), ()),
+    ("landed", "store", _at("stored", attempts=0), ()),
+    ("landed", "fail", FAILED, ()),
+    ("landed", "restart", _at("wanted"), ()),
+    ("landed", "cancel", _at("cancelled"), ()),
+    ("waiting", "due", _at("wanted"), ()),
+    ("waiting", "restart", _at("wanted"), ()),
+    ("waiting", "retry", _at("wanted", attempts=0), ()),
+    ("waiting", "cancel", _at("cancelled"), ()),
+    ("parked", "restart", _at("parked", reason="checksum-mismatch"), ()),
+    ("parked", "retry", _at("wanted", attempts=0), TOLD),
+    ("parked", "answered", _at("waiting", reason="checksum-mismatch", next_try_s=_waits(2)), TOLD),
+    ("parked", "cancel", _at("cancelled"), ()),
+    ("stored", "restart", _at("stored", attempts=0), ()),
+    ("stored", "want", _at("wanted", attempts=0, source=None), ()),
+    ("cancelled", "restart", _at("cancelled"), ()),
+    ("cancelled", "want", _at("wanted", attempts=0, source=None), ()),
+]
+LEGAL_PAIRS = {(state, event) for state, event, _, _ in LEGAL}
+
+
+def test_every_state_and_every_event_is_tested() -> None:
+    """So that the two tables here are complete."""
+    assert set(IN_STATE) == {state.value for state in State}
+    assert {type(event) for event in EVENTS.values()} == set(get_args(Event))
+
+
+@pytest.mark.parametrize(("state", "event", "after", "commands"), LEGAL)
+def test_a_legal_event_leads_to(state: str, event: str, after: Transfer, commands: tuple[Command, ...]) -> None:
+    """The whole state and the commands, as written out above."""
+    assert step(IN_STATE[state], EVENTS[event], NOW) == (after, commands)
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    sorted({(state, event) for state in IN_STATE for event in EVENTS} - LEGAL_PAIRS),
+)
+def test_an_illegal_event_is_refused(state: str, event: str) -> None:
+    """It raises and changes nothing: our own mistake must not become a state."""
+    with pytest.raises(InvalidTransition, match=f"transfer 7 is {state}: it cannot take '(?i:{event})'"):
+        step(IN_STATE[state], EVENTS[event], NOW)
+
+
+def _documented() -> dict[tuple[str, str], set[str]]:
+    """The table in the module's docstring, and the sentence below it."""
+    assert machine.__doc__ is not None
+    _, _, rest = machine.__doc__.partition("\n=")
+    lines = ("=" + rest).splitlines()
+    starts = [found.start() for found in re.finditer(r"=+", lines[0])]
+    ends = [*starts[1:], None]
+    cells = [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in lines]
+    header = cells[1]
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in cells[3 : cells.index(cells[0], 3)]:
+        for event, cell in zip(header[1:], row[1:], strict=True):
+            if cell:
+                found[row[0], event] = set(cell.split(", "))
+    assert "``answered`` takes ``parked`` to ``waiting``" in machine.__doc__
+    found["parked", "answered"] = {"waiting"}
+    assert "``want`` takes ``stored`` and ``cancelled`` to ``wanted``" in machine.__doc__
+    found["stored", "want"] = found["cancelled", "want"] = {"wanted"}
+    return found
+
+
+def test_the_table_in_the_docstring_is_the_table() -> None:
+    """Every cell, and no other row."""
+    documented = _documented()
+    rows = {(state.value, event.__name__.lower()) for state, event in TABLE}
+    assert set(documented) == rows == LEGAL_PAIRS
+    for state, event, after, _ in LEGAL:
+        if event == "fail":
+            assert documented[state, event] == {"waiting", "parked"}
+        else:
+            assert documented[state, event] == {after.state.value}
+
+
+def test_the_states_that_go_on_and_that_reserve_are_these() -> None:
+    """One live row a file and store; reserved bytes count against the store's limit."""
+    assert {state.value for state in LIVE} == {
+        "wanted",
+        "reserved",
+        "fetching",
+        "landed",
+        "waiting",
+        "parked",
+    }
+    assert {state.value for state in RESERVING} == {"reserved", "fetching", "landed"}
+
+
+def test_a_new_transfer_is_wanted_and_has_not_failed() -> None:
+    """The defaults of a fresh row."""
+    assert Transfer(id=ID) == _at("wanted", attempts=0, source=None)
+
+
+# ---- failures --------------------------------------------------------------------------------------
+
+#: Failures in a row until it is parked (None: never), and whether the source is doubted then.
+PATIENCE: dict[str, tuple[int | None, bool]] = {
+    "checksum-mismatch": (3, True),
+    "size-mismatch": (3, True),
+    "manifest-invalid": (3, True),
+    "source-missing": (3, True),
+    "source-unreachable": (None, False),
+    "source-refused": (10, False),
+    "source-invalid": (5, False),
+    "timeout": (None, False),
+    "no-source": (None, False),
+    "no-common-adapter": (None, False),
+    "store-full": (None, False),
+    "no-inodes": (None, False),
+    "store-fault": (5, False),
+    "store-not-mounted": (None, False),
+    "name-occupied": (1, False),
+    "case-twin": (1, False),
+    "adapter-fault": (5, False),
+}
+#: Words that an operator finds in each reason's hint.
+HINTS = {
+    "checksum-mismatch": "the source re-reads its instance; see `lbctl file show` at the source",
+    "size-mismatch": "the source re-reads its instance; see `lbctl file show` at the source",
+    "manifest-invalid": "the source's book has no valid manifest; run `lbctl file verify` there",
+    "source-missing": "the source says it does not hold the file; run `lbctl file verify` there",
+    "source-unreachable": "nothing to do: it is tried again; `lbctl doctor` checks the address",
+    "source-refused": "check that both sites list one another: `lbctl site list` at both",
+    "source-invalid": "the source answers outside the protocol; compare software versions",
+    "timeout": "nothing to do: it is tried again from where it stopped",
+    "no-source": "no site offers a good instance now; see `lbctl file show`",
+    "no-common-adapter": "no holder offers an adapter that this site has",
+    "store-full": "free space in the destination store",
+    "no-inodes": "free inodes in the destination store's filesystem",
+    "store-fault": "the destination store answers with errors; look at its disk, then retry",
+    "store-not-mounted": "mount the destination store",
+    "name-occupied": "something unknown stands at the name; move it away, then retry",
+    "case-twin": "a name that differs only in letter case is stored here",
+    "adapter-fault": "the adapter failed in a way it does not explain; see the daemon's log",
+}
+PATIENT = [reason for reason, (patience, _) in PATIENCE.items() if patience is None]
+IMPATIENT = [(reason, patience) for reason, (patience, _) in PATIENCE.items() if patience is not None]
+DOUBTING = [reason for reason, (_, doubt) in PATIENCE.items() if doubt]
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_the_policy_of_each_reason_is(reason: Reason) -> None:
+    """Patience, doubt and hint of every reason are decided here, not by accident."""
+    policy = POLICIES[reason]
+    assert (policy.patience, policy.doubt) == PATIENCE[reason.value]
+    assert policy.hint == HINTS[reason.value]
+
+
+def test_there_is_a_policy_for_every_reason_and_no_other() -> None:
+    """A reason without one would end the replicator."""
+    assert [reason.value for reason in Reason] == list(PATIENCE) == list(HINTS)
+    assert set(POLICIES) == set(Reason)
+
+
+@pytest.mark.parametrize("reason", PATIENT)
+def test_what_mends_itself_is_waited_for_for_ever(reason: str) -> None:
+    """An outage of weeks costs nothing but time."""
+    after, commands = step(_at("fetching", attempts=10_000), Fail(Reason(reason)), NOW)
+    assert after == _at("waiting", reason=reason, attempts=10_001, next_try_s=_waits(10_001))
+    assert commands == ()
+
+
+@pytest.mark.parametrize(("reason", "patience"), IMPATIENT)
+@pytest.mark.parametrize("state", ["wanted", "reserved", "fetching", "landed"])
+def test_when_patience_ends_a_person_is_asked(state: str, reason: str, patience: int) -> None:
+    """Parked at exactly that many failures in a row, and told; doubted where the source is at fault."""
+    if patience > 1:
+        before = step(_at(state, attempts=patience - 2), Fail(Reason(reason), other_source=True), NOW)
+        waits = _waits(patience - 1)
+        assert before == (_at("waiting", reason=reason, attempts=patience - 1, next_try_s=waits), ())
+    told = (Command.TELL_PARKED,)
+    doubted = (Command.DOUBT_SOURCE, Command.TELL_PARKED)
+    after = step(_at(state, attempts=patience - 1), Fail(Reason(reason)), NOW)
+    parked = _at("parked", reason=reason, attempts=patience)
+    assert after == (parked, doubted if reason in DOUBTING else told)
+
+
+@pytest.mark.parametrize("reason", DOUBTING)
+def test_another_source_is_tried_when_one_is_doubted(reason: str) -> None:
+    """It starts afresh with the other, and no person is troubled."""
+    after, commands = step(_at("fetching"), Fail(Reason(reason), other_source=True), NOW)
+    assert after == _at("waiting", reason=reason, attempts=0, next_try_s=_waits(1))
+    assert commands == (Command.DOUBT_SOURCE,)
+
+
+@pytest.mark.parametrize("reason", ["source-refused", "name-occupied", "case-twin", "adapter-fault"])
+def test_another_source_does_not_help_where_the_source_is_not_doubted(reason: str) -> None:
+    """A name that is taken here is taken whoever sends it."""
+    after, commands = step(_at("landed", attempts=20), Fail(Reason(reason), other_source=True), NOW)
+    assert (after.state, commands) == (State.PARKED, (Command.TELL_PARKED,))
+
+
+def test_a_parked_transfer_has_no_next_attempt() -> None:
+    """Whatever stood there before."""
+    odd = _at("fetching", attempts=0, next_try_s=5.0)
+    assert step(odd, Fail(Reason.CASE_TWIN), NOW)[0].next_try_s is None
+
+
+# ---- time ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("next_try_s", "state"),
+    [(NOW + 0.001, "waiting"), (NOW, "wanted"), (NOW - 1, "wanted"), (None, "wanted")],
+)
+def test_it_is_due_when_its_time_has_come(next_try_s: float | None, state: str) -> None:
+    """Not before; and at once where no time is set."""
+    waiting = _at("waiting", reason="timeout", next_try_s=next_try_s)
+    after, commands = step(waiting, Due(), NOW)
+    assert (after.state, commands) == (state, ())
+    assert after == (waiting if state == "waiting" else _at("wanted"))
+
+
+@pytest.mark.parametrize("attempts", [0, 1, 5])
+def test_an_answered_doubt_brings_the_transfer_back_after_a_pause(attempts: int) -> None:
+    """A path that goes on spoiling bytes is tried ever more seldom."""
+    parked = _at("parked", reason="size-mismatch", attempts=attempts)
+    expected = msgspec.structs.replace(parked, state=State.WAITING, next_try_s=_waits(max(attempts, 1)))
+    assert step(parked, Answered(), NOW) == (expected, TOLD)
+
+
+@pytest.mark.parametrize("reason", [*(one for one in PATIENCE if one not in DOUBTING), None])
+def test_an_answer_does_not_unpark_what_was_not_doubted(reason: str | None) -> None:
+    """It waits for the person."""
+    parked = _at("parked", reason=reason)
+    assert step(parked, Answered(), NOW) == (parked, ())
+
+
+@pytest.mark.parametrize("reason", DOUBTING)
+def test_an_answer_unparks_every_reason_that_raised_a_doubt(reason: str) -> None:
+    """The owner has read it whole and found it right."""
+    assert step(_at("parked", reason=reason), Answered(), NOW)[0].state is State.WAITING
+
+
+# ---- whole lives -----------------------------------------------------------------------------------
+
+
+def _run(transfer: Transfer, *events: Event) -> Transfer:
+    for event in events:
+        transfer, _ = step(transfer, event, NOW)
+    return transfer
+
+
+def test_a_file_comes_at_the_first_attempt() -> None:
+    """The usual life."""
+    stored = _run(Transfer(id=ID), Reserve(ARCHIVE), Start(), Land(), Store())
+    assert stored == _at("stored", attempts=0)
+
+
+def test_a_success_ends_the_row_of_failures() -> None:
+    """What is wanted again later starts with all its patience."""
+    failed = _run(Transfer(id=ID), Fail(Reason.TIMEOUT), Retry(), Fail(Reason.TIMEOUT))
+    assert failed.attempts == 1
+    late = msgspec.structs.replace(failed, next_try_s=NOW)
+    assert _run(late, Due(), Reserve(ARCHIVE), Start(), Land(), Store(), Want()).attempts == 0
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(list(EVENTS.values())),
+            st.builds(Fail, st.sampled_from(list(Reason)), st.booleans()),
+        ),
+        max_size=40,
+    ),
+    st.floats(min_value=0, max_value=1e9),
+)
+def test_whatever_happens_the_row_makes_sense(events: list[Event], now_s: float) -> None:
+    """A time belongs to waiting, a reason to waiting and parked, a source to what moves; nothing else happens."""
+    transfer = Transfer(id=ID)
+    for event in events:
+        try:
+            transfer, commands = step(transfer, event, now_s)
+        except InvalidTransition:
+            continue
+        assert (transfer.next_try_s is not None) == (transfer.state is State.WAITING)
+        assert (transfer.reason is not None) == (transfer.state in (State.WAITING, State.PARKED))
+        assert transfer.source is not None or transfer.state not in RESERVING
+        assert (Command.TELL_PARKED in commands) <= (transfer.state is State.PARKED)
+        assert (Command.TELL_RESUMED in commands) <= (transfer.state in (State.WAITING, State.WANTED))
+        assert step(transfer, Restart(), now_s)[0].state in (
+            State.WANTED,
+            State.PARKED,
+            State.STORED,
+            State.CANCELLED,
+        )

@@ -1,0 +1,284 @@
+"""Is a file wanted here, and from whom: every condition by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from tests.unit.protocol.samples import ARCHIVE, CAMPUS, SUMMIT
+
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import AdapterOffer, Dial, Unit
+from librarian_protocol.names import Name, SiteName
+from librarian_protocol.wanted import (
+    EXPLAINED,
+    FileFacts,
+    Here,
+    InstanceFacts,
+    InstanceState,
+    Source,
+    SubscriptionFacts,
+    Unwanted,
+    Unwanting,
+    Want,
+    common_adapter,
+    sources,
+    wanted,
+)
+
+HOME = SiteName.parse("home")
+HTTP = AdapterOffer(name="http", version=1, address="http://a", dial=Dial.DESTINATION)
+RSYNC = AdapterOffer(name="rsync", version=1, address="a:/", dial=Dial.EITHER)
+PUSHED = AdapterOffer(name="http", version=1, address="", dial=Dial.SOURCE)
+FILE = FileFacts(
+    name=Name.parse("raw/a"),
+    digest=Digest.blake3(b"a"),
+    size_bytes=1,
+    unit=Unit.FILE,
+    origin=SUMMIT,
+    withdrawn=False,
+    conflict=False,
+)
+RULE = SubscriptionFacts(id="0" * 16, from_site=SUMMIT, match="raw/**", into=["near", "far"])
+HERE = Here(
+    site=HOME,
+    active_stores=frozenset({"near", "far", "other"}),
+    adapters=["rsync", "http"],
+    offers={SUMMIT: [HTTP], ARCHIVE: [HTTP], CAMPUS: [HTTP, RSYNC], HOME: [HTTP]},
+)
+
+
+def _at(site: SiteName, store: str = "disk", *, state: str = "available", doubted: bool = False) -> InstanceFacts:
+    return InstanceFacts(site=site, store=store, state=InstanceState(state), doubted=doubted)
+
+
+AT_SUMMIT = _at(SUMMIT)
+
+
+def _reason(
+    instances: Sequence[InstanceFacts] = (AT_SUMMIT,),
+    *,
+    file: FileFacts = FILE,
+    rule: SubscriptionFacts = RULE,
+    here: Here = HERE,
+) -> str | None:
+    """The reason for which it is not wanted; None where it is."""
+    found = wanted(file, rule, instances, here)
+    return found.reason.value if isinstance(found, Unwanted) else None
+
+
+def test_a_file_that_meets_all_conditions_is_wanted() -> None:
+    """Into the first of the rule's stores, from whoever holds it. Below, one condition at a time is broken."""
+    assert wanted(FILE, RULE, [AT_SUMMIT], HERE) == Want("near", [Source(SUMMIT, "disk", HTTP)])
+
+
+def test_a_name_that_does_not_match_is_not_wanted() -> None:
+    """The glob decides first."""
+    assert _reason(rule=msgspec.structs.replace(RULE, match="calib/**")) == "name-does-not-match"
+
+
+def test_a_file_from_another_site_is_not_wanted() -> None:
+    """Neither ingested nor held by the rule's site."""
+    other = msgspec.structs.replace(RULE, from_site=CAMPUS)
+    assert _reason(rule=other) == "not-from-site"
+    assert _reason([AT_SUMMIT, _at(ARCHIVE)], rule=other) == "not-from-site"
+    nowhere = msgspec.structs.replace(FILE, origin=None)
+    assert _reason([_at(ARCHIVE)], file=nowhere) == "not-from-site"
+
+
+def test_a_file_held_by_the_rules_site_is_wanted_whoever_ingested_it() -> None:
+    """Origin or holder."""
+    held = msgspec.structs.replace(RULE, from_site=CAMPUS)
+    assert _reason([AT_SUMMIT, _at(CAMPUS)], rule=held) is None
+    assert _reason([AT_SUMMIT, _at(CAMPUS, state="suspected")], rule=held) is None
+
+
+def test_a_site_that_gave_its_instance_up_is_no_holder() -> None:
+    """The answer says "nor holds it", so it must be so."""
+    held = msgspec.structs.replace(RULE, from_site=CAMPUS)
+    assert _reason([AT_SUMMIT, _at(CAMPUS, state="removed")], rule=held) == "not-from-site"
+
+
+def test_a_file_ingested_by_the_rules_site_is_wanted_whoever_holds_it() -> None:
+    """Also where the origin has given its own instance up."""
+    assert _reason([_at(ARCHIVE)]) is None
+    assert _reason([_at(ARCHIVE), _at(SUMMIT, state="removed")]) is None
+
+
+def test_a_rule_without_a_site_takes_from_any() -> None:
+    """``from_site`` None."""
+    anyone = msgspec.structs.replace(RULE, from_site=None)
+    assert _reason([_at(ARCHIVE)], rule=anyone) is None
+    unknown = msgspec.structs.replace(FILE, origin=None)
+    assert _reason([_at(ARCHIVE)], rule=anyone, file=unknown) is None
+
+
+def test_a_withdrawn_file_is_wanted_nowhere() -> None:
+    """An administrator's word."""
+    assert _reason(file=msgspec.structs.replace(FILE, withdrawn=True)) == "withdrawn"
+
+
+def test_a_file_in_conflict_stays_where_it_is() -> None:
+    """Neither of the two is moved."""
+    assert _reason(file=msgspec.structs.replace(FILE, conflict=True)) == "conflict"
+
+
+@pytest.mark.parametrize("store", ["near", "far"])
+def test_a_good_instance_in_any_store_of_the_rule_is_enough(store: str) -> None:
+    """The second of the list as well as the first."""
+    assert _reason([AT_SUMMIT, _at(HOME, store)]) == "present"
+
+
+def test_a_doubt_about_the_instance_here_does_not_bring_a_second() -> None:
+    """It is re-read; it counts until it is found wrong."""
+    assert _reason([AT_SUMMIT, _at(HOME, "near", doubted=True)]) == "present"
+
+
+def test_an_instance_here_in_another_store_does_not_count() -> None:
+    """The rule asks for its own stores."""
+    for state in InstanceState:
+        assert _reason([AT_SUMMIT, _at(HOME, "other", state=state.value)]) is None
+
+
+def test_an_instance_elsewhere_in_a_store_of_that_name_does_not_count() -> None:
+    """Stores are told apart by their site too."""
+    for state in InstanceState:
+        assert _reason([AT_SUMMIT, _at(ARCHIVE, "near", state=state.value)]) is None
+
+
+def test_a_suspected_instance_here_is_healed_and_not_pulled_beside() -> None:
+    """Its name is taken by its bytes."""
+    assert _reason([AT_SUMMIT, _at(HOME, "far", state="suspected")]) == "suspected-here"
+
+
+def test_what_was_evicted_here_is_not_pulled_straight_back() -> None:
+    """That row is kept for this."""
+    assert _reason([AT_SUMMIT, _at(HOME, "near", state="removed")]) == "evicted-here"
+
+
+def test_the_best_instance_here_decides() -> None:
+    """Good before suspected before removed, whatever their order."""
+    good, bad, gone = (
+        _at(HOME, store, state=state)
+        for store, state in (("near", "available"), ("far", "suspected"), ("near", "removed"))
+    )
+    assert _reason([gone, bad, good, AT_SUMMIT]) == "present"
+    assert _reason([gone, bad, AT_SUMMIT]) == "suspected-here"
+
+
+def test_it_goes_into_the_first_active_store_of_the_list() -> None:
+    """In the rule's order, not the site's."""
+    found = wanted(FILE, RULE, [AT_SUMMIT], msgspec.structs.replace(HERE, active_stores=frozenset({"far"})))
+    assert found == Want("far", [Source(SUMMIT, "disk", HTTP)])
+
+
+def test_without_an_active_store_it_is_not_wanted_now() -> None:
+    """Stores that the rule does not name do not help."""
+    here = msgspec.structs.replace(HERE, active_stores=frozenset({"other"}))
+    assert _reason(here=here) == "no-active-store"
+
+
+def test_without_a_good_instance_elsewhere_there_is_no_source() -> None:
+    """None at all, or suspected, or removed, or only here in another store."""
+    assert _reason([]) == "no-source"
+    assert _reason([_at(SUMMIT, state="suspected"), _at(ARCHIVE, state="removed")]) == "no-source"
+    assert _reason([_at(HOME, "other")]) == "no-source"
+
+
+def test_where_all_instances_are_doubted_the_owners_are_waited_for() -> None:
+    """A doubt that is not answered keeps bytes from spreading."""
+    assert _reason([_at(SUMMIT, doubted=True), _at(ARCHIVE, doubted=True)]) == "source-doubted"
+
+
+def test_a_doubted_instance_is_passed_over_where_there_is_another() -> None:
+    """The good one is the only source."""
+    found = wanted(FILE, RULE, [_at(SUMMIT, doubted=True), _at(ARCHIVE)], HERE)
+    assert found == Want("near", [Source(ARCHIVE, "disk", HTTP)])
+
+
+def test_without_a_common_adapter_it_cannot_come() -> None:
+    """Nothing offered, nothing of ours, or nothing that we can dial."""
+    cases: list[dict[SiteName, list[AdapterOffer]]] = [{}, {SUMMIT: []}, {SUMMIT: [PUSHED]}, {ARCHIVE: [HTTP]}]
+    for offers in cases:
+        here = msgspec.structs.replace(HERE, offers=offers)
+        assert _reason(here=here) == "no-common-adapter"
+    assert _reason(here=msgspec.structs.replace(HERE, adapters=["globus"])) == "no-common-adapter"
+
+
+def test_the_conditions_are_tried_in_this_order() -> None:
+    """The first that is broken is what the operator is shown."""
+    file = msgspec.structs.replace(FILE, withdrawn=True, conflict=True)
+    here = msgspec.structs.replace(HERE, active_stores=frozenset[str]())
+    gone = [_at(HOME, "near", state="removed")]
+    unmatched = msgspec.structs.replace(RULE, match="x", from_site=CAMPUS)
+    assert _reason(gone, file=file, rule=unmatched, here=here) == "name-does-not-match"
+    elsewhere = msgspec.structs.replace(RULE, from_site=CAMPUS)
+    assert _reason(gone, file=file, rule=elsewhere, here=here) == "not-from-site"
+    assert _reason(gone, file=file, here=here) == "withdrawn"
+    assert _reason(gone, file=msgspec.structs.replace(FILE, conflict=True), here=here) == "conflict"
+    assert _reason(gone, here=here) == "evicted-here"
+    assert _reason([], here=here) == "no-active-store"
+
+
+# ---- sources and adapters --------------------------------------------------------------------------
+
+
+def test_the_rules_site_comes_first_and_the_others_by_name() -> None:
+    """The same order at every replay, whatever the order of the rows."""
+    instances = [_at(SUMMIT, "b"), _at(CAMPUS), _at(SUMMIT, "a"), _at(ARCHIVE)]
+    assert sources(instances, HERE, first=SUMMIT) == [
+        Source(SUMMIT, "a", HTTP),
+        Source(SUMMIT, "b", HTTP),
+        Source(ARCHIVE, "disk", HTTP),
+        Source(CAMPUS, "disk", RSYNC),
+    ]
+    in_order = sources(instances, HERE, first=None)
+    assert not isinstance(in_order, Unwanting)
+    assert [source.site for source in in_order] == [ARCHIVE, CAMPUS, SUMMIT, SUMMIT]
+
+
+def test_the_rule_decides_who_comes_first() -> None:
+    """``from_site`` is passed on."""
+    found = wanted(FILE, RULE, [_at(ARCHIVE), AT_SUMMIT], HERE)
+    assert isinstance(found, Want)
+    assert [source.site for source in found.sources] == [SUMMIT, ARCHIVE]
+
+
+def test_a_holder_without_a_common_adapter_is_passed_over() -> None:
+    """The others remain."""
+    here = msgspec.structs.replace(HERE, offers={ARCHIVE: [HTTP]})
+    assert sources([AT_SUMMIT, _at(ARCHIVE)], here, first=SUMMIT) == [Source(ARCHIVE, "disk", HTTP)]
+
+
+def test_the_first_of_our_order_that_they_offer_is_taken() -> None:
+    """Our order, not theirs."""
+    assert common_adapter(["rsync", "http"], [HTTP, RSYNC]) == RSYNC
+    assert common_adapter(["http", "rsync"], [RSYNC, HTTP]) == HTTP
+    assert common_adapter(["http", "rsync"], [RSYNC]) == RSYNC
+
+
+def test_an_adapter_that_only_the_source_can_dial_is_not_ours_to_use() -> None:
+    """A second offer of the same name may be."""
+    assert common_adapter(["http"], [PUSHED]) is None
+    assert common_adapter(["http"], [PUSHED, HTTP]) == HTTP
+    assert common_adapter([], [HTTP]) is None
+
+
+def test_every_reason_is_explained() -> None:
+    """In words that differ from reason to reason."""
+    assert set(EXPLAINED) == set(Unwanting)
+    assert len(set(EXPLAINED.values())) == len(Unwanting)
+    assert [str(reason) for reason in Unwanting] == [
+        "name-does-not-match",
+        "not-from-site",
+        "withdrawn",
+        "conflict",
+        "present",
+        "suspected-here",
+        "evicted-here",
+        "no-active-store",
+        "no-source",
+        "source-doubted",
+        "no-common-adapter",
+    ]
