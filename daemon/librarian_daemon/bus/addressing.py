@@ -1,0 +1,121 @@
+"""Which subjects are used for what: the one place that knows how a shared server differs from an external one.
+
+On an embedded server, shared by sites, each site has two accounts, and readers reach the origin's consumer through
+the service imports ``lb.pull.…`` and ``lb.reset.…``. On an external server all sites are users of one account and
+call JetStream's API by its own names.
+"""
+
+from __future__ import annotations
+
+from librarian_protocol import subjects
+from librarian_protocol.names import SiteName
+
+_API = "$JS.API"
+#: Stands where a site's name stands, in permissions only.
+_ANY = SiteName("*")
+
+
+# ---- JetStream's own names ---------------------------------------------------------------------------
+
+
+def stream_api(verb: str, site: SiteName) -> str:
+    """``CREATE``, ``UPDATE`` or ``INFO`` of the site's stream."""
+    return f"{_API}.STREAM.{verb}.{subjects.stream(site)}"
+
+
+def create_consumer(origin: SiteName, reader: SiteName) -> str:
+    """Making the reader's consumer, or changing it."""
+    return f"{_API}.CONSUMER.CREATE.{subjects.stream(origin)}.{subjects.consumer(origin, reader)}"
+
+
+def next_message(origin: SiteName, reader: SiteName) -> str:
+    """Asking the reader's consumer for messages."""
+    return f"{_API}.CONSUMER.MSG.NEXT.{subjects.stream(origin)}.{subjects.consumer(origin, reader)}"
+
+
+def reset_consumer(origin: SiteName, reader: SiteName) -> str:
+    """Setting the reader's consumer back."""
+    return f"{_API}.CONSUMER.RESET.{subjects.stream(origin)}.{subjects.consumer(origin, reader)}"
+
+
+# ---- what a reader uses ------------------------------------------------------------------------------
+
+
+class Shared:
+    """The two accounts of an embedded server."""
+
+    def pull(self, origin: SiteName, reader: SiteName) -> str:
+        """Where the reader asks for messages."""
+        return subjects.pull(origin, reader)
+
+    def reset(self, origin: SiteName, reader: SiteName) -> str:
+        """Where the reader sets its consumer back."""
+        return subjects.reset(origin, reader)
+
+    def inbox(self, asker: SiteName, answerer: SiteName, token: str) -> str:
+        """Where answers arrive: the permissions say who may listen there."""
+        return subjects.inbox(asker, answerer, token)
+
+    def request_inbox(self, site: SiteName) -> str:
+        """Prefix of the inboxes of the site's journal connection."""
+        return f"_INBOX_{site}"
+
+
+class External:
+    """One account for all, with permissions that we do not know."""
+
+    def pull(self, origin: SiteName, reader: SiteName) -> str:
+        """Where the reader asks for messages."""
+        return next_message(origin, reader)
+
+    def reset(self, origin: SiteName, reader: SiteName) -> str:
+        """Where the reader sets its consumer back."""
+        return reset_consumer(origin, reader)
+
+    def inbox(self, asker: SiteName, answerer: SiteName, token: str) -> str:
+        """Where answers arrive: every client may listen below ``_INBOX``, as a rule."""
+        return f"_INBOX.{asker}.{answerer}.{token}"
+
+    def request_inbox(self, site: SiteName) -> str:
+        """Prefix of the inboxes of the site's journal connection."""
+        return f"_INBOX.{site}"
+
+
+Addressing = Shared | External
+
+
+# ---- what the permissions of an embedded server allow ------------------------------------------------
+
+
+def journal_publish(site: SiteName) -> list[str]:
+    """A site's journal connection: its own subjects and the least of the API. No DELETE, PURGE or MSG.NEXT."""
+    return [
+        *subjects.stream_subjects(site),
+        *(stream_api(verb, site) for verb in ("CREATE", "UPDATE", "INFO")),
+        f"{_API}.CONSUMER.CREATE.{subjects.stream(site)}.*",
+    ]
+
+
+def journal_subscribe(site: SiteName) -> list[str]:
+    """A site's journal connection hears answers to its own requests."""
+    return [f"{Shared().request_inbox(site)}.>"]
+
+
+def link_publish(site: SiteName) -> list[str]:
+    """A site's link connection asks any origin, always as itself."""
+    return [subjects.pull(_ANY, site), subjects.reset(_ANY, site)]
+
+
+def link_subscribe(site: SiteName, *, host: bool) -> list[str]:
+    """A site's link connection hears answers to itself; the host also those who ask to be admitted."""
+    return [f"lb.inbox.{site}.>", *([subjects.join(site)] if host else [])]
+
+
+def invited_publish(inviter: SiteName) -> list[str]:
+    """An invited user asks to be admitted."""
+    return [subjects.join(inviter)]
+
+
+def invited_subscribe(key: str) -> list[str]:
+    """A subject that nobody uses: an empty list would allow everything."""
+    return [f"_INBOX_{key}"]

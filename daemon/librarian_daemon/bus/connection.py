@@ -1,0 +1,352 @@
+"""One connection to the server, made again whenever it is lost. Only here is nats-py spoken to.
+
+nats-py's own reconnecting is off: it buffers what is published while away and sends it all at once later, and a
+question asked before the cut can be answered after it. Here each connection is a :class:`Session` of its own;
+everything that hangs on it ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from librarian_daemon.ports import Clock
+from librarian_protocol.errors import BusUnavailable, BusUnsafe
+
+_log = structlog.get_logger(__name__)
+
+#: What nats-py raises when the server is away, slow, or closes on us. Its TimeoutError is not always its own.
+NATS_ERRORS = (nats.errors.Error, OSError, TimeoutError)
+#: ``CONSUMER.RESET`` came with it, and older ones have open advisories.
+MINIMUM_VERSION = (2, 14)
+_CONNECT_TIMEOUT_S = 5.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 1.0
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to connect, and as whom."""
+
+    url: str
+    #: For people, in the server's list of connections.
+    name: str
+    #: NKEY seed; None where URL and password say who we are.
+    seed: str | None = None
+    #: Password of the URL's user, or a token where the URL names none.
+    password: str | None = None
+    inbox_prefix: str = "_INBOX"
+
+
+class Inbox:
+    """Messages of one subscription. It holds at most ``limit`` of them; what comes beyond is lost, and said."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._queue: asyncio.Queue[Msg | None] = asyncio.Queue()
+        self.overflowed = False
+
+    async def put(self, message: Msg) -> None:
+        """Called by nats-py."""
+        if self._queue.qsize() >= self._limit:
+            self.overflowed = True
+        else:
+            self._queue.put_nowait(message)
+
+    def end(self) -> None:
+        """Wake the reader: the connection is gone."""
+        self._queue.put_nowait(None)
+
+    async def get(self, timeout_s: float | None) -> Msg:
+        """The next message.
+
+        Raises:
+            BusUnavailable: none came in time, or the connection is gone.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await self._queue.get()
+        except TimeoutError as exc:
+            raise BusUnavailable(f"silence for {timeout_s} s") from exc
+        if message is None:
+            raise BusUnavailable("the connection to the bus was lost")
+        return message
+
+
+class Session:
+    """A live connection, until it ends. It never comes back."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._ended = asyncio.Event()
+        self._inboxes: set[Inbox] = set()
+
+    async def end(self) -> None:
+        """Called by nats-py when it closed the connection: wake whoever waits for something from it."""
+        self._ended.set()
+        for inbox in self._inboxes:
+            inbox.end()
+
+    async def wait_ended(self) -> None:
+        """Return when the connection is gone."""
+        await self._ended.wait()
+
+    @property
+    def version(self) -> str:
+        """The server's version: ``2.15.1``; "unknown" where it gives none."""
+        found = self._client.connected_server_version
+        try:
+            return f"{found.major}.{found.minor}.{found.patch}"
+        except ValueError:
+            return "unknown"
+
+    @property
+    def max_payload(self) -> int:
+        """What the server takes in one message, bytes."""
+        return self._client.max_payload
+
+    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
+        """Send, without knowing whether it arrives.
+
+        Raises:
+            BusUnavailable: the connection is gone.
+        """
+        try:
+            await self._client.publish(subject, payload, reply=reply)
+        except NATS_ERRORS as exc:
+            raise BusUnavailable(f"cannot publish {subject}: {exc}") from exc
+
+    async def request(
+        self, subject: str, payload: bytes, *, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Send and wait for the one answer.
+
+        Raises:
+            BusUnavailable: no answer in time, nobody there, or the connection is gone.
+        """
+        asking = asyncio.ensure_future(
+            self._client.request(subject, payload, timeout=timeout_s, headers=dict(headers or {}) or None)
+        )
+        # nats-py would wait the whole time-out for an answer on a connection that is gone.
+        ended = asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait({asking, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise BusUnavailable(f"the connection was lost while {subject} was asked")
+            return asking.result().data
+        except NATS_ERRORS as exc:
+            raise BusUnavailable(f"no answer to {subject}: {exc}") from exc
+        finally:
+            asking.cancel()
+            ended.cancel()
+
+    @asynccontextmanager
+    async def inbox(self, subject: str, limit: int) -> AsyncGenerator[Inbox]:
+        """Listen on a subject for as long as the block lasts.
+
+        Raises:
+            BusUnavailable: the connection is gone.
+        """
+        inbox = Inbox(limit)
+        try:
+            subscription = await self._client.subscribe(subject, cb=inbox.put)
+        except NATS_ERRORS as exc:
+            raise BusUnavailable(f"cannot listen on {subject}: {exc}") from exc
+        self._inboxes.add(inbox)
+        if self._ended.is_set():
+            inbox.end()
+        try:
+            yield inbox
+        finally:
+            self._inboxes.discard(inbox)
+            with suppress(*NATS_ERRORS):  # the subscription may have gone with the connection
+                await subscription.unsubscribe()
+
+    async def flush(self) -> None:
+        """Wait until the server has seen all that was sent.
+
+        Raises:
+            BusUnavailable: it did not say so.
+        """
+        try:
+            await self._client.flush(timeout=5)
+        except NATS_ERRORS as exc:
+            raise BusUnavailable(f"the bus does not answer: {exc}") from exc
+
+    async def close(self) -> None:
+        """Idempotent."""
+        await _close(self._client)
+
+
+async def open_session(target: Target, on_error: list[str] | None = None) -> Session:
+    """Connect once.
+
+    ``on_error`` is given what the server complains of later (a denied publish has no other answer); it keeps the last.
+
+    Raises:
+        BusUnavailable: no server there, or it refuses us; the message says which.
+    """
+    client, said = Client(), on_error if on_error is not None else []
+    session = Session(client)
+
+    async def remember(error: Exception) -> None:
+        said[:] = [str(error)]
+
+    options: dict[str, Any] = {"nkeys_seed_str": target.seed} if target.seed else _password(target)
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            await client.connect(
+                target.url,
+                name=target.name,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,  # 0 would mean: for ever
+                reconnect_time_wait=0,
+                connect_timeout=int(_CONNECT_TIMEOUT_S),
+                ping_interval=10,
+                max_outstanding_pings=2,
+                inbox_prefix=target.inbox_prefix,
+                error_cb=remember,
+                closed_cb=session.end,
+                **options,
+            )
+    except (*NATS_ERRORS, ValueError) as exc:
+        await _close(client)
+        reason = said[0] if said else str(exc) or "no answer"
+        raise BusUnavailable(f"{shown(target.url)}: {reason}") from exc
+    return session
+
+
+def _password(target: Target) -> dict[str, Any]:
+    if target.password is None:
+        return {}
+    user = urlsplit(target.url).username
+    return {"user": user, "password": target.password} if user else {"token": target.password}
+
+
+async def _close(client: Client) -> None:
+    with suppress(*NATS_ERRORS):  # a connection that will not even close is gone
+        await client.close()
+
+
+def shown(url: str) -> str:
+    """The URL without what is secret in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def is_old(version: str) -> bool:
+    """Whether a server of this version cannot be used."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return found is None or (int(found[1]), int(found[2])) < MINIMUM_VERSION
+
+
+class Connection:
+    """Keeps one session alive for as long as :meth:`run` runs."""
+
+    def __init__(self, clock: Clock, target: Target | None) -> None:
+        self._clock = clock
+        self._target = target
+        self._retarget = asyncio.Event()
+        self._up = asyncio.Event()
+        self._session: Session | None = None
+        self._too_old: BusUnsafe | None = None
+        #: Why there is no session; "" when there is one.
+        self.detail = "not started"
+
+    @property
+    def current(self) -> Session | None:
+        """The session, if there is one now."""
+        return self._session
+
+    def use(self, target: Target) -> None:
+        """Connect there from now on."""
+        self._target = target
+        self._retarget.set()
+
+    async def session(self, timeout_s: float | None = 0) -> Session:
+        """The session, waiting for one for so long (None: for ever).
+
+        Raises:
+            BusUnavailable: there is none; says why.
+            BusUnsafe: the server is too old.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._session is None:
+                    await self._up.wait()
+                return self._session
+        except TimeoutError as exc:
+            raise (self._too_old or BusUnavailable(f"no connection to the bus: {self.detail}")) from exc
+
+    async def run(self) -> None:
+        """Connect, and again whenever the session ends, until cancelled."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            self._retarget.clear()
+            if self._target is None:
+                self._say("no bus yet: join a mesh")
+                await self._retarget.wait()
+                continue
+            try:
+                session = await open_session(self._target)
+            except BusUnavailable as exc:
+                refused = "authorization" in exc.message.casefold()
+                self._say(f"{exc.message} (this site's bus keys are not admitted yet)" if refused else exc.message)
+                await self._pause(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            pause_s = _FIRST_PAUSE_S
+            await self._hold(session)
+            await self._pause(_FIRST_PAUSE_S)
+
+    async def _hold(self, session: Session) -> None:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(session.close)
+            if is_old(session.version):
+                floor = ".".join(map(str, MINIMUM_VERSION))
+                self._too_old = BusUnsafe(
+                    f"the NATS server is of version {session.version}; {floor} is the least that is safe",
+                    hint="upgrade it, or use the embedded one (extra [server])",
+                )
+                self._say(self._too_old.message)
+                await self._pause(10 * _LONGEST_PAUSE_S)
+                return
+            self._too_old = None
+            self._session = session
+            self._say("")
+            self._up.set()
+            try:
+                await self._first_of(session.wait_ended())
+                self._say("the connection was lost")
+            finally:
+                self._up.clear()
+                self._session = None
+
+    async def _pause(self, seconds: float) -> None:
+        await self._first_of(self._clock.sleep(seconds))
+
+    async def _first_of(self, waiting: Any) -> None:
+        """Wait for that, or for another target."""
+        tasks = {asyncio.ensure_future(waiting), asyncio.ensure_future(self._retarget.wait())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _say(self, detail: str) -> None:
+        """Once for each change: a peer may be away for weeks."""
+        if detail != self.detail:
+            _log.info(
+                "bus_connection", detail=detail or "connected", url=shown(self._target.url) if self._target else ""
+            )
+        self.detail = detail

@@ -1,0 +1,78 @@
+"""The two NKEYs of this site's bus connections. They sign what a server chooses, so they must mean nothing else.
+
+The site key, which signs what other sites believe, is another key and never comes near the bus (DESIGN 5).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import nkeys
+
+from librarian_daemon.ports import Rng
+from librarian_protocol.errors import ConfigInvalid
+
+
+class UserKey(msgspec.Struct, frozen=True):
+    """An NKEY of a bus user."""
+
+    #: Secret: ``SU…``.
+    seed: str
+    #: ``U…``.
+    public: str
+
+
+class BusKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """This site's two NKEYs."""
+
+    journal: UserKey
+    link: UserKey
+
+
+def new_user(rng: Rng) -> UserKey:
+    """A new NKEY, kept nowhere."""
+    return _user(nkeys.encode_seed(rng.bytes(32), nkeys.PREFIX_BYTE_USER).decode())
+
+
+def load(directory: Path, rng: Rng) -> BusKeys:
+    """Read ``bus-journal.nk`` and ``bus-link.nk``, making what is missing. Idempotent.
+
+    Raises:
+        ConfigInvalid: a file holds no seed of a user.
+        OSError: it cannot be read or written.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return BusKeys(journal=_kept(directory / "bus-journal.nk", rng), link=_kept(directory / "bus-link.nk", rng))
+
+
+def _kept(path: Path, rng: Rng) -> UserKey:
+    if not path.exists():
+        _write_secret(path, new_user(rng).seed + "\n")
+    try:
+        return _user(path.read_text("ascii").strip())
+    except (nkeys.NkeysError, ValueError) as exc:
+        raise ConfigInvalid(
+            f"{path} holds no NKEY seed of a user",
+            hint="restore it, or remove it: a new one is made and must be admitted again",
+        ) from exc
+
+
+def _user(seed: str) -> UserKey:
+    public = bytes(nkeys.from_seed(bytearray(seed.encode())).public_key)
+    if not public.startswith(b"U"):
+        raise ValueError("not the key of a user")
+    return UserKey(seed, public.decode())
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Whole or not at all: half a seed would be a key that nobody admitted."""
+    partial = path.with_suffix(".new")
+    partial.unlink(missing_ok=True)
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

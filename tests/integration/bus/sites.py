@@ -1,0 +1,131 @@
+"""Sites for the tests of the bus: real NatsBus objects on real servers, and what a test asks of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from librarian_daemon.bus.client import NatsBus
+from librarian_daemon.clock import SystemClock, SystemRng
+from librarian_daemon.ports import Message
+from librarian_daemon.settings import BusSettings
+from librarian_protocol import subjects
+from librarian_protocol.names import SiteName
+
+_T = TypeVar("_T")
+A, B, C = SiteName("a"), SiteName("b-1"), SiteName("c")
+
+
+class Site:
+    """A site's bus, running or not."""
+
+    def __init__(self, name: SiteName, root: Path, settings: BusSettings) -> None:
+        self.name = name
+        self.root = root
+        self.settings = settings
+        self.bus = self.new_bus()
+        self._running: asyncio.Task[None] | None = None
+
+    def new_bus(self) -> NatsBus:
+        """The same site's bus, as another process would make it."""
+        return NatsBus(
+            site=self.name,
+            settings=self.settings,
+            directory=self.root / "bus",
+            keys_directory=self.root / "keys",
+            clock=SystemClock(),
+            rng=SystemRng(),
+        )
+
+    def start(self) -> None:
+        """Run it."""
+        self._running = asyncio.create_task(self.bus.run())
+
+    async def stop(self) -> None:
+        """End it; raises what it ended with."""
+        if self._running is not None:
+            self._running.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._running
+            self._running = None
+
+    async def restart(self) -> None:
+        """Stop it and start it as another process would."""
+        await self.stop()
+        self.bus = self.new_bus()
+
+    async def publish(self, number: int) -> int:
+        """Publish a message that carries this number, as the publisher would."""
+        return await self.bus.publish(
+            subjects.journal(self.name, "file.ingested"),
+            str(number).encode(),
+            {subjects.MESSAGE_ID_HEADER: f"{self.name}-{number}"},
+        )
+
+    def server_pid(self) -> int:
+        """Process id of the embedded server."""
+        (ports,) = (self.root / "bus").glob("nats-server_*.ports")
+        return int(ports.stem.split("_")[1])
+
+
+async def eventually(condition: Callable[[], bool], timeout_s: float = 15) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def insist(attempt: Callable[[], Awaitable[_T]], error: type[Exception], timeout_s: float = 15) -> _T:
+    """Try until it works, as a service would."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            try:
+                return await attempt()
+            except error:
+                await asyncio.sleep(0.05)
+
+
+async def take(bus: NatsBus, origin: SiteName, after: int, count: int, timeout_s: float = 30) -> list[Message]:
+    """Read so many messages, then stop reading."""
+    found: list[Message] = []
+    async with asyncio.timeout(timeout_s), aclosing(bus.read(origin, after)) as messages:
+        async for message in messages:
+            found.append(message)
+            if len(found) == count:
+                break
+    return found
+
+
+def numbers(messages: Sequence[Message]) -> list[int]:
+    """The numbers that :meth:`Site.publish` put in."""
+    return [int(message.payload) for message in messages]
+
+
+def users(*sites: Site) -> Mapping[SiteName, Sequence[str]]:
+    """The roster's part that the bus needs."""
+    return {site.name: site.bus.public_keys() for site in sites}
+
+
+@asynccontextmanager
+async def shared(root: Path, *guests: SiteName) -> AsyncGenerator[tuple[Site, ...]]:
+    """Site ``a`` with an embedded server, and guests on it, all running, with streams and readers of one another."""
+    host = Site(A, root / A, BusSettings(mode="embedded", listen="127.0.0.1:0"))
+    sites = [host, *(Site(name, root / name, BusSettings(mode="join")) for name in guests)]
+    await host.bus.set_roster(users(*sites), [])
+    url, _, _ = await host.bus.invite_credential()
+    try:
+        for site in sites:
+            if site is not host:
+                await site.bus.use(url, external=False)
+            site.start()
+        for site in sites:
+            await eventually(lambda site=site: site.bus.state().connected)  # type: ignore[misc]
+            await site.bus.ensure_stream()
+            await site.bus.ensure_readers([other.name for other in sites])
+        yield tuple(sites)
+    finally:
+        for site in reversed(sites):
+            await site.stop()
