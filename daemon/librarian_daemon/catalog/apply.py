@@ -1,0 +1,316 @@
+"""The one way in which shared tables change: applying journal entries, our own included (DESIGN 5, "Apply").
+
+Every fact is a register written by one site. The entry carries the whole new state and wins iff its version is
+greater; nothing here depends on the old value, so entries may come late, twice, or in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import msgspec
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, literal, or_, select, tuple_, update
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.statements import chunks, insert, later, write_registers
+from librarian_protocol import wire
+from librarian_protocol.entries import (
+    DigestAdded,
+    Entry,
+    FileEntry,
+    FileIngested,
+    FileWithdrawn,
+    InstanceDoubted,
+    InstanceHealed,
+    InstanceRegistered,
+    InstanceRemoved,
+    InstanceSuspected,
+    SiteAdmitted,
+    SiteAnnounced,
+    StoreDeclared,
+    StoreRetired,
+    SubscriptionDeclared,
+    SubscriptionWithdrawn,
+)
+from librarian_protocol.names import SiteName
+from librarian_protocol.wanted import InstanceState
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """Who said the entries, in which incarnation, and the local change number that their files get."""
+
+    site: SiteName
+    epoch: int
+    incarnation: str
+    change: int
+
+    def version(self, entry: Entry) -> dict[str, Any]:
+        """The register columns of a row that the entry writes."""
+        return {"epoch": self.epoch, "incarnation": self.incarnation, "seq": entry.seq}
+
+
+def apply(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    """Apply entries of one kind. Idempotent and commuting."""
+    for page in chunks(entries):
+        if isinstance(page[0], FileEntry):
+            _files(connection, cast(list[FileEntry], page), said)
+        rule = _RULES.get(type(page[0]))
+        if rule is not None:
+            rule(connection, page, said)
+
+
+# ---- files -----------------------------------------------------------------------------------------------
+
+
+def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> None:
+    """Rows for files that were never heard of, and the change number for all of them."""
+    ingested = isinstance(entries[0], FileIngested)
+    statement = insert(connection, schema.file)
+    new = statement.excluded
+    held = schema.file.c
+    changes: dict[str, Any] = {
+        "change": new.change,
+        # A digest has one size; where somebody says otherwise, all sites keep the same one of the two.
+        "size_bytes": case((new.size_bytes < held.size_bytes, new.size_bytes), else_=held.size_bytes),
+        "unit": case((new.unit < held.unit, new.unit), else_=held.unit),
+    }
+    if ingested:
+        # A grow-only set of ingests: the least of them is the origin, for display only.
+        least = or_(
+            held.origin_site.is_(None),
+            tuple_(new.origin_site, new.origin_epoch, new.origin_incarnation, new.origin_seq)
+            < tuple_(held.origin_site, held.origin_epoch, held.origin_incarnation, held.origin_seq),
+        )
+        for column in ("origin_site", "origin_epoch", "origin_incarnation", "origin_seq", "ingested_at"):
+            changes[column] = case((least, new[column]), else_=held[column])
+    if isinstance(entries[0], FileWithdrawn):
+        changes["withdrawn"] = literal(True)
+    rows = [
+        {
+            "name": str(entry.name),
+            "folded": entry.name.folded,
+            "digest": str(entry.digest),
+            "size_bytes": entry.size_bytes,
+            "unit": entry.unit.value,
+            "origin_site": str(said.site) if ingested else None,
+            "origin_epoch": said.epoch if ingested else None,
+            "origin_incarnation": said.incarnation if ingested else None,
+            "origin_seq": entry.seq if ingested else None,
+            "ingested_at": entry.at if ingested else None,
+            "withdrawn": isinstance(entry, FileWithdrawn),
+            "change": said.change,
+        }
+        for entry in entries
+    ]
+    connection.execute(statement.on_conflict_do_update(index_elements=["name", "digest"], set_=changes), rows)
+    _conflicts(connection, sorted({str(entry.name) for entry in entries}), said.change)
+
+
+def _conflicts(connection: Connection, names: Sequence[str], change: int) -> None:
+    """Compute anew which of the names have two digests; wake the planner for every file of those that changed."""
+    file, conflict = schema.file, schema.conflict
+    now = set(
+        connection.scalars(
+            select(file.c.name)
+            .where(file.c.name.in_(names), file.c.withdrawn.is_(False))
+            .group_by(file.c.name)
+            .having(func.count() > 1)
+        )
+    )
+    before = set(connection.scalars(select(conflict.c.name).where(conflict.c.name.in_(names))))
+    if now - before:
+        connection.execute(
+            insert(connection, conflict).on_conflict_do_nothing(), [{"name": n} for n in sorted(now - before)]
+        )
+    if before - now:
+        connection.execute(delete(conflict).where(conflict.c.name.in_(sorted(before - now))))
+    if now != before:
+        changed = sorted(now ^ before)
+        connection.execute(update(file).where(file.c.name.in_(changed)).values(change=change))
+
+
+# ---- instances -------------------------------------------------------------------------------------------
+
+
+def _instances(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    """The register (file, site, store). Only the site that owns a store speaks of its instances."""
+    instance, file = schema.instance, schema.file
+    statement = insert(connection, instance)
+    columns = [
+        "file_id", "site", "store", "state", "how", "source_site", "detail", "at", "epoch", "incarnation", "seq",
+    ]  # fmt: skip
+    values = [bindparam(f"v_{column}", type_=instance.c[column].type) for column in columns[1:]]
+    source = select(file.c.id, *values).where(
+        file.c.name == bindparam("f_name"), file.c.digest == bindparam("f_digest")
+    )
+    new = statement.excluded
+    upsert = statement.from_select(columns, source).on_conflict_do_update(
+        index_elements=["file_id", "site", "store"],
+        set_={column: new[column] for column in columns[3:]},
+        where=later(instance, new),
+    )
+    connection.execute(upsert, [_instance_row(cast(FileEntry, entry), said) for entry in entries])
+
+
+def _instance_row(entry: FileEntry, said: Said) -> dict[str, Any]:
+    how, source, detail, state = "", None, "", InstanceState.AVAILABLE
+    match entry:
+        case FileIngested():
+            how = "ingested"
+        case InstanceRegistered():
+            how, source = entry.how.value, str(entry.source_site)
+        case InstanceHealed():
+            how = "healed"
+        case InstanceSuspected():
+            state, detail = InstanceState.SUSPECTED, entry.reason
+        case InstanceRemoved():
+            state, detail = InstanceState.REMOVED, entry.reason
+        case _:
+            raise TypeError(f"{type(entry).__name__} says nothing of an instance")
+    row = {
+        "site": str(said.site),
+        "store": entry.store,
+        "state": state.value,
+        "how": how,
+        "source_site": source,
+        "detail": detail,
+        "at": entry.at,
+        **said.version(entry),
+    }
+    return {f"v_{key}": value for key, value in row.items()} | {
+        "f_name": str(entry.name),
+        "f_digest": str(entry.digest),
+    }
+
+
+def _doubts(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    for page in chunks(cast(Sequence[InstanceDoubted], entries)):
+        ids = file_ids(connection, page)
+        write_registers(
+            connection,
+            schema.doubt,
+            [
+                {
+                    "doubter": str(said.site),
+                    "file_id": ids[(entry.name, entry.digest)],
+                    "site": str(entry.owner),
+                    "store": entry.store,
+                    "reason": entry.reason,
+                    "of_epoch": entry.epoch,
+                    "of_incarnation": entry.incarnation,
+                    "of_seq": entry.entry_seq,
+                    **said.version(entry),
+                }
+                for entry in page
+            ],
+        )
+
+
+def file_ids(connection: Connection, entries: Sequence[FileEntry]) -> dict[tuple[str, str], int]:
+    """Row ids by (name, digest) of at most a chunk of files."""
+    file = schema.file
+    names = sorted({str(entry.name) for entry in entries})
+    rows = connection.execute(select(file.c.name, file.c.digest, file.c.id).where(file.c.name.in_(names)))
+    return {(name, digest): row_id for name, digest, row_id in rows}
+
+
+def _digests(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    page = cast(Sequence[DigestAdded], entries)
+    ids = file_ids(connection, page)
+    connection.execute(
+        insert(connection, schema.digest).on_conflict_do_nothing(),
+        [{"file_id": ids[(e.name, e.digest)], "site": str(said.site), "other": str(e.other)} for e in page],
+    )
+
+
+# ---- sites, stores, subscriptions ------------------------------------------------------------------------
+
+
+def _subscriptions(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    for entry in cast(Sequence[SubscriptionDeclared | SubscriptionWithdrawn], entries):
+        declared = isinstance(entry, SubscriptionDeclared)
+        row: dict[str, Any] = {"site": str(said.site), "id": entry.subscription, "withdrawn": not declared}
+        if isinstance(entry, SubscriptionDeclared):
+            row |= {
+                "from_site": entry.from_site and str(entry.from_site),
+                "match": entry.match,
+                "into": wire.encode(entry.into).decode(),
+            }
+        else:
+            row |= {"from_site": None, "match": "", "into": "[]"}
+        write_registers(connection, schema.subscription, [row | said.version(entry)])
+
+
+def _stores(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    for entry in cast(Sequence[StoreDeclared | StoreRetired], entries):
+        row: dict[str, Any] = {
+            "site": str(said.site),
+            "id": entry.store,
+            "retired": isinstance(entry, StoreRetired),
+        }
+        if isinstance(entry, StoreDeclared):
+            row |= {
+                "label": entry.label,
+                "role": entry.role.value,
+                "technology": entry.technology,
+                "active": entry.active,
+                "ingestable": entry.ingestable,
+            }
+        else:
+            row |= {"label": "", "role": "", "technology": "", "active": False, "ingestable": False}
+        write_registers(connection, schema.store, [row | said.version(entry)])
+
+
+def _admissions(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    for entry in cast(Sequence[SiteAdmitted], entries):
+        row = {
+            "admitter": str(said.site),
+            "site": str(entry.site),
+            "key": entry.key,
+            "access": entry.access.value,
+            "domain": entry.domain,
+            "grants": wire.encode(entry.grants).decode(),
+            "bus": wire.encode(entry.bus).decode(),
+            "may_admit": entry.may_admit,
+        }
+        write_registers(connection, schema.admission, [row | said.version(entry)])
+
+
+def _announcements(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    for entry in cast(Sequence[SiteAnnounced], entries):
+        row = {
+            "site": str(said.site),
+            "software": entry.software,
+            "adapters": wire.encode(entry.adapters).decode(),
+        }
+        write_registers(connection, schema.announcement, [row | said.version(entry)])
+
+
+_RULES: dict[type[Entry], Callable[[Connection, Sequence[Entry], Said], None]] = {
+    FileIngested: _instances,
+    InstanceRegistered: _instances,
+    InstanceHealed: _instances,
+    InstanceSuspected: _instances,
+    InstanceRemoved: _instances,
+    InstanceDoubted: _doubts,
+    DigestAdded: _digests,
+    SubscriptionDeclared: _subscriptions,
+    SubscriptionWithdrawn: _subscriptions,
+    StoreDeclared: _stores,
+    StoreRetired: _stores,
+    SiteAdmitted: _admissions,
+    SiteAnnounced: _announcements,
+}
+
+
+def unanswered() -> Any:
+    """Condition on ``instance`` joined with ``doubt``: no state later than the doubted one was written."""
+    instance, doubt = schema.instance.c, schema.doubt.c
+    return and_(
+        doubt.file_id == instance.file_id,
+        doubt.site == instance.site,
+        doubt.store == instance.store,
+        tuple_(instance.epoch, instance.incarnation, instance.seq)
+        <= tuple_(doubt.of_epoch, doubt.of_incarnation, doubt.of_seq),
+    )

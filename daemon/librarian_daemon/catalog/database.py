@@ -1,0 +1,203 @@
+"""One catalog, two databases: SQLite in dedicated threads, PostgreSQL over asyncpg (DESIGN 6).
+
+Every operation is one synchronous function on a SQLAlchemy ``Connection``. SQLite runs it in its one writing thread
+(or the reading one), PostgreSQL by ``AsyncConnection.run_sync``. Which of the two it is shows nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from librarian_protocol.errors import CatalogFault
+
+P = ParamSpec("P")
+T = TypeVar("T")
+#: statfs(2) magic numbers of filesystems on which SQLite's locks and shared memory cannot be trusted.
+_NETWORK_FILESYSTEMS = {0x6969: "NFS", 0xFF534D42: "CIFS", 0xFE534D42: "SMB2", 0x0BD00BD0: "Lustre"}
+
+
+class Database(Protocol):
+    """Runs functions in transactions. Errors of the database become :class:`CatalogFault`."""
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """One durable transaction; rolled back if ``work`` raises."""
+        ...
+
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One consistent view, no writing."""
+        ...
+
+    async def close(self) -> None:
+        """Idempotent."""
+        ...
+
+
+def _fault(exc: SQLAlchemyError) -> CatalogFault:
+    cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+    return CatalogFault(
+        f"the catalog did not do what was asked: {cause}",
+        hint="see `lbctl doctor`; is the disk full, or the database server down?",
+    )
+
+
+class SqliteDatabase:
+    """WAL and ``synchronous=FULL``: NORMAL loses committed rows on a power cut (INVARIANTS, fact 4)."""
+
+    def __init__(self, path: str) -> None:
+        """Open or create the file.
+
+        Raises:
+            CatalogFault: it stands on a network filesystem, or cannot be opened.
+        """
+        self._refuse_network(path)
+        self._engine = create_engine(
+            f"sqlite:///{path}",
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"check_same_thread": False, "cached_statements": 256, "timeout": 60},
+        )
+        event.listen(self._engine, "connect", _sqlite_pragmas)
+        # One thread each, for the life of the catalog: a connection is never used by two threads at once.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="catalog-write")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="catalog-read")
+        try:
+            self._write_connection = self._engine.connect()
+            self._read_connection = self._engine.connect()
+        except SQLAlchemyError as exc:
+            raise _fault(exc) from exc
+        os.chmod(path, 0o600)
+
+    @staticmethod
+    def _refuse_network(path: str) -> None:
+        directory = os.path.dirname(path) or "."
+        kind = _NETWORK_FILESYSTEMS.get(filesystem_type(directory))
+        if kind:
+            raise CatalogFault(
+                f"the catalog {path} would stand on {kind}, where SQLite can lose or damage it",
+                hint="put `state` on a local disk, or use PostgreSQL: catalog.url = 'postgresql://…'",
+            )
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See :class:`Database`."""
+        return await _in_thread(self._writer, self._transaction, self._write_connection, "BEGIN IMMEDIATE", work)
+
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See :class:`Database`."""
+
+        def call(connection: Connection) -> T:
+            return work(connection, *args, **kwargs)
+
+        return await _in_thread(self._reader, self._transaction, self._read_connection, "BEGIN", call)
+
+    @staticmethod
+    def _transaction(connection: Connection, begin: str, work: Callable[[Connection], T]) -> T:
+        try:
+            connection.exec_driver_sql(begin)
+            try:
+                result = work(connection)
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                if connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+                    connection.exec_driver_sql("ROLLBACK")
+                raise
+        except SQLAlchemyError as exc:
+            raise _fault(exc) from exc
+        return result
+
+    async def close(self) -> None:
+        """See :class:`Database`."""
+        for thread, connection in (
+            (self._reader, self._read_connection),
+            (self._writer, self._write_connection),
+        ):
+            if not connection.closed:
+                await _in_thread(thread, connection.close)
+            thread.shutdown()
+
+
+async def _in_thread(thread: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
+    """Run in the thread. A cancelled caller still waits for it: the transaction will end, one way or the other."""
+    future = asyncio.get_running_loop().run_in_executor(thread, lambda: work(*args))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
+def _sqlite_pragmas(connection: Any, _record: object) -> None:
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "cache_size=-16384",
+        "temp_store=MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+class PostgresDatabase:
+    """PostgreSQL over asyncpg. Durability is the server's ``fsync`` and ``synchronous_commit``, left as they are."""
+
+    def __init__(self, url: str) -> None:
+        """``url``: ``postgresql://user:password@host/database``; nothing is opened yet."""
+        parsed = make_url(url).set(drivername="postgresql+asyncpg")
+        self._engine = create_async_engine(parsed, pool_size=4, max_overflow=2, pool_pre_ping=True)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See :class:`Database`."""
+        try:
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work)
+        except SQLAlchemyError as exc:
+            raise _fault(exc) from exc
+        except OSError as exc:
+            raise CatalogFault(f"the database server cannot be reached: {exc}", hint="is it running?") from exc
+
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See :class:`Database`."""
+
+        def call(connection: Connection) -> T:
+            return work(connection, *args, **kwargs)
+
+        return await self.write(call)
+
+    async def close(self) -> None:
+        """See :class:`Database`."""
+        await self._engine.dispose()
+
+
+def filesystem_type(directory: str) -> int:
+    """The statfs(2) magic number of the filesystem that a directory is on; 0 where it cannot be told."""
+
+    class _Statfs(ctypes.Structure):
+        _fields_ = (("f_type", ctypes.c_long), ("rest", ctypes.c_byte * 256))
+
+    buffer = _Statfs()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.statfs(os.fsencode(directory), ctypes.byref(buffer)) != 0:
+        return 0
+    return int(buffer.f_type) & 0xFFFFFFFF
+
+
+def open_database(url: str) -> SqliteDatabase | PostgresDatabase:
+    """The database that the URL names.
+
+    Raises:
+        CatalogFault: neither ``sqlite:///…`` nor ``postgresql://…``.
+    """
+    if url.startswith("sqlite:///"):
+        return SqliteDatabase(url.removeprefix("sqlite:///"))
+    if url.startswith(("postgresql://", "postgres://")):
+        return PostgresDatabase(url.replace("postgres://", "postgresql://", 1))
+    raise CatalogFault("catalog.url is neither sqlite:///… nor postgresql://…")

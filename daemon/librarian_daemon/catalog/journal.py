@@ -1,0 +1,338 @@
+"""Operations on journals: this site's end, peers' segments, the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.apply import Said
+from librarian_daemon.catalog.roster import grants_of
+from librarian_daemon.catalog.statements import insert as upsert
+from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal
+from librarian_protocol import globs, segments
+from librarian_protocol.entries import KINDS, Entry, FileIngested
+from librarian_protocol.errors import SegmentInvalid
+from librarian_protocol.names import SiteName
+from librarian_protocol.receiving import MAX_HELD, Place, Verdict, judge
+from librarian_protocol.segments import Position, Segment
+
+
+def greatest_epoch(connection: Connection) -> int:
+    """The greatest epoch in any journal held here; 0 where there is none."""
+    return connection.scalar(select(func.coalesce(func.max(schema.journal.c.epoch), 0))) or 0
+
+
+def next_position(connection: Connection, site: SiteName, epoch: int, incarnation: str) -> Position:
+    """Where a new incarnation continues this site's journal."""
+    seq, last = end_of_journal(connection, site)
+    return Position(site=site, epoch=epoch, incarnation=incarnation, seq=seq, hash=last)
+
+
+# ---- peers' segments -------------------------------------------------------------------------------------
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a segment, for the log, the counters and incidents."""
+
+    verdict: Verdict
+    #: Entries that were applied, of this segment and of held ones that it set free.
+    applied: int = 0
+    #: Why entries inside were refused, and why the journal does not advance.
+    refused: list[str] = []
+    stalled: str = ""
+
+
+def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq: int) -> Received:
+    """Judge, keep and apply a segment whose signature was checked, and advance the reader's cursor with it."""
+    connection = tx.connection
+    segment_hash = segments.hash_of(payload)
+    verdict = judge(
+        segment,
+        segment_hash,
+        at_place=_at_place(connection, segment, segment_hash),
+        predecessor=_predecessor(connection, segment),
+        void=_is_void(connection, segment),
+    )
+    applied, refused, stalled = 0, list[str](), ""
+    if verdict is Verdict.IGNORE:
+        pass
+    elif verdict is Verdict.APPLY:
+        _keep(tx, segment, payload, signature, segment_hash, "held")
+        applied, refused = _release(tx, segment.site, segment_hash)
+    elif verdict is Verdict.HOLD:
+        if _held(connection, segment.site) >= MAX_HELD:
+            return Received(verdict=verdict, stalled=f"gap before entry {segment.first_seq}; {MAX_HELD} segments held")
+        _keep(tx, segment, payload, signature, segment_hash, "held")
+        stalled = f"gap before entry {segment.first_seq}"
+    elif verdict is Verdict.EQUIVOCATION:
+        _keep(tx, segment, payload, signature, segment_hash, "void")
+        stalled = f"two segments signed for entry {segment.first_seq} of incarnation {segment.incarnation}"
+    else:
+        stalled = f"segment at entry {segment.first_seq} does not continue its predecessor"
+    note_reading(tx, segment.site, stream_seq, stalled)
+    return Received(verdict=verdict, applied=applied, refused=refused, stalled=stalled)
+
+
+def _at_place(connection: Connection, segment: Segment, segment_hash: str) -> str | None:
+    journal = schema.journal.c
+    held = connection.scalars(
+        select(journal.hash).where(
+            journal.site == str(segment.site),
+            journal.incarnation == segment.incarnation,
+            journal.first_seq == segment.first_seq,
+        )
+    ).all()
+    return segment_hash if segment_hash in held else next(iter(held), None)
+
+
+def _predecessor(connection: Connection, segment: Segment) -> Place | None:
+    journal = schema.journal.c
+    row = connection.execute(
+        select(journal.hash, journal.epoch, journal.incarnation, journal.last_seq, journal.state).where(
+            journal.hash == segment.prev, journal.site == str(segment.site), journal.state != "void"
+        )
+    ).first()
+    if row is None:
+        return None
+    return Place(
+        hash=row.hash,
+        epoch=row.epoch,
+        incarnation=row.incarnation,
+        last_seq=row.last_seq,
+        applied=row.state in {"applied", "unknown"},
+    )
+
+
+def _is_void(connection: Connection, segment: Segment) -> bool:
+    journal = schema.journal.c
+    found = connection.scalar(
+        select(func.count()).where(
+            journal.site == str(segment.site),
+            journal.incarnation == segment.incarnation,
+            journal.first_seq <= segment.first_seq,
+            journal.state == "void",
+        )
+    )
+    return bool(found)
+
+
+def _held(connection: Connection, site: SiteName) -> int:
+    journal = schema.journal.c
+    return connection.scalar(select(func.count()).where(journal.site == str(site), journal.state == "held")) or 0
+
+
+def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash: str, state: str) -> None:
+    tx.connection.execute(
+        insert(schema.journal),
+        {
+            "site": str(segment.site),
+            "epoch": segment.epoch,
+            "incarnation": segment.incarnation,
+            "first_seq": segment.first_seq,
+            "last_seq": segment.last_seq,
+            "kind": segment.kind,
+            "prev": segment.prev,
+            "hash": segment_hash,
+            "signature": signature,
+            "payload": compress(payload),
+            "state": state,
+            "received_at": tx.now,
+        },
+    )
+
+
+def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
+    """Apply a held segment, then whatever was held only because this one was missing."""
+    journal = schema.journal.c
+    ready, applied, refused = [first_hash], 0, list[str]()
+    while ready:
+        row = tx.connection.execute(
+            select(journal.position, journal.payload, journal.hash).where(journal.hash == ready.pop(0))
+        ).one()
+        segment = segments.decode(decompress(row.payload))
+        known, bad = _apply_segment(tx, segment)
+        applied += known or 0
+        refused += bad
+        tx.connection.execute(
+            update(schema.journal)
+            .where(journal.position == row.position)
+            .values(state="unknown" if known is None else "applied")
+        )
+        _advance(tx, segment, row.hash)
+        followers = tx.connection.execute(
+            select(journal.hash, journal.payload).where(
+                journal.site == str(site), journal.prev == row.hash, journal.state == "held"
+            )
+        )
+        for follower in followers.all():
+            later = segments.decode(decompress(follower.payload))
+            verdict = judge(
+                later, follower.hash, at_place=None, predecessor=_predecessor(tx.connection, later),
+                void=_is_void(tx.connection, later),
+            )  # fmt: skip
+            if verdict is Verdict.APPLY:
+                ready.append(follower.hash)
+    return applied, refused
+
+
+def _apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
+    """How many entries were applied (None: the kind is of a later version), and why others were refused."""
+    found = segments.entries_of(segment)
+    if found is None:
+        return None, []
+    good: list[Entry] = []
+    refused: list[str] = []
+    grants = grants_of(tx.connection, segment.site)
+    for entry in found:
+        if isinstance(entry, SegmentInvalid):
+            refused.append(entry.message)
+        elif isinstance(entry, FileIngested) and not any(globs.matches(grant, entry.name) for grant in grants):
+            refused.append(f"site {segment.site!r} may not ingest {entry.name!a}: outside its grants")
+        else:
+            good.append(entry)
+    tx.apply_foreign(good, Said(site=segment.site, epoch=segment.epoch, incarnation=segment.incarnation, change=0))
+    return len(good), refused
+
+
+def _advance(tx: Tx, segment: Segment, segment_hash: str) -> None:
+    statement = upsert(tx.connection, schema.cursor)
+    new = statement.excluded
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["site", "incarnation"],
+            set_={"epoch": new.epoch, "seq": new.seq, "hash": new.hash},
+            where=new.seq > schema.cursor.c.seq,
+        ),
+        {
+            "site": str(segment.site),
+            "incarnation": segment.incarnation,
+            "epoch": segment.epoch,
+            "seq": segment.last_seq,
+            "hash": segment_hash,
+        },
+    )
+
+
+def apply_unknown(tx: Tx) -> int:
+    """After an upgrade: apply segments whose kind was not known when they came. Says how many entries."""
+    journal = schema.journal.c
+    rows = tx.connection.execute(
+        select(journal.position, journal.payload)
+        .where(journal.state == "unknown", journal.kind.in_(sorted(KINDS)))
+        .order_by(journal.position)
+        .limit(100)
+    ).all()
+    total = 0
+    for row in rows:
+        applied, _ = _apply_segment(tx, segments.decode(decompress(row.payload)))
+        total += applied or 0
+        tx.connection.execute(update(schema.journal).where(journal.position == row.position).values(state="applied"))
+    return total
+
+
+# ---- the reader's cursor ---------------------------------------------------------------------------------
+
+
+def note_reading(tx: Tx, site: SiteName, stream_seq: int, stalled: str) -> None:
+    """Remember how far the site's stream was read, and what stops its journal."""
+    statement = upsert(tx.connection, schema.reading)
+    new = statement.excluded
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["site"],
+            set_={"stream_seq": new.stream_seq, "heard_at": new.heard_at, "stalled": new.stalled},
+        ),
+        {"site": str(site), "stream_seq": stream_seq, "heard_at": tx.now, "stalled": stalled},
+    )
+
+
+def read_after(connection: Connection, site: SiteName) -> int:
+    """The reader's cursor in the site's stream; 0 at first."""
+    reading = schema.reading.c
+    return connection.scalar(select(reading.stream_seq).where(reading.site == str(site))) or 0
+
+
+# ---- the outbox ------------------------------------------------------------------------------------------
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment that the bus has not acknowledged."""
+
+    position: int
+    kind: str
+    hash: str
+    signature: str
+    payload: bytes
+
+
+def outgoing(connection: Connection, limit: int) -> list[Outgoing]:
+    """The oldest segments of the outbox, in order."""
+    journal, outbox = schema.journal.c, schema.outbox.c
+    rows = connection.execute(
+        select(journal.position, journal.kind, journal.hash, journal.signature, journal.payload)
+        .join(schema.outbox, outbox.position == journal.position)
+        .order_by(outbox.position)
+        .limit(limit)
+    )
+    return [
+        Outgoing(
+            position=row.position,
+            kind=row.kind,
+            hash=row.hash,
+            signature=row.signature,
+            payload=decompress(row.payload),
+        )
+        for row in rows
+    ]
+
+
+def acknowledged(tx: Tx, positions: list[int]) -> None:
+    """The bus has these. Idempotent."""
+    tx.connection.execute(delete(schema.outbox).where(schema.outbox.c.position.in_(positions)))
+
+
+def requeue_all(tx: Tx, site: SiteName) -> None:
+    """Everything of this site goes out again: the bus has forgotten its stream."""
+    own = select(schema.journal.c.position).where(schema.journal.c.site == str(site))
+    tx.connection.execute(upsert(tx.connection, schema.outbox).from_select(["position"], own).on_conflict_do_nothing())
+
+
+# ---- reading the record ----------------------------------------------------------------------------------
+
+
+def segments_after(
+    connection: Connection, position: int, *, site: str | None, limit: int
+) -> list[tuple[int, str, str, str, bytes]]:
+    """Rows ``(position, state, hash, signature, payload)`` behind a position, in the order of arrival here."""
+    journal = schema.journal.c
+    query = select(journal.position, journal.state, journal.hash, journal.signature, journal.payload).where(
+        journal.position > position
+    )
+    if site is not None:
+        query = query.where(journal.site == site)
+    rows = connection.execute(query.order_by(journal.position).limit(limit))
+    return [(row.position, row.state, row.hash, row.signature, decompress(row.payload)) for row in rows]
+
+
+def chain(connection: Connection, site: str, after: tuple[int, int]) -> Iterator[Any]:
+    """Rows of one site's journal behind ``(first_seq, position)``, in the order of the chain; one page."""
+    journal = schema.journal.c
+    rows = connection.execute(
+        select(schema.journal)
+        .where(
+            journal.site == site,
+            (journal.first_seq > after[0]) | ((journal.first_seq == after[0]) & (journal.position > after[1])),
+        )
+        .order_by(journal.first_seq, journal.position)
+        .limit(200)
+    )
+    yield from rows.all()
+
+
+def last_position(connection: Connection) -> int:
+    """The newest row of the record; 0 where it is empty."""
+    return connection.scalar(select(func.coalesce(func.max(schema.journal.c.position), 0))) or 0

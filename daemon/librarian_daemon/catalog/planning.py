@@ -1,0 +1,185 @@
+"""Operations of the planner: which files changed, what is known of them, which transfers follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Row as SqlRow
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.apply import unanswered
+from librarian_daemon.catalog.statements import insert as upsert
+from librarian_daemon.catalog.transfers import Row, row_of
+from librarian_daemon.catalog.writer import Tx, get_meta, put_meta
+from librarian_protocol import wire
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Unit
+from librarian_protocol.names import Name, SiteName
+from librarian_protocol.wanted import FileFacts, InstanceFacts, InstanceState, SubscriptionFacts
+
+_STORES = wire.decoder(list[str])
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the decision about one file needs."""
+
+    file_id: int
+    change: int
+    file: FileFacts
+    instances: list[InstanceFacts]
+    #: Transfers of the file into stores of this site, by store.
+    transfers: dict[str, Row]
+
+
+def changed_files(connection: Connection, limit: int) -> list[Known]:
+    """The next files behind the planner's cursor, in the order of their changes."""
+    file = schema.file.c
+    change, file_id = _cursor(connection)
+    rows = connection.execute(
+        select(schema.file)
+        .where((file.change > change) | ((file.change == change) & (file.id > file_id)))
+        .order_by(file.change, file.id)
+        .limit(limit)
+    ).all()
+    return know(connection, rows)
+
+
+def files_after(connection: Connection, file_id: int, limit: int) -> list[Known]:
+    """The next files in the order of their rows: how a new subscription pages through the catalog."""
+    file = schema.file.c
+    rows = connection.execute(select(schema.file).where(file.id > file_id).order_by(file.id).limit(limit)).all()
+    return know(connection, rows)
+
+
+def file_by_id(connection: Connection, file_id: int) -> Known | None:
+    """One file."""
+    rows = connection.execute(select(schema.file).where(schema.file.c.id == file_id)).all()
+    return next(iter(know(connection, rows)), None)
+
+
+def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
+    """Everything known of these rows of ``file``."""
+    rows = {row.id: row for row in files}
+    if not rows:
+        return []
+    instance, doubt, transfer = schema.instance.c, schema.doubt.c, schema.transfer.c
+    instances: dict[int, list[InstanceFacts]] = {key: [] for key in rows}
+    doubted = {
+        (row.file_id, row.site, row.store)
+        for row in connection.execute(
+            select(doubt.file_id, doubt.site, doubt.store)
+            .join(schema.instance, unanswered())
+            .where(doubt.file_id.in_(list(rows)))
+        )
+    }
+    retired = {
+        (row.site, row.id)
+        for row in connection.execute(
+            select(schema.store.c.site, schema.store.c.id).where(schema.store.c.retired.is_(True))
+        )
+    }
+    for row in connection.execute(
+        select(instance.file_id, instance.site, instance.store, instance.state).where(instance.file_id.in_(list(rows)))
+    ):
+        if (row.site, row.store) not in retired:
+            instances[row.file_id].append(
+                InstanceFacts(
+                    site=SiteName(row.site),
+                    store=row.store,
+                    state=InstanceState(row.state),
+                    doubted=(row.file_id, row.site, row.store) in doubted,
+                )
+            )
+    transfers: dict[int, dict[str, Row]] = {key: {} for key in rows}
+    for row in connection.execute(select(schema.transfer).where(transfer.file_id.in_(list(rows)))):
+        transfers[row.file_id][row.store] = row_of(row)
+    names = sorted({row.name for row in rows.values()})
+    conflicts = set(connection.scalars(select(schema.conflict.c.name).where(schema.conflict.c.name.in_(names))))
+    return [
+        Known(
+            file_id=row.id,
+            change=row.change,
+            file=FileFacts(
+                name=Name(row.name),
+                digest=Digest(row.digest),
+                size_bytes=row.size_bytes,
+                unit=Unit(row.unit),
+                origin=SiteName(row.origin_site) if row.origin_site else None,
+                withdrawn=row.withdrawn,
+                conflict=row.name in conflicts,
+            ),
+            instances=instances[row.id],
+            transfers=transfers[row.id],
+        )
+        for row in rows.values()
+    ]
+
+
+def _cursor(connection: Connection) -> tuple[int, int]:
+    change, _, file_id = (get_meta(connection, "planned") or "0,0").partition(",")
+    return int(change), int(file_id)
+
+
+def planned_until(tx: Tx, change: int, file_id: int) -> None:
+    """Advance the planner's cursor; in the transaction that writes what followed."""
+    put_meta(tx.connection, "planned", f"{change},{file_id}")
+
+
+# ---- subscriptions ---------------------------------------------------------------------------------------
+
+
+def subscriptions(connection: Connection, site: SiteName) -> list[SubscriptionFacts]:
+    """The rules of a site that are not withdrawn, in the order in which they were made."""
+    subscription = schema.subscription.c
+    rows = connection.execute(
+        select(schema.subscription)
+        .where(subscription.site == str(site), subscription.withdrawn.is_(False))
+        .order_by(subscription.seq)
+    )
+    return [
+        SubscriptionFacts(
+            id=row.id,
+            from_site=SiteName(row.from_site) if row.from_site else None,
+            match=row.match,
+            into=_STORES.decode(row.into),
+        )
+        for row in rows
+    ]
+
+
+def start_backfill(tx: Tx, subscription: str) -> None:
+    """Have the planner try the subscription on all files that are known already."""
+    tx.connection.execute(
+        upsert(tx.connection, schema.backfill).on_conflict_do_nothing(),
+        {"subscription": subscription, "after_file": 0},
+    )
+
+
+def backfills(connection: Connection) -> list[tuple[str, int]]:
+    """Subscriptions that still page through the catalog, and behind which file they are."""
+    rows = connection.execute(select(schema.backfill).order_by(schema.backfill.c.subscription))
+    return [(row.subscription, row.after_file) for row in rows]
+
+
+def backfilled(tx: Tx, subscription: str, after_file: int | None) -> None:
+    """Advance a back-fill; None ends it."""
+    backfill = schema.backfill
+    mine = backfill.c.subscription == subscription
+    if after_file is None:
+        tx.connection.execute(delete(backfill).where(mine))
+    else:
+        tx.connection.execute(update(backfill).where(mine).values(after_file=after_file))
+
+
+def active_stores(connection: Connection, site: SiteName) -> list[tuple[str, str]]:
+    """Ids and labels of the site's stores that are active, in the order of their labels."""
+    store = schema.store.c
+    rows = connection.execute(
+        select(store.id, store.label)
+        .where(and_(store.site == str(site), store.active.is_(True), store.retired.is_(False)))
+        .order_by(store.label)
+    )
+    return [(row.id, row.label) for row in rows]

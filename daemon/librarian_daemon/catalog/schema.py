@@ -1,0 +1,306 @@
+"""The catalog's tables (DESIGN 6).
+
+Three groups. *Shared*: ``admission, announcement, file, conflict, instance, doubt, subscription, store, digest``
+change only through :mod:`librarian_daemon.catalog.apply`, own entries included, so replaying the journals rebuilds
+them. *The record*: ``journal, cursor``. *Local*: what this site is doing just now; all of it may be lost at any
+moment except ``landing``, which says what a crash interrupted.
+
+Register columns ``epoch, incarnation, seq`` are the version of the entry that wrote the row.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import postgresql
+
+metadata = MetaData()
+
+#: Text that is ordered by its bytes in both databases: pages of names come in the same order everywhere.
+BytewiseText = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+#: SQLite makes only ``INTEGER PRIMARY KEY`` count by itself.
+BigKey = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _version() -> list[Column[object]]:
+    return [
+        Column("epoch", BigInteger, nullable=False),
+        Column("incarnation", BytewiseText, nullable=False),
+        Column("seq", BigInteger, nullable=False),
+    ]
+
+
+# ---- shared --------------------------------------------------------------------------------------------
+
+admission = Table(
+    "admission",
+    metadata,
+    Column("admitter", BytewiseText, primary_key=True),
+    Column("site", BytewiseText, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("access", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("grants", Text, nullable=False),
+    Column("bus", Text, nullable=False),
+    Column("may_admit", Boolean, nullable=False),
+    *_version(),
+)
+
+announcement = Table(
+    "announcement",
+    metadata,
+    Column("site", BytewiseText, primary_key=True),
+    Column("software", Text, nullable=False),
+    Column("adapters", Text, nullable=False),
+    *_version(),
+)
+
+file = Table(
+    "file",
+    metadata,
+    Column("id", BigKey, primary_key=True, autoincrement=True),
+    Column("name", BytewiseText, nullable=False),
+    #: The form by which case twins are found; indexed, not unique.
+    Column("folded", BytewiseText, nullable=False),
+    Column("digest", BytewiseText, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("origin_site", BytewiseText),
+    Column("origin_epoch", BigInteger),
+    Column("origin_incarnation", BytewiseText),
+    Column("origin_seq", BigInteger),
+    Column("ingested_at", Text),
+    Column("withdrawn", Boolean, nullable=False),
+    #: Local: grows with every change of what is known of the file; the planner's cursor runs over it.
+    Column("change", BigInteger, nullable=False),
+    UniqueConstraint("name", "digest", name="file_name_digest"),
+    Index("file_folded", "folded"),
+    Index("file_digest", "digest"),
+    Index("file_change", "change", "id"),
+)
+
+#: Names with two digests that are not withdrawn: computed by ``apply`` whenever a file of the name changes.
+conflict = Table("conflict", metadata, Column("name", BytewiseText, primary_key=True))
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("site", BytewiseText, primary_key=True),
+    Column("store", BytewiseText, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("how", Text, nullable=False),
+    Column("source_site", Text),
+    Column("detail", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    *_version(),
+    Index("instance_store", "store", "state"),
+    Index("instance_state", "state"),
+)
+
+doubt = Table(
+    "doubt",
+    metadata,
+    Column("doubter", BytewiseText, primary_key=True),
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("site", BytewiseText, primary_key=True),
+    Column("store", BytewiseText, primary_key=True),
+    Column("reason", Text, nullable=False),
+    #: Version of the instance's state that is doubted; a later state answers.
+    Column("of_epoch", BigInteger, nullable=False),
+    Column("of_incarnation", BytewiseText, nullable=False),
+    Column("of_seq", BigInteger, nullable=False),
+    *_version(),
+    Index("doubt_instance", "file_id", "site", "store"),
+)
+
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("site", BytewiseText, primary_key=True),
+    Column("id", BytewiseText, primary_key=True),
+    Column("from_site", BytewiseText),
+    Column("match", Text, nullable=False),
+    Column("into", Text, nullable=False),
+    Column("withdrawn", Boolean, nullable=False),
+    *_version(),
+)
+
+store = Table(
+    "store",
+    metadata,
+    Column("site", BytewiseText, primary_key=True),
+    Column("id", BytewiseText, primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("technology", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("ingestable", Boolean, nullable=False),
+    Column("retired", Boolean, nullable=False),
+    *_version(),
+)
+
+digest = Table(
+    "digest",
+    metadata,
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("site", BytewiseText, primary_key=True),
+    Column("other", BytewiseText, primary_key=True),
+)
+
+# ---- the record ----------------------------------------------------------------------------------------
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("position", BigKey, primary_key=True, autoincrement=True),
+    Column("site", BytewiseText, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("incarnation", BytewiseText, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("prev", BytewiseText, nullable=False),
+    Column("hash", BytewiseText, nullable=False, unique=True),
+    Column("signature", Text, nullable=False),
+    #: The bytes as received, compressed with zstd.
+    Column("payload", LargeBinary, nullable=False),
+    #: ``applied``; ``held`` (beyond a gap); ``unknown`` (a kind of a later version); ``void`` (equivocation).
+    Column("state", Text, nullable=False),
+    Column("received_at", Text, nullable=False),
+    Index("journal_site", "site", "first_seq"),
+    Index("journal_state", "state", "site"),
+)
+
+#: Where the chain of each incarnation ends here.
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("site", BytewiseText, primary_key=True),
+    Column("incarnation", BytewiseText, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+
+# ---- local ---------------------------------------------------------------------------------------------
+
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+#: Own segments that the bus has not acknowledged.
+outbox = Table("outbox", metadata, Column("position", BigInteger, primary_key=True, autoincrement=False))
+
+#: How far each peer's stream was read.
+reading = Table(
+    "reading",
+    metadata,
+    Column("site", BytewiseText, primary_key=True),
+    Column("stream_seq", BigInteger, nullable=False),
+    Column("heard_at", Text),
+    Column("stalled", Text, nullable=False),
+)
+
+landing = Table(
+    "landing",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("store", Text, nullable=False),
+    Column("root", Text, nullable=False),
+    Column("rel", Text, nullable=False),
+    Column("name", BytewiseText, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("manifest_rel", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("transfer", BigInteger),
+)
+
+transfer = Table(
+    "transfer",
+    metadata,
+    Column("id", BigKey, primary_key=True, autoincrement=True),
+    Column("file_id", BigInteger, ForeignKey("file.id"), nullable=False),
+    Column("store", BytewiseText, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("message", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_try_s", Float),
+    Column("source", BytewiseText),
+    Column("adapter", Text),
+    Column("batch", Text),
+    Column("subscription", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("changed_at", Text, nullable=False),
+    UniqueConstraint("file_id", "store", name="transfer_file_store"),
+    Index("transfer_state", "state", "id"),
+    Index("transfer_due", "state", "next_try_s"),
+)
+
+#: A batch is a row only while an adapter holds it.
+batch = Table(
+    "batch",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("adapter", Text, nullable=False),
+    Column("ticket", LargeBinary),
+    Column("started_at", Text, nullable=False),
+)
+
+#: When an instance here was last read whole.
+verified = Table(
+    "verified",
+    metadata,
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("store", BytewiseText, primary_key=True),
+    Column("at", Text, nullable=False),
+)
+
+#: Subscriptions of this site that still have to be tried on the files that were there before them.
+backfill = Table(
+    "backfill",
+    metadata,
+    Column("subscription", Text, primary_key=True),
+    Column("after_file", BigInteger, nullable=False),
+)
+
+invite = Table(
+    "invite",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret", Text, nullable=False),
+    Column("bus_key", Text),
+    Column("expires", BigInteger, nullable=False),
+    Column("used_by", Text),
+    Column("created_at", Text, nullable=False),
+)
+
+incident = Table(
+    "incident",
+    metadata,
+    Column("id", BigKey, primary_key=True, autoincrement=True),
+    Column("code", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("opened_at", Text, nullable=False),
+    Column("last_at", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("resolved_at", Text),
+    Index("incident_open", "resolved_at", "code", "subject"),
+)

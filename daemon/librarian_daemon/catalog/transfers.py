@@ -1,0 +1,319 @@
+"""Operations on transfers and batches. Every change of state goes through ``protocol.transfer.step``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Row as SqlRow
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.statements import chunks
+from librarian_daemon.catalog.statements import insert as upsert
+from librarian_daemon.catalog.writer import Tx
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import (
+    InstanceDoubted,
+    TransferParked,
+    TransferResumed,
+    Unit,
+)
+from librarian_protocol.names import Name, SiteName
+from librarian_protocol.transfer import (
+    POLICIES,
+    Command,
+    Event,
+    Reason,
+    State,
+    Transfer,
+    step,
+)
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer as it stands in the catalog."""
+
+    transfer: Transfer
+    file_id: int
+    store: str
+    message: str
+    adapter: str | None
+    batch: str | None
+    subscription: str
+    created_at: str
+    changed_at: str
+
+
+class Owed(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer with the file that it brings."""
+
+    row: Row
+    name: Name
+    digest: Digest
+    size_bytes: int
+    unit: Unit
+
+    @property
+    def id(self) -> int:
+        """The transfer's number."""
+        return self.row.transfer.id
+
+
+def row_of(row: Any) -> Row:
+    """A row of ``transfer``."""
+    return Row(
+        transfer=Transfer(
+            id=row.id,
+            state=State(row.state),
+            reason=Reason(row.reason) if row.reason else None,
+            attempts=row.attempts,
+            next_try_s=row.next_try_s,
+            source=SiteName(row.source) if row.source else None,
+        ),
+        file_id=row.file_id,
+        store=row.store,
+        message=row.message,
+        adapter=row.adapter,
+        batch=row.batch,
+        subscription=row.subscription,
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+    )
+
+
+def _owed(rows: Sequence[SqlRow[Any]]) -> list[Owed]:
+    return [
+        Owed(
+            row=row_of(row),
+            name=Name(row.name),
+            digest=Digest(row.digest),
+            size_bytes=row.size_bytes,
+            unit=Unit(row.unit),
+        )
+        for row in rows
+    ]
+
+
+def _joined() -> Any:
+    file = schema.file.c
+    return select(schema.transfer, file.name, file.digest, file.size_bytes, file.unit).join(
+        schema.file, file.id == schema.transfer.c.file_id
+    )
+
+
+def create(tx: Tx, file_id: int, store: str, subscription: str) -> None:
+    """A new transfer in state ``wanted``. Repeatable: one row for each (file, store)."""
+    tx.connection.execute(
+        upsert(tx.connection, schema.transfer).on_conflict_do_nothing(),
+        {
+            "file_id": file_id,
+            "store": store,
+            "state": State.WANTED.value,
+            "message": "",
+            "attempts": 0,
+            "subscription": subscription,
+            "created_at": tx.now,
+            "changed_at": tx.now,
+        },
+    )
+
+
+def take(tx: Tx, owed: Owed, event: Event, now_s: float, *, message: str = "", **columns: object) -> Transfer:
+    """Step one transfer and do what the machine commands, in this transaction.
+
+    The state is read again here: what the caller saw may have changed since.
+
+    Raises:
+        InvalidTransition: the table has no row for it; nothing was changed.
+        NotFound: there is no such transfer.
+    """
+    transfer = schema.transfer.c
+    current = row_of(tx.connection.execute(select(schema.transfer).where(transfer.id == owed.id)).one()).transfer
+    after, commands = step(current, event, now_s)
+    if after != current or columns:
+        tx.connection.execute(
+            update(schema.transfer)
+            .where(transfer.id == owed.id)
+            .values(
+                state=after.state.value,
+                reason=after.reason and after.reason.value,
+                attempts=after.attempts,
+                next_try_s=after.next_try_s,
+                source=after.source and str(after.source),
+                message=message,
+                changed_at=tx.now,
+                **columns,
+            )
+        )
+    for command in commands:
+        _tell(tx, owed, current, after, command, message)
+    return after
+
+
+def _tell(tx: Tx, owed: Owed, before: Transfer, after: Transfer, command: Command, message: str) -> None:
+    facts: dict[str, Any] = {"name": owed.name, "digest": owed.digest, "size_bytes": owed.size_bytes, "unit": owed.unit}
+    if command is Command.TELL_PARKED:
+        assert after.reason is not None
+        tx.say(
+            TransferParked(
+                **facts,
+                store=owed.row.store,
+                source_site=before.source,
+                reason=after.reason.value,
+                message=message[:1024],
+            )
+        )
+    elif command is Command.TELL_RESUMED:
+        tx.say(TransferResumed(**facts, store=owed.row.store))
+    else:
+        _doubt(tx, owed, before.source, message)
+
+
+def _doubt(tx: Tx, owed: Owed, source: SiteName | None, message: str) -> None:
+    """Complain of every available instance of the source: it does not say from which store it served us."""
+    instance = schema.instance.c
+    rows = tx.connection.execute(
+        select(schema.instance).where(
+            instance.file_id == owed.row.file_id, instance.site == str(source), instance.state == "available"
+        )
+    ).all()
+    for row in rows:
+        tx.say(
+            InstanceDoubted(
+                name=owed.name,
+                digest=owed.digest,
+                size_bytes=owed.size_bytes,
+                unit=owed.unit,
+                store=row.store,
+                owner=SiteName(row.site),
+                reason=message[:1024],
+                epoch=row.epoch,
+                incarnation=row.incarnation,
+                entry_seq=row.seq,
+            )
+        )
+
+
+def wanted_now(connection: Connection, limit: int) -> list[Owed]:
+    """The oldest transfers in state ``wanted``."""
+    transfer = schema.transfer.c
+    return _owed(
+        connection.execute(
+            _joined().where(transfer.state == State.WANTED.value).order_by(transfer.id).limit(limit)
+        ).all()
+    )
+
+
+def due(connection: Connection, now_s: float, limit: int) -> list[Owed]:
+    """Transfers that have waited long enough."""
+    transfer = schema.transfer.c
+    return _owed(
+        connection.execute(
+            _joined()
+            .where(
+                transfer.state == State.WAITING.value,
+                (transfer.next_try_s.is_(None)) | (transfer.next_try_s <= now_s),
+            )
+            .order_by(transfer.next_try_s)
+            .limit(limit)
+        ).all()
+    )
+
+
+def next_due_s(connection: Connection) -> float | None:
+    """When the next waiting transfer is due; None where none waits."""
+    transfer = schema.transfer.c
+    soonest: float | None = connection.scalar(
+        select(func.min(transfer.next_try_s)).where(transfer.state == State.WAITING.value)
+    )
+    return soonest
+
+
+def by_id(connection: Connection, transfer_id: int) -> Owed | None:
+    """One transfer."""
+    return next(iter(_owed(connection.execute(_joined().where(schema.transfer.c.id == transfer_id)).all())), None)
+
+
+def by_ids(connection: Connection, ids: Sequence[int]) -> list[Owed]:
+    """Several, in the order of their numbers."""
+    transfer = schema.transfer.c
+    found: list[Owed] = []
+    for page in chunks(ids):
+        found += _owed(connection.execute(_joined().where(transfer.id.in_(page)).order_by(transfer.id)).all())
+    return found
+
+
+def restart(tx: Tx) -> int:
+    """At a start: what adapters held is gone. Live transfers begin again; says how many. Batches end."""
+    transfer = schema.transfer.c
+    busy = [State.RESERVED.value, State.FETCHING.value, State.LANDED.value, State.WAITING.value]
+    # One statement for all of them: `step` with Restart gives `wanted` for each of these states.
+    done = tx.connection.execute(
+        update(schema.transfer)
+        .where(transfer.state.in_(busy))
+        .values(state=State.WANTED.value, reason=None, next_try_s=None, batch=None, message="")
+    )
+    tx.connection.execute(delete(schema.batch))
+    return done.rowcount
+
+
+def live_keys(connection: Connection, store: str) -> frozenset[str]:
+    """Staging keys of transfers that will go on in a store."""
+    transfer = schema.transfer.c
+    ended = [State.STORED.value, State.CANCELLED.value]
+    rows = connection.scalars(select(transfer.id).where(transfer.store == store, transfer.state.not_in(ended)))
+    return frozenset(staging_key(one) for one in rows)
+
+
+def staging_key(transfer_id: int) -> str:
+    """Where a transfer's bytes are staged: the same at every attempt, so that each goes on where the last ended."""
+    return f"t{transfer_id}"
+
+
+def open_batch(tx: Tx, batch_id: str, source: SiteName, adapter: str) -> None:
+    """An adapter takes a batch."""
+    tx.connection.execute(
+        insert(schema.batch),
+        {"id": batch_id, "source": str(source), "adapter": adapter, "ticket": None, "started_at": tx.now},
+    )
+
+
+def save_ticket(tx: Tx, batch_id: str, ticket: bytes) -> None:
+    """Keep what an adapter needs to find its work again."""
+    tx.connection.execute(update(schema.batch).where(schema.batch.c.id == batch_id).values(ticket=ticket))
+
+
+def close_batch(tx: Tx, batch_id: str) -> None:
+    """The adapter is done with it. Idempotent."""
+    tx.connection.execute(delete(schema.batch).where(schema.batch.c.id == batch_id))
+
+
+def page(connection: Connection, *, state: str | None, before: int | None, limit: int) -> list[Owed]:
+    """Transfers, newest first."""
+    transfer = schema.transfer.c
+    query = _joined()
+    if state is not None:
+        query = query.where(transfer.state == state)
+    if before is not None:
+        query = query.where(transfer.id < before)
+    return _owed(connection.execute(query.order_by(transfer.id.desc()).limit(limit)).all())
+
+
+def of_file(connection: Connection, file_id: int) -> list[Owed]:
+    """Transfers of one file into stores of this site."""
+    transfer = schema.transfer.c
+    return _owed(connection.execute(_joined().where(transfer.file_id == file_id).order_by(transfer.id)).all())
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Number of transfers by state; states without any are left out."""
+    transfer = schema.transfer.c
+    rows = connection.execute(select(transfer.state, func.count()).group_by(transfer.state))
+    return dict(sorted((state, count) for state, count in rows))
+
+
+def hint_for(row: Row) -> str:
+    """What the operator does next about a transfer's reason."""
+    return POLICIES[row.transfer.reason].hint if row.transfer.reason else ""

@@ -1,0 +1,319 @@
+"""The catalog: many units of work in one durable transaction, each with the journal entries that tell of it.
+
+A unit of work is a function of a :class:`Tx`. It changes local tables directly and says what happened with
+:meth:`Tx.say`, which applies the entries at once; when the group ends, they are cut into segments, signed and put
+into journal and outbox. All of it commits together, so durability costs one fsync a group, and nothing is ever true
+in one of the three places only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import msgspec
+import structlog
+import zstandard
+from sqlalchemy import Connection, func, insert, select
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.apply import Said, apply
+from librarian_daemon.catalog.database import Database
+from librarian_daemon.catalog.statements import insert as upsert
+from librarian_daemon.ports import Clock
+from librarian_daemon.signals import Signal
+from librarian_protocol.entries import Entry
+from librarian_protocol.errors import AlreadyRunning, LibrarianError
+from librarian_protocol.keys import Purpose, SiteKey
+from librarian_protocol.segments import NO_HASH, Position, cut, following
+
+P = ParamSpec("P")
+T = TypeVar("T")
+#: Units in one transaction, and units that may wait; beyond that callers wait to hand in.
+GROUP = 64
+#: How long a group waits for company, when the one before it was not alone (DESIGN 6).
+COMPANY_S = 0.005
+_LEVEL = 3
+
+
+class Tx:
+    """One unit of work inside a group's transaction."""
+
+    def __init__(self, connection: Connection, group: _Group) -> None:
+        self.connection = connection
+        self._group = group
+
+    @property
+    def now(self) -> str:
+        """The time that the group's entries are stamped with."""
+        return self._group.at
+
+    @property
+    def position(self) -> Position:
+        """Where this site's journal ended before the group."""
+        return self._group.position
+
+    def say(self, *entries: Entry) -> None:
+        """Append to this site's journal and apply at once. The entries of one call are of one kind."""
+        if entries:
+            self._group.say(self.connection, entries)
+
+    def apply_foreign(self, entries: list[Entry], said_by: Said) -> None:
+        """Apply another site's entries, which stand in the journal already. One kind."""
+        if entries:
+            apply(self.connection, entries, msgspec.structs.replace(said_by, change=self.next_change()))
+
+    def next_change(self) -> int:
+        """A change number greater than all before: the planner will look at the files that carry it."""
+        self._group.change += 1
+        return self._group.change
+
+
+class _Group:
+    """What a transaction has said so far."""
+
+    def __init__(self, position: Position, change: int, at: str) -> None:
+        self.position = position
+        self.change = change
+        self.at = at
+        self.entries: list[Entry] = []
+
+    def say(self, connection: Connection, entries: tuple[Entry, ...]) -> None:
+        first = self.position.seq + len(self.entries) + 1
+        numbered = [msgspec.structs.replace(entry, seq=first + i, at=self.at) for i, entry in enumerate(entries)]
+        self.change += 1
+        said = Said(
+            site=self.position.site,
+            epoch=self.position.epoch,
+            incarnation=self.position.incarnation,
+            change=self.change,
+        )
+        apply(connection, numbered, said)
+        self.entries.extend(numbered)
+
+    def seal(self, connection: Connection, key: SiteKey) -> Position:
+        """Cut, sign and write the segments; where the journal ends now."""
+        position = self.position
+        for done in cut(position, self.entries, self.at):
+            row = {
+                "site": str(position.site),
+                "epoch": position.epoch,
+                "incarnation": position.incarnation,
+                "first_seq": done.segment.first_seq,
+                "last_seq": done.segment.last_seq,
+                "kind": done.segment.kind,
+                "prev": done.segment.prev,
+                "hash": done.hash,
+                "signature": key.sign(Purpose.SEGMENT, done.payload),
+                "payload": compress(done.payload),
+                "state": "applied",
+                "received_at": self.at,
+            }
+            written = connection.execute(insert(schema.journal).returning(schema.journal.c.position), row)
+            connection.execute(insert(schema.outbox), {"position": written.scalar_one()})
+            position = following(position, done)
+        return position
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """How a unit of work ended when it raised."""
+
+    error: LibrarianError
+
+
+class _Unit:
+    """A unit of work and whoever waits for it."""
+
+    def __init__(self, work: Callable[[Tx], Any], result: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.result = result
+
+
+class Catalog:
+    """The site's catalog. Reads run beside writes; writes are grouped.
+
+    ``journaled`` is set when segments wait for the bus, ``changed`` when files wait for the planner.
+    """
+
+    def __init__(self, database: Database, clock: Clock, key: SiteKey) -> None:
+        self._database = database
+        self._clock = clock
+        self._key = key
+        self._queue: asyncio.Queue[_Unit] = asyncio.Queue(maxsize=4 * GROUP)
+        self._position: Position | None = None
+        self._change = 0
+        self._log = structlog.get_logger("catalog")
+        self.journaled = Signal()
+        self.changed = Signal()
+
+    @property
+    def position(self) -> Position:
+        """Where this site's journal ends.
+
+        Raises:
+            RuntimeError: no incarnation was begun.
+        """
+        if self._position is None:
+            raise RuntimeError("no incarnation was begun")
+        return self._position
+
+    async def begin(self, position: Position) -> None:
+        """Begin an incarnation: from here on entries continue the journal's end under it.
+
+        ``position`` comes from :func:`librarian_daemon.catalog.journal.next_position`.
+        """
+
+        def work(connection: Connection) -> int:
+            put_meta(connection, "incarnation", position.incarnation)
+            put_meta(connection, "epoch", str(position.epoch))
+            return connection.scalar(select(func.coalesce(func.max(schema.file.c.change), 0))) or 0
+
+        self._change = await self._database.write(work)
+        self._position = position
+
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that only reads."""
+        return await self._database.read(work, *args, **kwargs)
+
+    async def write(self, work: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a unit of work in the next group; returns when it is durable.
+
+        A unit that raises is rolled back alone. If the commit fails, every unit of the group raises
+        :class:`CatalogFault`; a unit may then have been committed all the same (a lost reply), so units are
+        written to be repeatable.
+        """
+
+        def call(tx: Tx) -> T:
+            return work(tx, *args, **kwargs)
+
+        result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        await self._queue.put(_Unit(call, result))
+        done: T = await result
+        return done
+
+    async def run(self) -> None:
+        """The committer."""
+        alone = True
+        while True:
+            units = [await self._queue.get()]
+            if not alone:
+                await self._clock.sleep(COMPANY_S)
+            while len(units) < GROUP and not self._queue.empty():
+                units.append(self._queue.get_nowait())
+            alone = len(units) == 1
+            try:
+                await self._commit(units)
+            finally:
+                for unit in units:
+                    if not unit.result.done():
+                        unit.result.cancel()
+
+    async def _commit(self, units: list[_Unit]) -> None:
+        group = _Group(self.position, self._change, self._clock.utc())
+
+        def work(connection: Connection) -> tuple[list[Any], Position]:
+            mine = get_meta(connection, "incarnation")
+            if mine != group.position.incarnation:
+                raise AlreadyRunning(f"another daemon (incarnation {mine}) has taken this catalog over")
+            outcomes = [_run_unit(connection, group, unit.work) for unit in units]
+            return outcomes, group.seal(connection, self._key)
+
+        try:
+            outcomes, position = await self._database.write(work)
+        except AlreadyRunning:
+            raise
+        except LibrarianError as exc:
+            self._log.error("commit_failed", units=len(units), error=exc.message)
+            for unit in units:
+                _fail(unit, exc)
+            await self._reload()
+            return
+        said, changed = position.seq > self.position.seq, group.change > self._change
+        self._position, self._change = position, group.change
+        for unit, outcome in zip(units, outcomes, strict=True):
+            if isinstance(outcome, Failed):
+                _fail(unit, outcome.error)
+            elif not unit.result.done():
+                unit.result.set_result(outcome)
+        if said:
+            self.journaled.set()
+        if changed:
+            self.changed.set()
+
+    async def _reload(self) -> None:
+        """After a failed commit nobody knows what stands: read where the journal really ends."""
+        while True:
+            try:
+                seq, last = await self._database.read(end_of_journal, self.position.site)
+            except LibrarianError as exc:
+                self._log.error("catalog_unreachable", error=exc.message)
+                await self._clock.sleep(1.0)
+                continue
+            self._position = msgspec.structs.replace(self.position, seq=seq, hash=last)
+            return
+
+
+def _fail(unit: _Unit, error: LibrarianError) -> None:
+    if not unit.result.done():
+        unit.result.set_exception(error)
+
+
+def _run_unit(connection: Connection, group: _Group, work: Callable[[Tx], Any]) -> Any:
+    """Run one unit under a savepoint. What our own rules refuse concerns it alone; the database's errors, all."""
+    entries, change = len(group.entries), group.change
+    savepoint = connection.begin_nested() if connection.dialect.name != "sqlite" else None
+    if savepoint is None:
+        connection.exec_driver_sql("SAVEPOINT unit")
+    try:
+        outcome = work(Tx(connection, group))
+    except LibrarianError as exc:
+        if savepoint is None:
+            connection.exec_driver_sql("ROLLBACK TO unit")
+            connection.exec_driver_sql("RELEASE unit")
+        else:
+            savepoint.rollback()
+        del group.entries[entries:]
+        group.change = change
+        return Failed(exc)
+    if savepoint is None:
+        connection.exec_driver_sql("RELEASE unit")
+    else:
+        savepoint.commit()
+    return outcome
+
+
+def end_of_journal(connection: Connection, site: str) -> tuple[int, str]:
+    """Number of the last entry and hash of the last segment of a site's journal here; (0, zeros) for none."""
+    journal = schema.journal.c
+    row = connection.execute(
+        select(journal.last_seq, journal.hash)
+        .where(journal.site == site, journal.state != "void")
+        .order_by(journal.epoch.desc(), journal.first_seq.desc())
+        .limit(1)
+    ).first()
+    return (row.last_seq, row.hash) if row else (0, NO_HASH)
+
+
+def compress(payload: bytes) -> bytes:
+    """A segment's bytes as they stand in the catalog."""
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(payload)
+
+
+def decompress(stored: bytes) -> bytes:
+    """A segment's bytes as they were received."""
+    return zstandard.ZstdDecompressor().decompress(stored)
+
+
+def get_meta(connection: Connection, key: str) -> str | None:
+    """A local fact by its key."""
+    return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == key))
+
+
+def put_meta(connection: Connection, key: str, value: str) -> None:
+    """Write a local fact. Idempotent."""
+    statement = upsert(connection, schema.meta)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["key"], set_={"value": statement.excluded.value}),
+        {"key": key, "value": value},
+    )
