@@ -1,0 +1,217 @@
+"""Books on disk: walking one in the order of its manifest, and holding one against its manifest.
+
+A walk streams; what it holds is the listings of the directories that it stands in.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+
+import msgspec
+
+from librarian_daemon.store.confined import READ_FILE, open_beneath, opened
+from librarian_daemon.store.reading import CHUNK_BYTES, Stopped, hash_fd
+from librarian_protocol.digests import Digest
+from librarian_protocol.errors import (
+    BookRefused,
+    ChecksumMismatch,
+    LibrarianError,
+    ManifestInvalid,
+    SizeMismatch,
+    SourceMissing,
+)
+from librarian_protocol.manifest import ManifestReader, Member, MemberFile
+from librarian_protocol.names import MemberPath
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+
+
+def kind_of(mode: int) -> str:
+    """What a thing that is neither a regular file nor a directory is, in words."""
+    return _KINDS.get(stat.S_IFMT(mode), "neither a file nor a directory")
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Something met in a book: a regular file, or an *empty* directory."""
+
+    path: bytes
+    is_directory: bool
+
+
+def walk(book: int, *, each_directory: Callable[[int], None] | None = None) -> Iterator[Found]:
+    """Files and empty directories of the book open at ``book``, by the raw bytes of their paths.
+
+    ``each_directory`` gets a descriptor of every directory, the book's own included, before what is in it.
+
+    Raises:
+        BookRefused: a member is a link, FIFO, socket or device; it says which.
+        OSError: it cannot be read.
+    """
+    stack = [iter(_listing(book, b"", each_directory))]
+    while stack:
+        found = next(stack[-1], None)
+        if found is None:
+            stack.pop()
+        elif found.path.endswith(b"/"):
+            stack.append(iter(_listing(book, found.path[:-1], each_directory)))
+        else:
+            yield found
+
+
+def _listing(book: int, path: bytes, each_directory: Callable[[int], None] | None) -> list[Found]:
+    """One directory, sorted; a directory that is not empty has a trailing slash, which puts it in its place."""
+    prefix = path + b"/" if path else b""
+    listed: list[Found] = []
+    with opened(book, path) as fd:
+        if each_directory is not None:
+            each_directory(fd)
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                member = prefix + os.fsencode(entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    empty = _is_empty(fd, entry.name)
+                    listed.append(Found(member if empty else member + b"/", is_directory=empty))
+                elif entry.is_file(follow_symlinks=False):
+                    listed.append(Found(member, is_directory=False))
+                else:
+                    mode = entry.stat(follow_symlinks=False).st_mode
+                    raise BookRefused(
+                        f"member {member!a} of the book is {kind_of(mode)}",
+                        hint="a book holds regular files and directories only; remove it or put its bytes there",
+                    )
+        if each_directory is not None and any(found.is_directory for found in listed):
+            for found in listed:
+                if found.is_directory:
+                    with opened(book, found.path) as empty_fd:
+                        each_directory(empty_fd)
+    listed.sort(key=lambda found: found.path)
+    return listed
+
+
+def _is_empty(parent: int, name: str) -> bool:
+    with opened(parent, os.fsencode(name)) as fd, os.scandir(fd) as entries:
+        return next(entries, None) is None
+
+
+def read_manifest(fd: int) -> Iterator[Member]:
+    """Members of the manifest open at ``fd``, from its beginning, checked as it streams.
+
+    Raises:
+        ManifestInvalid: it is not a manifest.
+        OSError: it cannot be read.
+    """
+    reader = ManifestReader()
+    yield from _members(fd, reader)
+    reader.finish()
+
+
+def _members(fd: int, reader: ManifestReader) -> Iterator[Member]:
+    os.lseek(fd, 0, os.SEEK_SET)
+    while chunk := os.read(fd, CHUNK_BYTES):
+        yield from reader.feed(chunk)
+
+
+def compare(
+    book: int,
+    manifest: int,
+    digest: Digest,
+    *,
+    read_bytes: bool,
+    stop: threading.Event | None = None,
+) -> tuple[int, LibrarianError | None]:
+    """Hold a book against its manifest: every member, and nothing besides. Both stream, in the same order.
+
+    Args:
+        book: descriptor of the book's directory.
+        manifest: descriptor of the manifest.
+        digest: what the manifest's own digest must be.
+        read_bytes: whether to read and hash the members; else only names, kinds and sizes are compared.
+        stop: set to give up.
+
+    Returns:
+        How many bytes stand in members that are right, and the first thing that is wrong.
+
+    Raises:
+        OSError: something cannot be read.
+        Stopped: ``stop`` was set.
+    """
+    reader = ManifestReader()
+    size_bytes = 0
+    try:
+        for found, member in zip_longest(walk(book), _members(manifest, reader)):
+            if stop is not None and stop.is_set():
+                raise Stopped
+            wrong = _place_of(found, member)
+            if wrong is not None:
+                return size_bytes, wrong
+            if isinstance(member, MemberFile):
+                wrong = _member(book, member, read_bytes=read_bytes, stop=stop)
+                if wrong is not None:
+                    return size_bytes, wrong
+                size_bytes += member.size_bytes
+        if reader.finish() != digest:
+            return size_bytes, ChecksumMismatch(f"the book's manifest is not {digest}")
+    except (BookRefused, ManifestInvalid) as exc:
+        return size_bytes, ChecksumMismatch(exc.message, hint=exc.hint)
+    return size_bytes, None
+
+
+def _place_of(found: Found | None, member: Member | None) -> LibrarianError | None:
+    """Whether what was found is what the manifest lists at this place of both orders."""
+    if found is not None and (member is None or found.path < os.fsencode(member.path)):
+        return ChecksumMismatch(f"{found.path!a} stands in the book but not in its manifest")
+    if member is not None and (found is None or found.path > os.fsencode(member.path)):
+        return SourceMissing(f"member {member.path!a} of the book is missing")
+    if found is not None and member is not None and found.is_directory == isinstance(member, MemberFile):
+        return ChecksumMismatch(f"member {member.path!a} is not of the kind that the manifest says")
+    return None
+
+
+def _member(
+    book: int,
+    member: MemberFile,
+    *,
+    read_bytes: bool,
+    stop: threading.Event | None,
+) -> LibrarianError | None:
+    with opened(book, os.fsencode(member.path), READ_FILE) as fd:
+        size_bytes = os.fstat(fd).st_size
+        if size_bytes != member.size_bytes:
+            return SizeMismatch(f"member {member.path!a} has {size_bytes} bytes, not {member.size_bytes}")
+        if read_bytes:
+            size_bytes, digest = hash_fd(fd, stop)
+            if (size_bytes, digest) != (member.size_bytes, member.digest):
+                return ChecksumMismatch(f"member {member.path!a} is {digest}, not {member.digest}")
+    return None
+
+
+def make_empty_directories(book: int, manifest: int) -> None:
+    """Make the directories that the manifest lists: no adapter brings them. Idempotent.
+
+    Raises:
+        ManifestInvalid, OSError.
+    """
+    for member in read_manifest(manifest):
+        if not isinstance(member, MemberFile):
+            _make_directory(book, member.path)
+
+
+def _make_directory(book: int, path: MemberPath) -> None:
+    done = b""
+    for part in os.fsencode(path).split(b"/"):
+        with opened(book, done) as fd:
+            try:
+                os.mkdir(part, 0o755, dir_fd=fd)
+            except FileExistsError:
+                os.close(open_beneath(fd, part, os.O_RDONLY | os.O_DIRECTORY))
+        done = done + b"/" + part if done else part

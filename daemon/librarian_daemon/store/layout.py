@@ -1,0 +1,241 @@
+"""What a store keeps for itself on disk (DESIGN 7), and whether the store is mounted::
+
+<root>/.librarian/store       the marker: JSON {id, label, site}
+<root>/.librarian/head        the site's journal head, so that a restored catalog learns of it
+<root>/.librarian/staging/    bytes on their way in
+<root>/.librarian/manifests/  <hex of a book's digest>
+<root>/.librarian/trash/      evicted, not yet ended
+<root>/.librarian/conflict/   set aside
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+
+import msgspec
+
+from librarian_daemon.store.confined import (
+    DIRECTORY,
+    READ_FILE,
+    directory,
+    make_directories,
+    opened,
+    rename_noreplace,
+    write_file,
+)
+from librarian_daemon.store.faults import naming, store_error
+from librarian_protocol import wire
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Label, StoreId
+from librarian_protocol.errors import ConfigInvalid, StoreFault, StoreNotMounted
+from librarian_protocol.names import RESERVED_COMPONENT, SiteName
+
+OURS = RESERVED_COMPONENT.encode()
+MARKER = b"store"
+HEAD = b"head"
+STAGING = OURS + b"/staging"
+MANIFESTS = OURS + b"/manifests"
+_DIRECTORIES = (STAGING, MANIFESTS, OURS + b"/trash", OURS + b"/conflict")
+_MAX_SMALL_BYTES = 1 << 20
+_PROBES = (b"probe-case", b"PROBE-CASE", b"probe-renamed")
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """What says that this directory is a store, and which."""
+
+    id: StoreId
+    label: Label
+    site: SiteName
+
+
+_MARKER_DECODER = wire.decoder(Marker)
+
+
+def manifest_path(digest: Digest) -> bytes:
+    """Where a book's manifest stands below the root."""
+    return MANIFESTS + b"/" + digest.hex.encode()
+
+
+def read_marker(root: str) -> Marker | None:
+    """The marker of the store at ``root``; None where there is none, or no such directory.
+
+    Raises:
+        StoreFault: there is one, and it cannot be read.
+    """
+    with naming("reading the store's marker", root):
+        try:
+            with directory(root) as fd:
+                return _read_marker(fd, root)
+        except FileNotFoundError:
+            return None
+
+
+def _read_marker(root_fd: int, root: str) -> Marker | None:
+    data = read_small(root_fd, MARKER)
+    if data is None:
+        return None
+    try:
+        return _MARKER_DECODER.decode(data)
+    except wire.NOT_DECODABLE as exc:
+        raise StoreFault(
+            f"the marker of the store at {root} is damaged: {exc}",
+            hint="restore .librarian/store from a backup, or have the site's catalog at hand and ask for help",
+        ) from exc
+
+
+def read_small(root_fd: int, name: bytes) -> bytes | None:
+    """A small file of ``.librarian``, whole; None where it is missing."""
+    try:
+        with opened(root_fd, OURS + b"/" + name, READ_FILE) as fd:
+            return os.read(fd, _MAX_SMALL_BYTES)
+    except FileNotFoundError:
+        return None
+
+
+def create(root: str, marker: Marker) -> None:
+    """Make an empty or new directory a store: all of ``.librarian``, the marker last, durably.
+
+    Idempotent for the same marker, also after a crash half-way.
+
+    Raises:
+        ConfigInvalid: the directory holds something already, or is another store.
+        StoreFault, StoreFull, NoInodes: the filesystem refuses.
+    """
+    with naming("making a store", root):
+        os.makedirs(root, 0o755, exist_ok=True)
+        with directory(root) as fd:
+            found = _read_marker(fd, root)
+            if found == marker:
+                return
+            if found is not None:
+                raise ConfigInvalid(
+                    f"{root} is already the store {found.label!r} ({found.id}) of site {found.site}",
+                    hint="give another path, or that store's own configuration",
+                )
+            foreign = [name for name in os.listdir(fd) if name not in {RESERVED_COMPONENT, "lost+found"}]
+            if foreign:
+                raise ConfigInvalid(
+                    f"{root} is to become a store but holds {foreign[0]!a}",
+                    hint="give a new or empty directory, and ingest what is there through a drop directory",
+                )
+            _make_directories(fd)
+            with opened(fd, OURS) as ours:
+                write_file(ours, MARKER, wire.encode(marker) + b"\n")
+            os.fsync(fd)
+
+
+def _make_directories(root_fd: int) -> None:
+    for path in _DIRECTORIES:
+        make_directories(root_fd, path)
+    for path in _DIRECTORIES:
+        if not path.endswith(b"/manifests"):
+            with opened(root_fd, path) as fd:
+                os.fchmod(fd, 0o700)
+
+
+class Root:
+    """The root directory of one store, opened anew for each piece of work: it may be unmounted between two."""
+
+    def __init__(self, path: str, marker: Marker) -> None:
+        self.path = path
+        self.marker = marker
+        #: Device and inode of the root whose marker was last seen to be right.
+        self._seen: tuple[int, int] | None = None
+
+    @contextmanager
+    def opened(self) -> Generator[int]:
+        """A descriptor of the root.
+
+        Raises:
+            StoreNotMounted: it is missing, or it is not this store.
+            StoreFault: it cannot be opened.
+        """
+        try:
+            fd = os.open(self.path, DIRECTORY & ~os.O_NOFOLLOW)
+        except OSError as exc:
+            if exc.errno in {errno.ENOENT, errno.ENOTDIR}:
+                raise self._not_mounted("the directory is missing") from exc
+            raise store_error(exc, "opening the store", self.path) from exc
+        try:
+            self._check(fd)
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def staging(self) -> Generator[int]:
+        """A descriptor of the staging area; raises as :meth:`opened`."""
+        with self.opened() as root:
+            try:
+                fd = os.open(STAGING, DIRECTORY, dir_fd=root)
+            except OSError as exc:
+                raise store_error(exc, "opening staging", self.path) from exc
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+
+    def _check(self, fd: int) -> None:
+        state = os.fstat(fd)
+        if (state.st_dev, state.st_ino) == self._seen:
+            return
+        with naming("reading the store's marker", self.path):
+            found = _read_marker(fd, self.path)
+        if found is None:
+            raise self._not_mounted("its marker .librarian/store is missing")
+        if found.id != self.marker.id:
+            raise self._not_mounted(f"another store stands there: {found.label!r} ({found.id})")
+        self._seen = (state.st_dev, state.st_ino)
+
+    def _not_mounted(self, why: str) -> StoreNotMounted:
+        return StoreNotMounted(
+            f"store {self.marker.label!r} is not mounted at {self.path}: {why}",
+            hint="mount it; work goes on by itself, and nothing is taken for lost meanwhile",
+        )
+
+    def prepare(self) -> bool:
+        """Make what is missing in ``.librarian``, and see what the filesystem can do.
+
+        Returns:
+            Whether names that differ only in letter case are one file there.
+
+        Raises:
+            StoreNotMounted: as :meth:`opened`.
+            StoreFault: it cannot do what the commit protocol needs.
+        """
+        with self.opened() as root, naming("preparing the store", self.path):
+            _make_directories(root)
+            with opened(root, STAGING) as staging:
+                if os.fstat(staging).st_dev != os.fstat(root).st_dev:
+                    raise StoreFault(
+                        f"staging of {self.path} stands on another filesystem than the store",
+                        hint="a store's .librarian must be on its own filesystem: files are renamed out of it",
+                    )
+                return self._probe(staging)
+
+    def _probe(self, staging: int) -> bool:
+        lower, upper, renamed = _PROBES
+        try:
+            os.close(os.open(lower, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=staging))
+            try:
+                os.stat(upper, dir_fd=staging, follow_symlinks=False)
+                case_insensitive = True
+            except FileNotFoundError:
+                case_insensitive = False
+            try:
+                rename_noreplace(staging, lower, staging, renamed)
+            except OSError as exc:
+                if exc.errno not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+                    raise
+                raise StoreFault(
+                    f"the filesystem of {self.path} cannot rename without overwriting (renameat2 NOREPLACE)",
+                    hint="use a local filesystem, or a network one that has it",
+                ) from exc
+        finally:
+            for name in _PROBES:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=staging)
+        return case_insensitive

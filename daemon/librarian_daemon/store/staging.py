@@ -1,0 +1,188 @@
+"""The staging area of a store on a filesystem: implements :class:`librarian_adapters.contract.Staging`.
+
+A key is a file below ``.librarian/staging``; a member's key has directories, which are made on demand. Nothing
+here is durable before the store seals it, and nothing here bears a file's name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+from librarian_adapters.contract import Buffer, Item
+from librarian_daemon.store.confined import DIRECTORY, READ_FILE, open_beneath, opened, split
+from librarian_daemon.store.faults import naming
+from librarian_daemon.store.reading import hash_fd
+from librarian_daemon.store.threads import Threads
+from librarian_protocol.digests import Digest
+from librarian_protocol.errors import StoreFault
+
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+_MODE = 0o600
+
+
+class FileSink:
+    """An open file in staging. Made by :meth:`FileStaging.create`."""
+
+    def __init__(self, fd: int, offset: int, root: str, threads: Threads) -> None:
+        self._fd: int | None = fd
+        self._root = root
+        self._threads = threads
+        self.offset = offset
+
+    async def write(self, data: Buffer) -> None:
+        """Append; returns when the kernel has it.
+
+        Raises:
+            StoreFull, NoInodes, StoreFault: what the filesystem answered, or the sink is closed.
+        """
+        await self._threads.run(self._write, data)
+
+    def _write(self, data: Buffer) -> None:
+        if self._fd is None:
+            raise StoreFault("the sink is closed already")
+        with naming("writing to staging", self._root):
+            _write_all(self._fd, data)
+
+    def fileno(self) -> int | None:
+        """The descriptor, positioned at the end."""
+        return self._fd
+
+    async def close(self) -> None:
+        """Idempotent.
+
+        Raises:
+            StoreFault: the filesystem kept an error until now.
+        """
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with naming("closing a staged file", self._root):
+                os.close(fd)
+
+
+class FileStaging:
+    """Files below one directory, opened beneath it whatever a key says (I9)."""
+
+    def __init__(self, staging: Callable[[], AbstractContextManager[int]], root: str, threads: Threads) -> None:
+        """``staging`` opens the directory anew for each use: the store may be unmounted between two."""
+        self._staging = staging
+        self._root = root
+        self._threads = threads
+
+    async def create(self, item: Item, *, resume: bool = False) -> FileSink:
+        """Open the item's place: empty, or positioned behind what is there if ``resume``.
+
+        More bytes than ``item.size_bytes`` cannot be a beginning of it; they are thrown away.
+
+        Raises:
+            StoreNotMounted, StoreFull, NoInodes, StoreFault: why not.
+        """
+        return await self._threads.run(self._create, item, resume)
+
+    def _create(self, item: Item, resume: bool) -> FileSink:
+        with self._opened(item) as (parent, name), naming("making a staged file", self._root):
+            fd = os.open(name, _WRITE | (0 if resume else os.O_TRUNC), _MODE, dir_fd=parent)
+            try:
+                offset = os.lseek(fd, 0, os.SEEK_END)
+                if offset > item.size_bytes:
+                    os.ftruncate(fd, 0)
+                    offset = os.lseek(fd, 0, os.SEEK_SET)
+            except OSError:
+                os.close(fd)
+                raise
+        return FileSink(fd, offset, self._root, self._threads)
+
+    async def put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
+        """Write many small items whole, each replacing what was there. All or none may stand after an error.
+
+        Raises:
+            StoreNotMounted, StoreFull, NoInodes, StoreFault: why not.
+        """
+        await self._threads.run(self._put, items)
+
+    def _put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
+        with self._staging() as staging, naming("writing to staging", self._root):
+            for item, data in items:
+                with _parent(staging, os.fsencode(item.key)) as (parent, name):
+                    fd = os.open(name, _WRITE | os.O_TRUNC, _MODE, dir_fd=parent)
+                    try:
+                        _write_all(fd, data)
+                    finally:
+                        os.close(fd)
+
+    async def read_back(self, item: Item) -> tuple[int, Digest]:
+        """Size and blake3 of what stands there now, read from the file.
+
+        Raises:
+            StoreFault: it is not there, or cannot be read.
+        """
+        return await self._threads.run(self._read_back, item)
+
+    def _read_back(self, item: Item) -> tuple[int, Digest]:
+        with self._staging() as staging, naming("reading a staged file", self._root):
+            fd = open_beneath(staging, os.fsencode(item.key), READ_FILE)
+            try:
+                return hash_fd(fd)
+            finally:
+                os.close(fd)
+
+    async def discard(self, item: Item) -> None:
+        """Remove the staged file. Idempotent.
+
+        Raises:
+            StoreFault: it is there and cannot be removed.
+        """
+        await self._threads.run(self._discard, item)
+
+    def _discard(self, item: Item) -> None:
+        parent, name = split(os.fsencode(item.key))
+        with (
+            self._staging() as staging,
+            naming("removing a staged file", self._root),
+            suppress(FileNotFoundError),
+            opened(staging, parent) as fd,
+        ):
+            os.unlink(name, dir_fd=fd)
+
+    @contextmanager
+    def _opened(self, item: Item) -> Generator[tuple[int, bytes]]:
+        with (
+            self._staging() as staging,
+            naming("opening staging", self._root),
+            _parent(staging, os.fsencode(item.key)) as found,
+        ):
+            yield found
+
+
+@contextmanager
+def _parent(staging: int, key: bytes) -> Generator[tuple[int, bytes]]:
+    """The directory that the key's file stands in, made where it is missing, and the file's own name."""
+    parent, name = split(key)
+    if not parent:
+        yield staging, name
+        return
+    try:
+        fd = open_beneath(staging, parent, DIRECTORY)
+    except FileNotFoundError:
+        _make(staging, parent)
+        fd = open_beneath(staging, parent, DIRECTORY)
+    try:
+        yield fd, name
+    finally:
+        os.close(fd)
+
+
+def _make(staging: int, path: bytes) -> None:
+    """Plain directories: the store fsyncs a book's tree when it seals it."""
+    parent, last = split(path)
+    if parent:
+        _make(staging, parent)
+    with opened(staging, parent) as fd, suppress(FileExistsError):
+        os.mkdir(last, 0o755, dir_fd=fd)
+
+
+def _write_all(fd: int, data: Buffer) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]

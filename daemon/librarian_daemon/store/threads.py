@@ -1,0 +1,54 @@
+"""Blocking work in a store's own threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+A = TypeVar("A")
+
+#: Threads that wait for the disk; more of them make a disk's fsyncs cheaper, up to about here.
+FSYNC_THREADS = 16
+
+
+class Threads:
+    """A few threads. Cancelling who waits never leaves work going on behind his back."""
+
+    def __init__(self, name: str, fsync_threads: int = FSYNC_THREADS) -> None:
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix=f"{name}-io")
+        # A pool of its own: work in the first waits for work in the second, and must never wait for itself.
+        self._fsync = ThreadPoolExecutor(fsync_threads, thread_name_prefix=f"{name}-fsync")
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do ``work`` in a thread. When cancelled, waits for its end first: a thread cannot be stopped."""
+        return await self.run_stoppable(threading.Event(), work, *args, **kwargs)
+
+    async def run_stoppable(self, stop: threading.Event, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As :meth:`run`, for work that looks at ``stop``, which is set when it is cancelled."""
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # what it raised concerns nobody any more; asyncio would complain otherwise
+            raise
+
+    def each(self, work: Callable[[A], T], items: Iterable[A]) -> list[T]:
+        """``work`` on every item, many at once, results in order. Called from a thread of :meth:`run`.
+
+        ``work`` returns its errors: the first one raised would hide the others.
+        """
+        return list(self._fsync.map(work, items))
+
+    def close(self) -> None:
+        """End the threads once idle. Idempotent."""
+        self._pool.shutdown(wait=False)
+        self._fsync.shutdown(wait=False)
