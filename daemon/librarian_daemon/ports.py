@@ -132,6 +132,11 @@ class Store(Protocol):
         """Where adapters write."""
         ...
 
+    @property
+    def staging_root(self) -> str:
+        """The directory that staging keys are relative to: ``root`` of landings from staging."""
+        ...
+
     async def open(self) -> None:
         """Check marker, filesystem and rights; make ``.librarian/`` where ``init`` allows it.
 
@@ -177,6 +182,15 @@ class Store(Protocol):
         """
         ...
 
+    def staged_manifest(self, key: str, digest: Digest) -> AsyncIterator[Sequence[Member]]:
+        """The members named by a manifest that stands in staging, by pages.
+
+        Raises:
+            ManifestInvalid: it is not a manifest, or not the one of that digest; only after the last page.
+            StoreError: it cannot be read.
+        """
+        ...
+
     async def space(self) -> Space:
         """How full it is."""
         ...
@@ -208,9 +222,7 @@ class Standing(StrEnum):
 class Ledger(Protocol):
     """Where intake writes down what it does. Each call is one durable commit."""
 
-    async def standing(
-        self, store: str, files: Sequence[tuple[Name, Digest]]
-    ) -> Sequence[tuple[Standing, str]]:
+    async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[Standing, str]]:
         """For each file: what stands under its name, and whose (the other digest or name) for the message."""
         ...
 

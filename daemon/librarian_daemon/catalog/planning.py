@@ -11,6 +11,8 @@ from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import unanswered
+from librarian_daemon.catalog.roster import roster
+from librarian_daemon.catalog.statements import chunks
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.transfers import Row, row_of
 from librarian_daemon.catalog.writer import Tx, get_meta, put_meta
@@ -18,7 +20,16 @@ from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.names import Name, SiteName
-from librarian_protocol.wanted import FileFacts, InstanceFacts, InstanceState, SubscriptionFacts
+from librarian_protocol.wanted import (
+    FileFacts,
+    Here,
+    InstanceFacts,
+    InstanceState,
+    Source,
+    SubscriptionFacts,
+    Unwanting,
+    sources,
+)
 
 _STORES = wire.decoder(list[str])
 
@@ -52,12 +63,6 @@ def files_after(connection: Connection, file_id: int, limit: int) -> list[Known]
     file = schema.file.c
     rows = connection.execute(select(schema.file).where(file.id > file_id).order_by(file.id).limit(limit)).all()
     return know(connection, rows)
-
-
-def file_by_id(connection: Connection, file_id: int) -> Known | None:
-    """One file."""
-    rows = connection.execute(select(schema.file).where(schema.file.c.id == file_id)).all()
-    return next(iter(know(connection, rows)), None)
 
 
 def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
@@ -183,3 +188,51 @@ def active_stores(connection: Connection, site: SiteName) -> list[tuple[str, str
         .order_by(store.label)
     )
     return [(row.id, row.label) for row in rows]
+
+
+def load_here(connection: Connection, site: SiteName, adapters: Sequence[str]) -> tuple[list[SubscriptionFacts], Here]:
+    """This site's subscriptions, and itself as a decision needs it."""
+    members = roster(connection)
+    here = Here(
+        site=site,
+        active_stores=frozenset(store for store, _ in active_stores(connection, site)),
+        adapters=adapters,
+        offers={one.site: one.offers for one in members.values()},
+    )
+    return subscriptions(connection, site), here
+
+
+def frozen(connection: Connection, file_ids: Sequence[int]) -> set[int]:
+    """Those of the files that must not be placed now: in conflict, or withdrawn."""
+    file, conflict = schema.file.c, schema.conflict.c
+    found: set[int] = set()
+    for page in chunks(file_ids):
+        found.update(
+            connection.scalars(
+                select(file.id)
+                .outerjoin(schema.conflict, conflict.name == file.name)
+                .where(file.id.in_(page), conflict.name.is_not(None) | file.withdrawn.is_(True))
+            )
+        )
+    return found
+
+
+def admitted(known: Known, here: Here) -> Known:
+    """The same file without instances at sites that are not in the roster."""
+    kept = [one for one in known.instances if one.site in here.offers or one.site == here.site]
+    return msgspec.structs.replace(known, instances=kept)
+
+
+def find_sources(
+    connection: Connection, site: SiteName, adapters: Sequence[str], file_ids: Sequence[int]
+) -> dict[int, Sequence[Source] | Unwanting]:
+    """For each file from where it can be had, or why from nowhere."""
+    _, here = load_here(connection, site, adapters)
+    found: dict[int, Sequence[Source] | Unwanting] = {}
+    for page in chunks(file_ids):
+        rows = connection.execute(
+            select(schema.file).where(schema.file.c.id.in_(page)).order_by(schema.file.c.id)
+        ).all()
+        for known in know(connection, rows):
+            found[known.file_id] = sources(admitted(known, here).instances, here, first=known.file.origin)
+    return found

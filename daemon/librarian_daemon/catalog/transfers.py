@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema
@@ -20,6 +20,7 @@ from librarian_protocol.entries import (
     TransferResumed,
     Unit,
 )
+from librarian_protocol.errors import InvalidTransition
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import (
     POLICIES,
@@ -103,53 +104,97 @@ def _joined() -> Any:
     )
 
 
-def create(tx: Tx, file_id: int, store: str, subscription: str) -> None:
-    """A new transfer in state ``wanted``. Repeatable: one row for each (file, store)."""
-    tx.connection.execute(
-        upsert(tx.connection, schema.transfer).on_conflict_do_nothing(),
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer to make."""
+
+    file_id: int
+    store: str
+    subscription: str
+
+
+def create(tx: Tx, wishes: Sequence[Wish]) -> None:
+    """New transfers in state ``wanted``. Repeatable: there is one row for each (file, store)."""
+    rows = [
         {
-            "file_id": file_id,
-            "store": store,
+            "file_id": wish.file_id,
+            "store": wish.store,
             "state": State.WANTED.value,
             "message": "",
             "attempts": 0,
-            "subscription": subscription,
+            "subscription": wish.subscription,
             "created_at": tx.now,
             "changed_at": tx.now,
-        },
-    )
+        }
+        for wish in wishes
+    ]
+    if rows:
+        tx.connection.execute(upsert(tx.connection, schema.transfer).on_conflict_do_nothing(), rows)
 
 
-def take(tx: Tx, owed: Owed, event: Event, now_s: float, *, message: str = "", **columns: object) -> Transfer:
-    """Step one transfer and do what the machine commands, in this transaction.
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """One event for one transfer."""
 
-    The state is read again here: what the caller saw may have changed since.
+    owed: Owed
+    event: Event
+    message: str = ""
+    #: The batch that the transfer is in afterwards, and its adapter.
+    batch: str | None = None
+    adapter: str | None = None
 
-    Raises:
-        InvalidTransition: the table has no row for it; nothing was changed.
-        NotFound: there is no such transfer.
+
+def take(tx: Tx, moves: Sequence[Move], now_s: float) -> dict[int, Transfer]:
+    """Step the transfers and do what the machine commands, in this transaction.
+
+    States are read again here: what the caller saw may have changed since. A transfer for which the table has no
+    row (it was cancelled meanwhile, say) is left as it is and is missing from the answer.
     """
-    transfer = schema.transfer.c
-    current = row_of(tx.connection.execute(select(schema.transfer).where(transfer.id == owed.id)).one()).transfer
-    after, commands = step(current, event, now_s)
-    if after != current or columns:
-        tx.connection.execute(
-            update(schema.transfer)
-            .where(transfer.id == owed.id)
-            .values(
-                state=after.state.value,
-                reason=after.reason and after.reason.value,
-                attempts=after.attempts,
-                next_try_s=after.next_try_s,
-                source=after.source and str(after.source),
-                message=message,
-                changed_at=tx.now,
-                **columns,
-            )
+    taken: dict[int, Transfer] = {}
+    for group in chunks(moves):
+        rows = tx.connection.execute(
+            select(schema.transfer).where(schema.transfer.c.id.in_([move.owed.id for move in group]))
         )
-    for command in commands:
-        _tell(tx, owed, current, after, command, message)
-    return after
+        current = {row.id: row_of(row).transfer for row in rows.all()}
+        changes: list[dict[str, Any]] = []
+        tells: list[tuple[Move, Transfer, Transfer, tuple[Command, ...]]] = []
+        for move in group:
+            before = current[move.owed.id]
+            try:
+                after, commands = step(before, move.event, now_s)
+            except InvalidTransition:
+                continue
+            taken[after.id] = current[after.id] = after
+            changes.append(_change(after, move, tx.now))
+            if commands:
+                tells.append((move, before, after, commands))
+        if changes:
+            tx.connection.execute(_UPDATE, changes)
+        for move, before, after, commands in tells:
+            for command in commands:
+                _tell(tx, move.owed, before, after, command, move.message)
+    return taken
+
+
+_COLUMNS = ("state", "reason", "attempts", "next_try_s", "source", "message", "changed_at", "batch", "adapter")
+_UPDATE = (
+    update(schema.transfer)
+    .where(schema.transfer.c.id == bindparam("the_id"))
+    .values({column: bindparam(f"new_{column}") for column in _COLUMNS})
+)
+
+
+def _change(after: Transfer, move: Move, now: str) -> dict[str, Any]:
+    return {
+        "the_id": after.id,
+        "new_state": after.state.value,
+        "new_reason": after.reason and after.reason.value,
+        "new_attempts": after.attempts,
+        "new_next_try_s": after.next_try_s,
+        "new_source": after.source and str(after.source),
+        "new_message": move.message,
+        "new_changed_at": now,
+        "new_batch": move.batch,
+        "new_adapter": move.adapter or move.owed.row.adapter,
+    }
 
 
 def _tell(tx: Tx, owed: Owed, before: Transfer, after: Transfer, command: Command, message: str) -> None:
@@ -290,7 +335,7 @@ def close_batch(tx: Tx, batch_id: str) -> None:
     tx.connection.execute(delete(schema.batch).where(schema.batch.c.id == batch_id))
 
 
-def page(connection: Connection, *, state: str | None, before: int | None, limit: int) -> list[Owed]:
+def page_of(connection: Connection, *, state: str | None, before: int | None, limit: int) -> list[Owed]:
     """Transfers, newest first."""
     transfer = schema.transfer.c
     query = _joined()

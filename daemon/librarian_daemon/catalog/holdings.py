@@ -1,0 +1,106 @@
+"""Operations on this site's own instances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.apply import unanswered
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Unit
+from librarian_protocol.names import Name, SiteName
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance in a store of this site."""
+
+    file_id: int
+    name: Name
+    digest: Digest
+    size_bytes: int
+    unit: Unit
+    store: str
+    #: ``available`` or ``suspected``.
+    state: str
+    #: Somebody's doubt is not answered yet.
+    doubted: bool
+
+
+def _select(site: SiteName) -> Any:
+    file, instance, doubt = schema.file.c, schema.instance.c, schema.doubt.c
+    doubted = select(doubt.file_id).where(unanswered()).correlate(schema.instance).exists()
+    return (
+        select(
+            file.id,
+            file.name,
+            file.digest,
+            file.size_bytes,
+            file.unit,
+            instance.store,
+            instance.state,
+            doubted.label("doubted"),
+        )
+        .join(schema.instance, instance.file_id == file.id)
+        .where(instance.site == str(site))
+    )
+
+
+def _holdings(rows: Any) -> list[Holding]:
+    return [
+        Holding(
+            file_id=row.id,
+            name=Name(row.name),
+            digest=Digest(row.digest),
+            size_bytes=row.size_bytes,
+            unit=Unit(row.unit),
+            store=row.store,
+            state=row.state,
+            doubted=bool(row.doubted),
+        )
+        for row in rows
+    ]
+
+
+def find(connection: Connection, site: SiteName, digest: Digest) -> Holding | None:
+    """A good local instance of these bytes: available, and no doubt about it unanswered."""
+    rows = connection.execute(
+        _select(site)
+        .where(schema.file.c.digest == str(digest), schema.instance.c.state == "available")
+        .order_by(schema.file.c.id, schema.instance.c.store)
+        .limit(8)
+    )
+    return next((one for one in _holdings(rows) if not one.doubted), None)
+
+
+def of_name(connection: Connection, site: SiteName, name: Name) -> list[Holding]:
+    """This site's instances under a name, removed ones left out."""
+    rows = connection.execute(
+        _select(site)
+        .where(schema.file.c.name == str(name), schema.instance.c.state != "removed")
+        .order_by(schema.file.c.digest, schema.instance.c.store)
+    )
+    return _holdings(rows)
+
+
+def doubted_here(connection: Connection, site: SiteName, limit: int) -> list[Holding]:
+    """Own instances with an unanswered doubt, that are still said to be available."""
+    doubt = schema.doubt.c
+    rows = connection.execute(
+        _select(site)
+        .join(schema.doubt, unanswered())
+        .where(doubt.site == str(site), schema.instance.c.state == "available")
+        .order_by(schema.file.c.id)
+        .limit(limit)
+    )
+    return list({(one.file_id, one.store): one for one in _holdings(rows)}.values())
+
+
+def state_of(connection: Connection, site: SiteName, holding: Holding) -> Holding | None:
+    """The instance as it stands now."""
+    rows = connection.execute(
+        _select(site).where(schema.instance.c.file_id == holding.file_id, schema.instance.c.store == holding.store)
+    )
+    return next(iter(_holdings(rows)), None)

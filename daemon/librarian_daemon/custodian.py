@@ -1,0 +1,115 @@
+"""The custodian: reads again what is doubted among this site's own instances, and says what it found.
+
+A doubt is another site's complaint that our bytes were wrong (DESIGN 5, ``instance.doubted``), or our own data plane's
+that it could not read them. The answer is a new state of the instance: healed, or suspected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from librarian_daemon.catalog import holdings, landings
+from librarian_daemon.catalog.holdings import Holding
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.metrics import Metrics
+from librarian_daemon.ports import Check, Clock, Incidents, Store
+from librarian_daemon.signals import Signal
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import InstanceHealed, InstanceSuspected
+from librarian_protocol.errors import StoreNotMounted
+from librarian_protocol.names import SiteName
+
+IDLE_S = 30.0
+#: Complaints of our own data plane that may wait; further ones are dropped, a reader will complain again.
+MAX_WAITING = 1000
+
+
+class Custodian:
+    """Service. Also what the data plane tells of instances that it could not read."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        stores: Mapping[str, Store],
+        incidents: Incidents,
+        clock: Clock,
+        site: SiteName,
+        metrics: Metrics,
+    ) -> None:
+        self._catalog = catalog
+        self._stores = stores
+        self._incidents = incidents
+        self._clock = clock
+        self._site = site
+        self._metrics = metrics
+        self._log = structlog.get_logger("custodian")
+        self._complaints: dict[Digest, str] = {}
+        self.wake = Signal()
+
+    async def missing(self, digest: Digest, reason: str) -> None:
+        """Our own data plane could not read an instance: read it again."""
+        if len(self._complaints) < MAX_WAITING:
+            self._complaints[digest] = reason
+        self.wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            doubted = await self._catalog.read(holdings.doubted_here, self._site, 100)
+            for holding in doubted:
+                await self.examine(holding)
+            while self._complaints:
+                digest, reason = self._complaints.popitem()
+                found = await self._catalog.read(holdings.find, self._site, digest)
+                if found is not None:
+                    await self.examine(found, complaint=reason)
+            await self.wake.wait(IDLE_S if not doubted else 1.0)
+
+    async def examine(self, holding: Holding, *, complaint: str = "") -> Check | None:
+        """Read the instance whole and say what was found; None where its store is not mounted.
+
+        Called with a good instance that nobody doubts, it notes only that it was verified.
+        """
+        store = self._stores.get(holding.store)
+        if store is None:
+            return None
+        check = await store.check(holding.name, holding.digest, holding.unit, holding.size_bytes)
+        if isinstance(check.error, StoreNotMounted):
+            return None
+        await self._catalog.write(_say, self._site, holding, check, complaint)
+        subject = str(holding.name)
+        if check.error is None:
+            self._log.info("instance_good", name=subject, digest=holding.digest)
+            await self._incidents.resolve("instance-suspected", subject)
+        else:
+            self._metrics.suspected_instances.inc()
+            self._log.error("instance_suspected", name=subject, digest=holding.digest, error=check.error.message)
+            await self._incidents.open(
+                "instance-suspected",
+                subject,
+                f"the instance in store {store.label!r} is not what was ingested: {check.error.message}",
+                "it is not served; another site's good instance can be subscribed to, or the file ingested anew",
+            )
+        return check
+
+
+def _say(tx: Tx, site: SiteName, holding: Holding, check: Check, complaint: str) -> None:
+    facts: dict[str, Any] = {
+        "name": holding.name,
+        "digest": holding.digest,
+        "size_bytes": holding.size_bytes,
+        "unit": holding.unit,
+        "store": holding.store,
+    }
+    now = holdings.state_of(tx.connection, site, holding)
+    if check.error is not None:
+        if now is not None and now.state != "suspected":
+            reason = f"{check.error.message}; {complaint}" if complaint else check.error.message
+            tx.say(InstanceSuspected(**facts, reason=reason[:1024]))
+        return
+    landings.note_verified(tx, holding.store, [(holding.name, holding.digest)])
+    if now is not None and (now.state == "suspected" or now.doubted):
+        tx.say(InstanceHealed(**facts))

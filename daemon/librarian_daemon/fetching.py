@@ -1,0 +1,223 @@
+"""Fetching: one batch of single files, or one book, by one adapter, from one source.
+
+A book comes in two steps: its manifest, whose blake3 is the book's digest, then its members. What was staged by an
+earlier attempt is read again and kept where it is right, so an interrupted book goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+import structlog
+
+from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Part
+from librarian_daemon.catalog import transfers
+from librarian_daemon.catalog.transfers import Owed, staging_key
+from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.ports import Store
+from librarian_protocol.entries import AdapterOffer, Unit
+from librarian_protocol.errors import LibrarianError, ManifestInvalid, StoreError
+from librarian_protocol.manifest import Member, MemberFile
+from librarian_protocol.names import SiteName
+
+#: A manifest line is at most about 1.1 kB: room for two million members with long paths.
+MAX_MANIFEST_BYTES = 2 << 30
+#: How many staged members are read back at once when a book goes on.
+CHECKED_TOGETHER = 16
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What one call of an adapter is to bring."""
+
+    id: str
+    source: SiteName
+    #: Id of the source's store.
+    source_store: str
+    offer: AdapterOffer
+    owed: list[Owed]
+    #: Transfers for which another source could be tried.
+    has_other: set[int]
+
+    @property
+    def adapter(self) -> str:
+        """The adapter's name."""
+        return self.offer.name
+
+
+class Moved:
+    """Bytes that have come, by transfer: what ``transfer list`` shows. Also keeps tickets."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self.bytes: dict[int, int] = {}
+
+    def of(self, job: Job) -> JobProgress:
+        """The progress of one job."""
+        return JobProgress(self._catalog, self.bytes, job)
+
+    def forget(self, job: Job) -> None:
+        """The job is over."""
+        for owed in job.owed:
+            self.bytes.pop(owed.id, None)
+
+
+class JobProgress:
+    """Implements the adapters' ``Progress`` for one job."""
+
+    def __init__(self, catalog: Catalog, moved: dict[int, int], job: Job) -> None:
+        self._catalog = catalog
+        self._moved = moved
+        self._job = job
+
+    def moved(self, item: Item, size_bytes: int) -> None:
+        """See the contract."""
+        transfer = transfer_of(item)
+        self._moved[transfer] = self._moved.get(transfer, 0) + size_bytes
+
+    async def save_ticket(self, ticket: bytes) -> None:
+        """See the contract."""
+        await self._catalog.write(transfers.save_ticket, self._job.id, ticket)
+
+
+def transfer_of(item: Item) -> int:
+    """The transfer that an item belongs to, from its staging key."""
+    return int(item.key.partition("/")[0].partition("-")[0].removeprefix("t"))
+
+
+def manifest_key(transfer_id: int) -> str:
+    """Where a book's manifest is staged."""
+    return f"{staging_key(transfer_id)}-manifest"
+
+
+class Fetcher:
+    """Runs jobs. Yields, for each transfer, None when its bytes are verified in staging, or its error."""
+
+    def __init__(self, adapter: Adapter, store: Store, moved: Moved) -> None:
+        self._adapter = adapter
+        self._store = store
+        self._moved = moved
+        self._log = structlog.get_logger("fetching")
+
+    async def fetch(self, job: Job) -> AsyncIterator[tuple[Owed, LibrarianError | None]]:
+        """Every transfer of the job has exactly one outcome."""
+        progress = self._moved.of(job)
+        books = [one for one in job.owed if one.unit is Unit.BOOK]
+        files = {one.id: one for one in job.owed if one.unit is Unit.FILE}
+        if files:
+            items = [_file_item(one) for one in files.values()]
+            async for outcome in self._outcomes(job, items, progress):
+                error = outcome.error if isinstance(outcome, Failed) else None
+                owed = files.pop(transfer_of(outcome.item), None)
+                if owed is not None:
+                    yield owed, error
+        for book in books:
+            try:
+                await self._book(job, book, progress)
+            except LibrarianError as exc:
+                yield book, exc
+            else:
+                yield book, None
+
+    async def _outcomes(self, job: Job, items: Sequence[Item], progress: JobProgress) -> AsyncIterator[Landed | Failed]:
+        """The adapter's outcomes; what it raises for the whole batch becomes each remaining item's own."""
+        batch = Batch(id=job.id, source=job.source, store=job.source_store, offer=job.offer, items=items)
+        left = {item.key: item for item in items}
+        try:
+            async for outcome in self._adapter.fetch(batch, self._store.staging, progress):
+                if left.pop(outcome.item.key, None) is not None:
+                    yield outcome
+        except LibrarianError as exc:
+            for item in left.values():
+                yield Failed(item, exc)
+
+    async def _book(self, job: Job, book: Owed, progress: JobProgress) -> None:
+        await self._bring(job, [_manifest_item(book)], progress)
+        size_bytes = 0
+        limits = self._adapter.capabilities
+        page: list[Item] = []
+        page_bytes = 0
+        async for members in self._store.staged_manifest(manifest_key(book.id), book.digest):
+            for item in _member_items(book, members):
+                size_bytes += item.size_bytes
+                if page and (len(page) >= limits.max_files or page_bytes + item.size_bytes > limits.max_bytes):
+                    await self._bring(job, page, progress)
+                    page, page_bytes = [], 0
+                page.append(item)
+                page_bytes += item.size_bytes
+        if page:
+            await self._bring(job, page, progress)
+        if size_bytes != book.size_bytes:
+            raise ManifestInvalid(
+                f"the members of book {book.name!a} have {size_bytes} bytes together; {book.size_bytes} were announced"
+            )
+
+    async def _bring(self, job: Job, items: Sequence[Item], progress: JobProgress) -> None:
+        """Bring all of these parts of a book.
+
+        Raises:
+            LibrarianError: the first that failed, after all had their turn.
+        """
+        missing = await self._not_staged(items)
+        failed: LibrarianError | None = None
+        if missing:
+            async for outcome in self._outcomes(job, missing, progress):
+                if isinstance(outcome, Failed) and failed is None:
+                    failed = outcome.error
+        if failed is not None:
+            raise failed
+
+    async def _not_staged(self, items: Sequence[Item]) -> list[Item]:
+        """Those that an earlier attempt did not stage whole and right."""
+        missing: list[Item] = []
+        for start in range(0, len(items), CHECKED_TOGETHER):
+            some = items[start : start + CHECKED_TOGETHER]
+            found = await asyncio.gather(*(self._is_staged(item) for item in some))
+            missing += [item for item, there in zip(some, found, strict=True) if not there]
+        return missing
+
+    async def _is_staged(self, item: Item) -> bool:
+        try:
+            _, digest = await self._store.staging.read_back(item)
+        except StoreError:
+            return False
+        return digest == item.digest
+
+
+def _file_item(owed: Owed) -> Item:
+    return Item(
+        key=staging_key(owed.id),
+        part=Part.FILE,
+        name=owed.name,
+        file_digest=owed.digest,
+        digest=owed.digest,
+        size_bytes=owed.size_bytes,
+    )
+
+
+def _manifest_item(book: Owed) -> Item:
+    return Item(
+        key=manifest_key(book.id),
+        part=Part.MANIFEST,
+        name=book.name,
+        file_digest=book.digest,
+        digest=book.digest,
+        size_bytes=MAX_MANIFEST_BYTES,
+    )
+
+
+def _member_items(book: Owed, members: Sequence[Member]) -> list[Item]:
+    return [
+        Item(
+            key=f"{staging_key(book.id)}/{member.path}",
+            part=Part.MEMBER,
+            name=book.name,
+            file_digest=book.digest,
+            member=member.path,
+            digest=member.digest,
+            size_bytes=member.size_bytes,
+        )
+        for member in members
+        if isinstance(member, MemberFile)
+    ]

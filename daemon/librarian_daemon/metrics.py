@@ -1,0 +1,57 @@
+"""What Prometheus is told. Labels are bounded: never a file's name."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from librarian_daemon.version import VERSION
+
+
+class Metrics:
+    """The figures of one daemon, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        Gauge("librarian_build_info", "Version of the software.", ["version"], registry=registry).labels(VERSION).set(1)
+        self.intake_files = Counter(
+            "librarian_intake_files_total",
+            "Files and books taken from drop directories.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.journal_seq = Gauge("librarian_journal_entries", "Entries in the site's own journal.", registry=registry)
+        self.outbox_segments = Gauge(
+            "librarian_outbox_segments", "Segments that the bus has not acknowledged.", registry=registry
+        )
+        self.published_segments = Counter(
+            "librarian_published_segments_total", "Segments acknowledged by the bus.", registry=registry
+        )
+        self.applied_entries = Counter(
+            "librarian_applied_entries_total", "Entries of peers applied to the catalog.", ["peer"], registry=registry
+        )
+        self.refused_messages = Counter(
+            "librarian_refused_messages_total", "Messages that were not believed.", ["peer"], registry=registry
+        )
+        self.transfers = Gauge("librarian_transfers", "Transfers by state.", ["state"], registry=registry)
+        self.stored_files = Counter(
+            "librarian_stored_files_total", "Files brought by transfers.", ["peer", "adapter"], registry=registry
+        )
+        self.stored_bytes = Counter(
+            "librarian_stored_bytes_total", "Bytes brought by transfers.", ["peer", "adapter"], registry=registry
+        )
+        self.failed_attempts = Counter(
+            "librarian_failed_attempts_total", "Attempts that failed.", ["peer", "reason"], registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "librarian_batch_seconds", "How long batches took.", ["adapter"], registry=registry
+        )
+        self.suspected_instances = Counter(
+            "librarian_suspected_instances_total", "Own instances found wrong when read again.", registry=registry
+        )
+        self.incidents = Gauge("librarian_open_incidents", "Open incidents.", registry=registry)
+        self.bus_connected = Gauge("librarian_bus_connected", "1 while the bus is connected.", registry=registry)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,154 @@
+"""The planner: looks at every file of which something changed, and makes or ends transfers (DESIGN 4, "wanted").
+
+It reads behind a cursor over changes, decides with :func:`librarian_protocol.wanted.wanted`, and commits what follows
+together with the cursor. A new subscription is tried page by page on everything that was known before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from librarian_daemon.catalog import planning, transfers
+from librarian_daemon.catalog.planning import Known
+from librarian_daemon.catalog.transfers import Move, Owed, Wish
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.ports import Clock
+from librarian_daemon.signals import Signal
+from librarian_protocol.names import SiteName
+from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, State
+from librarian_protocol.transfer import Want as WantAgain
+from librarian_protocol.wanted import Here, SubscriptionFacts, Unwanting, Want, wanted
+
+#: Files in one look; bounds memory and the length of a transaction.
+PAGE = 500
+#: Anything missed is found again at the latest after so long.
+IDLE_S = 60.0
+#: Reasons that pass by themselves: a transfer that exists goes on waiting.
+_PASSING = frozenset({Unwanting.NO_SOURCE, Unwanting.SOURCE_DOUBTED, Unwanting.NO_COMMON_ADAPTER})
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What follows from a page of files."""
+
+    wishes: list[Wish] = []
+    moves: list[Move] = []
+
+
+class Planner:
+    """Service. ``transfers_changed`` wakes the replicator."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        clock: Clock,
+        site: SiteName,
+        adapters: Sequence[str],
+        transfers_changed: Signal,
+    ) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._site = site
+        self._adapters = adapters
+        self._transfers_changed = transfers_changed
+        self._log = structlog.get_logger("planner")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            busy = await self._changed()
+            busy = await self._backfill() or busy
+            if not busy:
+                await self._catalog.changed.wait(IDLE_S)
+
+    async def _changed(self) -> bool:
+        page = await self._catalog.read(planning.changed_files, PAGE)
+        if not page:
+            return False
+        subscriptions, here = await self._here()
+        plan = decide(page, subscriptions, here)
+        last = page[-1]
+
+        def work(tx: Tx) -> None:
+            _commit(tx, plan, self._clock.boottime_s())
+            planning.planned_until(tx, last.change, last.file_id)
+
+        await self._catalog.write(work)
+        self._told(plan)
+        return True
+
+    async def _backfill(self) -> bool:
+        waiting = await self._catalog.read(planning.backfills)
+        if not waiting:
+            return False
+        subscription_id, after = waiting[0]
+        page = await self._catalog.read(planning.files_after, after, PAGE)
+        subscriptions, here = await self._here()
+        mine = [one for one in subscriptions if one.id == subscription_id]
+        plan = decide(page, mine, here, may_cancel=False)
+
+        def work(tx: Tx) -> None:
+            _commit(tx, plan, self._clock.boottime_s())
+            planning.backfilled(tx, subscription_id, page[-1].file_id if page and mine else None)
+
+        await self._catalog.write(work)
+        self._told(plan)
+        return True
+
+    def _told(self, plan: Plan) -> None:
+        if plan.wishes or plan.moves:
+            self._log.info("planned", new=len(plan.wishes), moved=len(plan.moves))
+            self._transfers_changed.set()
+
+    async def _here(self) -> tuple[list[SubscriptionFacts], Here]:
+        return await self._catalog.read(planning.load_here, self._site, self._adapters)
+
+
+def decide(
+    page: Sequence[Known], subscriptions: Sequence[SubscriptionFacts], here: Here, *, may_cancel: bool = True
+) -> Plan:
+    """What follows for each file of the page. Pure."""
+    plan = Plan()
+    for seen in page:
+        known = planning.admitted(seen, here)
+        stores: set[str] = set()
+        passing = False
+        for subscription in subscriptions:
+            answer = wanted(known.file, subscription, known.instances, here)
+            if isinstance(answer, Want):
+                if answer.store not in stores:
+                    stores.add(answer.store)
+                    _want(plan, known, answer.store, subscription.id)
+            elif answer.reason in _PASSING:
+                passing = True
+        if may_cancel and not passing:
+            for store, row in known.transfers.items():
+                if store not in stores and row.transfer.state in LIVE and row.transfer.state is not State.LANDED:
+                    plan.moves.append(Move(owed=_owed(known, store), event=Cancel(), message="no longer wanted"))
+    return plan
+
+
+def _want(plan: Plan, known: Known, store: str, subscription: str) -> None:
+    row = known.transfers.get(store)
+    if row is None:
+        plan.wishes.append(Wish(file_id=known.file_id, store=store, subscription=subscription))
+        return
+    state, reason = row.transfer.state, row.transfer.reason
+    if state in {State.STORED, State.CANCELLED}:
+        plan.moves.append(Move(owed=_owed(known, store), event=WantAgain()))
+    elif state is State.PARKED and reason is not None and POLICIES[reason].doubt:
+        plan.moves.append(Move(owed=_owed(known, store), event=Answered(), message="the source answered"))
+
+
+def _owed(known: Known, store: str) -> Owed:
+    file = known.file
+    return Owed(
+        row=known.transfers[store], name=file.name, digest=file.digest, size_bytes=file.size_bytes, unit=file.unit
+    )
+
+
+def _commit(tx: Tx, plan: Plan, now_s: float) -> None:
+    transfers.create(tx, plan.wishes)
+    transfers.take(tx, plan.moves, now_s)

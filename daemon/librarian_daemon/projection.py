@@ -1,0 +1,141 @@
+"""The projection: reads the journals of other sites from the bus and folds them into the catalog (DESIGN 5).
+
+What arrives is believed only if the key that the roster gives for the site signed it, and site, stream, subject and
+signer are the same. Everything else is refused, counted and made an incident; the reader goes on behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from librarian_daemon.catalog import journal
+from librarian_daemon.catalog.journal import Received
+from librarian_daemon.catalog.roster import Member
+from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.metrics import Metrics
+from librarian_daemon.ports import Bus, Clock, Incidents, Message
+from librarian_protocol import segments, subjects
+from librarian_protocol.errors import CatalogFault, PeerError, SegmentInvalid
+from librarian_protocol.names import SiteName
+from librarian_protocol.receiving import Verdict
+
+
+class Reader:
+    """Reads one site's journal, for as long as it is admitted."""
+
+    def __init__(
+        self, member: Member, catalog: Catalog, bus: Bus, incidents: Incidents, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._member = member
+        self._catalog = catalog
+        self._bus = bus
+        self._incidents = incidents
+        self._clock = clock
+        self._metrics = metrics
+        self._log = structlog.get_logger("projection").bind(peer=member.site)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        site = self._member.site
+        after = await self._catalog.read(journal.read_after, site)
+        read_again = True
+        while True:
+            async for message in self._bus.read(site, after):
+                try:
+                    received = await self._take(message)
+                except CatalogFault:
+                    # It was not committed: the next reading begins with this message again.
+                    await self._clock.sleep(1.0)
+                    break
+                if received is not None and received.verdict is Verdict.HOLD and read_again:
+                    # What is missing may stand earlier in the stream than the cursor says: look once from its start.
+                    self._log.warning("journal_gap", detail=received.stalled)
+                    after, read_again = 0, False
+                    break
+                after = message.stream_seq
+            else:
+                return
+
+    async def _take(self, message: Message) -> Received | None:
+        site, metrics = self._member.site, self._metrics
+        try:
+            segment = segments.open_signed(
+                message.payload,
+                message.headers.get(subjects.SIGNATURE_HEADER, ""),
+                site=site,
+                key=self._member.key,
+            )
+            if subjects.kind_of_journal(message.subject, site) != segment.kind:
+                raise SegmentInvalid(f"a {segment.kind} segment was published as {message.subject[:100]!r}")
+        except PeerError as exc:
+            metrics.refused_messages.labels(peer=site).inc()
+            self._log.error("message_refused", stream_seq=message.stream_seq, error=exc.message)
+            await self._incidents.open(
+                "message-refused", site, exc.message, "compare the site's key at both ends: `lbctl site list`"
+            )
+            await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
+            return None
+        received = await self._catalog.write(
+            journal.receive,
+            segment,
+            message.payload,
+            message.headers[subjects.SIGNATURE_HEADER],
+            message.stream_seq,
+        )
+        metrics.applied_entries.labels(peer=site).inc(received.applied)
+        for problem in received.refused:
+            self._log.error("entry_refused", error=problem)
+            await self._incidents.open(
+                "entry-refused", site, problem, "the entry is kept in the journal and never applied; tell that site"
+            )
+        await self._note_chain(received)
+        return received
+
+    async def _note_chain(self, received: Received) -> None:
+        site = self._member.site
+        if received.verdict in {Verdict.EQUIVOCATION, Verdict.BROKEN}:
+            self._log.error("journal_not_believed", verdict=received.verdict, detail=received.stalled)
+            await self._incidents.open(
+                "equivocation" if received.verdict is Verdict.EQUIVOCATION else "chain-broken",
+                site,
+                received.stalled,
+                "nothing of that site is believed from there on; ask its operators what happened to it",
+            )
+
+
+class Projection:
+    """Service: one reader for each admitted site."""
+
+    def __init__(
+        self, catalog: Catalog, bus: Bus, incidents: Incidents, clock: Clock, site: SiteName, metrics: Metrics
+    ) -> None:
+        self._catalog = catalog
+        self._bus = bus
+        self._incidents = incidents
+        self._clock = clock
+        self._site = site
+        self._metrics = metrics
+        self._members: asyncio.Queue[dict[SiteName, Member]] = asyncio.Queue(maxsize=1)
+
+    def follow(self, members: dict[SiteName, Member]) -> None:
+        """The roster is now this one: read these sites' journals, and no others'."""
+        if self._members.full():
+            self._members.get_nowait()
+        self._members.put_nowait(members)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        readers: dict[SiteName, tuple[str, asyncio.Task[None]]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                members = await self._members.get()
+                for site, (key, task) in list(readers.items()):
+                    if site not in members or members[site].key != key:
+                        task.cancel()
+                        del readers[site]
+                for site, member in members.items():
+                    if site != self._site and site not in readers:
+                        reader = Reader(member, self._catalog, self._bus, self._incidents, self._clock, self._metrics)
+                        readers[site] = (member.key, group.create_task(reader.run(), name=f"reader-{site}"))

@@ -1,0 +1,117 @@
+"""The publisher: pumps journal segments from the outbox to the bus, one in flight, in order (DESIGN 5, "Outbox").
+
+A segment leaves the outbox when the bus has acknowledged it. A crash anywhere sends it again under the same id; that
+does no harm. When the bus turns out to have forgotten this site's stream, everything goes out again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+
+from librarian_daemon.catalog import journal
+from librarian_daemon.catalog.journal import Outgoing
+from librarian_daemon.catalog.writer import Catalog, Tx, get_meta, put_meta
+from librarian_daemon.metrics import Metrics
+from librarian_daemon.ports import Bus, Clock, Incidents, StreamPosition
+from librarian_protocol import backoff, subjects, wire
+from librarian_protocol.errors import BusUnavailable, BusUnsafe
+from librarian_protocol.names import SiteName
+
+#: Segments read from the outbox at once, and acknowledged in one commit.
+PAGE = 32
+IDLE_S = 30.0
+_STREAM = wire.decoder(StreamPosition)
+
+
+class Publisher:
+    """Service."""
+
+    def __init__(
+        self, catalog: Catalog, bus: Bus, incidents: Incidents, clock: Clock, site: SiteName, metrics: Metrics
+    ) -> None:
+        self._catalog = catalog
+        self._bus = bus
+        self._incidents = incidents
+        self._clock = clock
+        self._site = site
+        self._metrics = metrics
+        self._log = structlog.get_logger("publisher")
+
+    async def run(self) -> None:
+        """Until cancelled. Outages of the bus cost only time."""
+        failures = 0
+        while True:
+            try:
+                await self._check_stream()
+                if failures:
+                    await self._incidents.resolve("bus-unavailable", "outbox")
+                failures = 0
+                await self._pump()
+            except (BusUnavailable, BusUnsafe) as exc:
+                failures += 1
+                if failures == 1 or isinstance(exc, BusUnsafe):
+                    self._log.warning("bus_unavailable", error=exc.message)
+                if failures == 3:
+                    await self._incidents.open("bus-unavailable", "outbox", exc.message, exc.hint)
+                await self._clock.sleep(min(backoff.delay_s(failures, "publisher"), 5.0))
+
+    async def _check_stream(self) -> None:
+        """Make sure of the stream; when it is not the one we filled, or shorter, fill it again (INVARIANTS 4)."""
+        found = await self._bus.ensure_stream()
+        text = await self._catalog.read(get_meta, "stream")
+        known = _STREAM.decode(text) if text else None
+        if known is None or known.created != found.created or found.last_seq < known.last_seq:
+
+            def work(tx: Tx) -> None:
+                journal.requeue_all(tx, self._site)
+                put_meta(tx.connection, "stream", wire.encode(found).decode())
+
+            await self._catalog.write(work)
+            if known is not None:
+                self._log.error("bus_amnesia", known=known.last_seq, found=found.last_seq)
+                await self._incidents.open(
+                    "bus-amnesia",
+                    subjects.stream(self._site),
+                    f"the bus has forgotten what it had acknowledged (up to {known.last_seq}, now {found.last_seq})",
+                    "everything is published again by itself; look at the server's disk and its sync_interval",
+                )
+        self._stream = found
+
+    async def _pump(self) -> None:
+        """Publish until the bus fails."""
+        while True:
+            page = await self._catalog.read(journal.outgoing, PAGE)
+            if not page:
+                await self._catalog.journaled.wait(IDLE_S)
+                if not self._bus.state().connected:
+                    raise BusUnavailable("the bus went away")
+                continue
+            done: list[int] = []
+            last_seq = self._stream.last_seq
+            try:
+                for segment in page:
+                    last_seq = max(last_seq, await self._publish(segment))
+                    done.append(segment.position)
+            finally:
+                if done:
+                    await self._acknowledge(done, last_seq)
+
+    async def _publish(self, segment: Outgoing) -> int:
+        number = await self._bus.publish(
+            subjects.journal(self._site, segment.kind),
+            segment.payload,
+            {subjects.SIGNATURE_HEADER: segment.signature, subjects.MESSAGE_ID_HEADER: segment.hash},
+        )
+        self._metrics.published_segments.inc()
+        return number
+
+    async def _acknowledge(self, positions: list[int], last_seq: int) -> None:
+        self._stream = msgspec.structs.replace(self._stream, last_seq=last_seq)
+        stream = wire.encode(self._stream).decode()
+
+        def work(tx: Tx) -> None:
+            journal.acknowledged(tx, positions)
+            put_meta(tx.connection, "stream", stream)
+
+        await self._catalog.write(work)

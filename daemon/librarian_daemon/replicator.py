@@ -1,0 +1,251 @@
+"""The replicator: takes wanted transfers, groups them into jobs, runs a bounded number of them (DESIGN 4).
+
+Everything it holds in memory may be lost at any moment: what is to be done stands in the catalog, and what was staged
+is found again by its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import msgspec
+import structlog
+
+from librarian_adapters.contract import Adapter
+from librarian_daemon.catalog import planning, transfers
+from librarian_daemon.catalog.transfers import Move, Owed
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.fetching import Fetcher, Job, Moved, manifest_key
+from librarian_daemon.lander import Arrived, Lander, failure
+from librarian_daemon.metrics import Metrics
+from librarian_daemon.ports import Clock, Rng, Store
+from librarian_daemon.reasons import reason_of
+from librarian_daemon.settings import ReplicatorSettings
+from librarian_daemon.signals import Signal
+from librarian_protocol.entries import Unit
+from librarian_protocol.errors import LibrarianError
+from librarian_protocol.names import SiteName
+from librarian_protocol.transfer import Due, Fail, Reason, Reserve, Start
+from librarian_protocol.wanted import EXPLAINED, Source, Unwanting
+
+IDLE_S = 30.0
+PAGE = 500
+#: Verified files that may wait for the lander; beyond that the adapter waits.
+MAX_ARRIVED = 512
+_NONE = {
+    Unwanting.NO_COMMON_ADAPTER: Reason.NO_COMMON_ADAPTER,
+    Unwanting.NO_SOURCE: Reason.NO_SOURCE,
+    Unwanting.SOURCE_DOUBTED: Reason.NO_SOURCE,
+}
+
+
+class Replicator:
+    """Service."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        stores: Mapping[str, Store],
+        adapters: Mapping[str, Adapter],
+        lander: Lander,
+        moved: Moved,
+        clock: Clock,
+        rng: Rng,
+        site: SiteName,
+        settings: ReplicatorSettings,
+        metrics: Metrics,
+        wake: Signal,
+    ) -> None:
+        self._catalog = catalog
+        self._stores = stores
+        self._adapters = adapters
+        self._lander = lander
+        self._moved = moved
+        self._clock = clock
+        self._rng = rng
+        self._site = site
+        self._settings = settings
+        self._metrics = metrics
+        self._wake = wake
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._log = structlog.get_logger("replicator")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._take_due()
+                free = self._settings.concurrency - len(self._running)
+                started = False
+                if free > 0:
+                    for job in await self._next_jobs(free):
+                        task = group.create_task(self._run_job(job), name=f"job-{job.id}")
+                        self._running[job.id] = task
+                        started = True
+                if not started:
+                    await self._wake.wait(await self._patience_s())
+
+    async def _patience_s(self) -> float:
+        next_due_s = await self._catalog.read(transfers.next_due_s)
+        if next_due_s is None:
+            return IDLE_S
+        return min(max(next_due_s - self._clock.boottime_s(), 0.05), IDLE_S)
+
+    async def _take_due(self) -> None:
+        """Transfers that have waited long enough are wanted again."""
+        now_s = self._clock.boottime_s()
+        while True:
+            page = await self._catalog.read(transfers.due, now_s, PAGE)
+            if not page:
+                return
+            await self._catalog.write(
+                transfers.take, [Move(owed=one, event=Due(), message=one.row.message) for one in page], now_s
+            )
+
+    # ---- choosing --------------------------------------------------------------------------------------
+
+    async def _next_jobs(self, free: int) -> list[Job]:
+        owed = await self._catalog.read(transfers.wanted_now, free * self._settings.batch_files)
+        if not owed:
+            return []
+        files = [one.row.file_id for one in owed]
+        found = await self._catalog.read(planning.find_sources, self._site, list(self._adapters), files)
+        jobs, hopeless = self._choose(owed, found, free)
+
+        def work(tx: Tx) -> list[Job]:
+            now_s = self._clock.boottime_s()
+            transfers.take(tx, hopeless, now_s)
+            return [job for job in (self._reserve(tx, job, now_s) for job in jobs) if job.owed]
+
+        return await self._catalog.write(work) if jobs or hopeless else []
+
+    def _reserve(self, tx: Tx, job: Job, now_s: float) -> Job:
+        """The job with those transfers that could still be reserved and started."""
+        reserved = transfers.take(
+            tx, [Move(owed=one, event=Reserve(job.source), adapter=job.adapter) for one in job.owed], now_s
+        )
+        owed = [one for one in job.owed if one.id in reserved]
+        moves = [Move(owed=one, event=Start(), batch=job.id, adapter=job.adapter) for one in owed]
+        transfers.take(tx, moves, now_s)
+        if owed:
+            transfers.open_batch(tx, job.id, job.source, job.adapter)
+        return msgspec.structs.replace(job, owed=owed)
+
+    def _choose(
+        self, owed: Sequence[Owed], found: Mapping[int, Sequence[Source] | Unwanting], free: int
+    ) -> tuple[list[Job], list[Move]]:
+        """Group by source and adapter, each book by itself; transfers without a source fail for that reason."""
+        hopeless: list[Move] = []
+        jobs: dict[str, Job] = {}
+        #: The job that still takes files, by (store, source, source's store, adapter), and its bytes.
+        taking: dict[tuple[str, ...], tuple[str, int]] = {}
+        for one in owed:
+            if one.row.store not in self._stores:
+                fail = Fail(Reason.STORE_NOT_MOUNTED)
+                hopeless.append(Move(owed=one, event=fail, message="the store is not configured here"))
+                continue
+            ways = found.get(one.row.file_id, Unwanting.NO_SOURCE)
+            if isinstance(ways, Unwanting):
+                hopeless.append(Move(owed=one, event=Fail(_NONE[ways]), message=EXPLAINED[ways]))
+                continue
+            # Failures in a row go round among the sources.
+            source = ways[one.row.transfer.attempts % len(ways)]
+            key = (one.row.store, source.site, source.store, source.offer.name)
+            job_id, size_bytes = taking.get(key, ("", 0))
+            if one.unit is Unit.BOOK or not job_id or not self._fits(jobs[job_id], size_bytes, one):
+                if len(jobs) >= free:
+                    continue
+                job, size_bytes = self._job(source), 0
+                job_id, jobs[job.id] = job.id, job
+            jobs[job_id].owed.append(one)
+            if len({way.site for way in ways}) > 1:
+                jobs[job_id].has_other.add(one.id)
+            if one.unit is Unit.FILE:
+                taking[key] = (job_id, size_bytes + one.size_bytes)
+        return list(jobs.values()), hopeless
+
+    def _job(self, source: Source) -> Job:
+        return Job(
+            id=self._rng.hex(16),
+            source=source.site,
+            source_store=source.store,
+            offer=source.offer,
+            owed=[],
+            has_other=set(),
+        )
+
+    def _fits(self, job: Job, size_bytes: int, one: Owed) -> bool:
+        limits = self._adapters[job.adapter].capabilities
+        return len(job.owed) < min(limits.max_files, self._settings.batch_files) and size_bytes + one.size_bytes <= min(
+            limits.max_bytes, self._settings.batch_bytes
+        )
+
+    # ---- running ---------------------------------------------------------------------------------------
+
+    async def _run_job(self, job: Job) -> None:
+        started_s = self._clock.boottime_s()
+        self._log.info("job_started", job=job.id, peer=job.source, adapter=job.adapter, files=len(job.owed))
+        store = self._stores[job.owed[0].row.store]
+        fetcher = Fetcher(self._adapters[job.adapter], store, self._moved)
+        arrived: asyncio.Queue[Owed | None] = asyncio.Queue(maxsize=MAX_ARRIVED)
+        failures = 0
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._land(job, store, arrived))
+                async for owed, error in fetcher.fetch(job):
+                    if error is None:
+                        await arrived.put(owed)
+                    else:
+                        failures += 1
+                        await self._failed(job, owed, error)
+                await arrived.put(None)
+        finally:
+            self._moved.forget(job)
+            del self._running[job.id]
+            self._wake.set()
+        await self._catalog.write(transfers.close_batch, job.id)
+        seconds = self._clock.boottime_s() - started_s
+        self._metrics.batch_seconds.labels(adapter=job.adapter).observe(seconds)
+        self._log.info("job_ended", job=job.id, peer=job.source, failed=failures, seconds=round(seconds, 3))
+
+    async def _land(self, job: Job, store: Store, arrived: asyncio.Queue[Owed | None]) -> None:
+        """Land whatever has arrived while the last landing was made durable."""
+        async for group in _groups(arrived):
+            await self._lander.land(
+                store,
+                store.staging_root,
+                [
+                    Arrived(
+                        owed=one,
+                        source=job.source,
+                        adapter=job.adapter,
+                        batch=job.id,
+                        other_source=one.id in job.has_other,
+                        manifest_key=manifest_key(one.id),
+                    )
+                    for one in group
+                ],
+            )
+
+    async def _failed(self, job: Job, owed: Owed, error: LibrarianError) -> None:
+        self._metrics.failed_attempts.labels(peer=job.source, reason=reason_of(error).value).inc()
+        self._log.warning("attempt_failed", transfer=owed.id, name=owed.name, peer=job.source, error=error.message)
+        move = failure(owed, error, owed.id in job.has_other)
+        await self._catalog.write(transfers.take, [move], self._clock.boottime_s())
+
+
+async def _groups(queue: asyncio.Queue[Owed | None]) -> AsyncIterator[list[Owed]]:
+    """What the queue holds, as lists, until None comes."""
+    ended = False
+    while not ended:
+        group: list[Owed] = []
+        one = await queue.get()
+        while one is not None:
+            group.append(one)
+            if queue.empty():
+                break
+            one = queue.get_nowait()
+        ended = one is None
+        if group:
+            yield group
