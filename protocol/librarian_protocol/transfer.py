@@ -93,41 +93,25 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 POLICIES: dict[Reason, Policy] = {
-    Reason.CHECKSUM_MISMATCH: Policy(
-        3, True, "the source re-reads its instance; see `lbctl file show` at the source"
-    ),
-    Reason.SIZE_MISMATCH: Policy(
-        3, True, "the source re-reads its instance; see `lbctl file show` at the source"
-    ),
-    Reason.MANIFEST_INVALID: Policy(
-        3, True, "the source's book has no valid manifest; run `lbctl file verify` there"
-    ),
-    Reason.SOURCE_MISSING: Policy(
-        3, True, "the source says it does not hold the file; run `lbctl file verify` there"
-    ),
+    Reason.CHECKSUM_MISMATCH: Policy(3, True, "the source re-reads its instance; see `lbctl file show` at the source"),
+    Reason.SIZE_MISMATCH: Policy(3, True, "the source re-reads its instance; see `lbctl file show` at the source"),
+    Reason.MANIFEST_INVALID: Policy(3, True, "the source's book has no valid manifest; run `lbctl file verify` there"),
+    Reason.SOURCE_MISSING: Policy(3, True, "the source says it does not hold the file; run `lbctl file verify` there"),
     Reason.SOURCE_UNREACHABLE: Policy(
         None, False, "nothing to do: it is tried again; `lbctl doctor` checks the address"
     ),
-    Reason.SOURCE_REFUSED: Policy(
-        10, False, "check that both sites list one another: `lbctl site list` at both"
-    ),
-    Reason.SOURCE_INVALID: Policy(
-        5, False, "the source answers outside the protocol; compare software versions"
-    ),
+    Reason.SOURCE_REFUSED: Policy(10, False, "check that both sites list one another: `lbctl site list` at both"),
+    Reason.SOURCE_INVALID: Policy(5, False, "the source answers outside the protocol; compare software versions"),
     Reason.TIMEOUT: Policy(None, False, "nothing to do: it is tried again from where it stopped"),
     Reason.NO_SOURCE: Policy(None, False, "no site offers a good instance now; see `lbctl file show`"),
     Reason.NO_COMMON_ADAPTER: Policy(None, False, "no holder offers an adapter that this site has"),
     Reason.STORE_FULL: Policy(None, False, "free space in the destination store"),
     Reason.NO_INODES: Policy(None, False, "free inodes in the destination store's filesystem"),
-    Reason.STORE_FAULT: Policy(
-        5, False, "the destination store answers with errors; look at its disk, then retry"
-    ),
+    Reason.STORE_FAULT: Policy(5, False, "the destination store answers with errors; look at its disk, then retry"),
     Reason.STORE_NOT_MOUNTED: Policy(None, False, "mount the destination store"),
     Reason.NAME_OCCUPIED: Policy(1, False, "something unknown stands at the name; move it away, then retry"),
     Reason.CASE_TWIN: Policy(1, False, "a name that differs only in letter case is stored here"),
-    Reason.ADAPTER_FAULT: Policy(
-        5, False, "the adapter failed in a way it does not explain; see the daemon's log"
-    ),
+    Reason.ADAPTER_FAULT: Policy(5, False, "the adapter failed in a way it does not explain; see the daemon's log"),
 }
 
 
@@ -217,7 +201,7 @@ def _to(transfer: Transfer, state: State) -> Step:
 
 def _reserve(transfer: Transfer, event: Event, now_s: float) -> Step:
     assert isinstance(event, Reserve)
-    return msgspec.structs.replace(transfer, state=State.RESERVED, reason=None, source=event.source), ()
+    return msgspec.structs.replace(_to(transfer, State.RESERVED)[0], source=event.source), ()
 
 
 def _start(transfer: Transfer, event: Event, now_s: float) -> Step:
@@ -278,9 +262,7 @@ def _answered(transfer: Transfer, event: Event, now_s: float) -> Step:
         return transfer, ()
     # The attempts stay: a path that goes on spoiling bytes is tried ever more seldom.
     next_try_s = now_s + backoff.delay_s(max(transfer.attempts, 1), str(transfer.id))
-    return msgspec.structs.replace(transfer, state=State.WAITING, next_try_s=next_try_s), (
-        Command.TELL_RESUMED,
-    )
+    return msgspec.structs.replace(transfer, state=State.WAITING, next_try_s=next_try_s), (Command.TELL_RESUMED,)
 
 
 def _want(transfer: Transfer, event: Event, now_s: float) -> Step:
@@ -336,7 +318,5 @@ def step(transfer: Transfer, event: Event, now_s: float) -> Step:
     """
     rule = TABLE.get((transfer.state, type(event)))
     if rule is None:
-        raise InvalidTransition(
-            f"transfer {transfer.id} is {transfer.state}: it cannot take {type(event).__name__!r}"
-        )
+        raise InvalidTransition(f"transfer {transfer.id} is {transfer.state}: it cannot take {type(event).__name__!r}")
     return rule(transfer, event, now_s)

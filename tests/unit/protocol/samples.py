@@ -51,7 +51,15 @@ EMPTY_JOURNAL = segments.Position(site=SUMMIT, epoch=1, incarnation=INCARNATION,
 
 #: In the order in which a site could have written them.
 ENTRIES: list[Entry] = [
-    SiteAdmitted(site=SUMMIT, key=SUMMIT_KEY.public, access=Access.FULL, domain="summit", grants=["**"], bus=BUS_KEYS),
+    SiteAdmitted(
+        site=SUMMIT,
+        key=SUMMIT_KEY.public,
+        access=Access.FULL,
+        domain="summit",
+        grants=["**"],
+        bus=BUS_KEYS,
+        may_admit=True,
+    ),
     SiteAnnounced(
         software="librarian-daemon 0.1.0",
         adapters=[

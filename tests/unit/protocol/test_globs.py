@@ -57,6 +57,7 @@ def test_a_name_that_matches(glob: str, name: str) -> None:
         ("a", "ba"),
         ("a", "a\n"),
         ("*", "a/b"),
+        ("*.fits", "afits"),
         ("*", "a/"),
         ("a?b", "a/b"),
         ("raw/**", "raw"),
