@@ -1,0 +1,214 @@
+"""A staging area and adapters that live in memory: for tests, and for the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+
+import msgspec
+from blake3 import blake3
+
+from librarian_adapters.contract import (
+    Batch,
+    Buffer,
+    Capabilities,
+    Failed,
+    Item,
+    Landed,
+    Outcome,
+    Progress,
+    Staging,
+)
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Dial
+from librarian_protocol.errors import SourceMissing, SourceUnreachable, StoreError, StoreFault, TransferError
+from librarian_protocol.names import SiteName
+
+#: What each site holds: bytes of files, manifests and members by their digest.
+Sources = Mapping[SiteName, Mapping[Digest, bytes]]
+_CHUNK_BYTES = 64 << 10
+
+
+class MemorySink:
+    """Appends to a buffer. See :class:`librarian_adapters.contract.Sink`."""
+
+    def __init__(self, held: bytearray) -> None:
+        self.offset = len(held)
+        self._held = held
+        self._closed = False
+
+    async def write(self, data: Buffer) -> None:
+        """Append."""
+        if self._closed:
+            raise StoreFault("written to after it was closed")
+        self._held += data
+
+    def fileno(self) -> int | None:
+        """There is none."""
+        return None
+
+    async def close(self) -> None:
+        """Idempotent."""
+        self._closed = True
+
+
+class MemoryStaging:
+    """A :class:`librarian_adapters.contract.Staging` in a dict."""
+
+    def __init__(self) -> None:
+        #: What stands there, by the item's key.
+        self.held: dict[str, bytearray] = {}
+
+    async def create(self, item: Item, *, resume: bool = False) -> MemorySink:
+        """Open the item's place."""
+        if not resume or item.key not in self.held:
+            self.held[item.key] = bytearray()
+        return MemorySink(self.held[item.key])
+
+    async def put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
+        """Write many items whole."""
+        for item, data in items:
+            self.held[item.key] = bytearray(data)
+
+    async def read_back(self, item: Item) -> tuple[int, Digest]:
+        """Size and digest of what stands there."""
+        held = self.held.get(item.key)
+        if held is None:
+            raise StoreFault(f"nothing is staged for {item.key}")
+        return len(held), Digest(f"blake3:{blake3(held).hexdigest()}")
+
+    async def discard(self, item: Item) -> None:
+        """Remove what is there."""
+        self.held.pop(item.key, None)
+
+
+class Memory:
+    """Brings bytes that stand in a dict. Always fetches in the order of the batch."""
+
+    name = "memory"
+    version = 1
+    capabilities = Capabilities(
+        max_files=10_000, max_bytes=1 << 40, resumable=True, verifies_inline=False, dial=Dial.EITHER
+    )
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome, None]:
+        """As :meth:`Adapter.fetch`.
+
+        Raises:
+            SourceUnreachable: there is no such site.
+        """
+        held = self._sources.get(batch.source)
+        if held is None:
+            raise SourceUnreachable(f"site {batch.source} does not answer")
+        for item in batch.items:
+            try:
+                await self.bring(item, held, staging, progress)
+            except (TransferError, StoreError) as exc:
+                yield Failed(item, exc)
+            else:
+                yield Landed(item)
+
+    async def bring(self, item: Item, held: Mapping[Digest, bytes], staging: Staging, progress: Progress) -> None:
+        """Bring one item.
+
+        Raises:
+            SourceMissing: the site does not hold it.
+        """
+        await self.write(item, _wanted(item, held), staging, progress)
+
+    async def write(self, item: Item, data: bytes, staging: Staging, progress: Progress) -> None:
+        """Write what is not in staging yet, and let others run after each chunk."""
+        sink = await staging.create(item, resume=True)
+        try:
+            for at in range(sink.offset, len(data), _CHUNK_BYTES):
+                chunk = data[at : at + _CHUNK_BYTES]
+                await sink.write(chunk)
+                progress.moved(item, len(chunk))
+                await asyncio.sleep(0)
+        finally:
+            await sink.close()
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _wanted(item: Item, held: Mapping[Digest, bytes]) -> bytes:
+    data = held.get(item.digest)
+    if data is None:
+        raise SourceMissing(f"{item.part} of {item.name!a} is not held")
+    return data
+
+
+# ---- faults --------------------------------------------------------------------------------------------
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """The connection breaks after so many bytes."""
+
+    at: int
+
+
+class Flip(msgspec.Struct, frozen=True):
+    """One bit of this byte is wrong."""
+
+    at: int
+
+
+class Resize(msgspec.Struct, frozen=True):
+    """So many bytes too many, or, below 0, too few; the adapter does not notice."""
+
+    by: int
+
+
+class Hang(msgspec.Struct, frozen=True):
+    """Silence for ever, after so many bytes."""
+
+    at: int
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """The source does not hold it."""
+
+
+class Raise(msgspec.Struct, frozen=True):
+    """The adapter itself fails."""
+
+    error: Exception
+
+
+Fault = Cut | Flip | Resize | Hang | Missing | Raise
+
+
+class Faulty(Memory):
+    """Breaks what the plan says: for each item's key the faults of its next attempts, in order; then it is sound."""
+
+    def __init__(self, sources: Sources, plan: Mapping[str, Sequence[Fault]]) -> None:
+        super().__init__(sources)
+        self._plan = {key: list(faults) for key, faults in plan.items()}
+
+    async def bring(self, item: Item, held: Mapping[Digest, bytes], staging: Staging, progress: Progress) -> None:
+        """Bring one item, or break it."""
+        faults = self._plan.get(item.key)
+        data = _wanted(item, held)
+        fault = faults.pop(0) if faults else None
+        match fault:
+            case Cut(at):
+                await self.write(item, data[:at], staging, progress)
+                raise SourceUnreachable(f"connection to the source broke after {at} bytes")
+            case Hang(at):
+                await self.write(item, data[:at], staging, progress)
+                await asyncio.get_running_loop().create_future()
+            case Flip(at):
+                data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+            case Resize(by):
+                data = data + bytes(by) if by > 0 else data[:by]
+            case Missing():
+                raise SourceMissing(f"{item.part} of {item.name!a} is not held")
+            case Raise(error):
+                raise error
+            case None:
+                pass
+        await self.write(item, data, staging, progress)

@@ -1,0 +1,75 @@
+"""A wrapper that gives up a batch in which nothing moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from librarian_adapters.contract import Adapter, Batch, Item, Outcome, Progress, Staging
+from librarian_adapters.outcomes import closing
+from librarian_protocol.errors import TransferTimeout
+
+
+class Stalling:
+    """Ends a batch when for ``stall_s`` seconds no byte arrived and no outcome came.
+
+    The time during which the reader of the outcomes is busy with one of them does not count.
+
+    Raises:
+        TransferTimeout: nothing moved. What already stands in staging stays there, to be resumed.
+    """
+
+    def __init__(self, inner: Adapter, *, stall_s: float) -> None:
+        self.name = inner.name
+        self.version = inner.version
+        self.capabilities = inner.capabilities
+        self._inner = inner
+        self._stall_s = stall_s
+
+    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome, None]:
+        """As :meth:`Adapter.fetch`."""
+        watched = _Watched(progress, self._stall_s)
+        async with closing(self._inner.fetch(batch, staging, watched)) as outcomes:
+            while True:
+                timer = asyncio.timeout(self._stall_s)
+                try:
+                    async with timer:
+                        watched.timer = timer
+                        outcome = await anext(outcomes, None)
+                except TimeoutError as exc:
+                    if not timer.expired():
+                        raise
+                    raise TransferTimeout(
+                        f"batch {batch.id} from site {batch.source}: nothing moved for {self._stall_s:g} s"
+                    ) from exc
+                finally:
+                    watched.timer = None
+                if outcome is None:
+                    return
+                yield outcome
+
+    async def close(self) -> None:
+        """As :meth:`Adapter.close`."""
+        await self._inner.close()
+
+
+class _Watched:
+    """Passes progress on, and puts the end of patience off."""
+
+    def __init__(self, progress: Progress, stall_s: float) -> None:
+        self._progress = progress
+        self._stall_s = stall_s
+        self.timer: asyncio.Timeout | None = None
+
+    def _alive(self) -> None:
+        if self.timer is not None and not self.timer.expired():
+            self.timer.reschedule(asyncio.get_running_loop().time() + self._stall_s)
+
+    def moved(self, item: Item, size_bytes: int) -> None:
+        if size_bytes > 0:
+            self._alive()
+        self._progress.moved(item, size_bytes)
+
+    async def save_ticket(self, ticket: bytes) -> None:
+        await self._progress.save_ticket(ticket)
+        self._alive()

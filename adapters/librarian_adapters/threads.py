@@ -1,0 +1,26 @@
+"""Blocking calls in threads that are never left behind.
+
+A cancelled ``asyncio.to_thread`` returns at once while its thread goes on, perhaps writing to a descriptor that was
+closed and given to another file meanwhile. Here the cancellation waits for the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run ``function`` in a thread. It must be short: a cancellation is passed on only when it has ended."""
+    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # taken, or asyncio would report it as never retrieved
+        raise
