@@ -1,0 +1,100 @@
+"""``lbctl events``: the journals, as they grow and as they stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from lbctl.app import App, Format, Group, examples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian_protocol import api
+
+
+@click.group(cls=Group, epilog=examples("lbctl events tail", "lbctl events verify"))
+def events() -> None:
+    """What happened at the sites, from their journals."""
+
+
+@events.command(
+    "tail",
+    epilog=examples(
+        "lbctl events tail",
+        "lbctl events tail --kind 'file.*' --site summit",
+        "lbctl events tail --after 0 --no-follow -o jsonl",
+    ),
+)
+@click.option("--site", metavar="SITE", help="Only what this site wrote.")
+@click.option("--kind", metavar="GLOB", help="Only these kinds, such as 'file.*'.")
+@click.option("--after", type=int, metavar="POSITION", help="Begin behind this position; 0 is the beginning.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many.")
+@click.option("--no-follow", is_flag=True, help="Stop at the present; from the beginning unless --after says.")
+@click.pass_obj
+def tail(app: App, site: str | None, kind: str | None, after: int | None, limit: int | None, no_follow: bool) -> None:
+    """Print events as they come, from now on. With -o json as with jsonl: one a line."""
+    if after is None:
+        after = 0 if no_follow else -1
+    stream = app.client().events(site=site, kind=kind, after=after, limit=limit, follow=not no_follow)
+    for seen, event in enumerate(stream, start=1):
+        _print(app, event)
+        if seen == limit:
+            break
+
+
+def _print(app: App, event: api.Event) -> None:
+    from lbctl.output import say
+    from librarian_protocol import wire
+
+    if app.output is not Format.TABLE:
+        print(wire.encode(event).decode(), flush=True)
+        return
+    say(app, f"{event.at}  {event.site:<12}  {event.kind:<22}  {about(event)}")
+
+
+def about(event: api.Event) -> str:
+    """What an event is about, in a few words: the file's name and size, else its fields."""
+    import msgspec
+
+    from lbctl.shown import size
+
+    told = msgspec.json.decode(event.entry, type=dict[str, object])
+    for key in ("seq", "at", "digest"):
+        told.pop(key, None)
+    words: list[str] = []
+    name = told.pop("name", None)
+    if name is not None:
+        words.append(str(name))
+    size_bytes = told.pop("size_bytes", None)
+    if isinstance(size_bytes, int):
+        words.append(size(size_bytes))
+    words += [f"{key}={value}" for key, value in told.items() if isinstance(value, str | int) and value != ""]
+    return "  ".join(words)
+
+
+@events.command("verify", epilog=examples("lbctl events verify", "lbctl events verify --site summit -o json"))
+@click.option("--site", metavar="SITE", help="Only this site's journal.")
+@click.pass_obj
+def verify(app: App, site: str | None) -> int:
+    """Check signatures, chains and hashes of the journals held here. Exit 6 if one is not whole."""
+    from lbctl.output import busy, rows
+    from librarian_protocol.errors import ChainBroken
+
+    with busy(app, "checking the journals …"):
+        reports = list(app.client().verify_journals(site))
+    rows(app, reports, HEADINGS, _row, empty="no journals")
+    return ChainBroken.exit_code if any(one.problems for one in reports) else 0
+
+
+HEADINGS = ("SITE", "RESULT", ">SEGMENTS", ">ENTRIES", ">LAST", "HASH", "")
+
+
+def _row(one: api.JournalReport) -> Sequence[str]:
+    from lbctl.shown import digest
+
+    result = "NOT WHOLE" if one.problems else "whole"
+    problems = "; ".join(one.problems)
+    segments, entries, last = f"{one.segments:,}", f"{one.entries:,}", f"{one.last_seq:,}"
+    return one.site, result, segments, entries, last, digest(one.hash), problems

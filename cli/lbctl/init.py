@@ -1,0 +1,199 @@
+"""``lbctl init``: the configuration, the key and the directories of a new site."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lbctl.app import App, Command, examples
+
+if TYPE_CHECKING:
+    from lbctl.site_toml import Choices
+
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})\Z")
+_EMBEDDED = re.compile(r"embedded(?::(\d{1,5}))?\Z")
+_SECRET = re.compile(r"://[^/@\s]*:?[^/@\s]*@")
+_ANY_ADDRESS = ("0.0.0.0", "[::]")
+
+
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "lbctl init /srv/summit --site summit",
+        "lbctl init . --site summit --listen 0.0.0.0:7400 --advertise summit.example:7400",
+        "lbctl init /srv/archive --site archive --store /data/lb --bus join",
+    ),
+)
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--site", required=True, metavar="NAME", help="Its name in the mesh; it never changes.")
+@click.option("--store", metavar="PATH", help="Where files are kept. [DIR/store]")
+@click.option("--drop", metavar="PATH", help="Where files are dropped. [DIR/drop]")
+@click.option("--drop-books", metavar="PATH", help="Where books are dropped. [DIR/drop-books]")
+@click.option(
+    "--listen", default="127.0.0.1:7400", show_default=True, metavar="HOST:PORT", help="Where peers fetch bytes."
+)
+@click.option("--advertise", default="", metavar="HOST:PORT", help="By which peers reach it. [as --listen]")
+@click.option(
+    "--bus", default="embedded", show_default=True, metavar="BUS", help="embedded[:PORT], nats://HOST:PORT or join."
+)
+@click.option(
+    "--catalog", default="sqlite:///catalog.sqlite", show_default=True, metavar="URL", help="Or postgresql://…"
+)
+@click.pass_obj
+def init(
+    app: App,
+    directory: Path,
+    site: str,
+    store: str | None,
+    drop: str | None,
+    drop_books: str | None,
+    listen: str,
+    advertise: str,
+    bus: str,
+    catalog: str,
+) -> None:
+    """Write DIR/site.toml and DIR/keys/site.key, and make the directories.
+
+    An existing site.toml or key is never overwritten.
+    """
+    from lbctl.site_toml import Choices
+    from librarian_protocol.names import SiteName
+
+    mode, bus_listen, bus_advertise, url = _bus(bus, _host_port("--listen", listen), advertise)
+    _reachable(listen, advertise)
+    made = create(
+        directory,
+        Choices(
+            site=SiteName.parse(site),
+            store=_place(store, "store"),
+            drop=_place(drop, "drop"),
+            drop_books=_place(drop_books, "drop-books"),
+            listen=listen,
+            advertise=advertise,
+            bus_mode=mode,
+            bus_listen=bus_listen,
+            bus_advertise=bus_advertise,
+            bus_url=url,
+            catalog=_catalog(catalog),
+        ),
+    )
+    _tell(app, made, mode)
+
+
+def _place(path: str | None, default: str) -> str:
+    """As it stands in the file: a default is relative, so that the whole directory can be moved."""
+    return default if path is None else os.path.abspath(path)
+
+
+def _host_port(option: str, value: str) -> str:
+    from librarian_protocol.errors import ArgumentInvalid
+
+    found = _HOST_PORT.match(value)
+    if found is None or not 0 < int(found["port"]) < 65536:
+        raise ArgumentInvalid(f"{option}: {value!r} is not of the form HOST:PORT", hint="such as 127.0.0.1:7400")
+    return found["host"]
+
+
+def _reachable(listen: str, advertise: str) -> None:
+    from librarian_protocol.errors import ArgumentInvalid
+
+    host = _host_port("--advertise", advertise) if advertise else _host_port("--listen", listen)
+    if host in _ANY_ADDRESS:
+        raise ArgumentInvalid(
+            f"other sites cannot dial {host}", hint="--advertise HOST:PORT says by which name they reach this host"
+        )
+
+
+def _bus(bus: str, listen_host: str, advertise: str) -> tuple[str, str, str, str]:
+    """Mode, where an embedded server listens and is reached, and an external one's URL."""
+    from librarian_protocol.errors import ArgumentInvalid
+
+    embedded = _EMBEDDED.match(bus)
+    if embedded:
+        port = int(embedded[1] or 4222)
+        host = _host_port("--advertise", advertise) if advertise else ""
+        _host_port("--bus", f"{listen_host}:{port}")
+        return "embedded", f"{listen_host}:{port}", f"{host}:{port}" if host else "", ""
+    if bus == "join":
+        return "join", "127.0.0.1:4222", "", ""
+    scheme, _, rest = bus.partition("://")
+    if scheme in {"nats", "tls"}:
+        _host_port("--bus", rest.rpartition("@")[2].rstrip("/"))
+        return "external", "127.0.0.1:4222", "", bus
+    raise ArgumentInvalid(f"--bus: {bus!r} is no bus", hint="embedded, embedded:PORT, nats://HOST:PORT or join")
+
+
+def _catalog(url: str) -> str:
+    from librarian_protocol.errors import ArgumentInvalid
+
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return url
+    if url.startswith("postgresql://"):
+        return url
+    raise ArgumentInvalid(
+        f"--catalog: {url!r} is no catalog", hint="sqlite:///catalog.sqlite or postgresql://user@host/database"
+    )
+
+
+def create(directory: Path, choices: Choices) -> Path:
+    """Make the site's directories, key and configuration; the path of its ``site.toml``.
+
+    Raises:
+        NotPossible: one is there already, or the file's text cannot be written.
+    """
+    from lbctl.site_toml import text
+    from librarian_protocol.errors import ArgumentInvalid, NotPossible
+
+    directory = directory.absolute()
+    config, key = directory / "site.toml", directory / "keys" / "site.key"
+    for path in (config, key):
+        if path.exists():
+            raise NotPossible(
+                f"{path} is there already: nothing was changed", hint="another DIR, or move it away if the site is gone"
+            )
+    try:
+        body = text(choices).encode()
+    except UnicodeEncodeError as exc:
+        raise ArgumentInvalid("a path is not UTF-8, and TOML can hold nothing else") from exc
+    directory.mkdir(parents=True, exist_ok=True)
+    key.parent.mkdir(mode=0o700, exist_ok=True)
+    key.parent.chmod(0o700)
+    for place in (choices.store, choices.drop, choices.drop_books):
+        (directory / place).mkdir(parents=True, exist_ok=True)
+    _write(key, secrets.token_hex(32).encode() + b"\n", 0o600)
+    # The configuration comes last: where it stands, all that it speaks of is there.
+    secret = _SECRET.search(choices.bus_url) or _SECRET.search(choices.catalog)
+    _write(config, body, 0o600 if secret else 0o644)
+    return config
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """A new file, durable, never over another."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _tell(app: App, config: Path, mode: str) -> None:
+    from lbctl.app import Format
+    from lbctl.output import emit, say
+
+    if app.output is not Format.TABLE:
+        emit(app, {"config": str(config), "key": str(config.parent / "keys" / "site.key")})
+        return
+    say(app, f"wrote {config} and {config.parent / 'keys' / 'site.key'} (keep the key: it is the site)")
+    say(app, "next:")
+    say(app, f"  export LBCTL_CONFIG={config}")
+    if mode == "join":
+        say(app, "  lbctl site join TOKEN          # a token of `lbctl site invite` at a site of the mesh")
+    say(app, f"  lbd --config {config}")
+    say(app, "  lbctl status")
+    if mode != "join":
+        say(app, "  lbctl site invite              # prints a token for another site")

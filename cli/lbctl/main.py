@@ -1,0 +1,99 @@
+"""The entry point: the table of nouns, and how a run ends."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from lbctl.app import App, Command, Group, examples
+from lbctl.failure import EXIT_CODES, mistake, tell
+from librarian_protocol.errors import ArgumentInvalid, LibrarianError, SiteError
+
+#: name: (module with a command of that name, what it is for). Modules are imported when they are used.
+COMMANDS = {
+    "status": ("lbctl.status", "Is everything all right? Exit 1 if not."),
+    "file": ("lbctl.file", "Files: list, show, manifest, verify."),
+    "transfer": ("lbctl.transfer", "Transfers: list, show, retry."),
+    "site": ("lbctl.site", "Sites of the mesh: list, invite, join."),
+    "subscription": ("lbctl.subscription", "What this site fetches: list, add, rm."),
+    "store": ("lbctl.store", "Places that hold bytes: list."),
+    "events": ("lbctl.events", "The journals: tail, verify."),
+    "doctor": ("lbctl.doctor", "Check what can be wrong; each line with a fix."),
+    "init": ("lbctl.init", "Write the configuration and key of a new site."),
+    "demo": ("lbctl.demo", "Two live sites on this machine."),
+}
+INTERRUPTED = 130
+
+
+class _Root(Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
+        assert isinstance(command, Command | Group)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, purpose) for name, (_, purpose) in COMMANDS.items()])
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print(f"lbctl {version('librarian-daemon')}")
+    except PackageNotFoundError:
+        print("lbctl, from a tree that is not installed")
+    ctx.exit()
+
+
+@click.group(
+    cls=_Root,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("lbctl demo", "lbctl init /srv/summit --site summit", "lbctl status -o json") + "\n\n" + EXIT_CODES,
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def root() -> None:
+    """See and steer a site of the Librarian: research data at many places, every instance of it verified."""
+
+
+def _traceback(app: App) -> None:
+    if app.debug:
+        import traceback
+
+        traceback.print_exc()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    app = App()
+    mistake(app)
+    try:
+        code = root.main(args=args, prog_name="lbctl", obj=app, standalone_mode=False)
+    except click.UsageError as exc:
+        if app.output == "table":
+            exc.show()
+            return exc.exit_code
+        return tell(app, ArgumentInvalid(exc.format_message()))
+    except click.Abort:
+        return INTERRUPTED
+    except LibrarianError as exc:
+        _traceback(app)
+        return tell(app, exc)
+    except OSError as exc:
+        _traceback(app)
+        where = f"{exc.filename}: " if exc.filename else ""
+        return tell(app, SiteError(f"{where}{exc.strerror or exc}"))
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

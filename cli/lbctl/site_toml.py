@@ -1,0 +1,132 @@
+"""The text of a new ``site.toml``: every choice stands in it, what differs from the default uncommented."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+
+class Choices(NamedTuple):
+    """What ``lbctl init`` was told. Paths are as they shall stand in the file."""
+
+    site: str
+    store: str
+    drop: str
+    drop_books: str
+    listen: str
+    advertise: str
+    bus_mode: str
+    bus_listen: str
+    bus_advertise: str
+    bus_url: str
+    catalog: str
+
+
+def text(choices: Choices) -> str:
+    """The file. ``lbd --config FILE --check`` accepts it."""
+    one = Choices(*(quoted(value) for value in choices))
+    bus_url = f"url = {one.bus_url}" if choices.bus_url else '# url = "nats://user:password@127.0.0.1:4222"'
+    return f"""\
+# A site of the Librarian. Every key, its default and its meaning: docs/configuration.md
+# Lines that begin with '# key =' show a default. Relative paths are taken from this directory.
+# `lbd --config FILE --check` says what is wrong with it, and starts nothing.
+
+# The name of this site in the mesh. It never changes.
+site = {one.site}
+# The failure domain it gives itself if it is the first of a mesh.
+# domain = "default"
+# Where catalog, keys, bus and socket stand; this directory where empty.
+# state = ""
+# The control socket, by which lbctl speaks to the daemon; lbd.sock in `state` where empty.
+# socket = ""
+
+[catalog]
+# "sqlite:///catalog.sqlite" (relative to `state`) or "postgresql://user@host/database".
+url = {one.catalog}
+# A file whose text is the password of the URL.
+# password_file = ""
+
+# A place that holds bytes. Repeat the table for more.
+[[store]]
+label = "main"
+path = {one.store}
+# What it is for: source, buffer, archive, processing or drive.
+# role = "archive"
+# Whether intake and subscriptions may bring files here.
+# ingestable = true
+# Mode of files after they are committed.
+# file_mode = "0444"
+
+# A drop directory: each file that is put here is ingested under its path below it.
+[[intake]]
+path = {one.drop}
+store = "main"
+unit = "file"
+# Put before the path to make the name, such as "obs/2026".
+# prefix = ""
+# When a file is complete. "quiet": renamed into place, or closed and unchanged for `quiet_s` seconds;
+# "rename": whatever is visible.
+# complete = "quiet"
+# quiet_s = 5.0
+# Names that are not looked at.
+# ignore = [".*", "*.part", "*.tmp"]
+# A full walk at least so often, in seconds; events of the filesystem only make it faster.
+# walk_every_s = 60.0
+# "inotify", "poll" or "auto"; and seconds between looks where it polls.
+# watch = "auto"
+# poll_every_s = 2.0
+# Whether a name that differs from another only in letter case is taken.
+# allow_case_twins = false
+
+# Another, for books: each directory that is put here is ingested as one file.
+[[intake]]
+path = {one.drop_books}
+store = "main"
+unit = "book"
+# How many directories below the drop directory a book stands; 1 is directly in it.
+# depth = 1
+# For books also "marker": complete is what holds a file of that name.
+# complete = "quiet"
+# marker = ".complete"
+
+# The TCP side: other sites fetch bytes here, by signed requests.
+[data]
+listen = {one.listen}
+# HOST:PORT by which other sites reach it; the address listened on where empty.
+advertise = {one.advertise}
+
+[bus]
+# "embedded": a nats-server runs as a child of the daemon. "external": `url` names one.
+# "join": an invite token brings the address (`lbctl site join TOKEN`).
+mode = {one.bus_mode}
+# Mode "embedded": where the server listens, and HOST:PORT by which invited sites reach it.
+listen = {one.bus_listen}
+advertise = {one.bus_advertise}
+# Mode "external". Invite tokens carry the URL as it stands here.
+{bus_url}
+# A file whose text is the password or token of the URL.
+# password_file = ""
+
+[replicator]
+# Batches in flight at once, and how large one may be.
+# concurrency = 4
+# batch_files = 1000
+# batch_bytes = 1073741824
+# A batch in which nothing moves for so many seconds is given up, and tried again later.
+# stall_s = 60.0
+
+[adapters]
+# Which ones, in order of preference; settings of one stand in [adapters.settings.NAME].
+# order = ["http"]
+
+[log]
+# "json", "console", or "auto": console on a terminal, JSON otherwise.
+# format = "auto"
+# "debug", "info", "warning" or "error".
+# level = "info"
+"""
+
+
+def quoted(value: str) -> str:
+    """A basic string of TOML: JSON's, but for DEL, which TOML wants escaped too."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,91 @@
+"""``lbctl subscription``: which files this site fetches, from whom, into which stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from lbctl.app import App, Group, examples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian_protocol import api
+
+
+@click.group(
+    cls=Group, epilog=examples("lbctl subscription list", "lbctl subscription add --from summit --match 'obs/**'")
+)
+def subscription() -> None:
+    """What this site fetches by itself."""
+
+
+HEADINGS = ("ID", "SITE", "FROM", "MATCH", "INTO")
+
+
+def _row(one: api.Subscription) -> Sequence[str]:
+    into = ", ".join(one.labels) or ", ".join(store[:8] for store in one.into)
+    return one.id, one.site, one.from_site or "any site", one.match, into
+
+
+@subscription.command("list", epilog=examples("lbctl subscription list", "lbctl subscription list -o json"))
+@click.pass_obj
+def list_(app: App) -> None:
+    """List subscriptions, those of other sites included."""
+    from lbctl.output import rows
+
+    rows(app, app.client().subscriptions(), HEADINGS, _row, empty="no subscriptions")
+
+
+@subscription.command(
+    "add",
+    epilog=examples(
+        "lbctl subscription add --from summit",
+        "lbctl subscription add --from summit --match 'obs/**' --into archive",
+        "lbctl subscription add --from any --into fast --into slow",
+    ),
+)
+@click.option("--from", "from_site", required=True, metavar="SITE", help="Origin or holder; 'any' for every site.")
+@click.option("--match", default="**", show_default=True, metavar="GLOB", help="Names; ** crosses directories.")
+@click.option("--into", multiple=True, metavar="STORE", help="Stores in order of preference; all by default.")
+@click.pass_obj
+def add(app: App, from_site: str, match: str, into: tuple[str, ...]) -> None:
+    """Fetch what matches, what is there already included."""
+    from lbctl.output import rows
+    from librarian_protocol import api, globs
+    from librarian_protocol.names import SiteName
+
+    wanted = api.SubscriptionAdd(
+        from_site=None if from_site == "any" else SiteName.parse(from_site),
+        match=globs.check(match),
+        into=list(into),
+    )
+    rows(app, [app.client().subscribe(wanted)], HEADINGS, _row)
+
+
+@subscription.command("rm", epilog=examples("lbctl subscription rm 5e1f", "lbctl subscription rm 5e1f0c2b9a7d4e63"))
+@click.argument("id")
+@click.pass_obj
+def rm(app: App, id: str) -> None:  # noqa: A002 - the word of the API
+    """Withdraw a subscription of this site, by its id or a beginning of it.
+
+    What has not landed is cancelled; nothing that it brought is deleted.
+    """
+    from lbctl.output import rows
+
+    client = app.client()
+    rows(app, [client.unsubscribe(_only(client.subscriptions(), id))], HEADINGS, _row)
+
+
+def _only(known: Sequence[api.Subscription], beginning: str) -> str:
+    from librarian_protocol.errors import ArgumentInvalid, NotFound
+
+    found = [one.id for one in known if beginning and one.id.startswith(beginning)]
+    if not found:
+        raise NotFound(f"no subscription {beginning!r}", hint="`lbctl subscription list` shows their ids")
+    if len(found) > 1:
+        raise ArgumentInvalid(
+            f"{beginning!r} is the beginning of {len(found)} ids: {', '.join(found[:5])}", hint="give more of it"
+        )
+    return found[0]

@@ -1,0 +1,178 @@
+"""The control API as methods: one for each route, in the structures of :mod:`librarian_protocol.api`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from librarian_client.location import locate
+from librarian_client.transport import Transport
+from librarian_protocol import api
+from librarian_protocol.errors import NotFound
+
+#: Seconds for answers that need no reading of bytes.
+TIMEOUT_S = 30.0
+PAGE = 1000
+
+
+class Client:
+    """A site's daemon, by its control socket.
+
+    Every method raises :class:`DaemonUnreachable` where no daemon answers, and else whatever error of
+    :mod:`librarian_protocol.errors` the daemon answered. Iterators hold their connection open until they are
+    exhausted or closed.
+    """
+
+    def __init__(self, socket: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S, hint: str = "") -> None:
+        """``hint`` is told when no daemon answers."""
+        self.timeout_s = timeout_s
+        self._transport = Transport(Path(socket), hint=hint or "start the daemon: lbd --config site.toml")
+
+    @classmethod
+    def from_config(cls, config: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> Client:
+        """The daemon of a ``site.toml``.
+
+        Raises:
+            ConfigInvalid: the file cannot be read.
+        """
+        location = locate(Path(config))
+        return cls(location.socket, timeout_s=timeout_s, hint=f"start it: lbd --config {location.config}")
+
+    # ---- the site ----
+
+    def status(self) -> api.Status:
+        """How everything is."""
+        return self._transport.call("GET", "/status", api.Status, timeout_s=self.timeout_s)
+
+    def doctor(self) -> list[api.DoctorCheck]:
+        """What the daemon's own checks found."""
+        return self._transport.call("GET", "/doctor", list[api.DoctorCheck], timeout_s=self.timeout_s)
+
+    def stores(self) -> list[api.StoreStatus]:
+        """The site's stores."""
+        return self._transport.call("GET", "/stores", list[api.StoreStatus], timeout_s=self.timeout_s)
+
+    # ---- files ----
+
+    def files(self, match: str = "**", *, after: str | None = None, limit: int = PAGE) -> api.FilePage:
+        """One page of the files whose names match, behind the name ``after``."""
+        query = {"match": match, "after": after, "limit": limit}
+        return self._transport.call("GET", "/files", api.FilePage, query=query, timeout_s=self.timeout_s)
+
+    def file(self, name: str) -> api.NameDetail:
+        """All that is known of a name.
+
+        Raises:
+            NotFound: nothing is.
+        """
+        return self._transport.call("GET", "/file", api.NameDetail, query={"name": name}, timeout_s=self.timeout_s)
+
+    def manifest(self, name: str, digest: str | None = None) -> Iterator[bytes]:
+        """A book's manifest, byte for byte, by pieces.
+
+        Raises:
+            NotFound: no book of that name is here.
+        """
+        return self._transport.chunks(
+            "/file/manifest", query={"name": name, "digest": digest}, timeout_s=self.timeout_s
+        )
+
+    def verify(self, name: str, digest: str | None = None) -> list[api.VerifyResult]:
+        """Have the daemon read every local instance again. It waits as long as that takes."""
+        return self._transport.call(
+            "POST",
+            "/file/verify",
+            list[api.VerifyResult],
+            query={"name": name, "digest": digest},
+            timeout_s=None,
+        )
+
+    # ---- transfers, subscriptions ----
+
+    def transfers(self, state: str | None = None, *, after: int | None = None, limit: int = PAGE) -> api.TransferPage:
+        """One page of transfers, newest first, behind the id ``after``."""
+        query = {"state": state, "after": after, "limit": limit}
+        return self._transport.call("GET", "/transfers", api.TransferPage, query=query, timeout_s=self.timeout_s)
+
+    def transfer(self, id: int) -> api.FileTransfer:  # noqa: A002 - the word of the API
+        """One transfer.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        return self._transport.call("GET", "/transfer", api.FileTransfer, query={"id": id}, timeout_s=self.timeout_s)
+
+    def retry(self, id: int) -> list[api.FileTransfer]:  # noqa: A002 - the word of the API
+        """Try a waiting or parked transfer now."""
+        return self._transport.call(
+            "POST", "/transfer/retry", list[api.FileTransfer], query={"id": id}, timeout_s=self.timeout_s
+        )
+
+    def retry_all(self, reason: str | None = None) -> list[api.FileTransfer]:
+        """Try every waiting and parked transfer now, or those of one reason."""
+        query = {"all": 1, "reason": reason}
+        return self._transport.call(
+            "POST", "/transfer/retry", list[api.FileTransfer], query=query, timeout_s=self.timeout_s
+        )
+
+    def subscriptions(self) -> list[api.Subscription]:
+        """Every subscription known here, other sites' included."""
+        return self._transport.call("GET", "/subscriptions", list[api.Subscription], timeout_s=self.timeout_s)
+
+    def subscribe(self, subscription: api.SubscriptionAdd) -> api.Subscription:
+        """Declare a subscription of this site."""
+        return self._transport.call(
+            "POST", "/subscriptions", api.Subscription, body=subscription, timeout_s=self.timeout_s
+        )
+
+    def unsubscribe(self, id: str) -> api.Subscription:  # noqa: A002 - the word of the API
+        """Withdraw a subscription of this site; nothing that it brought is deleted."""
+        return self._transport.call(
+            "DELETE", "/subscriptions", api.Subscription, query={"id": id}, timeout_s=self.timeout_s
+        )
+
+    # ---- the mesh ----
+
+    def sites(self) -> list[api.Site]:
+        """The roster."""
+        return self._transport.call("GET", "/sites", list[api.Site], timeout_s=self.timeout_s)
+
+    def invite(self, expires_s: int | None = None) -> api.Invite:
+        """A new invite token, good once."""
+        return self._transport.call(
+            "POST", "/invite", api.Invite, query={"expires_s": expires_s}, timeout_s=self.timeout_s
+        )
+
+    def join(self, token: str) -> api.JoinState:
+        """Ask to be admitted to the mesh of a token."""
+        return self._transport.call(
+            "POST", "/join", api.JoinState, body=api.Join(token=token), timeout_s=self.timeout_s
+        )
+
+    def join_state(self) -> api.JoinState | None:
+        """How the join stands; None where none was begun."""
+        try:
+            return self._transport.call("GET", "/join", api.JoinState, timeout_s=self.timeout_s)
+        except NotFound:
+            return None
+
+    # ---- the journal ----
+
+    def events(
+        self,
+        *,
+        site: str | None = None,
+        kind: str | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[api.Event]:
+        """Journal entries behind the position ``after`` (-1: from now on). With ``follow`` it does not end."""
+        query = {"site": site, "kind": kind, "after": after, "limit": limit, "follow": int(follow)}
+        timeout_s = None if follow else self.timeout_s
+        return self._transport.lines("/events", api.Event, query=query, timeout_s=timeout_s)
+
+    def verify_journals(self, site: str | None = None) -> Iterator[api.JournalReport]:
+        """Have every journal held here checked again, or one site's; reports come as each is done."""
+        return self._transport.lines("/events/verify", api.JournalReport, query={"site": site}, timeout_s=None)
