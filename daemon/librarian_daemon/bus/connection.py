@@ -187,16 +187,15 @@ class Session:
         await _close(self._client)
 
 
-async def open_session(target: Target, on_error: list[str] | None = None) -> Session:
+async def open_session(target: Target) -> Session:
     """Connect once.
-
-    ``on_error`` is given what the server complains of later (a denied publish has no other answer); it keeps the last.
 
     Raises:
         BusUnavailable: no server there, or it refuses us; the message says which.
     """
-    client, said = Client(), on_error if on_error is not None else []
+    client = Client()
     session = Session(client)
+    said: list[str] = []  # the last of what the server complained of: a refusal has no other form
 
     async def remember(error: Exception) -> None:
         said[:] = [str(error)]
@@ -268,9 +267,10 @@ class Connection:
         return self._session
 
     def use(self, target: Target) -> None:
-        """Connect there from now on."""
-        self._target = target
-        self._retarget.set()
+        """Connect there from now on. Idempotent."""
+        if target != self._target:
+            self._target = target
+            self._retarget.set()
 
     async def session(self, timeout_s: float | None = 0) -> Session:
         """The session, waiting for one for so long (None: for ever).

@@ -8,7 +8,7 @@ in that count is a message lost on the way. One request is outstanding at a time
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -61,7 +61,7 @@ class Reader:
     def __init__(
         self,
         connection: Connection,
-        addressing: Addressing,
+        addressing: Callable[[], Addressing],
         clock: Clock,
         rng: Rng,
         *,
@@ -74,6 +74,7 @@ class Reader:
         self._rng = rng
         self._site = site
         self._origin = origin
+        #: Asked anew each time: a site that joins gets to know its bus later.
         self._addressing = addressing
         #: Number of the last message that was yielded.
         self._cursor = after
@@ -97,7 +98,8 @@ class Reader:
                 await self._clock.sleep(_PAUSE_S)
 
     async def _epoch(self, session: Session) -> AsyncGenerator[Message, None]:
-        base = self._addressing.inbox(self._site, self._origin, self._rng.hex(32))
+        addressing = self._addressing()
+        base = addressing.inbox(self._site, self._origin, self._rng.hex(32))
         async with session.inbox(f"{base}.*", _INBOX_LIMIT) as inbox:
             await self._set_back(session, inbox, base)
             sent = 0  # the consumer's count of what it has sent since it was set back
@@ -105,7 +107,7 @@ class Reader:
             while True:
                 request += 1
                 here = f"{base}.{request}"
-                await session.publish(self._addressing.pull(self._origin, self._site), _PULL, reply=here)
+                await session.publish(addressing.pull(self._origin, self._site), _PULL, reply=here)
                 arrived = 0
                 end: Msg | None = None
                 while arrived < _BATCH and end is None:
@@ -152,7 +154,7 @@ class Reader:
             await self._reset(session, inbox, base, 1)
 
     async def _reset(self, session: Session, inbox: Inbox, base: str, seq: int) -> _ResetAnswer:
-        subject = self._addressing.reset(self._origin, self._site)
+        subject = self._addressing().reset(self._origin, self._site)
         await session.publish(subject, msgspec.json.encode({"seq": seq}), reply=f"{base}.0")
         message = await inbox.get(_SILENCE_S)
         if _status(message):

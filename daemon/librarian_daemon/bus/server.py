@@ -102,13 +102,16 @@ class EmbeddedServer:
                 self._process.send_signal(signal.SIGHUP)
                 _log.info("bus_server_reloaded", pid=self._process.pid)
 
-    async def run(self) -> None:
-        """Keep the server running until cancelled, then stop it. ``configure`` comes first.
+    async def check(self) -> None:
+        """Find the server.
 
         Raises:
             BusUnsafe: there is no nats-server, or only one too old: it would not get better by waiting.
         """
         await self._checked_executable()
+
+    async def run(self) -> None:
+        """Keep the server running until cancelled, then stop it. ``check`` and ``configure`` come first."""
         pause_s = _FIRST_PAUSE_S
         while True:
             started_s = self._clock.boottime_s()

@@ -58,10 +58,10 @@ class Site:
         self.bus = self.new_bus()
 
     async def publish(self, number: int) -> int:
-        """Publish a message that carries this number, as the publisher would."""
+        """Publish a message that carries this number: an object, as a segment is, which JetStream would read."""
         return await self.bus.publish(
             subjects.journal(self.name, "file.ingested"),
-            str(number).encode(),
+            b'{"n":%d}' % number,
             {subjects.MESSAGE_ID_HEADER: f"{self.name}-{number}"},
         )
 
@@ -99,9 +99,14 @@ async def take(bus: NatsBus, origin: SiteName, after: int, count: int, timeout_s
     return found
 
 
+def number(message: Message) -> int:
+    """The number that :meth:`Site.publish` put in."""
+    return int(message.payload[5:-1])
+
+
 def numbers(messages: Sequence[Message]) -> list[int]:
-    """The numbers that :meth:`Site.publish` put in."""
-    return [int(message.payload) for message in messages]
+    """Those of several messages."""
+    return [number(message) for message in messages]
 
 
 def users(*sites: Site) -> Mapping[SiteName, Sequence[str]]:

@@ -1,0 +1,136 @@
+"""An external server, by URL: one account, JetStream's own names, and a warning about what we cannot see."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from tests.integration.bus.intruder import intruder
+from tests.integration.bus.plain import plain_server
+from tests.integration.bus.sites import A, B, Site, eventually, insist, numbers, take
+
+from librarian_daemon.settings import BusSettings
+from librarian_protocol.errors import BusUnavailable, BusUnsafe, ConfigInvalid
+
+USERS = "max_payload: 1MB\nauthorization { users: [ { user: lb, password: secret } ] }"
+BIG_PAYLOAD = 'max_payload: 4MB\nauthorization { token: "s3cret" }'
+
+
+def external(name: str, root: Path, url: str, password_file: str = "") -> Site:
+    settings = BusSettings(mode="external", url=url, password_file=password_file)
+    return Site(A if name == "a" else B, root / name, settings)
+
+
+async def test_two_sites_meet_on_an_external_server(tmp_path: Path) -> None:
+    async with plain_server(tmp_path / "plain", USERS) as where:
+        a = external("a", tmp_path, f"nats://lb:secret@{where}")
+        a.start()
+        url, seed, public = await a.bus.invite_credential()
+        assert (url, seed, public) == (f"nats://lb:secret@{where}", None, None)
+        b = Site(B, tmp_path / B, BusSettings(mode="join"))
+        await b.bus.use(url, external=True)
+        b.start()
+        try:
+            for site, other in ((a, b), (b, a)):
+                await site.bus.ensure_stream()
+                await site.bus.ensure_readers([other.name])
+            for number in range(1, 301):
+                await a.publish(number)
+            assert numbers(await take(b.bus, A, 0, 300)) == list(range(1, 301))
+            assert numbers(await take(b.bus, A, 290, 10)) == list(range(291, 301))
+            state = a.bus.state()
+            assert state.unsafe == [
+                "external server: sync_interval cannot be verified",
+                "external server: sites in one account can purge one another's streams",
+            ]
+            assert (state.connected, state.url, state.detail) == (True, f"nats://{where}", "")
+            await a.bus.set_roster({B: b.bus.public_keys()}, [])  # of no effect
+            async with asyncio.timeout(10), aclosing(a.bus.joins()) as joins:
+                asked = asyncio.ensure_future(anext(joins))
+                while not asked.done():
+                    await b.bus.join(url, None, A, b"let me in")
+                    await asyncio.wait({asked}, timeout=0.1)
+                assert await asked == b"let me in"
+        finally:
+            await b.stop()
+            await a.stop()
+
+
+async def test_the_credential_can_stand_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    async with plain_server(tmp_path / "plain", BIG_PAYLOAD) as where:
+        a = external("a", tmp_path, f"nats://{where}", str(secret_file(secret, "s3cret")))
+        a.start()
+        try:
+            await a.bus.ensure_stream()
+            assert "external server: max_payload is 4194304, not 1048576" in a.bus.state().unsafe
+        finally:
+            await a.stop()
+
+
+def secret_file(path: Path, text: str) -> Path:
+    path.write_text(text + "\n")
+    return path
+
+
+async def test_a_wrong_credential_is_said_without_showing_it(tmp_path: Path) -> None:
+    async with plain_server(tmp_path / "plain", USERS) as where:
+        a = external("a", tmp_path, f"nats://lb:wrong@{where}")
+        a.start()
+        try:
+            await eventually(lambda: "Authorization Violation" in a.bus.state().detail)
+            assert "wrong" not in repr(a.bus.state())
+            with pytest.raises(BusUnavailable, match="Authorization Violation"):
+                await a.publish(1)
+        finally:
+            await a.stop()
+
+
+async def test_other_settings_of_a_stream_are_put_right_or_warned_about(tmp_path: Path) -> None:
+    async with plain_server(tmp_path / "plain", "max_payload: 1MB") as where:
+        async with intruder(f"nats://{where}") as operator:
+            for name, storage in (("a", b"file"), ("b-1", b"memory")):
+                body = b'{"name":"LB_%s","subjects":["lb.%s.>"],"storage":"%s","discard":"new"}'
+                raw = name.encode()
+                await operator.client.request(f"$JS.API.STREAM.CREATE.LB_{name}", body % (raw, raw, storage))
+        a, b = external("a", tmp_path, f"nats://{where}"), external("b", tmp_path, f"nats://{where}")
+        try:
+            for site in (a, b):
+                site.start()
+                await site.bus.ensure_stream()
+            assert len(a.bus.state().unsafe) == 2
+            await a.bus.ensure_stream()
+            assert len(a.bus.state().unsafe) == 2
+            warning, *_ = b.bus.state().unsafe
+            assert "stream LB_b-1 has other settings" in warning
+            assert "storage" in warning
+        finally:
+            await b.stop()
+            await a.stop()
+
+
+async def test_an_external_server_below_the_version_floor_is_refused(tmp_path: Path) -> None:
+    async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576}\r\n')
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(old, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        a = external("a", tmp_path, f"nats://127.0.0.1:{port}")
+        a.start()
+        try:
+            with pytest.raises(BusUnsafe, match=r"version 2\.9\.10; 2\.14 is the least"):
+                await insist(a.bus.ensure_stream, BusUnavailable)
+            assert not a.bus.state().connected
+        finally:
+            await a.stop()
+
+
+async def test_an_external_bus_needs_a_url(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match=r"bus\.url"):
+        external("a", tmp_path, "")

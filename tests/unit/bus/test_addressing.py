@@ -1,0 +1,39 @@
+"""Subjects, by the kind of server."""
+
+from __future__ import annotations
+
+from librarian_daemon.bus import addressing
+from librarian_protocol.names import SiteName
+
+A, B = SiteName("a"), SiteName("b-1")
+
+
+def test_a_shared_server_is_asked_through_service_imports() -> None:
+    shared = addressing.Shared()
+    assert shared.pull(A, B) == "lb.pull.a.b-1"
+    assert shared.reset(A, B) == "lb.reset.a.b-1"
+    assert shared.inbox(B, A, "00ff") == "lb.inbox.b-1.a.00ff"
+    assert shared.request_inbox(B) == "_INBOX_b-1"
+
+
+def test_an_external_server_is_asked_by_jetstreams_own_names() -> None:
+    external = addressing.External()
+    assert external.pull(A, B) == "$JS.API.CONSUMER.MSG.NEXT.LB_a.a_to_b-1"
+    assert external.reset(A, B) == "$JS.API.CONSUMER.RESET.LB_a.a_to_b-1"
+    assert external.inbox(B, A, "00ff") == "_INBOX.b-1.a.00ff"
+    assert external.request_inbox(B) == "_INBOX.b-1"
+
+
+def test_each_connection_is_allowed_what_it_needs_and_no_more() -> None:
+    assert addressing.journal_publish(A) == [
+        "lb.a.>",
+        "$JS.API.STREAM.CREATE.LB_a",
+        "$JS.API.STREAM.UPDATE.LB_a",
+        "$JS.API.STREAM.INFO.LB_a",
+        "$JS.API.CONSUMER.CREATE.LB_a.*",
+    ]
+    assert addressing.journal_subscribe(A) == ["_INBOX_a.>"]
+    assert addressing.link_publish(B) == ["lb.pull.*.b-1", "lb.reset.*.b-1"]
+    assert addressing.link_subscribe(B, host=False) == ["lb.inbox.b-1.>"]
+    assert addressing.link_subscribe(A, host=True) == ["lb.inbox.a.>", "lb.join.a"]
+    assert addressing.invited_publish(A) == ["lb.join.a"]

@@ -1,0 +1,109 @@
+"""The embedded server's configuration: golden, deterministic, and nothing in it that would let anyone else in."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from librarian_daemon.bus.server_config import Invited, ServerConfig, SiteUsers, is_public_user_key, render
+from librarian_protocol.errors import ArgumentInvalid
+from librarian_protocol.names import SiteName
+
+SAMPLE = Path(__file__).parents[3] / "nats" / "sample.conf"
+A, B, C = SiteName("a"), SiteName("b"), SiteName("c-1")
+KEYS = (
+    "UBTCUJAP5BEELZPWSVY5YK3OTP4SUYT75GVMGYR4TVQHUBCUXJ5YOAVH",
+    "UDYEQZW6PCGP4YR7F7O4EIXGFRL2ONEIA3BRPD3BGA44NJLP63D3MYEO",
+    "UCYVD5CBNGYLVNFN4INNC2NIH7VUCAG42XKLMQ56MM37RN2X4KVA45RH",
+    "UA6BGWLBKVHWKMGGLMEPZKNQLAE6KUFVUHSYNRM5I2UFLZ5VBDNNL4CX",
+    "UCL2ETBTXAPVJFQNMP5XBSPOLCYLXA3DFEPN6IZUUMQD4VA3ATQTZBW3",
+    "UAEC7ESY2CFNRVMAT7L7FVN6HMBC5P2JMVD6AUXW3TQFDVS3IG6YNYIK",
+)
+
+
+def sample() -> ServerConfig:
+    """What ``nats/sample.conf`` shows: sites a and b, and one open invitation."""
+    return ServerConfig(
+        host=A,
+        listen="0.0.0.0:4222",
+        directory="/var/lib/librarian/bus",
+        sites={
+            A: SiteUsers(journal=KEYS[0], link=KEYS[1]),
+            B: SiteUsers(journal=KEYS[2], link=KEYS[3]),
+        },
+        invited=[Invited(key=KEYS[4], inviter=A)],
+    )
+
+
+def with_c() -> ServerConfig:
+    return ServerConfig(
+        host=A,
+        listen="127.0.0.1:1",
+        directory='/a "directory"\\here',
+        sites={C: SiteUsers(journal=KEYS[4], link=KEYS[5]), **sample().sites},
+        invited=[],
+    )
+
+
+def test_the_sample_in_the_documentation_is_what_is_generated() -> None:
+    assert SAMPLE.read_text() == render(sample())
+
+
+def test_the_order_of_the_roster_does_not_matter() -> None:
+    config = with_c()
+    turned = ServerConfig(
+        host=config.host,
+        listen=config.listen,
+        directory=config.directory,
+        sites={site: config.sites[site] for site in reversed(list(config.sites))},
+    )
+    assert render(turned) == render(config)
+
+
+def test_every_reader_of_every_origin_has_its_two_imports() -> None:
+    text = render(with_c())
+    for origin, reader in itertools.permutations((A, B, C), 2):
+        assert text.count(f'to: "lb.pull.{origin}.{reader}"') == 1
+        assert text.count(f'to: "lb.reset.{origin}.{reader}"') == 1
+        assert f"LB_{origin}.{origin}_to_{reader}" in text
+    assert "a_to_a" not in text
+
+
+def test_sync_is_always_and_nobody_is_let_in_without_a_key() -> None:
+    text = render(with_c())
+    assert "sync_interval: always" in text
+    for word in ("no_auth_user", "deny", "password", "http", "leafnodes", "DELETE", "PURGE", "$JS.ACK"):
+        assert word not in text
+    users = re.findall(r"nkey: (\S+), .*\n.*publish: { allow: \[(.+)\] }\n.*subscribe: { allow: \[(.+)\] }", text)
+    assert len(users) == 6
+    assert text.count("nkey:") == 6  # each with an allow list that is not empty
+
+
+def test_paths_are_quoted() -> None:
+    assert 'store_dir: "/a \\"directory\\"\\\\here/jetstream"' in render(with_c())
+
+
+@pytest.mark.parametrize(
+    "key", ["", "U", KEYS[0].lower(), KEYS[0][:-1] + "A", "A" + KEYS[0][1:], "SU" + KEYS[0][2:], KEYS[0] + "A" * 8]
+)
+def test_a_key_that_the_server_would_refuse_is_refused_first(key: str) -> None:
+    assert not is_public_user_key(key)
+    config = ServerConfig(host=A, listen="x:1", directory="/x", sites={A: SiteUsers(journal=key, link=KEYS[0])})
+    with pytest.raises(ArgumentInvalid, match="not the public NKEY of a user"):
+        render(config)
+
+
+@pytest.mark.parametrize(
+    ("sites", "invited"),
+    [
+        ({A: SiteUsers(journal=KEYS[0], link=KEYS[0])}, []),
+        ({A: SiteUsers(journal=KEYS[0], link=KEYS[1]), B: SiteUsers(journal=KEYS[2], link=KEYS[1])}, []),
+        ({A: SiteUsers(journal=KEYS[0], link=KEYS[1])}, [Invited(key=KEYS[1], inviter=A)]),
+    ],
+)
+def test_no_key_stands_for_two_users(sites: dict[SiteName, SiteUsers], invited: list[Invited]) -> None:
+    with pytest.raises(ArgumentInvalid, match="in use already"):
+        render(ServerConfig(host=A, listen="x:1", directory="/x", sites=sites, invited=invited))
