@@ -294,6 +294,10 @@ class Bus(Protocol):
         """How it is now."""
         ...
 
+    async def use(self, url: str, *, external: bool) -> None:
+        """For a site that joins: the bus that its token named. ``external``: the URL carries its own credential."""
+        ...
+
     async def ensure_stream(self) -> StreamPosition:
         """Make this site's stream if it is missing, with the settings of DESIGN 5; say where it ends.
 

@@ -62,6 +62,7 @@ class Tx:
     def apply_foreign(self, entries: list[Entry], said_by: Said) -> None:
         """Apply another site's entries, which stand in the journal already. One kind."""
         if entries:
+            self._group.kinds.add(type(entries[0]))
             apply(self.connection, entries, msgspec.structs.replace(said_by, change=self.next_change()))
 
     def next_change(self) -> int:
@@ -78,11 +79,13 @@ class _Group:
         self.change = change
         self.at = at
         self.entries: list[Entry] = []
+        self.kinds: set[type[Entry]] = set()
 
     def say(self, connection: Connection, entries: tuple[Entry, ...]) -> None:
         first = self.position.seq + len(self.entries) + 1
         numbered = [msgspec.structs.replace(entry, seq=first + i, at=self.at) for i, entry in enumerate(entries)]
         self.change += 1
+        self.kinds.add(type(entries[0]))
         said = Said(
             site=self.position.site,
             epoch=self.position.epoch,
@@ -144,8 +147,13 @@ class Catalog:
         self._position: Position | None = None
         self._change = 0
         self._log = structlog.get_logger("catalog")
+        self._watched: list[tuple[frozenset[type[Entry]], Signal]] = []
         self.journaled = Signal()
         self.changed = Signal()
+
+    def watch(self, signal: Signal, *kinds: type[Entry]) -> None:
+        """Set the signal after each commit in which an entry of these kinds was applied."""
+        self._watched.append((frozenset(kinds), signal))
 
     @property
     def position(self) -> Position:
@@ -240,6 +248,9 @@ class Catalog:
             self.journaled.set()
         if changed:
             self.changed.set()
+        for kinds, signal in self._watched:
+            if kinds & group.kinds:
+                signal.set()
 
     async def _reload(self) -> None:
         """After a failed commit nobody knows what stands: read where the journal really ends."""

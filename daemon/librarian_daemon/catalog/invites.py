@@ -1,0 +1,65 @@
+"""Operations on invitations."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.writer import Tx
+
+
+class Invitation(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that was given out."""
+
+    id: str
+    secret: str
+    bus_key: str | None
+    #: Seconds since 1970.
+    expires: int
+    #: The site that used it; None while it is open.
+    used_by: str | None
+
+
+def add(tx: Tx, invitation: Invitation) -> None:
+    """Remember a token."""
+    tx.connection.execute(
+        insert(schema.invite),
+        {
+            "id": invitation.id,
+            "secret": invitation.secret,
+            "bus_key": invitation.bus_key,
+            "expires": invitation.expires,
+            "used_by": invitation.used_by,
+            "created_at": tx.now,
+        },
+    )
+
+
+def find(connection: Connection, token_id: str) -> Invitation | None:
+    """The invitation of a token."""
+    row = connection.execute(select(schema.invite).where(schema.invite.c.id == token_id)).first()
+    if row is None:
+        return None
+    return Invitation(id=row.id, secret=row.secret, bus_key=row.bus_key, expires=row.expires, used_by=row.used_by)
+
+
+def used(tx: Tx, token_id: str, site: str) -> None:
+    """The token is spent."""
+    tx.connection.execute(update(schema.invite).where(schema.invite.c.id == token_id).values(used_by=site))
+
+
+def open_bus_keys(connection: Connection, now: int) -> list[str]:
+    """NKEYs of invitations that can still be used, or whose joiner may not know yet that it was admitted."""
+    invite = schema.invite.c
+    rows = connection.scalars(
+        select(invite.bus_key)
+        .where(invite.bus_key.is_not(None), invite.expires > now, invite.used_by.is_(None))
+        .order_by(invite.id)
+    )
+    return [key for key in rows if key is not None]
+
+
+def forget_expired(tx: Tx, before: int) -> None:
+    """Drop invitations that expired before a time."""
+    tx.connection.execute(delete(schema.invite).where(schema.invite.c.expires < before))

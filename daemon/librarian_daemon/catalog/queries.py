@@ -1,0 +1,343 @@
+"""What the control API shows: pages of files, one name with all that is known of it, totals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from librarian_daemon.catalog import schema, transfers
+from librarian_daemon.catalog.apply import unanswered
+from librarian_daemon.catalog.roster import roster
+from librarian_daemon.catalog.transfers import Owed
+from librarian_protocol import api, globs, wire
+from librarian_protocol.keys import fingerprint
+from librarian_protocol.names import SiteName
+from librarian_protocol.transfer import State
+
+_STORES = wire.decoder(list[str])
+#: Names looked at for one page of a glob; the page then ends early, and its `next` goes on.
+_LOOK_AT = 20_000
+
+
+# ---- files -----------------------------------------------------------------------------------------------
+
+
+def files(connection: Connection, *, match: str, after: str, limit: int) -> api.FilePage:
+    """A page of files in the order of their names, with the sites that hold a good instance of each."""
+    file = schema.file.c
+    rows: list[Any] = []
+    looked = 0
+    position = after
+    while len(rows) <= limit and looked < _LOOK_AT:
+        page = connection.execute(
+            select(schema.file).where(file.name > position).order_by(file.name, file.id).limit(1000)
+        ).all()
+        if not page:
+            break
+        # A name in conflict has several rows: never end a page between them.
+        if len(page) == 1000:
+            page = [row for row in page if row.name != page[-1].name] or page
+        rows += [row for row in page if globs.matches(match, row.name)]
+        looked += len(page)
+        position = page[-1].name
+    else:
+        if len(rows) <= limit:
+            return _page(connection, rows, position)
+    if len(rows) <= limit:
+        return _page(connection, rows, None)
+    cut = rows[:limit]
+    while cut and cut[-1].name == rows[limit].name and cut[0].name != cut[-1].name:
+        cut.pop()
+    return _page(connection, cut, cut[-1].name)
+
+
+def _page(connection: Connection, rows: list[Any], following: str | None) -> api.FilePage:
+    ids = [row.id for row in rows]
+    sites: dict[int, set[str]] = {one: set() for one in ids}
+    instance = schema.instance.c
+    for start in range(0, len(ids), 500):
+        for file_id, site in connection.execute(
+            select(instance.file_id, instance.site).where(
+                instance.file_id.in_(ids[start : start + 500]), instance.state == "available"
+            )
+        ):
+            sites[file_id].add(site)
+    conflicts = _conflicts(connection, [row.name for row in rows])
+    return api.FilePage(
+        files=[
+            api.FileSummary(
+                name=row.name,
+                digest=row.digest,
+                size_bytes=row.size_bytes,
+                unit=row.unit,
+                origin=row.origin_site,
+                ingested_at=row.ingested_at,
+                sites=sorted(sites[row.id]),
+                conflict=row.name in conflicts,
+            )
+            for row in rows
+        ],
+        next=following,
+    )
+
+
+def _conflicts(connection: Connection, names: list[str]) -> set[str]:
+    found: set[str] = set()
+    for start in range(0, len(names), 500):
+        page = names[start : start + 500]
+        found.update(connection.scalars(select(schema.conflict.c.name).where(schema.conflict.c.name.in_(page))))
+    return found
+
+
+class Detail(msgspec.Struct, frozen=True, kw_only=True):
+    """A name with its files; transfers are still rows, the service knows how many bytes have come."""
+
+    name: str
+    conflict: bool
+    files: list[tuple[api.FileDetail, list[Owed]]]
+
+
+def detail(connection: Connection, name: str) -> Detail | None:
+    """All that is known of a name; None where nothing is."""
+    file = schema.file.c
+    rows = connection.execute(select(schema.file).where(file.name == name).order_by(file.digest)).all()
+    if not rows:
+        return None
+    labels = store_labels(connection)
+    found: list[tuple[api.FileDetail, list[Owed]]] = []
+    for row in rows:
+        shown = api.FileDetail(
+            name=row.name,
+            digest=row.digest,
+            size_bytes=row.size_bytes,
+            unit=row.unit,
+            origin=row.origin_site,
+            ingested_at=row.ingested_at,
+            withdrawn=row.withdrawn,
+            instances=_instances(connection, row.id, labels),
+            transfers=[],
+        )
+        found.append((shown, transfers.of_file(connection, row.id)))
+    return Detail(name=name, conflict=bool(_conflicts(connection, [name])), files=found)
+
+
+def _instances(connection: Connection, file_id: int, labels: dict[tuple[str, str], str]) -> list[api.Instance]:
+    instance, doubt, verified = schema.instance.c, schema.doubt.c, schema.verified.c
+    doubts = {
+        (row.site, row.store): f"{row.reason} (said by {row.doubter})"
+        for row in connection.execute(
+            select(doubt.site, doubt.store, doubt.reason, doubt.doubter)
+            .join(schema.instance, unanswered())
+            .where(doubt.file_id == file_id)
+        )
+    }
+    read = dict(
+        connection.execute(select(verified.store, verified.at).where(verified.file_id == file_id)).tuples().all()
+    )
+    found: list[api.Instance] = []
+    for row in connection.execute(
+        select(schema.instance).where(instance.file_id == file_id).order_by(instance.site, instance.store)
+    ):
+        state = {"available": "verified"}.get(row.state, row.state)
+        doubted = doubts.get((row.site, row.store))
+        if state == "verified" and doubted is not None:
+            state = "doubted"
+        found.append(
+            api.Instance(
+                site=row.site,
+                store=row.store,
+                label=labels.get((row.site, row.store), ""),
+                state=state,
+                how=row.how,
+                source_site=row.source_site,
+                at=row.at,
+                verified_at=read.get(row.store),
+                detail=row.detail or doubted or "",
+            )
+        )
+    return found
+
+
+def store_labels(connection: Connection) -> dict[tuple[str, str], str]:
+    """The label of every store that was ever declared, by (site, id)."""
+    store = schema.store.c
+    return {(row.site, row.id): row.label for row in connection.execute(select(store.site, store.id, store.label))}
+
+
+# ---- totals ----------------------------------------------------------------------------------------------
+
+
+def _count(connection: Connection, *conditions: Any) -> int:
+    return connection.scalar(select(func.count()).select_from(schema.instance).where(*conditions)) or 0
+
+
+def totals(connection: Connection, site: SiteName) -> api.Counts:
+    """Totals over the catalog."""
+    instance = schema.instance.c
+    available = instance.state == "available"
+    return api.Counts(
+        files=connection.scalar(select(func.count()).select_from(schema.file)) or 0,
+        instances_here=_count(connection, available, instance.site == str(site)),
+        instances_elsewhere=_count(connection, available, instance.site != str(site)),
+        conflicts=connection.scalar(select(func.count()).select_from(schema.conflict)) or 0,
+        suspected=_count(connection, instance.state == "suspected"),
+        doubted=len(open_doubts(connection, 10_000)),
+    )
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that something is wrong with."""
+
+    name: str
+    site: str
+    detail: str
+
+
+def open_doubts(connection: Connection, limit: int) -> list[Trouble]:
+    """Instances of any site with an unanswered doubt."""
+    doubt, file = schema.doubt.c, schema.file.c
+    rows = connection.execute(
+        select(file.name, doubt.site, doubt.reason, doubt.doubter)
+        .join(schema.file, file.id == doubt.file_id)
+        .join(schema.instance, unanswered())
+        .where(schema.instance.c.state == "available")
+        .order_by(file.name)
+        .limit(limit)
+    )
+    return [Trouble(name=row.name, site=row.site, detail=f"{row.reason} (said by {row.doubter})") for row in rows]
+
+
+def suspected(connection: Connection, limit: int) -> list[Trouble]:
+    """Instances that their owner no longer vouches for."""
+    instance, file = schema.instance.c, schema.file.c
+    rows = connection.execute(
+        select(file.name, instance.site, instance.detail)
+        .join(schema.file, file.id == instance.file_id)
+        .where(instance.state == "suspected")
+        .order_by(file.name)
+        .limit(limit)
+    )
+    return [Trouble(name=row.name, site=row.site, detail=row.detail) for row in rows]
+
+
+def conflicts(connection: Connection, limit: int) -> list[Trouble]:
+    """Names with two digests, and the sites that ingested them."""
+    file = schema.file.c
+    names = connection.scalars(select(schema.conflict.c.name).order_by(schema.conflict.c.name).limit(limit)).all()
+    rows = connection.execute(
+        select(file.name, file.digest, file.origin_site)
+        .where(file.name.in_(names), file.withdrawn.is_(False))
+        .order_by(file.name, file.digest)
+    ).all()
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.name, []).append(f"{row.digest[:19]}… from {row.origin_site or 'an unknown site'}")
+    return [Trouble(name=name, site="", detail=" and ".join(lines)) for name, lines in found.items()]
+
+
+def owed_by_source(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Files and bytes not stored yet, by the site that is to give them (the origin, until one was chosen)."""
+    transfer, file = schema.transfer.c, schema.file.c
+    source = func.coalesce(transfer.source, file.origin_site, "")
+    rows = connection.execute(
+        select(source, func.count(), func.coalesce(func.sum(file.size_bytes), 0))
+        .join(schema.file, file.id == transfer.file_id)
+        .where(transfer.state.not_in([State.STORED.value, State.CANCELLED.value]))
+        .group_by(source)
+    )
+    return {row[0]: (int(row[1]), int(row[2])) for row in rows}
+
+
+def readings(connection: Connection) -> dict[str, tuple[str | None, str]]:
+    """When each peer was last heard, and why its journal does not advance."""
+    return {row.site: (row.heard_at, row.stalled) for row in connection.execute(select(schema.reading))}
+
+
+def heads(connection: Connection) -> dict[str, int]:
+    """The last applied entry of each peer."""
+    cursor = schema.cursor.c
+    return dict(connection.execute(select(cursor.site, func.max(cursor.seq)).group_by(cursor.site)).tuples().all())
+
+
+def outbox_length(connection: Connection) -> int:
+    """Segments that the bus has not acknowledged."""
+    return connection.scalar(select(func.count()).select_from(schema.outbox)) or 0
+
+
+def store_totals(connection: Connection, site: SiteName) -> dict[str, tuple[int, int]]:
+    """Good instances and their bytes in each store of a site."""
+    instance, file = schema.instance.c, schema.file.c
+    rows = connection.execute(
+        select(instance.store, func.count(), func.coalesce(func.sum(file.size_bytes), 0))
+        .join(schema.file, file.id == instance.file_id)
+        .where(instance.site == str(site), instance.state == "available")
+        .group_by(instance.store)
+    )
+    return {row[0]: (int(row[1]), int(row[2])) for row in rows}
+
+
+# ---- sites, subscriptions --------------------------------------------------------------------------------
+
+
+def sites(connection: Connection, here: SiteName, key: str) -> list[api.Site]:
+    """The roster, this site included even before it is admitted anywhere."""
+    heard = readings(connection)
+    members = roster(connection)
+    found = [
+        api.Site(
+            site=one.site,
+            here=one.site == here,
+            key=one.key,
+            fingerprint=fingerprint(one.key),
+            access=one.access,
+            domain=one.domain,
+            admitted_by=one.admitter,
+            software=one.software,
+            adapters=[offer.name for offer in one.offers],
+            last_heard=heard.get(one.site, (None, ""))[0],
+        )
+        for one in members.values()
+    ]
+    if here not in members:
+        found.append(
+            api.Site(
+                site=here,
+                here=True,
+                key=key,
+                fingerprint=fingerprint(key),
+                access="",
+                domain="",
+                admitted_by=None,
+                software="",
+                adapters=[],
+                last_heard=None,
+            )
+        )
+    return sorted(found, key=lambda one: one.site)
+
+
+def subscriptions(connection: Connection) -> list[api.Subscription]:
+    """Rules of all sites that are not withdrawn."""
+    subscription = schema.subscription.c
+    labels = store_labels(connection)
+    rows = connection.execute(
+        select(schema.subscription)
+        .where(subscription.withdrawn.is_(False))
+        .order_by(subscription.site, subscription.seq)
+    )
+    found: list[api.Subscription] = []
+    for row in rows:
+        into = _STORES.decode(row.into)
+        found.append(
+            api.Subscription(
+                id=row.id,
+                site=row.site,
+                from_site=row.from_site,
+                match=row.match,
+                into=into,
+                labels=[labels.get((row.site, store), "") for store in into],
+            )
+        )
+    return found
