@@ -55,9 +55,7 @@ def _checked(raw: str | bytes, what: str) -> str:
     if _CONTROL.search(text):
         raise NameInvalid(f"{what} {shown} contains a control character")
     if not unicodedata.is_normalized("NFC", text):
-        raise NameInvalid(
-            f"{what} {shown} is not in Unicode normal form C (NFC)", hint="rename it to its NFC form"
-        )
+        raise NameInvalid(f"{what} {shown} is not in Unicode normal form C (NFC)", hint="rename it to its NFC form")
     for component in text.split("/"):
         if not component:
             raise NameInvalid(f"{what} {shown} has an empty component")

@@ -77,9 +77,7 @@ def decode(text: str) -> Token:
     """
     text = text.strip()
     if not text.startswith(PREFIX) or len(text) > MAX_TOKEN_CHARS:
-        raise TokenInvalid(
-            "this is not an invite token", hint="`lbctl site invite` at a site of the mesh prints one"
-        )
+        raise TokenInvalid("this is not an invite token", hint="`lbctl site invite` at a site of the mesh prints one")
     body = text.removeprefix(PREFIX)
     try:
         raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)

@@ -130,9 +130,7 @@ def common_adapter(mine: Sequence[str], theirs: Sequence[AdapterOffer]) -> Adapt
     return None
 
 
-def sources(
-    instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None
-) -> Sequence[Source] | Unwanting:
+def sources(instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None) -> Sequence[Source] | Unwanting:
     """Instances elsewhere that could be pulled, ``first`` first, then by name; or why there are none."""
     elsewhere = [one for one in instances if one.site != here.site and one.state is InstanceState.AVAILABLE]
     if not elsewhere:
