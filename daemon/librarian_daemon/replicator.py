@@ -45,6 +45,7 @@ class Replicator:
 
     def __init__(
         self,
+        *,
         catalog: Catalog,
         stores: Mapping[str, Store],
         adapters: Mapping[str, Adapter],

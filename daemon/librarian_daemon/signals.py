@@ -8,6 +8,26 @@ from __future__ import annotations
 import asyncio
 
 
+class Broadcast:
+    """Wakes everybody who waits just now; remembers nothing."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Wake all waiters."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait for the next time, or until the time is over. Look first, then wait: with a bound, nothing is lost."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            return
+
+
 class Signal:
     """Remembers that it was set until somebody waited for it."""
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -318,7 +315,20 @@ def segments_after(
     return [(row.position, row.state, row.hash, row.signature, decompress(row.payload)) for row in rows]
 
 
-def chain(connection: Connection, site: str, after: tuple[int, int]) -> Iterator[Any]:
+class ChainRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the record, as it stands."""
+
+    position: int
+    first_seq: int
+    last_seq: int
+    prev: str
+    hash: str
+    signature: str
+    payload: bytes
+    state: str
+
+
+def chain(connection: Connection, site: str, after: tuple[int, int]) -> list[ChainRow]:
     """Rows of one site's journal behind ``(first_seq, position)``, in the order of the chain; one page."""
     journal = schema.journal.c
     rows = connection.execute(
@@ -330,7 +340,7 @@ def chain(connection: Connection, site: str, after: tuple[int, int]) -> Iterator
         .order_by(journal.first_seq, journal.position)
         .limit(200)
     )
-    yield from rows.all()
+    return [ChainRow(**{field: getattr(row, field) for field in ChainRow.__struct_fields__}) for row in rows]
 
 
 def last_position(connection: Connection) -> int:

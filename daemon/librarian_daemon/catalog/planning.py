@@ -20,6 +20,7 @@ from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.names import Name, SiteName
+from librarian_protocol.transfer import LIVE
 from librarian_protocol.wanted import (
     FileFacts,
     Here,
@@ -236,3 +237,10 @@ def find_sources(
         for known in know(connection, rows):
             found[known.file_id] = sources(admitted(known, here).instances, here, first=known.file.origin)
     return found
+
+
+def replan_live(tx: Tx) -> None:
+    """Have the planner look again at every file that a transfer is still to bring."""
+    transfer = schema.transfer.c
+    live = select(transfer.file_id).where(transfer.state.in_(sorted(state.value for state in LIVE)))
+    tx.connection.execute(update(schema.file).where(schema.file.c.id.in_(live)).values(change=tx.next_change()))

@@ -22,11 +22,11 @@ from librarian_daemon.catalog.apply import Said, apply
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.ports import Clock
-from librarian_daemon.signals import Signal
+from librarian_daemon.signals import Broadcast, Signal
 from librarian_protocol.entries import Entry
-from librarian_protocol.errors import AlreadyRunning, LibrarianError
+from librarian_protocol.errors import AlreadyRunning, CatalogFault, LibrarianError
 from librarian_protocol.keys import Purpose, SiteKey
-from librarian_protocol.segments import NO_HASH, Position, cut, following
+from librarian_protocol.segments import MAX_SEGMENT_BYTES, NO_HASH, Position, cut, following
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -150,6 +150,8 @@ class Catalog:
         self._watched: list[tuple[frozenset[type[Entry]], Signal]] = []
         self.journaled = Signal()
         self.changed = Signal()
+        #: Set after every commit that added to the record.
+        self.recorded = Broadcast()
 
     def watch(self, signal: Signal, *kinds: type[Entry]) -> None:
         """Set the signal after each commit in which an entry of these kinds was applied."""
@@ -248,6 +250,8 @@ class Catalog:
             self.journaled.set()
         if changed:
             self.changed.set()
+        if group.kinds:
+            self.recorded.set()
         for kinds, signal in self._watched:
             if kinds & group.kinds:
                 signal.set()
@@ -312,8 +316,15 @@ def compress(payload: bytes) -> bytes:
 
 
 def decompress(stored: bytes) -> bytes:
-    """A segment's bytes as they were received."""
-    return zstandard.ZstdDecompressor().decompress(stored)
+    """A segment's bytes as they were received.
+
+    Raises:
+        CatalogFault: the stored bytes are damaged.
+    """
+    try:
+        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=MAX_SEGMENT_BYTES)
+    except zstandard.ZstdError as exc:
+        raise CatalogFault(f"a stored segment is damaged: {exc}", hint="restore the catalog, or rebuild it") from exc
 
 
 def get_meta(connection: Connection, key: str) -> str | None:

@@ -103,16 +103,18 @@ def _is_empty(parent: int, name: str) -> bool:
         return next(entries, None) is None
 
 
-def read_manifest(fd: int) -> Iterator[Member]:
+def read_manifest(fd: int, digest: Digest) -> Iterator[Member]:
     """Members of the manifest open at ``fd``, from its beginning, checked as it streams.
 
     Raises:
-        ManifestInvalid: it is not a manifest.
+        ManifestInvalid: it is not a manifest, or, after the last member, not the one of that digest.
         OSError: it cannot be read.
     """
     reader = ManifestReader()
     yield from _members(fd, reader)
-    reader.finish()
+    found = reader.finish()
+    if found != digest:
+        raise ManifestInvalid(f"the manifest's digest is {found}, not {digest}")
 
 
 def _members(fd: int, reader: ManifestReader) -> Iterator[Member]:
@@ -195,13 +197,13 @@ def _member(
     return None
 
 
-def make_empty_directories(book: int, manifest: int) -> None:
+def make_empty_directories(book: int, manifest: int, digest: Digest) -> None:
     """Make the directories that the manifest lists: no adapter brings them. Idempotent.
 
     Raises:
         ManifestInvalid, OSError.
     """
-    for member in read_manifest(manifest):
+    for member in read_manifest(manifest, digest):
         if not isinstance(member, MemberFile):
             _make_directory(book, member.path)
 

@@ -15,7 +15,7 @@ from librarian_daemon.ports import Check, Landing, NotPlaced, Placed, Space
 from librarian_daemon.store import books, layout
 from librarian_daemon.store.confined import READ_FILE, open_beneath, opened, write_file
 from librarian_daemon.store.faults import naming, store_error
-from librarian_daemon.store.layout import HEAD, OURS, Marker, Root, manifest_path
+from librarian_daemon.store.layout import HEAD, OURS, STAGING, Marker, Root, manifest_path
 from librarian_daemon.store.placing import Placer
 from librarian_daemon.store.reading import Stopped, hash_fd
 from librarian_daemon.store.sealing import Sealer
@@ -100,6 +100,11 @@ class PosixStore:
     def case_insensitive(self) -> bool:
         """Whether the filesystem takes names that differ only in letter case for one. Known once open."""
         return self._placer.case_insensitive
+
+    @property
+    def staging_root(self) -> str:
+        """The directory that staging keys are relative to."""
+        return os.path.join(self.root, os.fsdecode(STAGING))
 
     async def open(self) -> None:
         """Check marker, filesystem and rights; make what is missing in ``.librarian/``. Idempotent.
@@ -212,11 +217,30 @@ class PosixStore:
         """
         reader = await self._threads.run(self._open_part, Name(""), digest, Part.MANIFEST, None)
         try:
-            members = books.read_manifest(reader.fileno())
+            members = books.read_manifest(reader.fileno(), digest)
             while page := await self._threads.run(self._page, members):
                 yield page
         finally:
             reader.close()
+
+    async def staged_manifest(self, key: str, digest: Digest) -> AsyncIterator[Sequence[Member]]:
+        """The members named by the manifest staged under ``key``, in pages of at most 1000.
+
+        Raises:
+            ManifestInvalid: it is not a manifest, or not the one of that digest; only after the last page.
+            StoreError: it cannot be read.
+        """
+        reader = await self._threads.run(self._open_staged, key)
+        try:
+            members = books.read_manifest(reader.fileno(), digest)
+            while page := await self._threads.run(self._page, members):
+                yield page
+        finally:
+            reader.close()
+
+    def _open_staged(self, key: str) -> PosixReader:
+        with naming("opening a staged manifest", self.root), self._root.staging() as staging:
+            return PosixReader(open_beneath(staging, os.fsencode(key), READ_FILE))
 
     def _page(self, members: Iterator[Member]) -> list[Member]:
         with naming("reading a manifest", self.root):

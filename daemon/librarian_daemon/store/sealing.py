@@ -12,7 +12,7 @@ from librarian_daemon.store import books
 from librarian_daemon.store.comparing import landing_manifest, missing
 from librarian_daemon.store.confined import READ_FILE, directory, opened, split, syncfs
 from librarian_daemon.store.faults import store_error
-from librarian_daemon.store.layout import STAGING, Root
+from librarian_daemon.store.layout import Root, staging_root
 from librarian_daemon.store.threads import Threads
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import ChecksumMismatch, ManifestInvalid, SizeMismatch, StoreError, StoreFault
@@ -50,7 +50,7 @@ class Sealer:
         self._threads = threads
         self._file_mode = file_mode
         self._use_syncfs = use_syncfs
-        self._staging = os.path.join(root.path, os.fsdecode(STAGING))
+        self._staging = staging_root(root.path)
 
     def seal(self, landings: Sequence[Landing]) -> list[Landing | NotPlaced]:
         """As :meth:`librarian_daemon.ports.Store.seal`."""
@@ -122,7 +122,7 @@ class Sealer:
                     with suppress(FileExistsError):
                         os.mkdir(rel, 0o755, dir_fd=base)
                 with opened(base, rel) as book:
-                    books.make_empty_directories(book, manifest)
+                    books.make_empty_directories(book, manifest, landing.digest)
                     _, wrong = books.compare(book, manifest, landing.digest, read_bytes=False)
                     if wrong is not None:
                         return NotPlaced(landing, wrong)

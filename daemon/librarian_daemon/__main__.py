@@ -1,0 +1,5 @@
+"""``python -m librarian_daemon`` is ``lbd``."""
+
+from librarian_daemon.main import main
+
+main()

@@ -1,0 +1,65 @@
+"""Re-checking journals: every segment's bytes, hash, signature, numbers and place in the chain (``events verify``)."""
+
+from __future__ import annotations
+
+from librarian_daemon.catalog import journal
+from librarian_daemon.catalog.journal import ChainRow
+from librarian_daemon.catalog.roster import roster
+from librarian_daemon.catalog.writer import Catalog, decompress
+from librarian_protocol import segments
+from librarian_protocol.api import JournalReport
+from librarian_protocol.errors import CatalogFault, PeerError
+from librarian_protocol.names import SiteName
+
+#: Problems listed of one journal; a damaged one could have a million.
+MAX_PROBLEMS = 20
+
+
+async def verify_journal(catalog: Catalog, site: SiteName, own_key: str | None) -> JournalReport:
+    """Re-check one site's journal as it is held here. ``own_key`` is given for this site's own."""
+    members = await catalog.read(roster)
+    key = own_key or (members[site].key if site in members else "")
+    report = JournalReport(site=site, segments=0, entries=0, last_seq=0, hash=segments.NO_HASH, problems=[])
+    ends: dict[str, int] = {segments.NO_HASH: 0}
+    after = (0, 0)
+    while True:
+        page = await catalog.read(journal.chain, site, after)
+        if not page:
+            break
+        for row in page:
+            after = (row.first_seq, row.position)
+            report.segments += 1
+            report.entries += row.last_seq - row.first_seq + 1
+            problem = _check(row, site, key, ends)
+            if problem and len(report.problems) < MAX_PROBLEMS:
+                report.problems.append(problem)
+            ends[row.hash] = row.last_seq
+            if row.state in {"applied", "unknown"} and row.last_seq >= report.last_seq:
+                report.last_seq, report.hash = row.last_seq, row.hash
+        # Only the newest ends can still be continued, except where a site was rewound; those are few.
+        if len(ends) > 10_000:
+            ends = dict(list(ends.items())[-5_000:])
+    return report
+
+
+def _check(row: ChainRow, site: SiteName, key: str, ends: dict[str, int]) -> str:
+    where = f"entries {row.first_seq}-{row.last_seq} (segment {row.hash[:16]}…)"
+    try:
+        payload = decompress(row.payload)
+    except CatalogFault as exc:
+        return f"{where}: {exc.message}"
+    if segments.hash_of(payload) != row.hash:
+        return f"{where}: the stored bytes do not have the stored hash"
+    try:
+        segment = segments.open_signed(payload, row.signature, site=site, key=key)
+    except PeerError as exc:
+        return f"{where}: {exc.message}"
+    if (segment.first_seq, segment.last_seq, segment.prev) != (row.first_seq, row.last_seq, row.prev):
+        return f"{where}: the catalog's row does not say what the segment says"
+    if row.state == "held":
+        return f"{where}: held, what comes before it is missing"
+    if row.state == "void":
+        return f"{where}: void, two segments were signed for one place"
+    if ends.get(segment.prev) != segment.first_seq - 1:
+        return f"{where}: its predecessor is not held, or does not end where it begins"
+    return ""

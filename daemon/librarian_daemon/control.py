@@ -1,0 +1,429 @@
+"""The control API, ``/api/v1``: what ``lbctl`` asks, on the unix socket only (DESIGN 11).
+
+Whoever may open the socket may do everything: its directory's mode decides. Reading is in ``views.py``; here stand the
+routes, the few things that can be done, and how errors travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from librarian_daemon.audit import verify_journal
+from librarian_daemon.catalog import holdings, journal, planning, queries, transfers
+from librarian_daemon.catalog.transfers import Move
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.custodian import Custodian
+from librarian_daemon.doctor import Doctor
+from librarian_daemon.membership import Membership
+from librarian_daemon.ports import Clock, Rng, Store
+from librarian_daemon.signals import Signal
+from librarian_daemon.views import Views
+from librarian_protocol import api, globs, segments, wire
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import SubscriptionDeclared, SubscriptionWithdrawn, Unit
+from librarian_protocol.errors import ArgumentInvalid, CatalogFault, LibrarianError, NotFound, StoreNotMounted
+from librarian_protocol.manifest import HEADER, Member, line
+from librarian_protocol.names import Name, SiteName
+from librarian_protocol.transfer import Retry, State
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+MAX_PAGE = 5000
+#: How often a followed event stream looks for more where no commit woke it.
+FOLLOW_S = 1.0
+MAX_FOLLOWERS = 32
+_STATUS = {4: 404, 10: 503, 5: 503, 11: 409, 12: 403, 2: 400}
+
+
+class Control:
+    """The routes. ``changed`` is set on every commit, for those who follow events."""
+
+    def __init__(
+        self,
+        *,
+        site: SiteName,
+        own_key: str,
+        catalog: Catalog,
+        stores: Sequence[Store],
+        views: Views,
+        membership: Membership,
+        custodian: Custodian,
+        doctor: Doctor,
+        clock: Clock,
+        rng: Rng,
+        wake_replicator: Signal,
+    ) -> None:
+        self._site = site
+        self._own_key = own_key
+        self._catalog = catalog
+        self._stores = stores
+        self._views = views
+        self._membership = membership
+        self._custodian = custodian
+        self._doctor = doctor
+        self._clock = clock
+        self._rng = rng
+        self._wake_replicator = wake_replicator
+        self._followers = 0
+        self._log = structlog.get_logger("control")
+
+    def application(self) -> web.Application:
+        """The application to serve on the socket."""
+        app = web.Application(middlewares=[self._errors], client_max_size=1 << 20)
+        get, post, prefix = web.get, web.post, api.PREFIX
+        app.add_routes(
+            [
+                get(f"{prefix}/status", self._status),
+                get(f"{prefix}/files", self._files),
+                get(f"{prefix}/file", self._file),
+                get(f"{prefix}/file/manifest", self._manifest),
+                post(f"{prefix}/file/verify", self._verify),
+                get(f"{prefix}/transfers", self._transfers),
+                get(f"{prefix}/transfer", self._transfer),
+                post(f"{prefix}/transfer/retry", self._retry),
+                get(f"{prefix}/subscriptions", self._subscriptions),
+                post(f"{prefix}/subscriptions", self._subscribe),
+                web.delete(f"{prefix}/subscriptions", self._unsubscribe),
+                get(f"{prefix}/stores", self._list_stores),
+                get(f"{prefix}/sites", self._sites),
+                post(f"{prefix}/invite", self._invite),
+                post(f"{prefix}/join", self._join),
+                get(f"{prefix}/join", self._join_state),
+                get(f"{prefix}/events", self._events),
+                get(f"{prefix}/events/verify", self._verify_events),
+                get(f"{prefix}/doctor", self._examine),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except LibrarianError as exc:
+            return _error(exc)
+        except web.HTTPException as exc:
+            missing = NotFound(
+                f"{request.method} {request.path} is not in this API", hint="compare lbctl's version with lbd's"
+            )
+            return _error(missing) if exc.status in {404, 405} else _error(ArgumentInvalid(exc.reason))
+
+    # ---- status ----------------------------------------------------------------------------------------
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return _json(await self._views.status())
+
+    async def _list_stores(self, request: web.Request) -> web.Response:
+        return _json(await self._views.stores())
+
+    async def _examine(self, request: web.Request) -> web.Response:
+        return _json(await self._doctor.examine())
+
+    # ---- files -----------------------------------------------------------------------------------------
+
+    async def _files(self, request: web.Request) -> web.Response:
+        match = globs.check(request.query.get("match", globs.EVERYTHING))
+        limit = _number(request, "limit", 100, MAX_PAGE)
+        page = await self._catalog.read(queries.files, match=match, after=request.query.get("after", ""), limit=limit)
+        return _json(page)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        return _json(await self._views.name(_text(request, "name")))
+
+    async def _here(self, request: web.Request) -> list[holdings.Holding]:
+        """This site's instances of the file that the request names.
+
+        Raises:
+            NotFound: there are none.
+        """
+        name = Name.parse(_text(request, "name"))
+        digest = request.query.get("digest")
+        found = await self._catalog.read(holdings.of_name, self._site, name)
+        if digest is not None:
+            found = [one for one in found if one.digest == Digest.parse(digest)]
+        if not found:
+            raise NotFound(
+                f"no instance of {name!a} stands at site {self._site!r}", hint="`lbctl file show` lists where"
+            )
+        return found
+
+    def _store(self, holding: holdings.Holding) -> Store:
+        for store in self._stores:
+            if store.id == holding.store:
+                return store
+        raise StoreNotMounted(f"store {holding.store} is not configured at this site")
+
+    async def _manifest(self, request: web.Request) -> web.StreamResponse:
+        books = [one for one in await self._here(request) if one.unit is Unit.BOOK]
+        if not books:
+            raise ArgumentInvalid("a single file has no manifest", hint="`lbctl file show` gives its digest")
+        pages = self._store(books[0]).manifest(books[0].digest)
+        first: Sequence[Member] = await anext(pages, [])
+        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        await response.prepare(request)
+        await response.write(HEADER + b"".join(line(member) for member in first))
+        async for page in pages:
+            await response.write(b"".join(line(member) for member in page))
+        await response.write_eof()
+        return response
+
+    async def _verify(self, request: web.Request) -> web.Response:
+        results: list[api.VerifyResult] = []
+        for holding in await self._here(request):
+            store = self._store(holding)
+            check = await self._custodian.examine(holding)
+            message = "not mounted" if check is None else check.error.message if check.error else "every byte is right"
+            results.append(
+                api.VerifyResult(
+                    name=holding.name,
+                    digest=holding.digest,
+                    store=store.id,
+                    label=store.label,
+                    ok=check is not None and check.error is None,
+                    size_bytes=holding.size_bytes,
+                    found_digest=check.digest if check else None,
+                    message=message,
+                )
+            )
+        return _json(results)
+
+    # ---- transfers -------------------------------------------------------------------------------------
+
+    async def _transfers(self, request: web.Request) -> web.Response:
+        state = request.query.get("state") or None
+        if state is not None and state not in list(State):
+            raise ArgumentInvalid(f"state {state!r} is not one of {', '.join(State)}")
+        limit = _number(request, "limit", 100, MAX_PAGE)
+        before = _number(request, "after", 0, 1 << 62) or None
+        page = await self._catalog.read(transfers.page_of, state=state, before=before, limit=limit)
+        following = page[-1].id if len(page) == limit else None
+        return _json(api.TransferPage(transfers=[await self._views.transfer(one) for one in page], next=following))
+
+    async def _transfer(self, request: web.Request) -> web.Response:
+        number = _number(request, "id", 0, 1 << 62)
+        owed = await self._catalog.read(transfers.by_id, number)
+        if owed is None:
+            raise NotFound(f"there is no transfer {number}", hint="`lbctl transfer list`")
+        return _json(await self._views.transfer(owed))
+
+    async def _retry(self, request: web.Request) -> web.Response:
+        if request.query.get("all"):
+            reason = request.query.get("reason")
+            page = await self._catalog.read(transfers.page_of, state=State.PARKED.value, before=None, limit=MAX_PAGE)
+            chosen = [one for one in page if reason is None or one.row.transfer.reason == reason]
+        else:
+            number = _number(request, "id", 0, 1 << 62)
+            owed = await self._catalog.read(transfers.by_id, number)
+            if owed is None:
+                raise NotFound(f"there is no transfer {number}", hint="`lbctl transfer list`")
+            if owed.row.transfer.state not in {State.WANTED, State.WAITING, State.PARKED}:
+                raise ArgumentInvalid(f"transfer {number} is {owed.row.transfer.state}: there is nothing to retry")
+            chosen = [owed]
+        moves = [Move(owed=one, event=Retry(), message="a person asked") for one in chosen]
+        taken = await self._catalog.write(transfers.take, moves, self._clock.boottime_s())
+        self._wake_replicator.set()
+        again = await self._catalog.read(transfers.by_ids, sorted(taken))
+        return _json([await self._views.transfer(one) for one in again])
+
+    # ---- subscriptions ---------------------------------------------------------------------------------
+
+    async def _subscriptions(self, request: web.Request) -> web.Response:
+        return _json(await self._catalog.read(queries.subscriptions))
+
+    async def _subscribe(self, request: web.Request) -> web.Response:
+        body = await _body(request, wire.decoder(api.SubscriptionAdd))
+        globs.check(body.match)
+        from_site = None if body.from_site is None else SiteName.parse(body.from_site)
+        if from_site == self._site:
+            raise ArgumentInvalid("a site does not subscribe to itself", hint="give another site with --from")
+        into = self._chosen_stores(body.into)
+        declared = SubscriptionDeclared(
+            subscription=self._rng.hex(16), from_site=from_site, match=body.match, into=[one.id for one in into]
+        )
+
+        def work(tx: Tx) -> None:
+            tx.say(declared)
+            planning.start_backfill(tx, declared.subscription)
+
+        await self._catalog.write(work)
+        self._catalog.changed.set()
+        self._log.info("subscribed", subscription=declared.subscription, peer=from_site, match=body.match)
+        return _json(
+            api.Subscription(
+                id=declared.subscription,
+                site=self._site,
+                from_site=from_site,
+                match=body.match,
+                into=declared.into,
+                labels=[one.label for one in into],
+            )
+        )
+
+    def _chosen_stores(self, wanted: list[str]) -> list[Store]:
+        if not wanted:
+            return list(self._stores)[:16]
+        chosen: list[Store] = []
+        for text in wanted:
+            found = [one for one in self._stores if text in {one.id, one.label}]
+            if not found:
+                known = ", ".join(one.label for one in self._stores)
+                raise ArgumentInvalid(f"there is no store {text!r} at this site", hint=f"there are: {known}")
+            chosen += found
+        return chosen
+
+    async def _unsubscribe(self, request: web.Request) -> web.Response:
+        wanted = _text(request, "id")
+        mine = [one for one in await self._catalog.read(queries.subscriptions) if one.site == self._site]
+        found = [one for one in mine if one.id.startswith(wanted)]
+        if len(found) != 1:
+            raise NotFound(
+                f"{len(found)} subscriptions of this site begin with {wanted!r}", hint="`lbctl subscription list`"
+            )
+
+        def work(tx: Tx) -> None:
+            tx.say(SubscriptionWithdrawn(subscription=found[0].id))
+            planning.replan_live(tx)
+
+        await self._catalog.write(work)
+        self._log.info("unsubscribed", subscription=found[0].id)
+        return _json(found[0])
+
+    # ---- sites -----------------------------------------------------------------------------------------
+
+    async def _sites(self, request: web.Request) -> web.Response:
+        return _json(await self._views.sites())
+
+    async def _invite(self, request: web.Request) -> web.Response:
+        expires_s = _number(request, "expires_s", 86_400, 30 * 86_400)
+        return _json(await self._membership.invite(max(expires_s, 60)))
+
+    async def _join(self, request: web.Request) -> web.Response:
+        body = await _body(request, wire.decoder(api.Join))
+        return _json(await self._membership.join(body.token))
+
+    async def _join_state(self, request: web.Request) -> web.Response:
+        state = await self._membership.current_join()
+        if state is None:
+            raise NotFound("this site is not joining", hint="`lbctl site join TOKEN` begins")
+        return _json(state)
+
+    # ---- events ----------------------------------------------------------------------------------------
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        site = request.query.get("site") or None
+        kind = globs.check(request.query.get("kind") or "*")
+        position = _number(request, "after", 0, 1 << 62, least=-1)
+        limit = _number(request, "limit", 1 << 62, 1 << 62)
+        follow = request.query.get("follow") == "1"
+        if position < 0:
+            position = await self._catalog.read(journal.last_position)
+        if follow and self._followers >= MAX_FOLLOWERS:
+            raise ArgumentInvalid(f"{MAX_FOLLOWERS} followers of events are connected already")
+        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
+        await response.prepare(request)
+        self._followers += follow
+        try:
+            async for event in self._entries(position, site, kind, follow):
+                if limit <= 0:
+                    break
+                limit -= 1
+                await response.write(wire.encode(event) + b"\n")
+        except ConnectionResetError:
+            return response
+        finally:
+            self._followers -= follow
+        await response.write_eof()
+        return response
+
+    async def _entries(self, position: int, site: str | None, kind: str, follow: bool) -> AsyncIterator[api.Event]:
+        while True:
+            page = await self._catalog.read(journal.segments_after, position, site=site, limit=50)
+            for row, _, _, _, payload in page:
+                position = row
+                segment = segments.decode(payload)
+                if not globs.matches(kind, segment.kind):
+                    continue
+                for entry in segment.entries:
+                    yield _event(segment, position, entry)
+            if not page:
+                if not follow:
+                    return
+                await self._catalog.recorded.wait(FOLLOW_S)
+
+    async def _verify_events(self, request: web.Request) -> web.StreamResponse:
+        site = request.query.get("site") or None
+        known = sorted({one.site for one in await self._views.sites()} | {self._site})
+        if site is not None and site not in known:
+            raise NotFound(f"site {site!r} is not in the roster", hint="`lbctl site list`")
+        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
+        await response.prepare(request)
+        for one in known if site is None else [site]:
+            own_key = self._own_key if one == self._site else None
+            report = await verify_journal(self._catalog, SiteName(one), own_key)
+            await response.write(wire.encode(report) + b"\n")
+        await response.write_eof()
+        return response
+
+
+class _Numbered(msgspec.Struct):
+    seq: int
+    at: str = ""
+
+
+_NUMBERED = wire.decoder(_Numbered)
+
+
+def _event(segment: segments.Segment, position: int, raw: msgspec.Raw) -> api.Event:
+    seen = _NUMBERED.decode(raw)
+    return api.Event(
+        site=segment.site,
+        epoch=segment.epoch,
+        incarnation=segment.incarnation,
+        seq=seen.seq,
+        at=seen.at,
+        kind=segment.kind,
+        position=position,
+        entry=raw,
+    )
+
+
+def _text(request: web.Request, key: str) -> str:
+    text = request.query.get(key, "")
+    if not text:
+        raise ArgumentInvalid(f"{request.path} needs {key!r}")
+    return text
+
+
+def _number(request: web.Request, key: str, default: int, most: int, *, least: int = 0) -> int:
+    text = request.query.get(key)
+    if text is None:
+        return default
+    try:
+        number = int(text)
+    except ValueError as exc:
+        raise ArgumentInvalid(f"{key}={text!r} is not a number") from exc
+    if not least <= number <= most:
+        raise ArgumentInvalid(f"{key}={number} is not between {least} and {most}")
+    return number
+
+
+async def _body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(await request.read())
+    except msgspec.MsgspecError as exc:
+        raise ArgumentInvalid(f"the body of {request.path} does not decode: {exc}") from exc
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=wire.encode(value), content_type="application/json")
+
+
+def _error(error: LibrarianError) -> web.Response:
+    status = 500 if isinstance(error, CatalogFault) else _STATUS.get(error.exit_code, 400)
+    body = api.ErrorBody(code=error.code, kind=error.kind, message=error.message, hint=error.hint)
+    return web.Response(status=status, body=wire.encode(body), content_type="application/json")

@@ -1,0 +1,443 @@
+"""The composition root: makes every part of a site, in the order in which they depend on one another, and runs them.
+
+Nothing else constructs a service. Start: lock, catalog, stores, incarnation, what a crash left, services. Stop: the
+reverse; whatever was in flight is found again from the catalog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from librarian_adapters import registry
+from librarian_adapters.contract import Adapter
+from librarian_adapters.stalling import Stalling
+from librarian_adapters.verifying import Verifying
+from librarian_daemon.bus.client import NatsBus
+from librarian_daemon.catalog import holdings, journal, transfers
+from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.declaring import Declared, declare
+from librarian_daemon.catalog.upgrade import upgrade
+from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.clock import SystemClock, SystemRng
+from librarian_daemon.control import Control
+from librarian_daemon.custodian import Custodian
+from librarian_daemon.dataplane import DataPlane, Holding
+from librarian_daemon.doctor import Doctor
+from librarian_daemon.fetching import Moved
+from librarian_daemon.intake.service import Intake
+from librarian_daemon.lander import Lander
+from librarian_daemon.ledger import CatalogLedger
+from librarian_daemon.membership import Membership
+from librarian_daemon.metrics import Metrics
+from librarian_daemon.notices import CatalogIncidents
+from librarian_daemon.planner import Planner
+from librarian_daemon.projection import Projection
+from librarian_daemon.publisher import Publisher
+from librarian_daemon.replicator import Replicator
+from librarian_daemon.server import TcpServer, application
+from librarian_daemon.settings import SiteSettings
+from librarian_daemon.signals import Signal
+from librarian_daemon.store.posix import PosixStore
+from librarian_daemon.stores import open_stores
+from librarian_daemon.version import VERSION
+from librarian_daemon.views import Views
+from librarian_protocol import requests
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted
+from librarian_protocol.errors import AlreadyRunning, ConfigInvalid
+from librarian_protocol.keys import SiteKey
+from librarian_protocol.names import SiteName
+from librarian_protocol.requests import Request
+
+#: The most a request's body may have: a bundle's list.
+MAX_BODY_BYTES = 4 << 20
+_SOCKET_MODE = 0o600
+
+
+class _Holdings:
+    """What the data plane needs of the catalog and the roster."""
+
+    def __init__(
+        self, catalog: Catalog, membership: Membership, site: SiteName, stores: Mapping[str, PosixStore]
+    ) -> None:
+        self._catalog = catalog
+        self._membership = membership
+        self._site = site
+        self._stores = stores
+
+    def roster(self) -> Mapping[SiteName, str]:
+        """See the data plane's port."""
+        return self._membership.keys()
+
+    async def find(self, digest: Digest) -> Holding | None:
+        """See the data plane's port."""
+        found = await self._catalog.read(holdings.find, self._site, digest)
+        store = self._stores.get(found.store) if found else None
+        if found is None or store is None:
+            return None
+        return Holding(name=found.name, digest=found.digest, unit=found.unit, size_bytes=found.size_bytes, store=store)
+
+
+class Site:
+    """One site, from its settings. :meth:`run` runs it until it is cancelled."""
+
+    def __init__(self, settings: SiteSettings) -> None:
+        self._settings = settings
+        self._state = Path(settings.state)
+        self._clock = SystemClock()
+        self._rng = SystemRng()
+        self._metrics = Metrics()
+        self._log = structlog.get_logger("site")
+
+    async def run(self) -> None:
+        """Start, run, and stop when cancelled.
+
+        Raises:
+            AlreadyRunning: another daemon holds the lock.
+            ConfigInvalid, CatalogFault, StoreNotMounted, BusUnsafe: what keeps it from starting.
+        """
+        lock = _lock(self._state)
+        try:
+            database = open_database(_catalog_url(self._settings))
+            try:
+                await database.write(upgrade)
+                await self._run(database)
+            finally:
+                await database.close()
+        finally:
+            os.close(lock)
+
+    async def _run(self, database: Database) -> None:
+        key = load_key(self._state / "keys" / "site.key")
+        catalog = Catalog(database, self._clock, key)
+        async with asyncio.TaskGroup() as group:
+            committer = group.create_task(catalog.run(), name="committer")
+            try:
+                await self._serve(catalog, key)
+            finally:
+                committer.cancel()
+
+    async def _serve(self, catalog: Catalog, key: SiteKey) -> None:
+        settings, site, clock, rng = self._settings, self._settings.site, self._clock, self._rng
+        stores = await open_stores(settings, catalog, rng)
+        by_id = {store.id: store for store in stores}
+        await self._begin(catalog, stores)
+
+        incidents = CatalogIncidents(catalog)
+        bus = NatsBus(
+            site=site,
+            settings=settings.bus,
+            directory=self._state / "nats",
+            keys_directory=self._state / "keys",
+            clock=clock,
+            rng=rng,
+        )
+        projection = Projection(catalog, bus, incidents, clock, site, self._metrics)
+        membership = Membership(
+            catalog=catalog,
+            bus=bus,
+            incidents=incidents,
+            clock=clock,
+            rng=rng,
+            site=site,
+            domain=settings.domain,
+            key=key,
+            state=self._state,
+            follow=projection.follow,
+        )
+        custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
+        catalog.watch(custodian.wake, InstanceDoubted)
+        adapters = self._adapters(key, by_id)
+        moved = Moved(catalog)
+        lander = Lander(catalog, clock, self._metrics)
+        transfers_changed = Signal()
+        planner = Planner(catalog, clock, site, list(adapters), transfers_changed)
+        replicator = Replicator(
+            catalog=catalog,
+            stores=by_id,
+            adapters=adapters,
+            lander=lander,
+            moved=moved,
+            clock=clock,
+            rng=rng,
+            site=site,
+            settings=settings.replicator,
+            metrics=self._metrics,
+            wake=transfers_changed,
+        )
+        publisher = Publisher(catalog, bus, incidents, clock, site, self._metrics)
+        ledger = CatalogLedger(catalog, self._metrics)
+        by_label = {store.label: store for store in stores}
+        intakes = [
+            Intake(one, by_label[one.store], ledger, incidents, clock, rng, structlog.get_logger("intake"))
+            for one in settings.intake
+        ]
+        views = Views(
+            site=site,
+            key=key.public,
+            bus_mode=settings.bus.mode,
+            started_at=clock.utc(),
+            catalog=catalog,
+            bus=bus,
+            stores=by_id,
+            intakes=intakes,
+            membership=membership,
+            moved=moved,
+            clock=clock,
+            metrics=self._metrics,
+        )
+
+        for store in stores:
+            await lander.recover(store)
+            await store.clean_staging(await catalog.read(transfers.live_keys, store.id))
+        await catalog.write(transfers.restart)
+        for intake in intakes:
+            await intake.recover()
+
+        data = TcpServer(self._data_application(catalog, membership, custodian, views, by_id))
+        host, port = split_address(settings.data.listen)
+        try:
+            port = await data.start(host, port)
+        except OSError as exc:
+            raise ConfigInvalid(f"data.listen = {settings.data.listen!r}: {exc}", hint="is the port taken?") from exc
+        advertise = settings.data.advertise or join_address(host, port)
+        if settings.bus.mode != "join":
+            await membership.found()
+        declared = [
+            Declared(id=store.id, label=store.label, role=store.role, ingestable=one.ingestable)
+            for store, one in zip(stores, settings.store, strict=True)
+        ]
+        await catalog.write(declare, site, declared, [_http_offer(advertise)], VERSION)
+
+        control = Control(
+            site=site,
+            own_key=key.public,
+            catalog=catalog,
+            stores=stores,
+            views=views,
+            membership=membership,
+            custodian=custodian,
+            doctor=Doctor(
+                catalog=catalog,
+                bus=bus,
+                stores=stores,
+                intakes=settings.intake,
+                state=self._state,
+                addresses={"data address": advertise},
+            ),
+            clock=clock,
+            rng=rng,
+            wake_replicator=transfers_changed,
+        )
+        runner = web.AppRunner(control.application(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        await _listen(runner, Path(settings.socket))
+        try:
+            async with asyncio.TaskGroup() as group:
+                await membership.resume()
+                for name, service in {
+                    "bus": bus.run,
+                    "roster": membership.run_roster,
+                    "inviter": membership.run_inviter,
+                    "joiner": membership.run_joiner,
+                    "projection": projection.run,
+                    "publisher": publisher.run,
+                    "planner": planner.run,
+                    "replicator": replicator.run,
+                    "custodian": custodian.run,
+                }.items():
+                    group.create_task(service(), name=name)
+                for intake in intakes:
+                    group.create_task(intake.run(), name="intake")
+                self._log.info("started", data=advertise, socket=settings.socket)
+        finally:
+            self._log.info("stopping")
+            await runner.cleanup()
+            await data.stop()
+            for adapter in adapters.values():
+                await adapter.close()
+            for store in stores:
+                store.close()
+            Path(settings.socket).unlink(missing_ok=True)
+
+    async def _begin(self, catalog: Catalog, stores: list[PosixStore]) -> None:
+        """Begin a new incarnation, one epoch above all that catalog and stores know of (DESIGN 5)."""
+        heads = [read_head(text) for store in stores if (text := await store.read_head())]
+        known = await catalog.read(journal.greatest_epoch)
+        epoch = 1 + max([known, *(head.epoch for head in heads)])
+        incarnation = self._rng.hex(16)
+        position = await catalog.read(journal.next_position, self._settings.site, epoch, incarnation)
+        head = StoreHead(site=self._settings.site, epoch=epoch, incarnation=incarnation, seq=position.seq)
+        for store in stores:
+            await store.write_head(msgspec.json.encode(head).decode())
+        await catalog.begin(position)
+        while await catalog.write(journal.apply_unknown):
+            pass
+        self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)
+
+    def _adapters(self, key: SiteKey, stores: Mapping[str, PosixStore]) -> dict[str, Adapter]:
+        """The configured adapters, each bounded in patience and verified, in order of preference."""
+
+        def sign(  # `range` is the contract's word for the header
+            *,
+            source: SiteName,
+            method: str,
+            target: str,
+            range: str,
+            body: bytes,  # noqa: A002
+        ) -> dict[str, str]:
+            request = Request(
+                source=source,
+                destination=self._settings.site,
+                method=method,
+                target=target,
+                range=range,
+                body=body,
+                expires=self._clock.unix_s() + requests.LIFETIME_S,
+            )
+            return requests.sign(request, key)
+
+        settings = self._settings
+        loaded = registry.load(
+            settings.adapters.order,
+            site=settings.site,
+            sign=sign,
+            settings=settings.adapters.settings,
+            roots={store.id: store.root for store in stores.values()},
+        )
+        return {one.name: Verifying(Stalling(one, stall_s=settings.replicator.stall_s)) for one in loaded}
+
+    def _data_application(
+        self,
+        catalog: Catalog,
+        membership: Membership,
+        custodian: Custodian,
+        views: Views,
+        stores: Mapping[str, PosixStore],
+    ) -> web.Application:
+        app = application(MAX_BODY_BYTES)
+        plane = DataPlane(
+            site=self._settings.site,
+            clock=self._clock,
+            holdings=_Holdings(catalog, membership, self._settings.site, stores),
+            suspicions=custodian,
+        )
+        app.add_routes(plane.routes())
+
+        async def metrics(_request: web.Request) -> web.Response:
+            text = await views.scrape()
+            return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+        async def alive(_request: web.Request) -> web.Response:
+            return web.Response(text="ok\n")
+
+        async def ready(_request: web.Request) -> web.Response:
+            missing = await views.readiness()
+            lines = [f"{part}: {why}" for part, why in missing.items()] or ["ok"]
+            return web.Response(status=503 if missing else 200, text="\n".join(lines) + "\n")
+
+        app.add_routes([web.get("/metrics", metrics), web.get("/livez", alive), web.get("/readyz", ready)])
+        return app
+
+
+class StoreHead(msgspec.Struct, kw_only=True):
+    """What ``.librarian/head`` of a store tells of the journal, so that a restored catalog finds itself out."""
+
+    site: str
+    epoch: int
+    incarnation: str
+    seq: int
+
+
+def read_head(text: str) -> StoreHead:
+    """The head that a store keeps.
+
+    Raises:
+        ConfigInvalid: it is damaged.
+    """
+    try:
+        return msgspec.json.decode(text, type=StoreHead)
+    except msgspec.MsgspecError as exc:
+        raise ConfigInvalid(
+            f"a store's .librarian/head is damaged: {exc}", hint="see docs/architecture.md, heads"
+        ) from exc
+
+
+def _http_offer(advertise: str) -> AdapterOffer:
+    return AdapterOffer(name="http", version=1, address=advertise, dial=Dial.DESTINATION)
+
+
+def _lock(state: Path) -> int:
+    """Hold the site's lock until the returned descriptor is closed.
+
+    Raises:
+        AlreadyRunning: another daemon holds it.
+    """
+    fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        os.close(fd)
+        raise AlreadyRunning(f"another lbd runs on {state}", hint="`lbctl status` asks it") from exc
+    return fd
+
+
+def load_key(path: Path) -> SiteKey:
+    """The site's private key.
+
+    Raises:
+        ConfigInvalid: it is missing, malformed, or others may read it.
+    """
+    try:
+        mode, text = path.stat().st_mode, path.read_text().strip()
+    except FileNotFoundError as exc:
+        raise ConfigInvalid(f"there is no site key at {path}", hint="`lbctl init` makes one") from exc
+    if mode & 0o077:
+        raise ConfigInvalid(f"others may read the site key {path}", hint=f"chmod 600 {path}")
+    try:
+        return SiteKey(bytes.fromhex(text))
+    except ValueError as exc:
+        raise ConfigInvalid(f"the site key {path} is not 64 hex digits") from exc
+
+
+def _catalog_url(settings: SiteSettings) -> str:
+    url, password_file = settings.catalog.url, settings.catalog.password_file
+    if not password_file:
+        return url
+    password = Path(password_file).read_text().strip()
+    scheme, _, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{user}:{password}{at}{host}"
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``HOST:PORT``, brackets around an IPv6 host."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """The inverse of :func:`split_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _listen(runner: web.AppRunner, path: Path) -> None:
+    """Listen on the control socket; a path too long for a socket address is reached through its directory."""
+    path.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        previous = os.umask(0o777 & ~_SOCKET_MODE)
+        try:
+            await web.UnixSite(runner, f"/proc/self/fd/{directory}/{path.name}").start()
+        finally:
+            os.umask(previous)
+    finally:
+        os.close(directory)
