@@ -104,6 +104,13 @@ def test_the_stores_own_directory_is_no_name(raw: str) -> None:
     assert MemberPath.parse(raw) == raw
 
 
+def test_a_name_of_usual_length_is_shown_whole() -> None:
+    """Cut only where a log line would not bear it."""
+    with pytest.raises(NameInvalid) as caught:
+        Name.parse("a//" + "b" * 115)
+    assert caught.value.message == f"name 'a//{'b' * 115}' has an empty component"
+
+
 def test_a_hostile_name_is_shown_harmless_and_short() -> None:
     """What is printed can neither steer a terminal nor fill a log."""
     with pytest.raises(NameInvalid) as caught:
