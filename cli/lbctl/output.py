@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from lbctl.app import App, Format
 from lbctl.shown import safe
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 T = TypeVar("T")
 #: Headings of a table; one that begins with ">" is of a column of numbers, set to the right.
 Headings = Sequence[str]
 
-#: Width of what goes to a file or a pipe: there is nothing to wrap for.
-UNBOUNDED = 10_000
-
-
-def console(app: App) -> Console:
-    """stdout for tables. Nothing in a text is markup."""
-    from rich.console import Console
-
-    tty = sys.stdout.isatty()
-    return Console(
-        no_color=app.no_color or None,
-        width=None if tty else UNBOUNDED,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        soft_wrap=False,
-    )
+#: Between columns.
+GAP = "   "
 
 
 def say(app: App, text: str = "") -> None:
@@ -100,24 +83,38 @@ def pages(
         note(empty)
 
 
-def table(
-    app: App,
-    headings: Headings,
-    cells: Sequence[Sequence[str]],
-    *,
-    show_headings: bool = True,
-) -> None:
-    """Columns side by side; long cells fold on a terminal and never in a file."""
-    from rich.table import Table
-    from rich.text import Text
+def table(app: App, headings: Headings, cells: Sequence[Sequence[str]], *, show_headings: bool = True) -> None:
+    """Columns side by side. Nothing is cut: a terminal wraps what is too long for it."""
+    shown = [[safe(cell) for cell in row] for row in cells]
+    right = [heading.startswith(">") for heading in headings]
+    titles = [heading.removeprefix(">") for heading in headings]
+    widths = [max(_width(row[column]) for row in [titles, *shown]) for column in range(len(titles))]
 
-    drawn = Table(box=None, pad_edge=False, show_header=show_headings, header_style="bold", padding=(0, 3, 0, 0))
-    for heading in headings:
-        right = heading.startswith(">")
-        drawn.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
-    for row in cells:
-        drawn.add_row(*(Text(safe(cell)) for cell in row))
-    console(app).print(drawn)
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            " " * (width - _width(cell)) + cell if to_right else cell + " " * (width - _width(cell))
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        return GAP.join(padded).rstrip()
+
+    if show_headings:
+        print(_bold(app, line(titles)))
+    for row in shown:
+        print(line(row))
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: some signs take two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _bold(app: App, text: str) -> str:
+    plain = app.no_color or os.environ.get("NO_COLOR") or not sys.stdout.isatty()
+    return text if plain else f"\x1b[1m{text}\x1b[0m"
 
 
 @contextmanager

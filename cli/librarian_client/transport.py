@@ -74,16 +74,24 @@ class Transport:
     def lines(self, route: str, wanted: type[T], *, query: Query | None = None, timeout_s: float | None) -> Iterator[T]:
         """Items of a ``application/jsonl`` stream as they come. Raises as :meth:`call`."""
         decoder = wire.decoder(wanted)
-        with self._response("GET", route, query, None, timeout_s) as response:
-            while line := response.readline():
+        rest = b""
+        for chunk in self.chunks(route, query=query, timeout_s=timeout_s):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
                 if line.strip():
                     yield self._decoded(decoder, line)
+        if rest.strip():
+            yield self._decoded(decoder, rest)
 
     def chunks(self, route: str, *, query: Query | None = None, timeout_s: float | None) -> Iterator[bytes]:
-        """A body by pieces as they come. Raises as :meth:`call`."""
+        """A body by pieces as they come. Raises as :meth:`call`, also where the body ends too early."""
         with self._response("GET", route, query, None, timeout_s) as response:
-            while chunk := response.read(CHUNK_BYTES):
+            # Of the ways to read a response only read1() neither waits for a full buffer nor takes a broken
+            # connection for the end; with a Content-Length it is for us to compare.
+            while chunk := response.read1(CHUNK_BYTES):
                 yield chunk
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
 
     @contextmanager
     def _response(

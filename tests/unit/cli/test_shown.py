@@ -1,0 +1,63 @@
+"""What people read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from lbctl import shown
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("plain.fits", "plain.fits"),
+        ("Ä 観測 é", "Ä 観測 é"),
+        ("a\x1b[31mred", r"a\x1b[31mred"),
+        ("a\nb\tc\x07\x7f", r"a\nb\tc\x07\x7f"),
+        ("a\u202egpj.exe", r"a\u202egpj.exe"),
+        ("a\u200bb\u2066c\ufeff", r"a\u200bb\u2066c\ufeff"),
+        ("a\u2028b\udcff", r"a\u2028b\udcff"),
+        ("a\x9bb", r"a\x9bb"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text: str, told: str) -> None:
+    assert shown.safe(text) == told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(-3, "0s"), (41.4, "41s"), (64, "1m04s"), (22_320, "6h12m"), (3 * 86_400 + 4 * 3600, "3d04h")],
+)
+def test_durations_are_told_in_two_units(seconds: float, told: str) -> None:
+    assert shown.duration(seconds) == told
+
+
+def test_times_are_told_as_ages() -> None:
+    now = datetime(2026, 11, 20, 13, 2, 11, tzinfo=UTC)
+    assert shown.ago("2026-11-20T13:01:07.250000Z", now) == "1m04s ago"
+    assert shown.ago(None) == "never"
+    assert shown.ago("soon\x1b") == r"soon\x1b"
+    assert shown.ago("2026-11-20T13:01:07") == "2026-11-20T13:01:07"
+
+
+def test_times_are_told_to_the_second() -> None:
+    assert shown.moment("2026-11-20T13:01:07.250000Z") == "2026-11-20T13:01:07Z"
+    assert shown.moment("2026-11-20T13:01:07Z") == "2026-11-20T13:01:07Z"
+    assert shown.moment(None) == "-"
+
+
+def test_sizes_are_told_in_binary_units() -> None:
+    assert shown.size(19_541_000_000) == "18.2 GiB"
+
+
+def test_digests_are_cut_for_tables() -> None:
+    assert shown.digest("blake3:" + "9a" * 32) == "blake3:9a9a9a9a9a9a…"
+    assert shown.digest("blake3:00") == "blake3:00"
+
+
+def test_one_is_told_in_the_singular() -> None:
+    assert shown.count(1, "file") == "1 file"
+    assert shown.count(1204, "file") == "1,204 files"
+    assert shown.count(2, "book", "shelves") == "2 shelves"
