@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import structlog
 
 from librarian_daemon.bus import addressing, jetstream, keys, server_config
-from librarian_daemon.bus.connection import Connection, Session, Target, open_session, shown
+from librarian_daemon.bus.connection import Connection, Session, Target, checked, open_session, shown
 from librarian_daemon.bus.reading import Reader
 from librarian_daemon.bus.server import EmbeddedServer, kept_port
 from librarian_daemon.ports import BusState, Clock, Message, Rng, StreamPosition
@@ -62,6 +63,10 @@ class NatsBus:
         self._directory = directory
         self._journal = Connection(clock, None)
         self._link = Connection(clock, None)
+        #: One for each origin that is read: what an origin sends can break only the connection by which it comes.
+        self._readers: set[Connection] = set()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._started = asyncio.Event()
         if settings.mode == "embedded":
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._host, port = _host_port(settings.listen, "listen")
@@ -69,8 +74,6 @@ class NatsBus:
             self._server = EmbeddedServer(directory, clock)
             self._connect(f"nats://{_joined(_WILDCARD_HOSTS.get(self._host, self._host), self._port)}")
         elif settings.mode == "external":
-            if not settings.url:
-                raise ConfigInvalid("bus.url is empty", hint='mode = "external" needs nats://host:port')
             self._addressing = addressing.External()
             self._connect(settings.url)
 
@@ -84,16 +87,24 @@ class NatsBus:
         """
         if self._server is not None:
             await self._server.check()
-        async with asyncio.TaskGroup() as tasks:
-            if self._server is not None:
-                tasks.create_task(self._server.run())
-            tasks.create_task(self._journal.run())
-            tasks.create_task(self._link.run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if self._server is not None:
+                    tasks.create_task(self._server.run())
+                tasks.create_task(self._journal.run())
+                tasks.create_task(self._link.run())
+                self._tasks = tasks
+                self._started.set()
+        finally:
+            self._started.clear()
 
     async def use(self, url: str, *, external: bool) -> None:
         """For mode ``join``: the bus that a token named, now or at an earlier start. ``external``: it gave no seed.
 
         The caller keeps both. Idempotent.
+
+        Raises:
+            ConfigInvalid: the URL is none.
         """
         self._addressing = addressing.External() if external else addressing.Shared()
         self._connect(url)
@@ -147,22 +158,35 @@ class NatsBus:
 
     # ---- others' streams -----------------------------------------------------------------------------
 
-    def read(self, origin: SiteName, after: int) -> AsyncGenerator[Message, None]:
+    async def read(self, origin: SiteName, after: int) -> AsyncGenerator[Message, None]:
         """Messages of ``origin``'s stream behind the cursor ``after``, in order, for ever.
 
         It survives outages by itself, beginning again behind the last message it yielded. A message is asked for
         only when those before it were taken. Where the stream turns out to end before the cursor (the origin's
-        server lost it), it is read again from its start, and numbers then begin anew.
+        server lost it), it is read again from its start, and numbers then begin anew. Close it when done with it.
         """
-        return Reader(
-            self._link,
+        await self._started.wait()
+        assert self._tasks is not None
+        connection = Connection(self._clock, self._link.target)
+        self._readers.add(connection)
+        running = self._tasks.create_task(connection.run())
+        reader = Reader(
+            connection,
             lambda: self._addressing,
             self._clock,
             self._rng,
             site=self._site,
             origin=origin,
             after=after,
-        ).messages()
+        )
+        try:
+            async with aclosing(reader.messages()) as messages:
+                async for message in messages:
+                    yield message
+        finally:
+            self._readers.discard(connection)
+            running.cancel()
+            await asyncio.wait({running})  # cancelled once more while it closes, it would leave the socket open
 
     # ---- admission -----------------------------------------------------------------------------------
 
@@ -171,9 +195,10 @@ class NatsBus:
 
         Raises:
             BusUnavailable: the bus is away, or no longer knows the invitation.
+            ConfigInvalid: the URL is none.
         """
         name = f"{self._site} asks to join"
-        session = await open_session(Target(url=url, name=name, seed=seed, password=self._password(seed)))
+        session = await open_session(Target(url=checked(url), name=name, seed=seed, password=self._password(seed)))
         try:
             await session.publish(subjects.join(inviter), message)
             await session.flush()
@@ -246,21 +271,21 @@ class NatsBus:
     # ---- inside --------------------------------------------------------------------------------------
 
     def _connect(self, url: str) -> None:
-        self._url = url
+        self._url = checked(url)
         shared = isinstance(self._addressing, addressing.Shared)
-        for connection, key, role in (
-            (self._journal, self._keys.journal, "journal"),
-            (self._link, self._keys.link, "link"),
+        for connections, key, role in (
+            ([self._journal], self._keys.journal, "journal"),
+            ([self._link, *self._readers], self._keys.link, "link"),
         ):
-            connection.use(
-                Target(
-                    url=url,
-                    name=f"{self._site} {role}",
-                    seed=key.seed if shared else None,
-                    password=self._password(key.seed if shared else None),
-                    inbox_prefix=self._addressing.request_inbox(self._site),
-                )
+            target = Target(
+                url=url,
+                name=f"{self._site} {role}",
+                seed=key.seed if shared else None,
+                password=self._password(key.seed if shared else None),
+                inbox_prefix=self._addressing.request_inbox(self._site),
             )
+            for connection in connections:
+                connection.use(target)
 
     def _password(self, seed: str | None) -> str | None:
         """The external server's; an NKEY needs none.

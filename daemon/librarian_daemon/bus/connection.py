@@ -20,8 +20,9 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from librarian_daemon.bus.hardened import HardenedClient
 from librarian_daemon.ports import Clock
-from librarian_protocol.errors import BusUnavailable, BusUnsafe
+from librarian_protocol.errors import BusUnavailable, BusUnsafe, ConfigInvalid
 
 _log = structlog.get_logger(__name__)
 
@@ -188,12 +189,12 @@ class Session:
 
 
 async def open_session(target: Target) -> Session:
-    """Connect once.
+    """Connect once, to a URL that was checked.
 
     Raises:
         BusUnavailable: no server there, or it refuses us; the message says which.
     """
-    client = Client()
+    client = HardenedClient()
     session = Session(client)
     said: list[str] = []  # the last of what the server complained of: a refusal has no other form
 
@@ -218,9 +219,11 @@ async def open_session(target: Target) -> Session:
                 **options,
             )
     except (*NATS_ERRORS, ValueError) as exc:
-        await _close(client)
         reason = said[0] if said else str(exc) or "no answer"
         raise BusUnavailable(f"{shown(target.url)}: {reason}") from exc
+    finally:
+        if not client.is_connected:
+            await _close(client)
     return session
 
 
@@ -234,6 +237,22 @@ def _password(target: Target) -> dict[str, Any]:
 async def _close(client: Client) -> None:
     with suppress(*NATS_ERRORS):  # a connection that will not even close is gone
         await client.close()
+
+
+def checked(url: str) -> str:
+    """The URL, if it is one that can be connected to.
+
+    Raises:
+        ConfigInvalid: it is not.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"nats", "tls"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port, or a bracket
+        usable = False
+    if not usable:
+        raise ConfigInvalid("the bus's URL is not nats://[user:password@]host[:port]")
+    return url
 
 
 def shown(url: str) -> str:
@@ -253,7 +272,8 @@ class Connection:
 
     def __init__(self, clock: Clock, target: Target | None) -> None:
         self._clock = clock
-        self._target = target
+        #: Where it connects, once that is known.
+        self.target = target
         self._retarget = asyncio.Event()
         self._up = asyncio.Event()
         self._session: Session | None = None
@@ -268,8 +288,8 @@ class Connection:
 
     def use(self, target: Target) -> None:
         """Connect there from now on. Idempotent."""
-        if target != self._target:
-            self._target = target
+        if target != self.target:
+            self.target = target
             self._retarget.set()
 
     async def session(self, timeout_s: float | None = 0) -> Session:
@@ -292,12 +312,12 @@ class Connection:
         pause_s = _FIRST_PAUSE_S
         while True:
             self._retarget.clear()
-            if self._target is None:
+            if self.target is None:
                 self._say("no bus yet: join a mesh")
                 await self._retarget.wait()
                 continue
             try:
-                session = await open_session(self._target)
+                session = await open_session(self.target)
             except BusUnavailable as exc:
                 refused = "authorization" in exc.message.casefold()
                 self._say(f"{exc.message} (this site's bus keys are not admitted yet)" if refused else exc.message)
@@ -346,7 +366,5 @@ class Connection:
     def _say(self, detail: str) -> None:
         """Once for each change: a peer may be away for weeks."""
         if detail != self.detail:
-            _log.info(
-                "bus_connection", detail=detail or "connected", url=shown(self._target.url) if self._target else ""
-            )
+            _log.info("bus_connection", detail=detail or "connected", url=shown(self.target.url) if self.target else "")
         self.detail = detail

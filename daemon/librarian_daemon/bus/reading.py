@@ -33,7 +33,9 @@ _HEARTBEAT_S = 2
 _SILENCE_S = 5.0
 #: A batch and its statuses, twice; nobody may send us more than we asked for.
 _INBOX_LIMIT = 1024
-_PAUSE_S = 0.25
+_FIRST_PAUSE_S = 0.1
+#: Also what a message that breaks the connection again and again costs, at most so often.
+_LONGEST_PAUSE_S = 2.0
 _NANOSECONDS = 1_000_000_000
 
 _PULL = msgspec.json.encode(
@@ -82,20 +84,21 @@ class Reader:
 
     async def messages(self) -> AsyncGenerator[Message, None]:
         """Messages behind the cursor, for ever."""
-        trouble = ""
+        trouble, pause_s = "", _FIRST_PAUSE_S
         while True:
             try:
                 session = await self._connection.session(None)
                 async with aclosing(self._epoch(session)) as epoch:
                     async for message in epoch:
-                        trouble = ""
+                        trouble, pause_s = "", _FIRST_PAUSE_S
                         yield message
                         self._cursor = message.stream_seq
             except BusUnavailable as exc:
                 if exc.message != trouble:  # a peer may be away for weeks
                     _log.info("bus_reading_again", origin=self._origin, after=self._cursor, reason=exc.message)
                 trouble = exc.message
-                await self._clock.sleep(_PAUSE_S)
+                await self._clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _epoch(self, session: Session) -> AsyncGenerator[Message, None]:
         addressing = self._addressing()

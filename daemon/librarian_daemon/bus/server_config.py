@@ -98,7 +98,7 @@ def _server(config: ServerConfig) -> Iterator[str]:
     yield f"server_name: {_text(config.host)}"
     yield f"listen: {_text(config.listen)}"
     yield "max_payload: 1MB"
-    yield "max_connections: 1024"
+    yield "max_connections: 8192"
     yield 'ping_interval: "10s"'
     yield "ping_max: 2"
     yield 'write_deadline: "10s"'

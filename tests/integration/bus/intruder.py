@@ -58,6 +58,14 @@ class Intruder:
         await self.client.publish(subject, raw, reply=reply)
         await self.client.flush()
 
+    async def send_raw(self, subject: bytes, headers: bytes) -> None:
+        """Publish an empty message with these bytes, which no honest client would make."""
+        transport: Any = self.client._transport  # pyright: ignore[reportPrivateUsage]  # there is no public way
+        length = str(len(headers)).encode()
+        transport.write(b"HPUB " + subject + b" " + length + b" " + length + b"\r\n" + headers + b"\r\n")
+        await transport.drain()
+        await self.client.flush()
+
     async def is_denied(self, times: int) -> bool:
         """Whether the server said no just so often; it says so a little after the fact. Forgets it then."""
         async with asyncio.timeout(5):

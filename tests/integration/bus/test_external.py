@@ -131,6 +131,20 @@ async def test_an_external_server_below_the_version_floor_is_refused(tmp_path: P
             await a.stop()
 
 
-async def test_an_external_bus_needs_a_url(tmp_path: Path) -> None:
-    with pytest.raises(ConfigInvalid, match=r"bus\.url"):
-        external("a", tmp_path, "")
+@pytest.mark.parametrize("url", ["", "nonsense", "http://x:1", "nats://[", "nats://x:99999", "nats://:4222"])
+async def test_an_external_bus_needs_a_url(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigInvalid, match="URL is not nats://"):
+        external("a", tmp_path, url)
+
+
+@pytest.mark.parametrize("url", ["nats://u:secret@127.0.0.1:1", "nats://nosuchhost.invalid:4222"])
+async def test_a_server_that_is_not_there_is_waited_for(tmp_path: Path, url: str) -> None:
+    a = external("a", tmp_path, url)
+    a.start()
+    try:
+        await eventually(lambda: a.bus.state().detail.startswith("nats://"))
+        assert "secret" not in repr(a.bus.state())
+        with pytest.raises(BusUnavailable, match="no connection to the bus"):
+            await a.bus.ensure_stream()
+    finally:
+        await a.stop()
