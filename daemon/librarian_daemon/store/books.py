@@ -107,14 +107,14 @@ def read_manifest(fd: int, digest: Digest) -> Iterator[Member]:
     """Members of the manifest open at ``fd``, from its beginning, checked as it streams.
 
     Raises:
-        ManifestInvalid: it is not a manifest, or, after the last member, not the one of that digest.
+        ManifestInvalid: it is not a manifest, or (only after its last member) not the one of that digest.
         OSError: it cannot be read.
     """
     reader = ManifestReader()
     yield from _members(fd, reader)
     found = reader.finish()
     if found != digest:
-        raise ManifestInvalid(f"the manifest's digest is {found}, not {digest}")
+        raise ManifestInvalid(f"the manifest is {found}, not {digest}")
 
 
 def _members(fd: int, reader: ManifestReader) -> Iterator[Member]:

@@ -239,3 +239,8 @@ class Root:
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=staging)
         return case_insensitive
+
+
+def staging_root(store_root: str) -> str:
+    """The directory that :attr:`librarian_daemon.ports.Landing.root` names for what stands in staging."""
+    return os.path.join(store_root, os.fsdecode(STAGING))

@@ -24,7 +24,7 @@ from librarian_daemon.store.confined import (
     stat_beneath,
 )
 from librarian_daemon.store.faults import store_error
-from librarian_daemon.store.layout import MANIFESTS, STAGING, Root, manifest_path
+from librarian_daemon.store.layout import MANIFESTS, STAGING, Root, manifest_path, staging_root
 from librarian_daemon.store.sealing import NotDurable, Sealer, fsync
 from librarian_daemon.store.threads import Threads
 from librarian_protocol.entries import Unit
@@ -43,7 +43,7 @@ class Placer:
         self._root = root
         self._threads = threads
         self._sealer = sealer
-        self._staging = os.path.join(root.path, os.fsdecode(STAGING))
+        self._staging = staging_root(root.path)
         self._durable: set[bytes] = set()
         #: Whether names that differ only in letter case are one file; set when the store is opened.
         self.case_insensitive = False

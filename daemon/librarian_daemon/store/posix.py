@@ -15,7 +15,7 @@ from librarian_daemon.ports import Check, Landing, NotPlaced, Placed, Space
 from librarian_daemon.store import books, layout
 from librarian_daemon.store.confined import READ_FILE, open_beneath, opened, write_file
 from librarian_daemon.store.faults import naming, store_error
-from librarian_daemon.store.layout import HEAD, OURS, STAGING, Marker, Root, manifest_path
+from librarian_daemon.store.layout import HEAD, OURS, Marker, Root, manifest_path
 from librarian_daemon.store.placing import Placer
 from librarian_daemon.store.reading import Stopped, hash_fd
 from librarian_daemon.store.sealing import Sealer
@@ -97,14 +97,14 @@ class PosixStore:
         return self._staging
 
     @property
+    def staging_root(self) -> str:
+        """The directory that staging keys are relative to."""
+        return layout.staging_root(self.root)
+
+    @property
     def case_insensitive(self) -> bool:
         """Whether the filesystem takes names that differ only in letter case for one. Known once open."""
         return self._placer.case_insensitive
-
-    @property
-    def staging_root(self) -> str:
-        """The directory that staging keys are relative to."""
-        return os.path.join(self.root, os.fsdecode(STAGING))
 
     async def open(self) -> None:
         """Check marker, filesystem and rights; make what is missing in ``.librarian/``. Idempotent.
@@ -212,35 +212,35 @@ class PosixStore:
 
         Raises:
             SourceMissing: no manifest of that digest is stored.
-            ManifestInvalid: what is stored is not a manifest.
+            ManifestInvalid: what is stored is not that manifest; only after the last page.
             StoreNotMounted, StoreFault: the store does not answer.
         """
         reader = await self._threads.run(self._open_part, Name(""), digest, Part.MANIFEST, None)
-        try:
-            members = books.read_manifest(reader.fileno(), digest)
-            while page := await self._threads.run(self._page, members):
-                yield page
-        finally:
-            reader.close()
+        async for page in self._pages(reader, digest):
+            yield page
 
     async def staged_manifest(self, key: str, digest: Digest) -> AsyncIterator[Sequence[Member]]:
-        """The members named by the manifest staged under ``key``, in pages of at most 1000.
+        """The members named by a manifest that stands in staging, in pages of at most 1000.
 
         Raises:
-            ManifestInvalid: it is not a manifest, or not the one of that digest; only after the last page.
-            StoreError: it cannot be read.
+            ManifestInvalid: what stands there is not that manifest; only after the last page.
+            StoreNotMounted, StoreFault: the store does not answer, or nothing stands there.
         """
         reader = await self._threads.run(self._open_staged, key)
+        async for page in self._pages(reader, digest):
+            yield page
+
+    def _open_staged(self, key: str) -> PosixReader:
+        with self._root.staging() as staging, naming("opening a staged manifest", self.root):
+            return PosixReader(open_beneath(staging, os.fsencode(key), READ_FILE))
+
+    async def _pages(self, reader: PosixReader, digest: Digest) -> AsyncIterator[Sequence[Member]]:
         try:
             members = books.read_manifest(reader.fileno(), digest)
             while page := await self._threads.run(self._page, members):
                 yield page
         finally:
             reader.close()
-
-    def _open_staged(self, key: str) -> PosixReader:
-        with naming("opening a staged manifest", self.root), self._root.staging() as staging:
-            return PosixReader(open_beneath(staging, os.fsencode(key), READ_FILE))
 
     def _page(self, members: Iterator[Member]) -> list[Member]:
         with naming("reading a manifest", self.root):

@@ -1,0 +1,230 @@
+"""Bringing claimed bytes into staging, where they cannot be renamed into the store or another could write to them.
+
+Every byte is hashed again on its way: what stands in staging afterwards is what was examined, or nothing does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from blake3 import blake3
+
+from librarian_adapters.contract import Item, Part, Staging
+from librarian_daemon.intake.claim import Claimed
+from librarian_daemon.intake.drop import Drop
+from librarian_daemon.intake.examine import Examined
+from librarian_daemon.intake.lease import StillWritten
+from librarian_daemon.store import books
+from librarian_daemon.store.confined import READ_FILE, open_beneath, opened
+from librarian_daemon.store.reading import CHUNK_BYTES
+from librarian_daemon.store.threads import Threads
+from librarian_protocol import manifest
+from librarian_protocol.digests import Digest
+from librarian_protocol.manifest import MemberDirectory, MemberFile
+from librarian_protocol.names import MemberPath, Name
+
+#: Files up to here are read whole and written many at a time.
+SMALL_BYTES = 1 << 20
+_PUT_BYTES = 8 << 20
+
+
+def manifest_key(landing_id: str) -> str:
+    """Where the manifest of a book that is being ingested stands in staging."""
+    return f"{landing_id}-manifest"
+
+
+def file_item(landing_id: str, name: Name, found: Examined) -> Item:
+    """The place in staging of a single file."""
+    return Item(
+        key=landing_id,
+        part=Part.FILE,
+        name=name,
+        file_digest=found.digest,
+        digest=found.digest,
+        size_bytes=found.size_bytes,
+    )
+
+
+def manifest_item(landing_id: str, name: Name) -> Item:
+    """The place in staging of a book's manifest, whose digest and size nobody knows before it is written."""
+    unknown = Digest.blake3(b"")
+    return Item(
+        key=manifest_key(landing_id),
+        part=Part.MANIFEST,
+        name=name,
+        file_digest=unknown,
+        digest=unknown,
+        size_bytes=(1 << 63) - 1,
+    )
+
+
+class Copier:
+    """Copies from one drop directory into one store's staging."""
+
+    def __init__(self, drop: Drop, staging: Staging, threads: Threads) -> None:
+        self._drop = drop
+        self._staging = staging
+        self._threads = threads
+
+    async def small(self, files: Sequence[tuple[Claimed, Item]]) -> list[Item | StillWritten]:
+        """Copy many files of at most :data:`SMALL_BYTES` each; one outcome for each, in order.
+
+        Raises:
+            StoreError: the store or the drop directory fails.
+        """
+        outcomes: list[Item | StillWritten] = []
+        portion: list[tuple[Claimed, Item]] = []
+        size_bytes = 0
+        for claimed, item in files:
+            portion.append((claimed, item))
+            size_bytes += item.size_bytes
+            if size_bytes >= _PUT_BYTES:
+                outcomes += await self._put(portion)
+                portion, size_bytes = [], 0
+        return outcomes + await self._put(portion)
+
+    async def _put(self, portion: Sequence[tuple[Claimed, Item]]) -> list[Item | StillWritten]:
+        read = await self._threads.run(self._read_small, portion)
+        await self._staging.put([one for one in read if not isinstance(one, StillWritten)])
+        return [one if isinstance(one, StillWritten) else one[0] for one in read]
+
+    def _read_small(self, portion: Sequence[tuple[Claimed, Item]]) -> list[tuple[Item, bytes] | StillWritten]:
+        found: list[tuple[Item, bytes] | StillWritten] = []
+        with self._drop.opened("copying claimed files") as drop:
+            for claimed, item in portion:
+                try:
+                    with opened(drop, claimed.path, READ_FILE) as fd:
+                        data = _read_up_to(fd, item.size_bytes + 1)
+                except FileNotFoundError:
+                    found.append(StillWritten("it vanished while it was copied"))
+                    continue
+                if Digest.blake3(data) == item.digest:
+                    found.append((item, data))
+                else:
+                    found.append(StillWritten("it changed while it was copied"))
+        return found
+
+    async def large(self, claimed: Claimed, item: Item) -> None:
+        """Copy one file of any size.
+
+        Raises:
+            StillWritten: its bytes are no longer those that were examined.
+            StoreError: the store or the drop directory fails.
+        """
+        size_bytes, digest = await self._stream(claimed.path, item)
+        if (size_bytes, digest) != (item.size_bytes, item.digest):
+            raise StillWritten("it changed while it was copied")
+
+    async def _stream(self, path: bytes, item: Item) -> tuple[int, Digest]:
+        hasher = blake3()
+        size_bytes = 0
+        fd = await self._threads.run(self._open, path)
+        try:
+            sink = await self._staging.create(item)
+            try:
+                while data := await self._threads.run(self._read, fd, hasher):
+                    await sink.write(data)
+                    size_bytes += len(data)
+            finally:
+                await sink.close()
+        finally:
+            os.close(fd)
+        return size_bytes, Digest(f"blake3:{hasher.hexdigest()}")
+
+    def _open(self, path: bytes) -> int:
+        with self._drop.opened("copying a claimed file") as drop:
+            return open_beneath(drop, path, READ_FILE)
+
+    def _read(self, fd: int, hasher: blake3) -> bytes:
+        with self._drop.opened("copying a claimed file"):
+            data = os.read(fd, CHUNK_BYTES)
+        hasher.update(data)
+        return data
+
+    async def book(self, claimed: Claimed, landing_id: str, name: Name, digest: Digest, skip: bytes) -> None:
+        """Copy a book's members; its empty directories are made when it is sealed.
+
+        Raises:
+            StillWritten: its bytes are no longer those that were examined.
+            StoreError: the store or the drop directory fails.
+        """
+        text = blake3(manifest.HEADER)
+        walk = self._walk(claimed, skip)
+        while portion := await self._threads.run(_some, walk):
+            for member in await self._members(claimed, landing_id, name, digest, portion):
+                text.update(manifest.line(member))
+        if Digest(f"blake3:{text.hexdigest()}") != digest:
+            raise StillWritten("the book changed while it was copied")
+
+    def _walk(self, claimed: Claimed, skip: bytes) -> Iterator[tuple[books.Found, int]]:
+        with self._drop.opened("copying a claimed book") as drop, opened(drop, claimed.path) as book:
+            for found in books.walk(book):
+                if found.path == skip and not found.is_directory:
+                    continue
+                size_bytes = 0
+                if not found.is_directory:
+                    with opened(book, found.path, READ_FILE) as fd:
+                        size_bytes = os.fstat(fd).st_size
+                yield found, size_bytes
+
+    async def _members(
+        self,
+        claimed: Claimed,
+        landing_id: str,
+        name: Name,
+        digest: Digest,
+        portion: Sequence[tuple[books.Found, int]],
+    ) -> list[MemberFile | MemberDirectory]:
+        members: list[MemberFile | MemberDirectory] = []
+        small: list[tuple[Item, bytes]] = []
+        for found, size_bytes in portion:
+            path = MemberPath.parse(found.path)
+            if found.is_directory:
+                members.append(MemberDirectory(path))
+                continue
+            item = Item(
+                key=f"{landing_id}/{path}",
+                part=Part.MEMBER,
+                name=name,
+                file_digest=digest,
+                member=path,
+                digest=digest,  # its own is known when it was read; the book's is compared at the end
+                size_bytes=size_bytes,
+            )
+            where = claimed.path + b"/" + found.path
+            if size_bytes <= SMALL_BYTES:
+                data = await self._threads.run(self._read_member, where, size_bytes)
+                small.append((item, data))
+                members.append(MemberFile(path, len(data), Digest.blake3(data)))
+            else:
+                copied_bytes, copied = await self._stream(where, item)
+                members.append(MemberFile(path, copied_bytes, copied))
+        await self._staging.put(small)
+        return members
+
+    def _read_member(self, path: bytes, size_bytes: int) -> bytes:
+        with self._drop.opened("copying a claimed book") as drop, opened(drop, path, READ_FILE) as fd:
+            return _read_up_to(fd, size_bytes + 1)
+
+
+def _read_up_to(fd: int, size_bytes: int) -> bytes:
+    """The first bytes of a file, one more than it should have so that a longer one shows."""
+    chunks: list[bytes] = []
+    while size_bytes and (data := os.read(fd, size_bytes)):
+        chunks.append(data)
+        size_bytes -= len(data)
+    return b"".join(chunks)
+
+
+def _some(walk: Iterator[tuple[books.Found, int]]) -> list[tuple[books.Found, int]]:
+    """A portion of members: at most 256, and of small ones at most what is put at once."""
+    portion: list[tuple[books.Found, int]] = []
+    small_bytes = 0
+    for found, size_bytes in walk:
+        portion.append((found, size_bytes))
+        if size_bytes <= SMALL_BYTES:
+            small_bytes += size_bytes
+        if len(portion) >= 256 or small_bytes >= _PUT_BYTES:
+            break
+    return portion

@@ -1,0 +1,164 @@
+"""A drop directory: the one place here where anybody may write, so everything is opened beneath it (I9).
+
+::
+
+    <drop>/...                             what people put there
+    <drop>/.claimed/<batch>/<rel>          taken out of their reach, under its own relative path
+    <drop>/.rejected/<utc>-<id>/<rel>      refused, with REASON.txt beside
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+
+from librarian_daemon.store.confined import (
+    DIRECTORY,
+    directory,
+    fsync_beneath,
+    make_directories,
+    opened,
+    split,
+)
+from librarian_daemon.store.faults import naming
+from librarian_protocol.errors import StoreFault
+
+CLAIMED = b".claimed"
+REJECTED = b".rejected"
+OURS = frozenset({CLAIMED, REJECTED})
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+#: Filesystems on which another machine's changes raise no event here: NFS, SMB, FUSE, Lustre, GPFS, Ceph, 9P, AFS.
+_EVENTLESS = frozenset(
+    {
+        0x6969,
+        0x517B,
+        0xFE534D42,
+        0xFF534D42,
+        0x65735546,
+        0x0BD00BD0,
+        0x47504653,
+        0x00C36400,
+        0x01021997,
+        0x5346414F,
+        0x19830326,
+    }
+)
+
+
+class Drop:
+    """One drop directory, opened anew for each piece of work."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @contextmanager
+    def opened(self, doing: str) -> Generator[int]:
+        """A descriptor of the drop directory; every OSError of the block becomes a StoreError about ``doing``.
+
+        Raises:
+            StoreFull, NoInodes, StoreFault: whatever goes wrong there.
+        """
+        with naming(doing, self.path), directory(self.path) as fd:
+            yield fd
+
+    def prepare(self) -> None:
+        """Make the drop directory and what we keep in it. Idempotent.
+
+        Raises:
+            StoreFault: it cannot be, or somebody else owns ``.claimed``.
+        """
+        with naming("making the drop directory", self.path):
+            os.makedirs(self.path, 0o755, exist_ok=True)
+        with self.opened("preparing the drop directory") as fd:
+            for name, mode in ((CLAIMED, 0o700), (REJECTED, 0o755)):
+                make_directories(fd, name, mode)
+                with opened(fd, name) as ours:
+                    if os.fstat(ours).st_uid != os.geteuid():
+                        raise StoreFault(
+                            f"{self.path}/{os.fsdecode(name)} belongs to somebody else than the daemon",
+                            hint="move it away; the daemon makes its own",
+                        )
+                    os.fchmod(ours, mode)
+
+    def has_events(self) -> bool:
+        """Whether the filesystem tells of every change by inotify."""
+        buffer = (ctypes.c_long * 64)()
+        with self.opened("looking at the filesystem") as fd:
+            if _LIBC.fstatfs(ctypes.c_int(fd), ctypes.byref(buffer)) != 0:
+                return False
+        return (buffer[0] & 0xFFFFFFFF) not in _EVENTLESS
+
+    def may_rename_into(self, store_root: str) -> bool:
+        """Whether what is claimed here can be renamed into a store.
+
+        The same filesystem *and* the same mount (between two bind mounts a rename fails), and nobody but us can
+        swap ``.claimed`` for something else between the hash and the rename.
+        """
+        with (
+            self.opened("looking at the drop directory") as here,
+            naming("looking at the store", store_root),
+            directory(store_root) as there,
+        ):
+            mine, theirs = os.fstat(here), os.fstat(there)
+            same = mine.st_dev == theirs.st_dev and _mount_id(here) == _mount_id(there)
+        safe = mine.st_uid in {0, os.geteuid()} and not (
+            mine.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not mine.st_mode & stat.S_ISVTX
+        )
+        return same and safe
+
+
+def _mount_id(fd: int) -> int:
+    """The kernel's number of the mount; -1 - fd (equal to no other) where it does not say."""
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
+            for line in info:
+                if line.startswith("mnt_id:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return -1 - fd
+
+
+def claimed_path(batch: bytes, rel: bytes = b"") -> bytes:
+    """Where a claimed thing stands below the drop directory."""
+    return CLAIMED + b"/" + batch + (b"/" + rel if rel else b"")
+
+
+def parents(path: bytes) -> list[bytes]:
+    """Every directory above the path, the nearest first, without the top."""
+    above: list[bytes] = []
+    parent = split(path)[0]
+    while parent:
+        above.append(parent)
+        parent = split(parent)[0]
+    return above
+
+
+def fsync_directories(drop: int, paths: Iterable[bytes]) -> None:
+    """Make the entries of these directories durable; one that vanished meanwhile holds nothing of ours."""
+    for path in paths:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            fsync_beneath(drop, path)
+
+
+def remove_empty(drop: int, path: bytes) -> bool:
+    """Remove a directory if it is empty; says whether it is gone."""
+    parent, name = split(path)
+    try:
+        with opened(drop, parent, DIRECTORY) as fd:
+            os.rmdir(name, dir_fd=fd)
+    except FileNotFoundError:
+        return True
+    except OSError:  # not empty, not ours, not a directory: it stays
+        return False
+    return True
+
+
+def shown(path: bytes) -> str:
+    """A raw path for logs and people: UTF-8 where it is, escaped where it is not or would harm a terminal."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,76 @@
+"""Whether anybody is writing to a file (INVARIANTS 1.8).
+
+Times and sizes do not tell: a second write through a mapping to a page that is dirty already changes none of
+them. A read lease does: the kernel refuses it while a writer lives, and says when one comes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+
+#: What a refused lease means when the filesystem has none, or the file is another user's.
+_NO_LEASES = frozenset({errno.EACCES, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
+
+
+class StillWritten(Exception):
+    """Somebody writes to it, or did while it was read. ``str()`` says how we know."""
+
+
+def _lease(fd: int) -> bool:
+    """Take a read lease on a descriptor that was opened read-only; False where there are none.
+
+    Raises:
+        StillWritten: a writer has it open or mapped.
+    """
+    try:
+        # The signal by which the kernel says that a writer has come would end the process, were it SIGIO. This
+        # one is ignored unless somebody asks for it; we look at the lease itself afterwards.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as exc:
+        if exc.errno == errno.EAGAIN:
+            raise StillWritten("a writer has it open") from exc
+        if exc.errno in _NO_LEASES:
+            return False
+        raise
+    return True
+
+
+def check_unwritten(fd: int) -> None:
+    """Look once whether a writer has it open.
+
+    Raises:
+        StillWritten: one has.
+    """
+    if _lease(fd):
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+@contextmanager
+def unwritten(fd: int) -> Generator[os.stat_result]:
+    """Read a file inside the block; nobody may write to it before the block's end.
+
+    Raises:
+        StillWritten: at either end of the block. What was read is worth nothing then.
+    """
+    before = os.fstat(fd)
+    leased = _lease(fd)
+    try:
+        yield before
+        if leased and fcntl.fcntl(fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
+            raise StillWritten("a writer opened it while it was read")
+    finally:
+        if leased:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    after = os.fstat(fd)
+    if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    ):
+        raise StillWritten("it changed while it was read")
