@@ -100,7 +100,7 @@ def _run(app: App, root: Path, *, once: bool) -> int:
 def _connect(story: Story, summit: DemoSite, archive: DemoSite) -> None:
     """Start the first, have it invite the second, start that, and subscribe."""
     from lbctl.demo_site import START_TIMEOUT_S
-    from lbctl.site import keep
+    from lbctl.site import keep, standing
     from librarian_protocol import api
     from librarian_protocol.errors import TokenInvalid
 
@@ -114,11 +114,13 @@ def _connect(story: Story, summit: DemoSite, archive: DemoSite) -> None:
     story.tell("archive", "starting", f"with that token, in {archive.root}")
     archive.start()
 
-    def joined() -> api.JoinState | None:
-        state = archive.client.join_state()
-        if state is not None and state.state == "refused":
+    asked = api.JoinState(state="asking", inviter="summit", fingerprint=invited.fingerprint, detail="")
+
+    def joined() -> bool:
+        state = standing(archive.client, asked)
+        if state.state == "refused":
             raise TokenInvalid(f"summit refused archive: {state.detail}")
-        return state if state is not None and state.state == "joined" else None
+        return state.state == "joined"
 
     archive.until("it has joined", JOIN_TIMEOUT_S, joined)
     story.tell("archive", "joined", "admitted by summit; both exchange journals from here on")

@@ -42,7 +42,8 @@ def list_(app: App) -> None:
 def _row(one: api.Site) -> Sequence[str]:
     from lbctl.shown import ago
 
-    admitted, adapters = one.admitted_by or "itself", ", ".join(one.adapters) or "-"
+    admitted = "itself" if one.admitted_by == one.site else one.admitted_by or "not admitted"
+    adapters = ", ".join(one.adapters) or "-"
     heard = "here" if one.here else ago(one.last_heard)
     return one.site, one.access, one.domain, one.fingerprint, admitted, adapters, one.software or "-", heard
 
@@ -83,7 +84,7 @@ def join(app: App, token: str, no_wait: bool, timeout_s: float) -> int:
     """
     from lbctl.output import busy, note
     from librarian_protocol import tokens
-    from librarian_protocol.errors import DaemonUnreachable, TokenInvalid
+    from librarian_protocol.errors import DaemonUnreachable, LibrarianError, TokenInvalid
 
     text = (sys.stdin.read() if token == "-" else token).strip()
     found = tokens.decode(text)
@@ -98,6 +99,10 @@ def join(app: App, token: str, no_wait: bool, timeout_s: float) -> int:
         note(f"the token is kept in {location.state / JOIN_FILE}: lbd will use it at its start")
         note(f"next: lbd --config {location.config}")
         return 0
+    except LibrarianError:
+        # The daemon will not have it, and shall not meet it again at its next start.
+        (location.state / JOIN_FILE).unlink(missing_ok=True)
+        raise
     if not no_wait:
         with busy(app, f"asking {found.inviter} …"):
             state = _settled(client, state, timeout_s)
@@ -119,8 +124,18 @@ def _settled(client: Client, state: api.JoinState, timeout_s: float) -> api.Join
     end = time.monotonic() + timeout_s
     while state.state == "asking" and time.monotonic() < end:
         time.sleep(POLL_S)
-        state = client.join_state() or state
+        state = standing(client, state)
     return state
+
+
+def standing(client: Client, asked: api.JoinState) -> api.JoinState:
+    """How a join stands that was asked for; the daemon forgets of it when the roster has the site."""
+    import msgspec
+
+    state = client.join_state()
+    if state is None and any(one.here and one.admitted_by for one in client.sites()):
+        return msgspec.structs.replace(asked, state="joined", detail="")
+    return state or asked
 
 
 def _tell(app: App, state: api.JoinState, *, waited: bool) -> int:

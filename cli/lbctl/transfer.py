@@ -124,11 +124,11 @@ def show(app: App, id: int) -> None:  # noqa: A002 - the word of the API
     ),
 )
 @click.argument("ids", type=int, nargs=-1, metavar="[ID]...")
-@click.option("--all", "all_", is_flag=True, help="Every waiting and parked transfer.")
-@click.option("--reason", metavar="REASON", help="With --all: only those that wait or are parked for it.")
+@click.option("--all", "all_", is_flag=True, help="Every parked transfer.")
+@click.option("--reason", metavar="REASON", help="With --all: only those parked for it.")
 @click.pass_obj
 def retry(app: App, ids: tuple[int, ...], all_: bool, reason: str | None) -> int:
-    """Try waiting or parked transfers now. Exit 3 if only some could be."""
+    """Try transfers that wait or are parked now. Exit 3 if only some could be."""
     from lbctl.failure import tell
     from lbctl.output import rows
     from librarian_protocol.errors import DaemonUnreachable, LibrarianError
@@ -139,7 +139,7 @@ def retry(app: App, ids: tuple[int, ...], all_: bool, reason: str | None) -> int
         raise usage("--reason goes with --all")
     client = app.client()
     if all_:
-        rows(app, client.retry_all(reason), HEADINGS, _row, empty="nothing waits")
+        rows(app, client.retry_all(reason), HEADINGS, _row, empty="nothing is parked")
         return 0
     tried: list[api.FileTransfer] = []
     codes: list[int] = []

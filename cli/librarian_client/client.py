@@ -110,7 +110,7 @@ class Client:
         )
 
     def retry_all(self, reason: str | None = None) -> list[api.FileTransfer]:
-        """Try every waiting and parked transfer now, or those of one reason."""
+        """Try every parked transfer now, or those of one reason."""
         query = {"all": 1, "reason": reason}
         return self._transport.call(
             "POST", "/transfer/retry", list[api.FileTransfer], query=query, timeout_s=self.timeout_s

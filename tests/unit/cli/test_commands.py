@@ -183,7 +183,7 @@ def test_retrying_some_of_several_is_partly_done(lbctl: Lbctl, control: FakeCont
 def test_retrying_all_may_name_a_reason(lbctl: Lbctl, control: FakeControl) -> None:
     control.answer("POST /transfer/retry", [])
     run = lbctl("transfer", "retry", "--all", "--reason", "timeout")
-    assert (run.code, run.err) == (0, "nothing waits\n")
+    assert (run.code, run.err) == (0, "nothing is parked\n")
     assert control.requests[-1].query == {"all": "1", "reason": "timeout"}
 
 

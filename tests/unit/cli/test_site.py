@@ -8,13 +8,14 @@ import stat
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support import control_samples as samples
-from tests.support.fake_control import FakeControl, Request
+from tests.support.fake_control import FakeControl
 from tests.unit.cli.conftest import Lbctl
 
 from librarian_protocol import api, tokens
-from librarian_protocol.errors import NotPossible
+from librarian_protocol.errors import NotFound, NotPossible
 from librarian_protocol.names import SiteName
 
 FINGERPRINT = "abab-abab-abab-abab"
@@ -45,7 +46,7 @@ def test_the_roster_is_listed_with_fingerprints(lbctl: Lbctl, control: FakeContr
     control.answer("GET /sites", [samples.site()])
     out = lbctl("site", "list").out
     assert FINGERPRINT in out
-    assert out.splitlines()[1].endswith("itself        http       lbd 0.1.0   never")
+    assert out.splitlines()[1].endswith("not admitted   http       lbd 0.1.0   never")
 
 
 def test_an_invitation_prints_the_token_alone(lbctl: Lbctl, control: FakeControl) -> None:
@@ -82,13 +83,13 @@ def test_joining_waits_for_the_answer(
     lbctl: Lbctl, control: FakeControl, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lbctl.site.POLL_S", 0.01)
-    answers = iter([state("asking"), state("asking"), state("joined")])
-    control.answer("POST /join", next(answers))
-
-    def answer(_: Request) -> object:
-        return next(answers)
-
-    control.answer("GET /join", answer)
+    control.answer("POST /join", state("asking"))
+    here = msgspec.structs.replace(samples.site(), site="archive", here=True)
+    admitted = msgspec.structs.replace(here, admitted_by="summit")
+    answers = iter([state("asking"), NotFound("forgotten"), NotFound("forgotten")])
+    control.answer("GET /join", lambda _: next(answers))
+    rosters = iter([[here], [admitted, samples.site()]])
+    control.answer("GET /sites", lambda _: next(rosters))
     text = token()
     run = lbctl("site", "join", text)
     assert run.code == 0
@@ -121,11 +122,12 @@ def test_a_refusal_exits_with_12(lbctl: Lbctl, control: FakeControl) -> None:
     assert "error[E206]: summit refused: the token was used" in run.err
 
 
-def test_an_error_of_the_daemon_is_told(lbctl: Lbctl, control: FakeControl) -> None:
+def test_a_token_that_the_daemon_refuses_is_not_kept(lbctl: Lbctl, control: FakeControl, config: Path) -> None:
     control.answer("POST /join", NotPossible("this site is in another mesh"))
     run = lbctl("site", "join", token())
     assert run.code == 11
     assert "another mesh" in run.err
+    assert not (config.parent / "join.token").exists()
 
 
 @pytest.mark.parametrize(
