@@ -80,10 +80,13 @@ class Membership:
         self._key = key
         self._token_path = state / TOKEN_FILE
         self._follow = follow
+        #: The roster may have changed: one signal for each of the two services that wait for it.
         self._changed = Signal()
-        catalog.watch(self._changed, SiteAdmitted, SiteAnnounced)
         self._ask = Signal()
+        catalog.watch(self._changed, SiteAdmitted, SiteAnnounced)
+        catalog.watch(self._ask, SiteAdmitted)
         self._asking: Token | None = None
+        self._latest: Token | None = None
         self._refused = ""
         self.members: dict[SiteName, Member] = {}
         self._log = structlog.get_logger("membership")
@@ -127,22 +130,23 @@ class Membership:
     async def run_roster(self) -> None:
         """Service: whoever is in the roster may use the bus, and is read."""
         while True:
-            self.members = await self._catalog.read(roster)
-            self._follow(self.members)
             try:
-                await self._tell_bus()
+                await self.admit_to_bus()
+                self._follow(self.members)
+                await self._bus.ensure_readers(sorted(site for site in self.members if site != self._site))
                 wait_s = LOOK_EVERY_S
             except (BusUnavailable, BusUnsafe) as exc:
                 self._log.debug("bus_not_told", error=exc.message)
                 wait_s = ASK_EVERY_S
             await self._changed.wait(wait_s)
 
-    async def _tell_bus(self) -> None:
+    async def admit_to_bus(self) -> None:
+        """Tell the bus who may use it. Called once before the bus runs, and whenever the roster changed."""
+        self.members = await self._catalog.read(roster)
         users = {site: list(one.bus) for site, one in self.members.items() if one.bus}
         users.setdefault(self._site, list(self._bus.public_keys()))
         invited = await self._catalog.read(invites.open_bus_keys, self._clock.unix_s())
         await self._bus.set_roster(users, invited)
-        await self._bus.ensure_readers(sorted(site for site in self.members if site != self._site))
 
     # ---- inviting --------------------------------------------------------------------------------------
 
@@ -178,7 +182,7 @@ class Membership:
 
         await self._catalog.write(work)
         # The token is good from the moment it is shown: the server must let its bearer in.
-        await self._tell_bus()
+        await self.admit_to_bus()
         self._log.info("invited", token=token.id)
         return Invite(
             token=tokens.encode(token),
@@ -262,7 +266,7 @@ class Membership:
 
         await self._catalog.write(work)
         await self._bus.use(address.url, external=address.external)
-        self._asking = token
+        self._asking = self._latest = token
         self._changed.set()
         self._ask.set()
 
@@ -280,8 +284,8 @@ class Membership:
         )
 
     async def current_join(self) -> JoinState | None:
-        """How the join in progress stands; None where there is none."""
-        return await self.join_state(self._asking) if self._asking is not None else None
+        """How the latest join since the start stands; None where there was none."""
+        return await self.join_state(self._latest) if self._latest is not None else None
 
     async def resume(self) -> None:
         """At a start: the bus that was joined before, and a token that waits in the state directory."""
@@ -310,8 +314,10 @@ class Membership:
                     await self._incidents.resolve("join-token", str(self._token_path))
                     self._asking = None
                     break
-                await self._ask_once(self._asking)
-                await self._changed.wait(ASK_EVERY_S)
+                # On the inviter's own server, being let in with our own keys is the answer; its journal follows.
+                if self._asking.bus_seed is None or not self._bus.state().connected:
+                    await self._ask_once(self._asking)
+                await self._ask.wait(ASK_EVERY_S)
 
     async def _ask_once(self, token: Token) -> None:
         if token.expires < self._clock.unix_s():

@@ -49,7 +49,7 @@ from librarian_daemon.store.posix import PosixStore
 from librarian_daemon.stores import open_stores
 from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
-from librarian_protocol import requests
+from librarian_protocol import requests, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted
 from librarian_protocol.errors import AlreadyRunning, ConfigInvalid
@@ -242,6 +242,7 @@ class Site:
         await _listen(runner, Path(settings.socket))
         try:
             async with asyncio.TaskGroup() as group:
+                await membership.admit_to_bus()
                 await membership.resume()
                 for name, service in {
                     "bus": bus.run,
@@ -277,7 +278,7 @@ class Site:
         position = await catalog.read(journal.next_position, self._settings.site, epoch, incarnation)
         head = StoreHead(site=self._settings.site, epoch=epoch, incarnation=incarnation, seq=position.seq)
         for store in stores:
-            await store.write_head(msgspec.json.encode(head).decode())
+            await store.write_head(wire.encode(head).decode())
         await catalog.begin(position)
         while await catalog.write(journal.apply_unknown):
             pass

@@ -153,7 +153,8 @@ def _instances(connection: Connection, file_id: int, labels: dict[tuple[str, str
                 how=row.how,
                 source_site=row.source_site,
                 at=row.at,
-                verified_at=read.get(row.store),
+                # Whoever registers an instance has read it whole; here it may have been read again since.
+                verified_at=None if row.state != "available" else max(read.get(row.store, ""), row.at),
                 detail=row.detail or doubted or "",
             )
         )
