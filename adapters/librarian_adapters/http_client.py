@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -92,7 +93,7 @@ class HttpClient:
                     method,
                     URL(f"http://{batch.offer.address}{target}", encoded=True),
                     headers=headers,
-                    data=body or None,
+                    data=io.BytesIO(body) if body else None,
                     allow_redirects=False,
                 )
             try:

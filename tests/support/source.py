@@ -80,19 +80,25 @@ class Collection:
         self.lookups = 0
         self._holdings: dict[Digest, Holding] = {}
 
-    def add(self, name: str, data: bytes) -> Item:
-        """A file; the item that asks for it."""
+    @staticmethod
+    def item(name: str, data: bytes) -> Item:
+        """The item that asks for such a file, its name also its key."""
         digest = Digest.blake3(data)
-        self._write(self.root / name, data)
-        self._hold(Name.parse(name), digest, Unit.FILE, len(data))
         return Item(
-            key=f"f-{digest.hex[:16]}-{len(self._holdings)}",
+            key=name,
             part=Part.FILE,
             name=Name.parse(name),
             file_digest=digest,
             digest=digest,
             size_bytes=len(data),
         )
+
+    def add(self, name: str, data: bytes) -> Item:
+        """A file; the item that asks for it."""
+        item = self.item(name, data)
+        self._write(self.root / name, data)
+        self._hold(item.name, item.digest, Unit.FILE, len(data))
+        return item
 
     def add_book(self, name: str, members: Mapping[str, bytes]) -> list[Item]:
         """A book; the items that ask for its manifest and its members."""

@@ -85,6 +85,15 @@ async def test_any_name_and_any_member_path_lands(rig: Rig) -> None:
     assert len(outcomes) == len(items)
 
 
+async def test_a_book_of_the_longest_paths_lands(rig: Rig) -> None:
+    members = {"/".join([str(number).rjust(255, '"')] * 4): b"%d" % number for number in range(700)}
+    items = rig.collection.add_book("book", members)
+    rig.sound(items)
+    outcomes = await outcomes_of(Verifying(rig.adapter), rig.batch(items), WatchedStaging())
+    assert failures(outcomes) == {}
+    assert len(outcomes) == 701
+
+
 async def test_a_manifest_smaller_than_its_limit_lands(rig: Rig) -> None:
     manifest, *_ = items = rig.collection.add_book("book", {"a": b"1", "b/c": b"22"})
     rig.sound(items)
