@@ -59,6 +59,7 @@ class NatsBus:
         self._addressing: addressing.Addressing = addressing.Shared()
         self._url = ""
         self._unsafe_stream = ""
+        self._left_out: list[str] = []
         self._server: EmbeddedServer | None = None
         self._directory = directory
         self._journal = Connection(clock, None)
@@ -223,10 +224,10 @@ class NatsBus:
         """Whom the embedded server lets in: each site's two NKEYs, and those of open invitations.
 
         Regenerates the server's configuration and reloads it. Idempotent; does nothing for an external server. This
-        site need not be among them; a site without two keys (it uses another bus) is passed over.
+        site need not be among them; a site without two keys (it uses another bus) is passed over. One whose keys are
+        none, or are in use by the host or a site earlier in ``users``, is left out, which :meth:`state` says.
 
         Raises:
-            ArgumentInvalid: a key is none, or stands for two users. Nothing was changed.
             BusUnsafe: there is no usable nats-server.
         """
         if self._server is None:
@@ -245,6 +246,10 @@ class NatsBus:
             sites=sites,
             invited=[server_config.Invited(key=key, inviter=self._site) for key in invited],
         )
+        config, left_out = server_config.usable(config)
+        if left_out != self._left_out:
+            _log.warning("bus_users_left_out", left_out=left_out)
+        self._left_out = left_out
         await self._server.configure(server_config.render(config))
 
     async def invite_credential(self) -> tuple[str, str | None, str | None]:
@@ -312,7 +317,7 @@ class NatsBus:
         return f"nats://{_joined(self._host, self._port)}"
 
     def _unsafe(self, session: Session | None) -> list[str]:
-        found = [self._unsafe_stream] if self._unsafe_stream else []
+        found = [*self._left_out, *([self._unsafe_stream] if self._unsafe_stream else [])]
         if isinstance(self._addressing, addressing.External):
             found.append("external server: sync_interval cannot be verified")
             found.append("external server: sites in one account can purge one another's streams")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -319,8 +319,8 @@ class Connection:
             try:
                 session = await open_session(self.target)
             except BusUnavailable as exc:
-                refused = "authorization" in exc.message.casefold()
-                self._say(f"{exc.message} (this site's bus keys are not admitted yet)" if refused else exc.message)
+                admitted = self.target.seed is None or "authorization" not in exc.message.casefold()
+                self._say(exc.message if admitted else f"{exc.message} (this site's bus keys are not admitted yet)")
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
@@ -329,8 +329,8 @@ class Connection:
             await self._pause(_FIRST_PAUSE_S)
 
     async def _hold(self, session: Session) -> None:
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(session.close)
+        """Offer the session until it ends."""
+        try:
             if is_old(session.version):
                 floor = ".".join(map(str, MINIMUM_VERSION))
                 self._too_old = BusUnsafe(
@@ -344,12 +344,12 @@ class Connection:
             self._session = session
             self._say("")
             self._up.set()
-            try:
-                await self._first_of(session.wait_ended())
-                self._say("the connection was lost")
-            finally:
-                self._up.clear()
-                self._session = None
+            await self._first_of(session.wait_ended())
+            self._say("the connection was lost")
+        finally:
+            self._up.clear()
+            self._session = None
+            await session.close()
 
     async def _pause(self, seconds: float) -> None:
         await self._first_of(self._clock.sleep(seconds))

@@ -8,14 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import msgspec
 
 from librarian_daemon.bus import addressing
 from librarian_daemon.bus.streams import STREAM_MAX_BYTES
 from librarian_protocol import subjects
-from librarian_protocol.errors import ArgumentInvalid
 from librarian_protocol.names import SiteName
 
 #: The account by which sites reach one another: no JetStream in it, so that no reply subject does harm.
@@ -68,29 +67,46 @@ def is_public_user_key(key: str) -> bool:
 _USER_PREFIX = 20 << 3
 
 
-def render(config: ServerConfig) -> str:
-    """The configuration file.
+def usable(config: ServerConfig) -> tuple[ServerConfig, list[str]]:
+    """The configuration without users whom the server would refuse or mix up with others, and why they are left out.
 
-    Raises:
-        ArgumentInvalid: a key is none, or stands for two users: the server would refuse, or mix them up.
+    One bad entry of the roster must not keep everybody from the bus. Where a key stands twice, the host comes first,
+    then whoever stands earlier in ``sites``, then the invited.
     """
-    _check(config)
-    return "\n".join([*_server(config), "accounts {", *_accounts(config), "}", ""])
+    sites: dict[SiteName, SiteUsers] = {}
+    invited: list[Invited] = []
+    taken: set[str] = set()
+    left_out: list[str] = []
+    for site in sorted(config.sites, key=lambda site: site != config.host):  # stable: the others stay in order
+        users = config.sites[site]
+        fault = _fault([users.journal, users.link], taken)
+        if fault:
+            left_out.append(f"site {site!r} is not let in: {fault}")
+        else:
+            sites[site] = users
+            taken |= {users.journal, users.link}
+    for guest in config.invited:
+        fault = _fault([guest.key], taken)
+        if fault:
+            left_out.append(f"an invitation is not let in: {fault}")
+        else:
+            invited.append(guest)
+            taken.add(guest.key)
+    return msgspec.structs.replace(config, sites=sites, invited=invited), left_out
 
 
-def _check(config: ServerConfig) -> None:
-    users = [(key, f"site {site!r}") for site, users in config.sites.items() for key in (users.journal, users.link)]
-    users += [(invited.key, "an invitation") for invited in config.invited]
-    holder: dict[str, str] = {}
-    for key, whose in users:
+def _fault(keys: Sequence[str], taken: Set[str]) -> str:
+    for key in keys:
         if not is_public_user_key(key):
-            raise ArgumentInvalid(f"bus key {ascii(key)[:80]} of {whose} is not the public NKEY of a user")
-        if key in holder:
-            raise ArgumentInvalid(
-                f"bus key {key} of {whose} is in use already, by {holder[key]}",
-                hint="each connection of each site has a key of its own; a newcomer may not bring another's",
-            )
-        holder[key] = whose
+            return f"bus key {ascii(key)[:80]} is not the public NKEY of a user"
+        if key in taken or keys.count(key) > 1:
+            return f"bus key {key} is in use already"
+    return ""
+
+
+def render(config: ServerConfig) -> str:
+    """The configuration file for users that are :func:`usable`."""
+    return "\n".join([*_server(config), "accounts {", *_accounts(config), "}", ""])
 
 
 def _server(config: ServerConfig) -> Iterator[str]:

@@ -6,10 +6,10 @@ import itertools
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from librarian_daemon.bus.server_config import Invited, ServerConfig, SiteUsers, is_public_user_key, render
-from librarian_protocol.errors import ArgumentInvalid
+from librarian_daemon.bus.server_config import Invited, ServerConfig, SiteUsers, is_public_user_key, render, usable
 from librarian_protocol.names import SiteName
 
 SAMPLE = Path(__file__).parents[3] / "nats" / "sample.conf"
@@ -89,21 +89,37 @@ def test_paths_are_quoted() -> None:
 @pytest.mark.parametrize(
     "key", ["", "U", KEYS[0].lower(), KEYS[0][:-1] + "A", "A" + KEYS[0][1:], "SU" + KEYS[0][2:], KEYS[0] + "A" * 8]
 )
-def test_a_key_that_the_server_would_refuse_is_refused_first(key: str) -> None:
+def test_a_key_that_the_server_would_refuse_is_left_out(key: str) -> None:
     assert not is_public_user_key(key)
-    config = ServerConfig(host=A, listen="x:1", directory="/x", sites={A: SiteUsers(journal=key, link=KEYS[0])})
-    with pytest.raises(ArgumentInvalid, match="not the public NKEY of a user"):
-        render(config)
+    config = msgspec.structs.replace(
+        sample(),
+        sites={**sample().sites, C: SiteUsers(journal=key, link=KEYS[5])},
+        invited=[Invited(key=key, inviter=A)],
+    )
+    kept, why = usable(config)
+    assert kept == msgspec.structs.replace(sample(), invited=[])
+    assert len(why) == 2
+    assert all("not the public NKEY of a user" in text for text in why)
 
 
-@pytest.mark.parametrize(
-    ("sites", "invited"),
-    [
-        ({A: SiteUsers(journal=KEYS[0], link=KEYS[0])}, []),
-        ({A: SiteUsers(journal=KEYS[0], link=KEYS[1]), B: SiteUsers(journal=KEYS[2], link=KEYS[1])}, []),
-        ({A: SiteUsers(journal=KEYS[0], link=KEYS[1])}, [Invited(key=KEYS[1], inviter=A)]),
-    ],
-)
-def test_no_key_stands_for_two_users(sites: dict[SiteName, SiteUsers], invited: list[Invited]) -> None:
-    with pytest.raises(ArgumentInvalid, match="in use already"):
-        render(ServerConfig(host=A, listen="x:1", directory="/x", sites=sites, invited=invited))
+def test_no_key_stands_for_two_users() -> None:
+    thief = SiteUsers(journal=KEYS[5], link=KEYS[1])
+    double = SiteUsers(journal=KEYS[5], link=KEYS[5])
+    config = msgspec.structs.replace(
+        sample(),
+        sites={SiteName("0-first"): thief, SiteName("double"): double, **sample().sites, C: thief},
+        invited=[Invited(key=KEYS[0], inviter=A), *sample().invited, *sample().invited],
+    )
+    kept, why = usable(config)
+    assert (kept, len(why)) == (sample(), 5)
+    assert all("in use already" in text for text in why)
+
+
+def test_of_two_sites_with_one_key_the_earlier_stays() -> None:
+    late = SiteUsers(journal=KEYS[2], link=KEYS[5])
+    config = msgspec.structs.replace(sample(), sites={**sample().sites, SiteName("aa"): late})
+    assert usable(config)[0] == sample()
+
+
+def test_a_roster_without_faults_is_usable_as_it_is() -> None:
+    assert usable(with_c()) == (with_c(), [])
