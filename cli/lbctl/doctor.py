@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lbctl.app import App, Command, examples
+from lbctl.app import App, Command, Format, examples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from librarian_client import Location
     from librarian_protocol.api import DoctorCheck
 
@@ -29,7 +27,7 @@ def doctor(app: App) -> int:
 
     Exit 1 if something is. With the daemon down it checks what can be checked without, and exits with 10.
     """
-    from lbctl.output import rows
+    from lbctl.output import items
     from librarian_protocol.api import DoctorCheck
     from librarian_protocol.errors import DaemonUnreachable
 
@@ -41,14 +39,22 @@ def doctor(app: App) -> int:
         down = True
         checks = [DoctorCheck(check="daemon", level="error", message=exc.message, hint=exc.hint)]
         checks += without_daemon(location)
-    rows(app, checks, ("CHECK", "RESULT", "", "HINT"), _row, empty="nothing was checked")
+    if app.output is Format.TABLE:
+        for check in checks:
+            _tell(app, check)
+    else:
+        items(app, checks)
     if down:
         return DaemonUnreachable.exit_code
     return 1 if any(check.level == "error" for check in checks) else 0
 
 
-def _row(one: DoctorCheck) -> Sequence[str]:
-    return one.check, _SIGNS.get(one.level, one.level), one.message, one.hint if one.level != "ok" else ""
+def _tell(app: App, one: DoctorCheck) -> None:
+    from lbctl.output import say
+
+    say(app, f"{_SIGNS.get(one.level, one.level):<7}  {one.check}: {one.message}")
+    if one.hint and one.level != "ok":
+        say(app, f"         hint: {one.hint}")
 
 
 def without_daemon(location: Location) -> list[DoctorCheck]:

@@ -70,7 +70,11 @@ def about(event: api.Event) -> str:
     size_bytes = told.pop("size_bytes", None)
     if isinstance(size_bytes, int):
         words.append(size(size_bytes))
-    words += [f"{key}={value}" for key, value in told.items() if isinstance(value, str | int) and value != ""]
+    for key, value in told.items():
+        if isinstance(value, bool):
+            words.append(f"{key}={'yes' if value else 'no'}")
+        elif isinstance(value, str | int) and value != "":
+            words.append(f"{key}={value}")
     return "  ".join(words)
 
 

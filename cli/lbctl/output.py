@@ -40,19 +40,25 @@ def emit(app: App, value: object) -> None:
     print((msgspec.json.format(raw) if app.output is Format.JSON else raw).decode(), flush=True)
 
 
+def items(app: App, found: Sequence[object]) -> None:
+    """A list as JSON: an array for ``json``, a line for each for ``jsonl``."""
+    if app.output is Format.JSON:
+        emit(app, found)
+    else:
+        for one in found:
+            emit(app, one)
+
+
 def rows(
-    app: App, items: Sequence[T], headings: Headings, row: Callable[[T], Sequence[str]], *, empty: str = "none"
+    app: App, found: Sequence[T], headings: Headings, row: Callable[[T], Sequence[str]], *, empty: str = "none"
 ) -> None:
     """A list: a table, an array, or a line for each item."""
-    if app.output is Format.JSON:
-        emit(app, items)
-    elif app.output is Format.JSONL:
-        for item in items:
-            emit(app, item)
-    elif not items:
+    if app.output is not Format.TABLE:
+        items(app, found)
+    elif not found:
         note(empty)
     else:
-        table(app, headings, [row(item) for item in items])
+        table(app, headings, [row(one) for one in found])
 
 
 def pages(
@@ -69,7 +75,7 @@ def pages(
         if app.output is Format.TABLE and page:
             table(app, headings, [row(item) for item in page], show_headings=first)
         elif app.output is Format.JSONL:
-            rows(app, page, headings, row)
+            items(app, page)
         elif app.output is Format.JSON:
             # One array over all pages: what lies between its brackets is printed page by page.
             for item in page:

@@ -65,6 +65,6 @@ def moment(at: str | None) -> str:
 
 
 def digest(text: str) -> str:
-    """``blake3:9ac1e2f0a7…``, short enough for a table."""
-    head, _, digits = safe(text).partition(":")
-    return f"{head}:{digits[:12]}…" if len(digits) > 12 else safe(text)
+    """``blake3:9ac1e2f0a7b4…``, or the same without its algorithm, short enough for a table."""
+    head, colon, digits = safe(text).rpartition(":")
+    return f"{head}{colon}{digits[:12]}…" if len(digits) > 12 else safe(text)

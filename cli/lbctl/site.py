@@ -42,10 +42,12 @@ def list_(app: App) -> None:
 def _row(one: api.Site) -> Sequence[str]:
     from lbctl.shown import ago
 
-    admitted = "itself" if one.admitted_by == one.site else one.admitted_by or "not admitted"
+    # The first of a mesh is admitted by nobody else; a site that is not in the roster has no access.
+    admitted = one.admitted_by or ("itself" if one.access else "not yet")
     adapters = ", ".join(one.adapters) or "-"
     heard = "here" if one.here else ago(one.last_heard)
-    return one.site, one.access, one.domain, one.fingerprint, admitted, adapters, one.software or "-", heard
+    access, domain, software = one.access or "-", one.domain or "-", one.software or "-"
+    return one.site, access, domain, one.fingerprint, admitted, adapters, software, heard
 
 
 @site.command(

@@ -57,7 +57,7 @@ def _tell(app: App, found: api.Status) -> None:
     from lbctl.output import say, table
     from lbctl.shown import ago
 
-    say(app, f"{found.site}   mesh {found.mesh[:8] or '-'}   {found.software}   started {ago(found.started_at)}")
+    say(app, f"{found.site}   mesh {found.mesh[:8] or '-'}   lbd {found.software}   started {ago(found.started_at)}")
     say(app, _bus(found.bus))
     journal = found.journal
     say(app, f"journal: {journal.seq:,} entries, epoch {journal.epoch}; {_unsent(journal.outbox)}")

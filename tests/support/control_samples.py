@@ -119,7 +119,7 @@ def site() -> api.Site:
         access="full",
         domain="default",
         admitted_by=None,
-        software="lbd 0.1.0",
+        software="0.1.0",
         adapters=["http"],
         last_heard=None,
     )
@@ -160,7 +160,7 @@ def status(*, healthy: bool = True) -> api.Status:
     return api.Status(
         site="archive",
         mesh="ab" * 16,
-        software="lbd 0.1.0",
+        software="0.1.0",
         started_at=AT,
         healthy=healthy,
         problems=[] if healthy else [problem],

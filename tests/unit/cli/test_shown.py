@@ -54,6 +54,7 @@ def test_sizes_are_told_in_binary_units() -> None:
 
 def test_digests_are_cut_for_tables() -> None:
     assert shown.digest("blake3:" + "9a" * 32) == "blake3:9a9a9a9a9a9a…"
+    assert shown.digest("9a" * 32) == "9a9a9a9a9a9a…"
     assert shown.digest("blake3:00") == "blake3:00"
 
 

@@ -46,7 +46,7 @@ def test_the_roster_is_listed_with_fingerprints(lbctl: Lbctl, control: FakeContr
     control.answer("GET /sites", [samples.site()])
     out = lbctl("site", "list").out
     assert FINGERPRINT in out
-    assert out.splitlines()[1].endswith("not admitted   http       lbd 0.1.0   never")
+    assert out.splitlines()[1].endswith("itself        http       0.1.0      never")
 
 
 def test_an_invitation_prints_the_token_alone(lbctl: Lbctl, control: FakeControl) -> None:
