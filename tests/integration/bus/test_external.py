@@ -14,7 +14,14 @@ from tests.integration.bus.sites import A, B, Site, eventually, insist, numbers,
 from librarian_daemon.settings import BusSettings
 from librarian_protocol.errors import BusUnavailable, BusUnsafe, ConfigInvalid
 
-USERS = "max_payload: 1MB\nauthorization { users: [ { user: lb, password: secret } ] }"
+#: What ``nats/README.md`` asks of an external server.
+USERS = """
+max_payload: 1MB
+authorization { users: [ { user: lb, password: secret, permissions: {
+  publish: { allow: ["lb.>", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.INFO.*",
+    "$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.RESET.>", "$JS.API.CONSUMER.MSG.NEXT.>"] }
+  subscribe: { allow: ["_INBOX.>", "lb.join.*"] } } } ] }
+"""
 BIG_PAYLOAD = 'max_payload: 4MB\nauthorization { token: "s3cret" }'
 
 
