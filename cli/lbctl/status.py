@@ -88,9 +88,8 @@ def _tell(app: App, found: api.Status) -> None:
 
 def _bus(bus: api.BusStatus) -> str:
     state = "connected" if bus.connected else "NOT CONNECTED"
-    version = f", nats-server {bus.server_version}" if bus.server_version else ""
-    detail = f"; {bus.detail}" if bus.detail else ""
-    return f"bus: {state}, {bus.mode}, {bus.url}{version}{detail}"
+    version = f"nats-server {bus.server_version}" if bus.server_version else ""
+    return "bus: " + ", ".join(word for word in (state, bus.mode, bus.url, version, bus.detail) if word)
 
 
 def _unsent(outbox: int) -> str:
