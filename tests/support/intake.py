@@ -1,0 +1,201 @@
+"""A store, a drop directory and an intake between them, with a catalog and incidents in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from librarian_daemon.clock import SystemClock, SystemRng
+from librarian_daemon.intake.service import Intake
+from librarian_daemon.ports import Landing, Standing, Store
+from librarian_daemon.settings import IntakeSettings
+from librarian_daemon.store.layout import Marker
+from librarian_daemon.store.posix import PosixStore
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import FileIngested, StoreRole
+from librarian_protocol.names import Name, SiteName
+
+STORE_ID = "0123456789abcdef0123456789abcdef"
+QUIET_S = 0.15
+Hook = Callable[[str], None]
+
+
+class FakeLedger:
+    """The catalog as intake sees it, kept over restarts. ``hook`` is called before and after each commit."""
+
+    def __init__(self) -> None:
+        self.files: dict[Name, dict[Digest, set[str]]] = {}
+        self.withdrawn: set[tuple[Name, Digest]] = set()
+        self.landings: dict[str, Landing] = {}
+        self.accepted: list[FileIngested] = []
+        self.hook: Hook = lambda _: None
+
+    async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[Standing, str]]:
+        self.hook("standing")
+        folded = {name.folded: name for name in self.files}
+        return [self._standing(store, name, digest, folded) for name, digest in files]
+
+    def _standing(
+        self, store: str, name: Name, digest: Digest, folded: Mapping[str, Name]
+    ) -> tuple[Standing, str]:
+        if (name, digest) in self.withdrawn:
+            return Standing.WITHDRAWN, digest
+        known = self.files.get(name)
+        if known is None:
+            twin = folded.get(name.folded)
+            return (Standing.FREE, "") if twin is None else (Standing.TWIN, twin)
+        if digest in known:
+            return (Standing.PRESENT if store in known[digest] else Standing.KNOWN), digest
+        return Standing.TAKEN, next(iter(known))
+
+    async def begin(self, landings: Sequence[Landing]) -> None:
+        self.hook("begin")
+        self.landings |= {landing.id: landing for landing in landings}
+        self.hook("begun")
+
+    async def accept(self, landings: Sequence[Landing]) -> None:
+        self.hook("accept")
+        for landing in landings:
+            assert isinstance(landing.entry, FileIngested)
+            if self.landings.pop(landing.id, None) is not None:
+                self.accepted.append(landing.entry)
+                self.files.setdefault(landing.name, {}).setdefault(landing.digest, set()).add(landing.store)
+        self.hook("accepted")
+
+    async def abandon(self, landings: Sequence[Landing]) -> None:
+        self.hook("abandon")
+        for landing in landings:
+            self.landings.pop(landing.id, None)
+
+    async def unfinished(self, store: str) -> Sequence[Landing]:
+        self.hook("unfinished")
+        return [landing for landing in self.landings.values() if landing.store == store]
+
+    @property
+    def names(self) -> list[str]:
+        """What was accepted, in order."""
+        return [str(entry.name) for entry in self.accepted]
+
+
+class FakeIncidents:
+    """Open incidents, and all that ever were."""
+
+    def __init__(self) -> None:
+        self.now: dict[tuple[str, str], str] = {}
+        self.ever: list[tuple[str, str]] = []
+
+    async def open(self, code: str, subject: str, message: str, hint: str) -> None:
+        self.now[code, subject] = f"{message} {hint}"
+        self.ever.append((code, subject))
+
+    async def resolve(self, code: str, subject: str) -> None:
+        self.now.pop((code, subject), None)
+
+
+def quiet_logger() -> FilteringBoundLogger:
+    """A logger that keeps everything to itself."""
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.ReturnLogger(), processors=[], wrapper_class=structlog.make_filtering_bound_logger(50)
+    )
+    return logger
+
+
+class Rig:
+    """One drop directory, one store. Survives any number of intakes: each is a start of the daemon."""
+
+    def __init__(self, root: Path, *, drop: Path | None = None, store: Path | None = None) -> None:
+        self.drop = drop if drop is not None else root / "drop"
+        self.root = store if store is not None else root / "store"
+        self.drop.mkdir(exist_ok=True)
+        marker = Marker(id=STORE_ID, label="archive", site=SiteName.parse("here"))
+        PosixStore.create(str(self.root), marker)
+        self.store = PosixStore(str(self.root), marker, StoreRole.ARCHIVE)
+        self.ledger = FakeLedger()
+        self.incidents = FakeIncidents()
+
+    def settings(self, **changed: object) -> IntakeSettings:
+        """Settings that are quick about it."""
+        known: dict[str, object] = {"quiet_s": QUIET_S, "poll_every_s": 0.05, "walk_every_s": 30.0}
+        return IntakeSettings(path=str(self.drop), store="archive", **(known | changed))  # type: ignore[arg-type]
+
+    def intake(self, *, store: Store | None = None, **changed: object) -> Intake:
+        """A new intake, as after a start."""
+        return Intake(
+            self.settings(**changed),
+            store if store is not None else self.store,
+            self.ledger,
+            self.incidents,
+            SystemClock(),
+            SystemRng(),
+            quiet_logger(),
+        )
+
+    @asynccontextmanager
+    async def running(self, *, store: Store | None = None, **changed: object) -> AsyncIterator[Intake]:
+        """An intake that recovered, runs, and has walked the drop directory once or is paused."""
+        await self.store.open()
+        intake = self.intake(store=store, **changed)
+        await intake.recover()
+        task = asyncio.create_task(intake.run())
+        try:
+            await self.until(
+                lambda: task.done() or intake._next_walk_s > 0 or intake.snapshot().state == "paused"  # pyright: ignore[reportPrivateUsage]
+            )
+            yield intake
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+        """Wait for something to become so."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def accepted(self, *names: str, timeout_s: float = 10.0) -> None:
+        """Wait until just these names were accepted, each once, and stand in the store with all their bytes."""
+        await self.until(lambda: len(self.ledger.accepted) >= len(names), timeout_s)
+        assert sorted(self.ledger.names) == sorted(names)
+        for entry in self.ledger.accepted:
+            check = await self.store.check(entry.name, entry.digest, entry.unit, entry.size_bytes)
+            assert check.error is None
+
+    def dropped(self, rel: str | bytes, data: bytes = b"data") -> Path:
+        """Write a file in the drop directory, making directories."""
+        path = self.drop / os.fsdecode(rel)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def rejected(self) -> dict[str, str]:
+        """What stands in ``.rejected`` (path below its own directory), and the reason beside it."""
+        found: dict[str, str] = {}
+        for place in (self.drop / ".rejected").iterdir():
+            reasons = [one for one in place.iterdir() if one.name in {"REASON.txt", "_REASON.txt"}]
+            reason = max(reasons, key=lambda one: len(one.name))
+            for path in place.rglob("*"):
+                if path != reason and (path.is_symlink() or not path.is_dir()):
+                    found[str(path.relative_to(place))] = reason.read_text()
+        return found
+
+    def claimed(self) -> list[Path]:
+        """What still stands in ``.claimed``."""
+        return list((self.drop / ".claimed").rglob("*"))
+
+    def in_store(self) -> list[str]:
+        """Names of single files in the store."""
+        return sorted(
+            str(path.relative_to(self.root))
+            for path in self.root.rglob("*")
+            if path.is_file() and ".librarian" not in path.parts
+        )
+
+
