@@ -28,7 +28,7 @@ from librarian_protocol.errors import (
     TransferTimeout,
 )
 
-_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}\Z")
+_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):(?P<port>[0-9]{1,5})\Z")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
 #: The most of an error's body that is read.
 _ERROR_BYTES = 16 << 10
@@ -80,18 +80,17 @@ class HttpClient:
             TransferTimeout: silence.
         """
         where = f"site {batch.source} at {batch.offer.address[:300]!a}"
-        if not _AUTHORITY.match(batch.offer.address):
-            raise SourceInvalid(f"{where}: the address is not HOST:PORT", hint="set data.advertise at that site")
+        url = _url(where, batch.offer.address, target)
         headers = self._sign(source=batch.source, method=method, target=target, range=byte_range, body=body)
         if byte_range:
             headers["Range"] = byte_range
         with explained(where):
-            # What goes over the wire must be what was signed, hence `encoded`. Redirects would lead anywhere.
-            # A source may send 1xx answers for ever without being idle, hence the time limit on top.
+            # Redirects would lead anywhere, so none is followed. A source may send 1xx answers for ever without
+            # being idle, hence the limit on the whole time.
             async with asyncio.timeout(self._settings.connect_s + self._settings.idle_s):
                 response = await self._opened().request(
                     method,
-                    URL(f"http://{batch.offer.address}{target}", encoded=True),
+                    url,
                     headers=headers,
                     data=io.BytesIO(body) if body else None,
                     allow_redirects=False,
@@ -127,6 +126,14 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _url(where: str, address: str, target: str) -> URL:
+    match = _AUTHORITY.match(address)
+    if match is None or int(match["port"]) > 65535:
+        raise SourceInvalid(f"{where}: the address is not HOST:PORT", hint="set data.advertise at that site")
+    # What goes over the wire must be what was signed, hence `encoded`.
+    return URL(f"http://{address}{target}", encoded=True)
 
 
 @contextmanager

@@ -113,6 +113,17 @@ async def test_a_large_file_is_resumed_from_what_is_staged(rig: Rig, have: int) 
     assert heard.moved_bytes[item.key] == len(LARGE) - have
 
 
+async def test_more_staged_bytes_than_the_file_has_are_thrown_away(rig: Rig) -> None:
+    item = rig.collection.add("large", LARGE)
+    rig.sound([item])
+    staging = WatchedStaging()
+    staging.held[item.key] = bytearray(LARGE + b"x")
+    outcomes = await outcomes_of(Verifying(rig.adapter), rig.batch([item]), staging)
+    outcomes += await outcomes_of(Verifying(rig.adapter), rig.batch([item]), staging)
+    assert outcomes[-1] == Landed(item)
+    assert staging.held[item.key] == LARGE
+
+
 async def test_a_resumed_file_whose_beginning_is_wrong_is_caught_and_thrown_away(rig: Rig) -> None:
     item = rig.collection.add("large", LARGE)
     rig.sound([item])

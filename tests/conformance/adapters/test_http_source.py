@@ -130,7 +130,20 @@ async def test_a_name_that_does_not_resolve_is_unreachable(adapter: http.Http) -
 
 
 @pytest.mark.parametrize(
-    "address", ["", "host", "host:", "user@host:1", "host:1/path", "[::1", "host:1 ", "host\r\n:1", "host:999999"]
+    "address",
+    [
+        "",
+        "host",
+        "host:",
+        "user@host:1",
+        "host:1/path",
+        "[::1",
+        "host:1 ",
+        "host\r\n:1",
+        "host:99999",
+        "host:999999",
+        "[::::1]:1",
+    ],
 )
 async def test_an_address_that_is_not_host_and_port_is_refused(adapter: http.Http, address: str) -> None:
     assert isinstance(await error_of(adapter, small(), address), SourceInvalid)
