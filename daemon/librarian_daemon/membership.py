@@ -226,6 +226,9 @@ class Membership:
             raise JoinRefused(request.site, "it came with a token that has expired")
         if known is not None and known.key != request.key:
             raise JoinRefused(request.site, "the name belongs to a site with another key")
+        taken = {key for one in roster(tx.connection).values() if one.site != request.site for key in one.bus}
+        if len(set(request.bus)) != 2 or taken & set(request.bus):
+            raise JoinRefused(request.site, "its bus keys are not two keys of its own")
         invites.used(tx, invitation.id, request.site)
         tx.say(self._admission(request.site, request.key, list(request.bus), may_admit=False))
         return True

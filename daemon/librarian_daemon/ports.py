@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -319,8 +319,8 @@ class Bus(Protocol):
         """
         ...
 
-    def read(self, origin: SiteName, after: int) -> AsyncIterator[Message]:
-        """Messages of ``origin``'s stream behind the cursor ``after``, in order, for ever.
+    def read(self, origin: SiteName, after: int) -> AsyncGenerator[Message, None]:
+        """Messages of ``origin``'s stream behind the cursor ``after``, in order, for ever. Close it when done.
 
         It survives outages by itself, beginning again behind the last message it yielded. A message is asked for
         only when those before it were taken.
@@ -331,7 +331,7 @@ class Bus(Protocol):
         """Send a join request over the invited user's own connection. It says nothing of the outcome."""
         ...
 
-    def joins(self) -> AsyncIterator[bytes]:
+    def joins(self) -> AsyncGenerator[bytes, None]:
         """Join requests addressed to this site, for ever."""
         ...
 

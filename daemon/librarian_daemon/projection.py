@@ -7,6 +7,7 @@ signer are the same. Everything else is refused, counted and made an incident; t
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import structlog
 
@@ -42,21 +43,20 @@ class Reader:
         after = await self._catalog.read(journal.read_after, site)
         read_again = True
         while True:
-            async for message in self._bus.read(site, after):
-                try:
-                    received = await self._take(message)
-                except CatalogFault:
-                    # It was not committed: the next reading begins with this message again.
-                    await self._clock.sleep(1.0)
-                    break
-                if received is not None and received.verdict is Verdict.HOLD and read_again:
-                    # What is missing may stand earlier in the stream than the cursor says: look once from its start.
-                    self._log.warning("journal_gap", detail=received.stalled)
-                    after, read_again = 0, False
-                    break
-                after = message.stream_seq
-            else:
-                return
+            async with aclosing(self._bus.read(site, after)) as messages:
+                async for message in messages:
+                    try:
+                        received = await self._take(message)
+                    except CatalogFault:
+                        # It was not committed: the next reading begins with this message again.
+                        await self._clock.sleep(1.0)
+                        break
+                    if received is not None and received.verdict is Verdict.HOLD and read_again:
+                        # What is missing may stand earlier in the stream than the cursor says: look once from its start.
+                        self._log.warning("journal_gap", detail=received.stalled)
+                        after, read_again = 0, False
+                        break
+                    after = message.stream_seq
 
     async def _take(self, message: Message) -> Received | None:
         site, metrics = self._member.site, self._metrics

@@ -88,9 +88,15 @@ class FileEntry(Entry, frozen=True, kw_only=True):
     """An entry about a file: enough to make the file's row where nothing else about it has arrived."""
 
     name: Name
+    #: The file's identity: always blake3. Others are carried by ``digest.added``.
     digest: Digest
     size_bytes: SizeBytes
     unit: Unit
+
+    def __post_init__(self) -> None:
+        """Refuse another algorithm than blake3 (msgspec reports it as a decoding error)."""
+        if self.digest.algorithm != "blake3":
+            raise ValueError(f"a file is known by its blake3 digest, not by {self.digest.algorithm}")
 
 
 class FileIngested(FileEntry, frozen=True, kw_only=True):

@@ -124,6 +124,10 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason | None = None
     #: Failures in a row; a success or a person sets it to 0.
     attempts: int = 0
+    #: The reason whose patience is running out, and its failures in a row. Reasons without an end of patience
+    #: do not count: after weeks of an unreachable source, the first bad byte is still the first.
+    strike: Reason | None = None
+    strikes: int = 0
     #: Seconds on the clock that ``now`` is given in; None is "at once", also when the clock was reset.
     next_try_s: float | None = None
     source: SiteName | None = None
@@ -213,7 +217,7 @@ def _land(transfer: Transfer, event: Event, now_s: float) -> Step:
 
 
 def _store(transfer: Transfer, event: Event, now_s: float) -> Step:
-    return msgspec.structs.replace(_to(transfer, State.STORED)[0], attempts=0), ()
+    return _afresh(_to(transfer, State.STORED)[0]), ()
 
 
 def _due(transfer: Transfer, event: Event, now_s: float) -> Step:
@@ -225,23 +229,24 @@ def _due(transfer: Transfer, event: Event, now_s: float) -> Step:
 def _fail(transfer: Transfer, event: Event, now_s: float) -> Step:
     assert isinstance(event, Fail)
     policy = POLICIES[event.reason]
-    attempts = transfer.attempts + 1
-    spent = policy.patience is not None and attempts >= policy.patience
+    failed = msgspec.structs.replace(transfer, reason=event.reason, attempts=transfer.attempts + 1, next_try_s=None)
     commands: tuple[Command, ...] = ()
-    if spent and policy.doubt:
-        commands = (Command.DOUBT_SOURCE,)
-        if event.other_source:
-            attempts, spent = 0, False
-    if spent:
-        parked = msgspec.structs.replace(
-            transfer, state=State.PARKED, reason=event.reason, attempts=attempts, next_try_s=None
-        )
-        return parked, (*commands, Command.TELL_PARKED)
-    next_try_s = now_s + backoff.delay_s(max(attempts, 1), str(transfer.id))
-    waiting = msgspec.structs.replace(
-        transfer, state=State.WAITING, reason=event.reason, attempts=attempts, next_try_s=next_try_s
-    )
-    return waiting, commands
+    if policy.patience is not None:
+        strikes = transfer.strikes + 1 if transfer.strike is event.reason else 1
+        failed = msgspec.structs.replace(failed, strike=event.reason, strikes=strikes)
+        if strikes >= policy.patience:
+            if policy.doubt:
+                commands = (Command.DOUBT_SOURCE,)
+            if not (policy.doubt and event.other_source):
+                return msgspec.structs.replace(failed, state=State.PARKED), (*commands, Command.TELL_PARKED)
+            failed = _afresh(failed)
+    next_try_s = now_s + backoff.delay_s(max(failed.attempts, 1), str(transfer.id))
+    return msgspec.structs.replace(failed, state=State.WAITING, next_try_s=next_try_s), commands
+
+
+def _afresh(transfer: Transfer) -> Transfer:
+    """With all its patience."""
+    return msgspec.structs.replace(transfer, attempts=0, strike=None, strikes=0)
 
 
 def _restart(transfer: Transfer, event: Event, now_s: float) -> Step:
@@ -254,7 +259,7 @@ def _stay(transfer: Transfer, event: Event, now_s: float) -> Step:
 
 def _retry(transfer: Transfer, event: Event, now_s: float) -> Step:
     told = (Command.TELL_RESUMED,) if transfer.state is State.PARKED else ()
-    return msgspec.structs.replace(_to(transfer, State.WANTED)[0], attempts=0), told
+    return _afresh(_to(transfer, State.WANTED)[0]), told
 
 
 def _answered(transfer: Transfer, event: Event, now_s: float) -> Step:
@@ -266,7 +271,7 @@ def _answered(transfer: Transfer, event: Event, now_s: float) -> Step:
 
 
 def _want(transfer: Transfer, event: Event, now_s: float) -> Step:
-    return msgspec.structs.replace(_to(transfer, State.WANTED)[0], attempts=0, source=None), ()
+    return msgspec.structs.replace(_afresh(_to(transfer, State.WANTED)[0]), source=None), ()
 
 
 def _cancel(transfer: Transfer, event: Event, now_s: float) -> Step:

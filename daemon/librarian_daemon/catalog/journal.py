@@ -7,11 +7,11 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said
-from librarian_daemon.catalog.roster import grants_of
+from librarian_daemon.catalog.roster import Member, roster
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal
 from librarian_protocol import globs, segments
-from librarian_protocol.entries import KINDS, Entry, FileIngested
+from librarian_protocol.entries import KINDS, Entry, FileIngested, FileWithdrawn
 from librarian_protocol.errors import SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import MAX_HELD, Place, Verdict, judge
@@ -181,18 +181,28 @@ def _apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
     found = segments.entries_of(segment)
     if found is None:
         return None, []
+    member = roster(tx.connection).get(segment.site)
     good: list[Entry] = []
     refused: list[str] = []
-    grants = grants_of(tx.connection, segment.site)
     for entry in found:
-        if isinstance(entry, SegmentInvalid):
-            refused.append(entry.message)
-        elif isinstance(entry, FileIngested) and not any(globs.matches(grant, entry.name) for grant in grants):
-            refused.append(f"site {segment.site!r} may not ingest {entry.name!a}: outside its grants")
-        else:
+        problem = entry.message if isinstance(entry, SegmentInvalid) else not_allowed(entry, segment.site, member)
+        if problem:
+            refused.append(problem)
+        elif isinstance(entry, Entry):
             good.append(entry)
     tx.apply_foreign(good, Said(site=segment.site, epoch=segment.epoch, incarnation=segment.incarnation, change=0))
     return len(good), refused
+
+
+def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
+    """Why a site may not say this; "" where it may."""
+    if isinstance(entry, FileIngested):
+        grants = member.grants if member else []
+        if not any(globs.matches(grant, entry.name) for grant in grants):
+            return f"site {site!r} may not ingest {entry.name!a}: outside its grants"
+    if isinstance(entry, FileWithdrawn) and not (member and member.may_admit):
+        return f"site {site!r} may not withdraw {entry.name!a}: that is an administrator's word"
+    return ""
 
 
 def _advance(tx: Tx, segment: Segment, segment_hash: str) -> None:

@@ -108,9 +108,3 @@ def roster(connection: Connection) -> dict[SiteName, Member]:
             offers=[],
         )
     return found
-
-
-def grants_of(connection: Connection, site: SiteName) -> list[str]:
-    """The globs under which a site may ingest; none where it is not admitted."""
-    member = roster(connection).get(site)
-    return member.grants if member else []

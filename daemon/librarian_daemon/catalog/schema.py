@@ -239,6 +239,8 @@ transfer = Table(
     Column("reason", Text),
     Column("message", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("strike", Text),
+    Column("strikes", Integer, nullable=False),
     Column("next_try_s", Float),
     Column("source", BytewiseText),
     Column("adapter", Text),

@@ -70,6 +70,8 @@ def row_of(row: Any) -> Row:
             state=State(row.state),
             reason=Reason(row.reason) if row.reason else None,
             attempts=row.attempts,
+            strike=Reason(row.strike) if row.strike else None,
+            strikes=row.strikes,
             next_try_s=row.next_try_s,
             source=SiteName(row.source) if row.source else None,
         ),
@@ -121,6 +123,7 @@ def create(tx: Tx, wishes: Sequence[Wish]) -> None:
             "state": State.WANTED.value,
             "message": "",
             "attempts": 0,
+            "strikes": 0,
             "subscription": wish.subscription,
             "created_at": tx.now,
             "changed_at": tx.now,
@@ -174,7 +177,19 @@ def take(tx: Tx, moves: Sequence[Move], now_s: float) -> dict[int, Transfer]:
     return taken
 
 
-_COLUMNS = ("state", "reason", "attempts", "next_try_s", "source", "message", "changed_at", "batch", "adapter")
+_COLUMNS = (
+    "state",
+    "reason",
+    "attempts",
+    "strike",
+    "strikes",
+    "next_try_s",
+    "source",
+    "message",
+    "changed_at",
+    "batch",
+    "adapter",
+)
 _UPDATE = (
     update(schema.transfer)
     .where(schema.transfer.c.id == bindparam("the_id"))
@@ -188,6 +203,8 @@ def _change(after: Transfer, move: Move, now: str) -> dict[str, Any]:
         "new_state": after.state.value,
         "new_reason": after.reason and after.reason.value,
         "new_attempts": after.attempts,
+        "new_strike": after.strike and after.strike.value,
+        "new_strikes": after.strikes,
         "new_next_try_s": after.next_try_s,
         "new_source": after.source and str(after.source),
         "new_message": move.message,

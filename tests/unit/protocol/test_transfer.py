@@ -51,6 +51,8 @@ def _at(
     *,
     reason: str | None = None,
     attempts: int = 2,
+    strike: str | None = None,
+    strikes: int = 0,
     next_try_s: float | None = None,
     source: str | None = "archive",
 ) -> Transfer:
@@ -59,6 +61,8 @@ def _at(
         state=State(state),
         reason=None if reason is None else Reason(reason),
         attempts=attempts,
+        strike=None if strike is None else Reason(strike),
+        strikes=strikes,
         next_try_s=next_try_s,
         source=None if source is None else type(ARCHIVE).parse(source),
     )
@@ -265,20 +269,22 @@ def test_what_mends_itself_is_waited_for_for_ever(reason: str) -> None:
 def test_when_patience_ends_a_person_is_asked(state: str, reason: str, patience: int) -> None:
     """Parked at exactly that many failures in a row, and told; doubted where the source is at fault."""
     if patience > 1:
-        before = step(_at(state, attempts=patience - 2), Fail(Reason(reason), other_source=True), NOW)
-        waits = _waits(patience - 1)
-        assert before == (_at("waiting", reason=reason, attempts=patience - 1, next_try_s=waits), ())
+        patient = _at(state, attempts=20, strike=reason, strikes=patience - 2)
+        before = step(patient, Fail(Reason(reason), other_source=True), NOW)
+        waiting = _at("waiting", reason=reason, attempts=21, strike=reason, strikes=patience - 1, next_try_s=_waits(21))
+        assert before == (waiting, ())
     told = (Command.TELL_PARKED,)
     doubted = (Command.DOUBT_SOURCE, Command.TELL_PARKED)
-    after = step(_at(state, attempts=patience - 1), Fail(Reason(reason)), NOW)
-    parked = _at("parked", reason=reason, attempts=patience)
+    after = step(_at(state, attempts=20, strike=reason, strikes=patience - 1), Fail(Reason(reason)), NOW)
+    parked = _at("parked", reason=reason, attempts=21, strike=reason, strikes=patience)
     assert after == (parked, doubted if reason in DOUBTING else told)
 
 
 @pytest.mark.parametrize("reason", DOUBTING)
 def test_another_source_is_tried_when_one_is_doubted(reason: str) -> None:
     """It starts afresh with the other, and no person is troubled."""
-    after, commands = step(_at("fetching"), Fail(Reason(reason), other_source=True), NOW)
+    tired = _at("fetching", strike=reason, strikes=2)
+    after, commands = step(tired, Fail(Reason(reason), other_source=True), NOW)
     assert after == _at("waiting", reason=reason, attempts=0, next_try_s=_waits(1))
     assert commands == (Command.DOUBT_SOURCE,)
 
@@ -286,8 +292,34 @@ def test_another_source_is_tried_when_one_is_doubted(reason: str) -> None:
 @pytest.mark.parametrize("reason", ["source-refused", "name-occupied", "case-twin", "adapter-fault"])
 def test_another_source_does_not_help_where_the_source_is_not_doubted(reason: str) -> None:
     """A name that is taken here is taken whoever sends it."""
-    after, commands = step(_at("landed", attempts=20), Fail(Reason(reason), other_source=True), NOW)
+    tired = _at("landed", strike=reason, strikes=20)
+    after, commands = step(tired, Fail(Reason(reason), other_source=True), NOW)
     assert (after.state, commands) == (State.PARKED, (Command.TELL_PARKED,))
+
+
+def test_an_outage_does_not_use_up_the_patience_with_anything_else() -> None:
+    """After weeks of an unreachable source the first bad byte is the first, and so is the first of another kind."""
+    after, commands = step(_at("fetching", attempts=9_000), Fail(Reason.CHECKSUM_MISMATCH), NOW)
+    expected = _at(
+        "waiting",
+        reason="checksum-mismatch",
+        attempts=9_001,
+        strike="checksum-mismatch",
+        strikes=1,
+        next_try_s=_waits(9_001),
+    )
+    assert (after, commands) == (expected, ())
+    unreachable, _ = step(_at("fetching", strike="size-mismatch", strikes=2), Fail(Reason.TIMEOUT), NOW)
+    assert (unreachable.strike, unreachable.strikes) == (Reason.SIZE_MISMATCH, 2)
+    other, _ = step(_at("fetching", strike="size-mismatch", strikes=2), Fail(Reason.CHECKSUM_MISMATCH), NOW)
+    assert (other.state, other.strikes) == (State.WAITING, 1)
+
+
+@pytest.mark.parametrize(("state", "event"), [("landed", Store()), ("waiting", Retry()), ("cancelled", Want())])
+def test_what_begins_afresh_has_all_its_patience(state: str, event: Event) -> None:
+    """A success, a person's wish and a new wish forget the strikes."""
+    after, _ = step(_at(state, strike="size-mismatch", strikes=2), event, NOW)
+    assert (after.attempts, after.strike, after.strikes) == (0, None, 0)
 
 
 def test_a_parked_transfer_has_no_next_attempt() -> None:

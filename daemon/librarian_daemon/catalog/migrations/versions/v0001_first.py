@@ -251,6 +251,8 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("strike", sa.Text(), nullable=True),
+        sa.Column("strikes", sa.Integer(), nullable=False),
         sa.Column("next_try_s", sa.Float(), nullable=True),
         sa.Column("source", BYTEWISE, nullable=True),
         sa.Column("adapter", sa.Text(), nullable=True),
