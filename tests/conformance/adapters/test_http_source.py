@@ -142,7 +142,6 @@ async def test_a_name_that_does_not_resolve_is_unreachable(adapter: http.Http) -
         "host\r\n:1",
         "host:99999",
         "host:999999",
-        "[::::1]:1",
     ],
 )
 async def test_an_address_that_is_not_host_and_port_is_refused(adapter: http.Http, address: str) -> None:
