@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -41,9 +42,7 @@ class FakeLedger:
         folded = {name.folded: name for name in self.files}
         return [self._standing(store, name, digest, folded) for name, digest in files]
 
-    def _standing(
-        self, store: str, name: Name, digest: Digest, folded: Mapping[str, Name]
-    ) -> tuple[Standing, str]:
+    def _standing(self, store: str, name: Name, digest: Digest, folded: Mapping[str, Name]) -> tuple[Standing, str]:
         if (name, digest) in self.withdrawn:
             return Standing.WITHDRAWN, digest
         known = self.files.get(name)
@@ -118,13 +117,14 @@ class Rig:
         self.store = PosixStore(str(self.root), marker, StoreRole.ARCHIVE)
         self.ledger = FakeLedger()
         self.incidents = FakeIncidents()
+        self._task: asyncio.Task[None] | None = None
 
-    def settings(self, **changed: object) -> IntakeSettings:
+    def settings(self, **changed: Any) -> IntakeSettings:
         """Settings that are quick about it."""
-        known: dict[str, object] = {"quiet_s": QUIET_S, "poll_every_s": 0.05, "walk_every_s": 30.0}
-        return IntakeSettings(path=str(self.drop), store="archive", **(known | changed))  # type: ignore[arg-type]
+        known: dict[str, Any] = {"quiet_s": QUIET_S, "poll_every_s": 0.05, "walk_every_s": 30.0}
+        return IntakeSettings(path=str(self.drop), store="archive", **(known | changed))
 
-    def intake(self, *, store: Store | None = None, **changed: object) -> Intake:
+    def intake(self, *, store: Store | None = None, **changed: Any) -> Intake:
         """A new intake, as after a start."""
         return Intake(
             self.settings(**changed),
@@ -137,12 +137,12 @@ class Rig:
         )
 
     @asynccontextmanager
-    async def running(self, *, store: Store | None = None, **changed: object) -> AsyncIterator[Intake]:
+    async def running(self, *, store: Store | None = None, **changed: Any) -> AsyncGenerator[Intake]:
         """An intake that recovered, runs, and has walked the drop directory once or is paused."""
         await self.store.open()
         intake = self.intake(store=store, **changed)
         await intake.recover()
-        task = asyncio.create_task(intake.run())
+        self._task = task = asyncio.create_task(intake.run())
         try:
             await self.until(
                 lambda: task.done() or intake._next_walk_s > 0 or intake.snapshot().state == "paused"  # pyright: ignore[reportPrivateUsage]
@@ -158,6 +158,8 @@ class Rig:
         """Wait for something to become so."""
         async with asyncio.timeout(timeout_s):
             while not condition():
+                if self._task is not None and self._task.done():
+                    await self._task
                 await asyncio.sleep(0.01)
 
     async def accepted(self, *names: str, timeout_s: float = 10.0) -> None:
@@ -197,5 +199,3 @@ class Rig:
             for path in self.root.rglob("*")
             if path.is_file() and ".librarian" not in path.parts
         )
-
-

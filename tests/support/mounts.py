@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 
 @contextmanager
-def tmpfs(path: Path, options: str) -> Iterator[Path]:
+def tmpfs(path: Path, options: str) -> Generator[Path]:
     """A tmpfs mounted at ``path``; skips the test where that is not permitted."""
     path.mkdir(exist_ok=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True, text=True)

@@ -27,6 +27,8 @@ from librarian_protocol.names import MemberPath, Name
 #: Files up to here are read whole and written many at a time.
 SMALL_BYTES = 1 << 20
 _PUT_BYTES = 8 << 20
+_NOT_SAID = Name("unnamed")
+_UNKNOWN = Digest.blake3(b"")
 
 
 def manifest_key(landing_id: str) -> str:
@@ -46,17 +48,21 @@ def file_item(landing_id: str, name: Name, found: Examined) -> Item:
     )
 
 
-def manifest_item(landing_id: str, name: Name) -> Item:
+def manifest_item(landing_id: str) -> Item:
     """The place in staging of a book's manifest, whose digest and size nobody knows before it is written."""
-    unknown = Digest.blake3(b"")
     return Item(
         key=manifest_key(landing_id),
         part=Part.MANIFEST,
-        name=name,
-        file_digest=unknown,
-        digest=unknown,
+        name=_NOT_SAID,
+        file_digest=_UNKNOWN,
+        digest=_UNKNOWN,
         size_bytes=(1 << 63) - 1,
     )
+
+
+def whole_item(landing_id: str) -> Item:
+    """All that stands in staging under a landing's id, a file or a book's tree: for discarding it."""
+    return Item(key=landing_id, part=Part.FILE, name=_NOT_SAID, file_digest=_UNKNOWN, digest=_UNKNOWN, size_bytes=0)
 
 
 class Copier:

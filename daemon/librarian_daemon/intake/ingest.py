@@ -13,24 +13,25 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from librarian_daemon.intake import claim
 from librarian_daemon.intake.claim import Claimed
-from librarian_daemon.intake.copying import SMALL_BYTES, Copier, file_item, manifest_item, manifest_key
+from librarian_daemon.intake.copying import SMALL_BYTES, Copier, file_item, manifest_item, whole_item
 from librarian_daemon.intake.drop import Drop, shown
 from librarian_daemon.intake.examine import BookExamination, Examined, Gone, examine_file, odd
 from librarian_daemon.intake.exits import Exits
 from librarian_daemon.intake.lease import StillWritten
 from librarian_daemon.intake.present import is_in_store
+from librarian_daemon.intake.ready import Ready, landing_of
 from librarian_daemon.intake.scan import Kind
 from librarian_daemon.ports import Landing, Ledger, NotPlaced, Placed, Rng, Standing, Store
 from librarian_daemon.settings import IntakeSettings
 from librarian_daemon.store.threads import Threads
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import FileIngested, Unit
 from librarian_protocol.errors import (
     CaseTwin,
     InputError,
@@ -38,21 +39,11 @@ from librarian_protocol.errors import (
     NameOccupied,
     NameTaken,
     NotPossible,
+    SiteError,
     StoreError,
     TransferError,
 )
 from librarian_protocol.names import Name
-
-
-class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """A claimed thing that was read and has a name."""
-
-    id: str
-    claimed: Claimed
-    name: Name
-    found: Examined
-    #: Its bytes stand in staging instead of being renamed out of ``.claimed``.
-    copied: bool = False
 
 
 class Ingest:
@@ -84,6 +75,8 @@ class Ingest:
         self._mark = f"i{Digest.blake3(os.fsencode(drop.path)).hex[:8]}-"
         #: Landings may stand begun and neither accepted nor abandoned: what a pause must finish first.
         self._unsure = False
+        #: Landing ids that have something in staging and no landing row.
+        self._staged: set[str] = set()
         #: Things whose fsync failed where they stood: only fresh bytes can be trusted, so they are copied.
         self._copy_always: set[bytes] = set()
         self.accepted = 0
@@ -100,10 +93,17 @@ class Ingest:
             StoreError, SiteError: work cannot go on now; what is unfinished stands in ``.claimed`` and in landing
                 rows, for :meth:`finish` and another call.
         """
-        ready = await self._standing(await self._examine(batch))
-        may_rename = await self._threads.run(self._drop.may_rename_into, self._store.root)
-        ready = await self._copy(ready, may_rename)
-        await self._land(ready)
+        try:
+            ready = await self._standing(await self._examine(batch))
+            may_rename = await self._threads.run(self._drop.may_rename_into, self._store.root)
+            ready = await self._copy(ready, may_rename)
+            await self._land(ready)
+        except (StoreError, SiteError):
+            # A full store must not be filled further by what another attempt stages anew.
+            with suppress(StoreError):
+                for one in list(self._staged):
+                    await self._discard(one)
+            raise
 
     async def _examine(self, batch: Sequence[Claimed]) -> list[Ready]:
         ready: list[Ready] = []
@@ -142,14 +142,15 @@ class Ingest:
         stop = threading.Event()
         examination = BookExamination(self._drop, claimed, self._marker, stop)
         portions = examination.portions()
-        item = manifest_item(landing_id, name)
+        item = manifest_item(landing_id)
+        self._staged.add(landing_id)
         sink = await self._store.staging.create(item)
         try:
             while text := await self._threads.run_stoppable(stop, next, portions, b""):
                 await sink.write(text)
         except (InputError, StillWritten, Gone):
             await sink.close()
-            await self._store.staging.discard(item)
+            await self._discard(landing_id)
             raise
         finally:
             await sink.close()
@@ -184,7 +185,7 @@ class Ingest:
                 folded[one.name.folded] = one.name
                 going_on.append(one)
             else:
-                await self._discard(one)
+                await self._discard(one.id)
                 await self._exits.refuse(one.claimed, refusal)
         return going_on
 
@@ -206,7 +207,7 @@ class Ingest:
                 return None
 
     async def _already_here(self, one: Ready) -> None:
-        await self._discard(one)
+        await self._discard(one.id)
         await self._exits.remove(one.claimed)
         self.accepted += 1
         self._log.info("file_present_already", name=one.name, digest=one.found.digest)
@@ -220,7 +221,9 @@ class Ingest:
         for one in ready:
             if may_rename and one.found.ours and one.claimed.path not in self._copy_always:
                 done.append(one)
-            elif one.found.members is None and one.found.size_bytes <= SMALL_BYTES:
+                continue
+            self._staged.add(one.id)
+            if one.found.members is None and one.found.size_bytes <= SMALL_BYTES:
                 small.append(one)
             else:
                 try:
@@ -229,6 +232,7 @@ class Ingest:
                     else:
                         await self._copier.book(one.claimed, one.id, one.name, one.found.digest, self._marker)
                 except StillWritten as exc:
+                    await self._discard(one.id)
                     await self._exits.put_back(one.claimed, exc)
                     continue
                 done.append(msgspec.structs.replace(one, copied=True))
@@ -240,31 +244,6 @@ class Ingest:
                 done.append(msgspec.structs.replace(one, copied=True))
         return done
 
-    def _landing(self, one: Ready) -> Landing:
-        unit = Unit.FILE if one.found.members is None else Unit.BOOK
-        entry = FileIngested(
-            name=one.name,
-            digest=one.found.digest,
-            size_bytes=one.found.size_bytes,
-            unit=unit,
-            store=self._store.id,
-            mtime_ns=one.found.mtime_ns,
-            uploader=one.found.uploader,
-            members=one.found.members,
-        )
-        return Landing(
-            id=one.id,
-            store=self._store.id,
-            root=self._store.staging_root if one.copied else self._drop.path,
-            rel=one.id if one.copied else os.fsdecode(one.claimed.path),
-            name=one.name,
-            digest=one.found.digest,
-            size_bytes=one.found.size_bytes,
-            unit=unit,
-            manifest_rel=manifest_key(one.id) if unit is Unit.BOOK else "",
-            entry=entry,
-        )
-
     async def _land(self, ready: Sequence[Ready]) -> None:
         by_id = {one.id: one for one in ready}
         failure: LibrarianError | None = None
@@ -273,7 +252,9 @@ class Ingest:
             for one in ready:
                 if one.found.members is not None and not one.copied:
                     await self._threads.run(claim.remove_member, self._drop, one.claimed, self._marker)
-        for outcome in await self._store.seal([self._landing(one) for one in ready]) if ready else ():
+        for outcome in (
+            await self._store.seal([landing_of(one, self._store, self._drop) for one in ready]) if ready else ()
+        ):
             if isinstance(outcome, NotPlaced):
                 failure = await self._not_sealed(by_id[outcome.landing.id], outcome.error) or failure
             else:
@@ -286,6 +267,7 @@ class Ingest:
     async def _not_sealed(self, one: Ready, error: LibrarianError) -> LibrarianError | None:
         """The error that must pause us, or None: it was dealt with."""
         if isinstance(error, TransferError):  # it is not what was read a moment ago
+            await self._discard(one.id)
             await self._exits.put_back(one.claimed, StillWritten(error.message))
             return None
         if not one.copied:
@@ -294,6 +276,8 @@ class Ingest:
 
     async def _place(self, sealed: Sequence[Landing], by_id: dict[str, Ready]) -> LibrarianError | None:
         self._unsure = True
+        kept = self._staged & {landing.id for landing in sealed}
+        self._staged -= kept  # from here on the landing rows own it
         await self._ledger.begin(sealed)
         placed: list[Landing] = []
         refused: list[tuple[Landing, LibrarianError]] = []
@@ -307,12 +291,14 @@ class Ingest:
                 failure = outcome.error  # its row stays: how far it came is seen when work goes on
         if placed:
             await self._accept(placed)
+            self._staged |= kept & {landing.id for landing in placed}
             for landing in placed:
                 await self._tidy(by_id[landing.id])
         if refused:
             await self._ledger.abandon([landing for landing, _ in refused])
+            self._staged |= kept & {landing.id for landing, _ in refused}
             for landing, error in refused:
-                await self._discard(by_id[landing.id])
+                await self._discard(landing.id)
                 await self._exits.refuse(by_id[landing.id].claimed, error)
         self._unsure = failure is not None
         return failure
@@ -332,15 +318,14 @@ class Ingest:
         self._copy_always.discard(one.claimed.path)
         if one.copied:
             await self._exits.remove(one.claimed)
-            if one.found.members is None:
-                await self._store.staging.discard(file_item(one.id, one.name, one.found))
+        await self._discard(one.id)
 
-    async def _discard(self, one: Ready) -> None:
+    async def _discard(self, landing_id: str) -> None:
         """What was staged for something that does not go on."""
-        if one.copied and one.found.members is None:
-            await self._store.staging.discard(file_item(one.id, one.name, one.found))
-        if one.found.members is not None:
-            await self._store.staging.discard(manifest_item(one.id, one.name))
+        if landing_id in self._staged:
+            await self._store.staging.discard(manifest_item(landing_id))
+            await self._store.staging.discard(whole_item(landing_id))
+            self._staged.discard(landing_id)
 
     # ---- after a crash or a pause ------------------------------------------------------------------------
 
@@ -365,6 +350,8 @@ class Ingest:
             else:
                 # Its bytes, if there are any, stand in .claimed and are taken up from there.
                 await self._ledger.abandon([landing])
+                self._staged.add(landing.id)
+                await self._discard(landing.id)
                 self._log.warning("landing_abandoned", name=landing.name, reason=outcome.error.message)
         if failure is not None:
             raise failure

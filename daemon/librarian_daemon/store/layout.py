@@ -40,7 +40,9 @@ STAGING = OURS + b"/staging"
 MANIFESTS = OURS + b"/manifests"
 _DIRECTORIES = (STAGING, MANIFESTS, OURS + b"/trash", OURS + b"/conflict")
 _MAX_SMALL_BYTES = 1 << 20
-_PROBES = (b"probe-case", b"PROBE-CASE", b"probe-renamed")
+_PROBES = (b"probe", b"probe-renamed")
+#: The filesystem takes no new file now.
+_NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +201,8 @@ class Root:
     def prepare(self) -> bool:
         """Make what is missing in ``.librarian``, and see what the filesystem can do.
 
+        A store that is full or read-only opens all the same: what is in it can be served.
+
         Returns:
             Whether names that differ only in letter case are one file there.
 
@@ -207,38 +211,39 @@ class Root:
             StoreFault: it cannot do what the commit protocol needs.
         """
         with self.opened() as root, naming("preparing the store", self.path):
-            _make_directories(root)
+            try:
+                _make_directories(root)
+            except OSError as exc:
+                if exc.errno not in _NO_WRITING:
+                    raise
             with opened(root, STAGING) as staging:
                 if os.fstat(staging).st_dev != os.fstat(root).st_dev:
                     raise StoreFault(
                         f"staging of {self.path} stands on another filesystem than the store",
                         hint="a store's .librarian must be on its own filesystem: files are renamed out of it",
                     )
-                return self._probe(staging)
+                self._check_noreplace(staging)
+            return read_small(root, MARKER.upper()) is not None
 
-    def _probe(self, staging: int) -> bool:
-        lower, upper, renamed = _PROBES
+    def _check_noreplace(self, staging: int) -> None:
+        before, after = _PROBES
         try:
-            os.close(os.open(lower, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=staging))
-            try:
-                os.stat(upper, dir_fd=staging, follow_symlinks=False)
-                case_insensitive = True
-            except FileNotFoundError:
-                case_insensitive = False
-            try:
-                rename_noreplace(staging, lower, staging, renamed)
-            except OSError as exc:
-                if exc.errno not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
-                    raise
-                raise StoreFault(
-                    f"the filesystem of {self.path} cannot rename without overwriting (renameat2 NOREPLACE)",
-                    hint="use a local filesystem, or a network one that has it",
-                ) from exc
+            os.close(os.open(before, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=staging))
+            with suppress(FileExistsError):
+                rename_noreplace(staging, before, staging, after)
+        except OSError as exc:
+            if exc.errno in _NO_WRITING:
+                return  # a rename will say so by itself
+            if exc.errno not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+                raise
+            raise StoreFault(
+                f"the filesystem of {self.path} cannot rename without overwriting (renameat2 NOREPLACE)",
+                hint="use a local filesystem, or a network one that has it",
+            ) from exc
         finally:
             for name in _PROBES:
-                with suppress(FileNotFoundError):
+                with suppress(OSError):
                     os.unlink(name, dir_fd=staging)
-        return case_insensitive
 
 
 def staging_root(store_root: str) -> str:

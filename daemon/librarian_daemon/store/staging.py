@@ -7,6 +7,7 @@ here is durable before the store seals it, and nothing here bears a file's name.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 
@@ -128,7 +129,7 @@ class FileStaging:
                 os.close(fd)
 
     async def discard(self, item: Item) -> None:
-        """Remove the staged file. Idempotent.
+        """Remove the staged file, or all that stands below a book's own key. Idempotent.
 
         Raises:
             StoreFault: it is there and cannot be removed.
@@ -143,7 +144,10 @@ class FileStaging:
             suppress(FileNotFoundError),
             opened(staging, parent) as fd,
         ):
-            os.unlink(name, dir_fd=fd)
+            try:
+                os.unlink(name, dir_fd=fd)
+            except IsADirectoryError:
+                shutil.rmtree(name, dir_fd=fd)
 
     @contextmanager
     def _opened(self, item: Item) -> Generator[tuple[int, bytes]]:

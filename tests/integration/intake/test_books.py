@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.support.intake import Rig
 
 from librarian_protocol.entries import Unit
 from librarian_protocol.manifest import MemberDirectory, MemberFile
-from tests.support.intake import Rig
 
 
 @pytest.fixture

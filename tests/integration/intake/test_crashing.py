@@ -6,8 +6,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.support.intake import Hook, Rig
 
 from librarian_adapters.contract import Staging
 from librarian_daemon.ports import Check, Landing, NotPlaced, Placed, Reader, Space
@@ -16,7 +18,6 @@ from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
 from librarian_protocol.manifest import Member
 from librarian_protocol.names import MemberPath, Name
-from tests.support.intake import Hook, Rig
 
 FILES = {"a/1": b"one", "a/b/2": b"two" * 1000, "3": b"", "same": b"one"}
 STEPS = [
@@ -118,7 +119,7 @@ class HookedStore:
         return await self._store.clean_staging(keep)
 
 
-async def _until_crash(rig: Rig, crash: Crashing, **settings: object) -> None:
+async def _until_crash(rig: Rig, crash: Crashing, **settings: Any) -> None:
     """Run an intake until it crashes, however deep."""
     intake = rig.intake(store=HookedStore(rig.store, crash), **settings)
 
@@ -140,12 +141,12 @@ async def _until_crash(rig: Rig, crash: Crashing, **settings: object) -> None:
         rig.ledger.hook = lambda _: None
 
 
-async def _until_struck(rig: Rig, crash: Crashing, **settings: object) -> None:
+async def _until_struck(rig: Rig, crash: Crashing, **settings: Any) -> None:
     await _until_crash(rig, crash, **settings)
     assert crash.struck
 
 
-async def _afterwards(rig: Rig, names: Sequence[str], *, clean: bool = False, **settings: object) -> None:
+async def _afterwards(rig: Rig, names: Sequence[str], *, clean: bool = False, **settings: Any) -> None:
     """A new start, then everything is as if nothing had happened."""
     if clean:  # as the composition root does: nothing in staging belongs to a transfer
         await rig.store.clean_staging(frozenset())
@@ -185,7 +186,7 @@ async def test_a_crash_at_any_step_loses_no_book(rig: Rig, step: str, *, copied:
         if copied:
             os.link(path, rig.root.parent / name.replace("/", "_"))
     (rig.drop / "book/empty").mkdir()
-    settings = {"unit": "book", "complete": "rename"}
+    settings: dict[str, Any] = {"unit": "book", "complete": "rename"}
     await rig.store.open()
     await _until_struck(rig, Crashing(step), **settings)
     await _afterwards(rig, ["book"], clean=True, **settings)

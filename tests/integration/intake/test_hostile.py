@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.support.intake import Rig
 
 from librarian_protocol.digests import Digest
-from tests.support.intake import Rig
 
 SECRET = b"nobody's business"
 

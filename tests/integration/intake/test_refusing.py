@@ -7,13 +7,14 @@ import socket
 import stat
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.support.intake import STORE_ID, Rig
 
 from librarian_protocol.digests import Digest
 from librarian_protocol.names import Name
-from tests.support.intake import STORE_ID, Rig
 
 BAD_NAMES = [
     (b"caf\xe9.txt", "not valid UTF-8"),
@@ -35,10 +36,8 @@ def _deep(rig: Rig, rel: bytes, data: bytes) -> None:
     fd = os.open(rig.drop, os.O_RDONLY)
     *above, name = rel.split(b"/")
     for part in above:
-        try:
+        with suppress(FileExistsError):
             os.mkdir(part, dir_fd=fd)
-        except FileExistsError:
-            pass
         deeper = os.open(part, os.O_RDONLY, dir_fd=fd)
         os.close(fd)
         fd = deeper
@@ -161,9 +160,7 @@ ODD: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("make", "why"), ODD)
-async def test_what_is_no_file_is_refused_and_never_opened(
-    rig: Rig, make: Callable[[Path], None], why: str
-) -> None:
+async def test_what_is_no_file_is_refused_and_never_opened(rig: Rig, make: Callable[[Path], None], why: str) -> None:
     make(rig.drop / "odd")
     before = (rig.drop / "odd").lstat()
     async with rig.running() as intake:

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.intake import Rig
 
 from librarian_daemon.intake import service
 from librarian_protocol.digests import Digest
 from librarian_protocol.names import Name
-from tests.support.intake import Rig
 
 WEIRD = [
     "-rf",
@@ -141,7 +141,7 @@ async def test_bytes_whose_instance_is_gone_from_the_store_are_stored_again(rig:
         await rig.accepted("x")
         (rig.root / "x").unlink()
         rig.dropped("x")
-        await rig.until(lambda: (rig.root / "x").exists())
+        await rig.until((rig.root / "x").exists)
         await rig.until(lambda: len(rig.ledger.accepted) == 2)
 
 

@@ -8,13 +8,14 @@ import mmap
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.support.intake import Rig
+from tests.support.mounts import tmpfs
 
 from librarian_daemon.intake.lease import StillWritten, check_unwritten, unwritten
 from librarian_protocol.digests import Digest
-from tests.support.intake import Rig
-from tests.support.mounts import tmpfs
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="changing owners takes root")
 
@@ -22,7 +23,6 @@ ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="changing owners takes 
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
-
 
 
 @pytest.mark.parametrize("complete", ["quiet", "rename"])
@@ -61,7 +61,7 @@ async def test_a_book_with_a_member_open_for_writing_waits(rig: Rig) -> None:
     assert rig.ledger.accepted[0].size_bytes == 5
 
 
-async def _written_in_bursts(rig: Rig, **settings: object) -> list[bytes]:
+async def _written_in_bursts(rig: Rig, **settings: Any) -> list[bytes]:
     """Every piece of the file that came to rest anywhere."""
 
     def write() -> None:
@@ -95,9 +95,8 @@ def test_a_writer_who_comes_while_a_file_is_read_is_noticed(tmp_path: Path) -> N
     path.write_bytes(b"1")
     fd = os.open(path, os.O_RDONLY)
     try:
-        with pytest.raises(StillWritten, match="opened it"), unwritten(fd):
-            with pytest.raises(BlockingIOError):
-                os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        with pytest.raises(StillWritten, match="opened it"), unwritten(fd), pytest.raises(BlockingIOError):
+            os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         check_unwritten(fd)
         assert fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_UNLCK
     finally:
@@ -109,7 +108,11 @@ def test_a_change_while_a_file_is_read_is_noticed_without_leases(
 ) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"1")
-    monkeypatch.setattr("librarian_daemon.intake.lease._lease", lambda _: False)
+
+    def no_leases(_: int) -> bool:
+        return False
+
+    monkeypatch.setattr("librarian_daemon.intake.lease._lease", no_leases)
     fd = os.open(path, os.O_RDONLY)
     try:
         with pytest.raises(StillWritten, match="changed"), unwritten(fd):

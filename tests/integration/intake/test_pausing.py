@@ -1,0 +1,183 @@
+"""When store, catalog or drop directory do not do their work, intake pauses by name and goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.intake import Rig
+from tests.support.mounts import tmpfs
+
+from librarian_daemon.intake import watch
+from librarian_protocol import backoff
+from librarian_protocol.errors import CatalogFault
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "LONGEST_S", 0.2)
+
+
+def _mounted(tmp_path: Path, options: str) -> Iterator[Rig]:
+    with tmpfs(tmp_path / "store", options):
+        yield Rig(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "filler_bytes", "fillers", "reason"),
+    [("size=1m", 900_000, 1, "store-full"), ("size=4m,nr_inodes=40", 0, 30, "no-inodes")],
+)
+async def test_a_full_store_pauses_intake_until_there_is_room(
+    tmp_path: Path, options: str, filler_bytes: int, fillers: int, reason: str
+) -> None:
+    for rig in _mounted(tmp_path, options):
+        filler = rig.root / ".librarian/trash/filler"
+        filler.mkdir()
+        for number in range(fillers):
+            (filler / str(number)).write_bytes(bytes(filler_bytes))
+        names = ["a", "b", "c/d", "e"]
+        for name in names:
+            rig.dropped(name, os.urandom(100_000))
+        async with rig.running(complete="rename") as intake:
+            await rig.until(lambda: intake.snapshot().state == "paused")
+            assert intake.snapshot().detail.startswith(f"{reason}: ")
+            assert (reason, str(rig.drop)) in rig.incidents.now
+            await asyncio.sleep(0.3)
+            assert rig.ledger.accepted == []
+            assert list((rig.root / ".librarian/staging").iterdir()) == []
+            assert len([path for path in rig.claimed() if path.is_file()]) == 4
+            for path in filler.iterdir():
+                path.unlink()
+            await rig.accepted(*names)
+            await rig.until(lambda: intake.snapshot().state != "paused")
+        assert rig.incidents.now == {}
+        assert rig.claimed() == []
+
+
+async def test_a_store_that_is_not_mounted_pauses_intake_until_it_is(rig: Rig, tmp_path: Path) -> None:
+    await rig.store.open()
+    rig.root.rename(tmp_path / "away")
+    rig.root.mkdir()
+    rig.dropped("x")
+    intake = rig.intake(complete="rename")
+    await intake.recover()
+    task = asyncio.create_task(intake.run())
+    await rig.until(lambda: intake.snapshot().state == "paused")
+    assert ("store-not-mounted", str(rig.drop)) in rig.incidents.now
+    assert list(rig.root.iterdir()) == []
+    rig.root.rmdir()
+    (tmp_path / "away").rename(rig.root)
+    await rig.accepted("x")
+    await rig.until(lambda: rig.incidents.now == {})
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("step", ["standing", "begin", "begun", "accept", "accepted"])
+async def test_a_catalog_that_fails_for_a_while_costs_time_only(rig: Rig, step: str) -> None:
+    failures = 3
+
+    def fail(now: str) -> None:
+        nonlocal failures
+        if now == step and failures:
+            failures -= 1
+            raise CatalogFault("the disk under the catalog is full")
+
+    names = ["a", "b/c", "d"]
+    for name in names:
+        rig.dropped(name, name.encode())
+    rig.ledger.hook = fail
+    async with rig.running(complete="rename"):
+        await rig.accepted(*names)
+        await rig.until(lambda: rig.incidents.now == {} and rig.claimed() == [])
+    assert ("catalog-fault", str(rig.drop)) in rig.incidents.ever
+    assert rig.ledger.landings == {}
+    assert rig.rejected() == {}
+
+
+@pytest.mark.parametrize("copied", [False, True])
+async def test_a_failed_fsync_is_never_tried_again_on_the_same_bytes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, *, copied: bool
+) -> None:
+    path = rig.dropped("x", b"precious")
+    inode = path.stat().st_ino
+    if copied:
+        os.link(path, rig.root.parent / "second-link")
+    failed: list[int] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        if not failed and os.fstat(fd).st_size == len(b"precious"):
+            failed.append(os.fstat(fd).st_ino)
+            raise OSError(errno.EIO, "Input/output error")
+        assert copied or os.fstat(fd).st_ino not in failed  # a discarded file's inode may come again
+        real(fd)
+
+    monkeypatch.setattr("librarian_daemon.store.sealing.os.fsync", fsync)
+    async with rig.running(complete="rename"):
+        await rig.accepted("x")
+        await rig.until(lambda: rig.incidents.now == {})
+    assert len(failed) == 1
+    assert ("store-fault", str(rig.drop)) in rig.incidents.ever
+    assert (rig.root / "x").stat().st_ino != inode
+    assert (rig.root / "x").read_bytes() == b"precious"
+
+
+async def test_events_lost_by_the_kernel_are_made_up_for_by_a_walk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = Path("/proc/sys/fs/inotify/max_queued_events")
+    before = limit.read_text()
+    try:
+        limit.write_text("16")
+    except OSError:
+        pytest.skip("setting fs.inotify.max_queued_events is not permitted here")
+    try:
+        async with rig.running(walk_every_s=3600.0, watch="inotify"):
+            names = [f"d/f{number}" for number in range(400)]
+            for name in names:  # the loop does not run meanwhile, so the queue overflows
+                rig.dropped(name)
+            await rig.accepted(*names)
+    finally:
+        limit.write_text(before)
+
+
+async def test_more_events_than_are_remembered_are_made_up_for_by_a_walk(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MOST", 5)
+    async with rig.running(walk_every_s=3600.0, watch="inotify"):
+        names = [f"d/f{number}" for number in range(100)]
+        for name in names:
+            rig.dropped(name)
+        await rig.accepted(*names)
+
+
+async def test_without_more_watches_intake_polls_and_says_so(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("asyncinotify.Inotify.add_watch", no_more)
+    async with rig.running(watch="inotify") as intake:
+        assert intake.snapshot().state == "polling"
+        assert "max_user_watches" in intake.snapshot().detail
+        rig.dropped("x")
+        await rig.accepted("x")
+
+
+async def test_a_drop_directory_that_was_removed_is_made_again(rig: Rig) -> None:
+    async with rig.running(watch="poll"):
+        (rig.drop / ".claimed").rmdir()
+        (rig.drop / ".rejected").rmdir()
+        rig.drop.rmdir()
+        await rig.until((rig.drop / ".claimed").exists)
+        rig.dropped("x")
+        await rig.accepted("x")
+        await rig.until(lambda: rig.incidents.now == {})
