@@ -7,12 +7,14 @@ earlier attempt is read again and kept where it is right, so an interrupted book
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import msgspec
 import structlog
 
 from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Part
+from librarian_adapters.outcomes import closing
 from librarian_daemon.catalog import transfers
 from librarian_daemon.catalog.transfers import Owed, staging_key
 from librarian_daemon.catalog.writer import Catalog
@@ -100,18 +102,19 @@ class Fetcher:
         self._moved = moved
         self._log = structlog.get_logger("fetching")
 
-    async def fetch(self, job: Job) -> AsyncIterator[tuple[Owed, LibrarianError | None]]:
+    async def fetch(self, job: Job) -> AsyncGenerator[tuple[Owed, LibrarianError | None], None]:
         """Every transfer of the job has exactly one outcome."""
         progress = self._moved.of(job)
         books = [one for one in job.owed if one.unit is Unit.BOOK]
         files = {one.id: one for one in job.owed if one.unit is Unit.FILE}
         if files:
             items = [_file_item(one) for one in files.values()]
-            async for outcome in self._outcomes(job, items, progress):
-                error = outcome.error if isinstance(outcome, Failed) else None
-                owed = files.pop(transfer_of(outcome.item), None)
-                if owed is not None:
-                    yield owed, error
+            async with aclosing(self._outcomes(job, items, progress)) as outcomes:
+                async for outcome in outcomes:
+                    error = outcome.error if isinstance(outcome, Failed) else None
+                    owed = files.pop(transfer_of(outcome.item), None)
+                    if owed is not None:
+                        yield owed, error
         for book in books:
             try:
                 await self._book(job, book, progress)
@@ -125,9 +128,10 @@ class Fetcher:
         batch = Batch(id=job.id, source=job.source, store=job.source_store, offer=job.offer, items=items)
         left = {item.key: item for item in items}
         try:
-            async for outcome in self._adapter.fetch(batch, self._store.staging, progress):
-                if left.pop(outcome.item.key, None) is not None:
-                    yield outcome
+            async with closing(self._adapter.fetch(batch, self._store.staging, progress)) as outcomes:
+                async for outcome in outcomes:
+                    if left.pop(outcome.item.key, None) is not None:
+                        yield outcome
         except LibrarianError as exc:
             for item in left.values():
                 yield Failed(item, exc)
@@ -162,9 +166,10 @@ class Fetcher:
         missing = await self._not_staged(items)
         failed: LibrarianError | None = None
         if missing:
-            async for outcome in self._outcomes(job, missing, progress):
-                if isinstance(outcome, Failed) and failed is None:
-                    failed = outcome.error
+            async with aclosing(self._outcomes(job, missing, progress)) as outcomes:
+                async for outcome in outcomes:
+                    if isinstance(outcome, Failed) and failed is None:
+                        failed = outcome.error
         if failed is not None:
             raise failed
 

@@ -52,7 +52,7 @@ class Reader:
                         await self._clock.sleep(1.0)
                         break
                     if received is not None and received.verdict is Verdict.HOLD and read_again:
-                        # What is missing may stand earlier in the stream than the cursor says: look once from its start.
+                        # What is missing may stand earlier in the stream than the cursor says: look once there.
                         self._log.warning("journal_gap", detail=received.stalled)
                         after, read_again = 0, False
                         break

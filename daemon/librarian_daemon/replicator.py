@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 
 import msgspec
 import structlog
@@ -194,12 +195,13 @@ class Replicator:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._land(job, store, arrived))
-                async for owed, error in fetcher.fetch(job):
-                    if error is None:
-                        await arrived.put(owed)
-                    else:
-                        failures += 1
-                        await self._failed(job, owed, error)
+                async with aclosing(fetcher.fetch(job)) as outcomes:
+                    async for owed, error in outcomes:
+                        if error is None:
+                            await arrived.put(owed)
+                        else:
+                            failures += 1
+                            await self._failed(job, owed, error)
                 await arrived.put(None)
         finally:
             self._moved.forget(job)
