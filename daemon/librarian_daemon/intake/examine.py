@@ -71,13 +71,19 @@ def examine_file(drop: Drop, claimed: Claimed, stop: threading.Event | None = No
             if not stat.S_ISREG(state.st_mode):
                 raise _odd(state.st_mode)
             with opened(fd, claimed.path, READ_FILE) as file:
+                mode = stat.S_IMODE(os.fstat(file).st_mode)
                 ours = _take_over(file)
-                with unwritten(file) as state:
-                    if not stat.S_ISREG(state.st_mode):
-                        raise _odd(state.st_mode)
-                    size_bytes, digest = hash_fd(file, stop)
-                if size_bytes != state.st_size:
-                    raise StillWritten("its size changed while it was read")
+                try:
+                    with unwritten(file) as state:
+                        if not stat.S_ISREG(state.st_mode):
+                            raise _odd(state.st_mode)
+                        size_bytes, digest = hash_fd(file, stop)
+                    if size_bytes != state.st_size:
+                        raise StillWritten("its size changed while it was read")
+                except StillWritten:
+                    if ours:
+                        os.fchmod(file, mode)  # it goes back to people who may have to write to it
+                    raise
         except FileNotFoundError as exc:
             raise Gone from exc
         except PermissionError as exc:

@@ -75,11 +75,18 @@ class Scanner:
         return not self._books or (rel.count(b"/") + 1 if rel else 0) < self._depth
 
     def walk(
-        self, base: int, start: bytes = b"", *, each_directory: EachDirectory | None = None, all_names: bool = False
+        self,
+        base: int,
+        start: bytes = b"",
+        *,
+        each_directory: EachDirectory | None = None,
+        unreadable: Callable[[bytes], None] | None = None,
+        all_names: bool = False,
     ) -> Iterator[Candidate]:
         """Candidates below ``start`` below the descriptor ``base``, in no order. What vanishes is left out.
 
-        ``all_names`` takes ignored names too: for what was claimed already.
+        ``unreadable`` is told of each directory below ``start`` that cannot be read. ``all_names`` takes ignored
+        names too: for what was claimed already.
 
         Raises:
             OSError: the directory ``start`` cannot be read for another reason than that it is gone.
@@ -94,7 +101,8 @@ class Scanner:
             except OSError:
                 if path == start:
                     raise
-                # One directory that we may not read hides no other. It is seen again on the next walk.
+                if unreadable is not None:  # it hides no other
+                    unreadable(path)
 
     def _directory(
         self,

@@ -15,7 +15,7 @@ from librarian_daemon.intake.drop import Drop, claimed_path, parents, remove_emp
 from librarian_daemon.intake.exits import Exits
 from librarian_daemon.intake.ingest import Ingest
 from librarian_daemon.intake.scan import Candidate, Kind, Scanner, parent_of
-from librarian_daemon.intake.waiting import STILL_WRITTEN, Waiting
+from librarian_daemon.intake.waiting import NOT_READABLE, STILL_WRITTEN, Waiting
 from librarian_daemon.intake.watch import Watcher
 from librarian_daemon.ports import Clock, Incidents, Ledger, Rng, Store
 from librarian_daemon.settings import IntakeSettings
@@ -142,6 +142,7 @@ class Intake:
                     await self._ingest.finish(everything=False)
                     await self._take_up()
                 await self._round()
+                await self._resumed()
             except (StoreError, SiteError) as exc:
                 await self._pause(exc)
                 continue
@@ -153,6 +154,7 @@ class Intake:
         heard = self._watcher.take()
         if heard.walk or now_s >= self._next_walk_s:
             self._waiting.beyond = 0
+            await self._look(dict.fromkeys(self._waiting.others(), False))
             await self._walk(b"", moved=False)
             if self._exits.left_claimed:
                 self._exits.left_claimed = False
@@ -179,7 +181,11 @@ class Intake:
 
     def _candidates(self, start: bytes) -> Iterator[Candidate]:
         with self._drop.opened("walking the drop directory") as fd:
-            yield from self._scanner.walk(fd, start, each_directory=self._watcher.add)
+            yield from self._scanner.walk(fd, start, each_directory=self._watcher.add, unreadable=self._unreadable)
+
+    def _unreadable(self, path: bytes) -> None:
+        here = Candidate(path, Kind.ODD, 0, (0, 0, 0, 0, 0), 0)
+        self._waiting.hold(here, NOT_READABLE, self._clock.boottime_s())
 
     async def _look(self, rels: Mapping[bytes, bool]) -> None:
         """Look at each; its value says whether it was renamed into place."""
@@ -277,7 +283,6 @@ class Intake:
                     await self._take(batch, [Claimed(batch, one.rel, one.kind) for one in portion])
                 await self._threads.run(claim.tidy, self._drop, batch)
         self._interrupted = False
-        await self._resumed()
 
     def _claimed_in(self, batch: bytes) -> Iterator[Candidate]:
         with self._drop.opened("reading .claimed") as drop, opened(drop, claimed_path(batch)) as fd:

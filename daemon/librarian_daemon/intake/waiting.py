@@ -12,6 +12,7 @@ MOST = 10_000
 STILL_WRITTEN = "still-being-written"
 NOT_QUIET = "not-quiet-yet"
 NO_MARKER = "no-marker"
+NOT_READABLE = "not-readable"
 #: Reasons that are looked at again by time; the others wait for an event or a walk.
 _BY_TIME = frozenset({STILL_WRITTEN, NOT_QUIET})
 
@@ -81,6 +82,10 @@ class Waiting:
         return [
             rel for rel, seen in self._seen.items() if seen.reason in _BY_TIME and now_s - seen.since_s >= self._quiet_s
         ]
+
+    def others(self) -> list[bytes]:
+        """What waits for something else than time: to be looked at with each walk, for it may be gone."""
+        return [rel for rel, seen in self._seen.items() if seen.reason not in _BY_TIME]
 
     def next_due_s(self, now_s: float) -> float | None:
         """Seconds until the next look; None where nothing waits for time."""

@@ -98,7 +98,7 @@ def test_no_path_leads_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, o
     (tmp_path / "root/link").symlink_to("in")
     with confined.directory(str(tmp_path / "root")) as fd:
         for path in (b"../secret", b"/etc/passwd", b"in/../../secret", b"up/secret", b"self/etc/passwd", b"link"):
-            with pytest.raises(OSError, match="link|directory|levels") as failure:
+            with pytest.raises(OSError, match=r"link|directory|levels") as failure:
                 confined.open_beneath(fd, path, os.O_RDONLY)
             assert failure.value.errno in {errno.EXDEV, errno.ELOOP, errno.ENOTDIR}
         os.close(confined.open_beneath(fd, b"in", os.O_RDONLY))
@@ -167,12 +167,15 @@ async def test_a_failed_directory_fsync_is_not_called_placed(
 
 async def test_a_twin_on_a_filesystem_that_folds_case_is_named_so(store: PosixStore) -> None:
     # No such filesystem is at hand: the name is taken, and the directory lists it only in another case.
+    def not_listed(_: int, __: bytes) -> bool:
+        return False
+
     store._placer.case_insensitive = True  # pyright: ignore[reportPrivateUsage]
     Path(store.root, "TWIN").write_bytes(b"upper")
     landing = await staged(store, "k1", "twin", b"lower")
     await store.seal([landing])
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("librarian_daemon.store.placing.listed", lambda *_: False)
+        patched.setattr("librarian_daemon.store.placing.listed", not_listed)
         Path(store.root, "twin").write_bytes(b"as the kernel sees it")
         (outcome,) = await store.place([landing])
     assert isinstance(outcome, NotPlaced)

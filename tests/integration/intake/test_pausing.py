@@ -181,3 +181,26 @@ async def test_a_drop_directory_that_was_removed_is_made_again(rig: Rig) -> None
         rig.dropped("x")
         await rig.accepted("x")
         await rig.until(lambda: rig.incidents.now == {})
+
+
+async def test_a_directory_that_may_not_be_read_is_shown_and_hides_no_other(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.dropped("locked/x")
+    rig.dropped("open/y")
+    real = os.scandir
+    locked = os.stat(rig.drop / "locked").st_ino
+
+    def scandir(fd: int) -> object:
+        if os.fstat(fd).st_ino == locked and not unlocked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(fd)
+
+    unlocked: list[bool] = []
+    monkeypatch.setattr("librarian_daemon.intake.scan.os.scandir", scandir)
+    async with rig.running(watch="poll") as intake:
+        await rig.accepted("open/y")
+        assert [(one.name, one.reason) for one in intake.snapshot().waiting_items] == [("locked", "not-readable")]
+        unlocked.append(True)
+        await rig.accepted("open/y", "locked/x")
+        await rig.until(lambda: intake.snapshot().waiting == 0)
