@@ -186,7 +186,13 @@ class Signer(Protocol):
     """Signs data requests as this site."""
 
     def __call__(
-        self, *, source: SiteName, method: str, target: str, range: str, body: bytes
+        self,
+        *,
+        source: SiteName,
+        method: str,
+        target: str,
+        range: str,  # noqa: A002 - the header's name
+        body: bytes,
     ) -> dict[str, str]:
         """The headers to send. See :mod:`librarian_protocol.requests` for what is signed."""
         ...

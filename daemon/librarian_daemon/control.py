@@ -27,7 +27,7 @@ from librarian_protocol import api, globs, segments, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import SubscriptionDeclared, SubscriptionWithdrawn, Unit
 from librarian_protocol.errors import ArgumentInvalid, CatalogFault, LibrarianError, NotFound, StoreNotMounted
-from librarian_protocol.manifest import HEADER, Member, line
+from librarian_protocol.manifest import HEADER, line
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import Retry, State
 
@@ -162,13 +162,17 @@ class Control:
         books = [one for one in await self._here(request) if one.unit is Unit.BOOK]
         if not books:
             raise ArgumentInvalid("a single file has no manifest", hint="`lbctl file show` gives its digest")
-        pages = self._store(books[0]).manifest(books[0].digest)
-        first: Sequence[Member] = await anext(pages, [])
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-        await response.prepare(request)
-        await response.write(HEADER + b"".join(line(member) for member in first))
-        async for page in pages:
-            await response.write(b"".join(line(member) for member in page))
+        # The header is sent with the first page: a manifest that cannot be read is an error, not an empty answer.
+        async for page in self._store(books[0]).manifest(books[0].digest):
+            text = b"".join(line(member) for member in page)
+            if not response.prepared:
+                await response.prepare(request)
+                text = HEADER + text
+            await response.write(text)
+        if not response.prepared:
+            await response.prepare(request)
+            await response.write(HEADER)
         await response.write_eof()
         return response
 

@@ -123,7 +123,9 @@ class Fetcher:
             else:
                 yield book, None
 
-    async def _outcomes(self, job: Job, items: Sequence[Item], progress: JobProgress) -> AsyncIterator[Landed | Failed]:
+    async def _outcomes(
+        self, job: Job, items: Sequence[Item], progress: JobProgress
+    ) -> AsyncGenerator[Landed | Failed, None]:
         """The adapter's outcomes; what it raises for the whole batch becomes each remaining item's own."""
         batch = Batch(id=job.id, source=job.source, store=job.source_store, offer=job.offer, items=items)
         left = {item.key: item for item in items}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from librarian_daemon.catalog import landings
+from librarian_daemon.catalog import landings as rows
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Landing, Standing
@@ -21,21 +21,21 @@ class CatalogLedger:
 
     async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[Standing, str]]:
         """See the port."""
-        return await self._catalog.read(landings.standing, store, files)
+        return await self._catalog.read(rows.standing, store, files)
 
-    async def begin(self, landing_rows: Sequence[Landing]) -> None:
+    async def begin(self, landings: Sequence[Landing]) -> None:
         """See the port."""
-        await self._catalog.write(landings.begin, landing_rows)
+        await self._catalog.write(rows.begin, landings)
 
-    async def accept(self, landing_rows: Sequence[Landing]) -> None:
+    async def accept(self, landings: Sequence[Landing]) -> None:
         """See the port."""
-        said = await self._catalog.write(landings.finish, landing_rows)
+        said = await self._catalog.write(rows.finish, landings)
         self._metrics.intake_files.labels(outcome="accepted").inc(len(said))
 
-    async def abandon(self, landing_rows: Sequence[Landing]) -> None:
+    async def abandon(self, landings: Sequence[Landing]) -> None:
         """See the port."""
-        await self._catalog.write(landings.abandon, landing_rows)
+        await self._catalog.write(rows.abandon, landings)
 
     async def unfinished(self, store: str) -> Sequence[Landing]:
         """See the port."""
-        return await self._catalog.read(landings.unfinished, store)
+        return await self._catalog.read(rows.unfinished, store)

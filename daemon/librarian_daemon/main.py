@@ -11,8 +11,9 @@ from pathlib import Path
 import structlog
 
 from librarian_daemon import config, logs
+from librarian_daemon.host import load_key
 from librarian_daemon.settings import SiteSettings
-from librarian_daemon.site import Site, load_key
+from librarian_daemon.site import Site
 from librarian_daemon.version import VERSION
 from librarian_protocol.errors import LibrarianError
 
@@ -50,15 +51,13 @@ async def _run(settings: SiteSettings) -> None:
     except asyncio.CancelledError:
         structlog.get_logger("main").info("stopped")
     except BaseExceptionGroup as group:
-        named = _first(group)
+        raised: BaseExceptionGroup[BaseException] = group
+        named = raised.subgroup(LibrarianError)
         if named is None:
             raise
-        raise named from group
+        raise _first(named) from group
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> LibrarianError | None:
-    for one in group.exceptions:
-        found = _first(one) if isinstance(one, BaseExceptionGroup) else one
-        if isinstance(found, LibrarianError):
-            return found
-    return None
+def _first(group: BaseExceptionGroup[LibrarianError]) -> LibrarianError:
+    one = group.exceptions[0]
+    return _first(one) if isinstance(one, BaseExceptionGroup) else one

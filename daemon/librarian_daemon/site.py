@@ -7,12 +7,10 @@ reverse; whatever was in flight is found again from the catalog.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
 import structlog
 from aiohttp import web
 
@@ -20,6 +18,7 @@ from librarian_adapters import registry
 from librarian_adapters.contract import Adapter
 from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
+from librarian_daemon import host
 from librarian_daemon.bus.client import NatsBus
 from librarian_daemon.catalog import holdings, journal, transfers
 from librarian_daemon.catalog.database import Database, open_database
@@ -52,14 +51,13 @@ from librarian_daemon.views import Views
 from librarian_protocol import requests, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted
-from librarian_protocol.errors import AlreadyRunning, ConfigInvalid
+from librarian_protocol.errors import ConfigInvalid
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
 from librarian_protocol.requests import Request
 
 #: The most a request's body may have: a bundle's list.
 MAX_BODY_BYTES = 4 << 20
-_SOCKET_MODE = 0o600
 
 
 class _Holdings:
@@ -104,7 +102,7 @@ class Site:
             AlreadyRunning: another daemon holds the lock.
             ConfigInvalid, CatalogFault, StoreNotMounted, BusUnsafe: what keeps it from starting.
         """
-        lock = _lock(self._state)
+        lock = host.lock(self._state)
         try:
             database = open_database(_catalog_url(self._settings))
             try:
@@ -116,7 +114,7 @@ class Site:
             os.close(lock)
 
     async def _run(self, database: Database) -> None:
-        key = load_key(self._state / "keys" / "site.key")
+        key = host.load_key(self._state / "keys" / "site.key")
         catalog = Catalog(database, self._clock, key)
         async with asyncio.TaskGroup() as group:
             committer = group.create_task(catalog.run(), name="committer")
@@ -203,12 +201,12 @@ class Site:
             await intake.recover()
 
         data = TcpServer(self._data_application(catalog, membership, custodian, views, by_id))
-        host, port = split_address(settings.data.listen)
+        address, port = host.split_address(settings.data.listen)
         try:
-            port = await data.start(host, port)
+            port = await data.start(address, port)
         except OSError as exc:
             raise ConfigInvalid(f"data.listen = {settings.data.listen!r}: {exc}", hint="is the port taken?") from exc
-        advertise = settings.data.advertise or join_address(host, port)
+        advertise = settings.data.advertise or host.join_address(address, port)
         if settings.bus.mode != "join":
             await membership.found()
         declared = [
@@ -239,7 +237,7 @@ class Site:
         )
         runner = web.AppRunner(control.application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
-        await _listen(runner, Path(settings.socket))
+        await host.listen(runner, Path(settings.socket))
         try:
             async with asyncio.TaskGroup() as group:
                 await membership.admit_to_bus()
@@ -271,12 +269,12 @@ class Site:
 
     async def _begin(self, catalog: Catalog, stores: list[PosixStore]) -> None:
         """Begin a new incarnation, one epoch above all that catalog and stores know of (DESIGN 5)."""
-        heads = [read_head(text) for store in stores if (text := await store.read_head())]
+        heads = [host.read_head(text) for store in stores if (text := await store.read_head())]
         known = await catalog.read(journal.greatest_epoch)
         epoch = 1 + max([known, *(head.epoch for head in heads)])
         incarnation = self._rng.hex(16)
         position = await catalog.read(journal.next_position, self._settings.site, epoch, incarnation)
-        head = StoreHead(site=self._settings.site, epoch=epoch, incarnation=incarnation, seq=position.seq)
+        head = host.StoreHead(site=self._settings.site, epoch=epoch, incarnation=incarnation, seq=position.seq)
         for store in stores:
             await store.write_head(wire.encode(head).decode())
         await catalog.begin(position)
@@ -287,13 +285,13 @@ class Site:
     def _adapters(self, key: SiteKey, stores: Mapping[str, PosixStore]) -> dict[str, Adapter]:
         """The configured adapters, each bounded in patience and verified, in order of preference."""
 
-        def sign(  # `range` is the contract's word for the header
+        def sign(
             *,
             source: SiteName,
             method: str,
             target: str,
-            range: str,
-            body: bytes,  # noqa: A002
+            range: str,  # noqa: A002 - the contract's word: the header's name
+            body: bytes,
         ) -> dict[str, str]:
             request = Request(
                 source=source,
@@ -349,64 +347,8 @@ class Site:
         return app
 
 
-class StoreHead(msgspec.Struct, kw_only=True):
-    """What ``.librarian/head`` of a store tells of the journal, so that a restored catalog finds itself out."""
-
-    site: str
-    epoch: int
-    incarnation: str
-    seq: int
-
-
-def read_head(text: str) -> StoreHead:
-    """The head that a store keeps.
-
-    Raises:
-        ConfigInvalid: it is damaged.
-    """
-    try:
-        return msgspec.json.decode(text, type=StoreHead)
-    except msgspec.MsgspecError as exc:
-        raise ConfigInvalid(
-            f"a store's .librarian/head is damaged: {exc}", hint="see docs/architecture.md, heads"
-        ) from exc
-
-
 def _http_offer(advertise: str) -> AdapterOffer:
     return AdapterOffer(name="http", version=1, address=advertise, dial=Dial.DESTINATION)
-
-
-def _lock(state: Path) -> int:
-    """Hold the site's lock until the returned descriptor is closed.
-
-    Raises:
-        AlreadyRunning: another daemon holds it.
-    """
-    fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        os.close(fd)
-        raise AlreadyRunning(f"another lbd runs on {state}", hint="`lbctl status` asks it") from exc
-    return fd
-
-
-def load_key(path: Path) -> SiteKey:
-    """The site's private key.
-
-    Raises:
-        ConfigInvalid: it is missing, malformed, or others may read it.
-    """
-    try:
-        mode, text = path.stat().st_mode, path.read_text().strip()
-    except FileNotFoundError as exc:
-        raise ConfigInvalid(f"there is no site key at {path}", hint="`lbctl init` makes one") from exc
-    if mode & 0o077:
-        raise ConfigInvalid(f"others may read the site key {path}", hint=f"chmod 600 {path}")
-    try:
-        return SiteKey(bytes.fromhex(text))
-    except ValueError as exc:
-        raise ConfigInvalid(f"the site key {path} is not 64 hex digits") from exc
 
 
 def _catalog_url(settings: SiteSettings) -> str:
@@ -417,28 +359,3 @@ def _catalog_url(settings: SiteSettings) -> str:
     scheme, _, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
     return f"{scheme}://{user}:{password}{at}{host}"
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """``HOST:PORT``, brackets around an IPv6 host."""
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def join_address(host: str, port: int) -> str:
-    """The inverse of :func:`split_address`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-async def _listen(runner: web.AppRunner, path: Path) -> None:
-    """Listen on the control socket; a path too long for a socket address is reached through its directory."""
-    path.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        previous = os.umask(0o777 & ~_SOCKET_MODE)
-        try:
-            await web.UnixSite(runner, f"/proc/self/fd/{directory}/{path.name}").start()
-        finally:
-            os.umask(previous)
-    finally:
-        os.close(directory)
