@@ -86,7 +86,7 @@ class Site:
         return {key: value for key, value in os.environ.items() if not key.startswith(("LIBRARIAN_", "LBCTL_"))}
 
     def lbctl(self, *arguments: str, exit_code: int = 0) -> str:
-        """Run ``lbctl`` for this site; what it printed on stdout, or on stderr where it must fail."""
+        """Run ``lbctl`` for this site; what it printed on stdout, and on stderr too where it must fail."""
         done = subprocess.run(
             [sys.executable, "-m", "lbctl.main", "--config", str(self.config), *arguments],
             env=self.environ(),
@@ -95,7 +95,7 @@ class Site:
             timeout=120,
         )
         assert done.returncode == exit_code, f"lbctl {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stderr if exit_code else done.stdout
+        return done.stdout + done.stderr if exit_code else done.stdout
 
     def spawn(self) -> None:
         """Start the daemon and do not wait."""
@@ -196,6 +196,10 @@ class Site:
 
     # ---- looking -----------------------------------------------------------------------------------------
 
+    def status_code(self) -> int:
+        """What ``lbctl status`` must end with."""
+        return 0 if self.client.status().healthy else 1
+
     def problems(self) -> dict[str, list[str]]:
         """What ``status`` lists: subjects by code."""
         found: dict[str, list[str]] = {}
@@ -229,6 +233,10 @@ class Site:
     def left_in_staging(self) -> list[Path]:
         """Staged bytes that nobody took away."""
         return list((self.store / ".librarian" / "staging").rglob("*"))
+
+    def left_taken(self) -> list[Path]:
+        """What was claimed and has not come to its end."""
+        return [path for drop in (self.drop, self.drop_books) for path in drop.glob(".claimed/*")]
 
     def left_in_drop(self) -> list[Path]:
         """Everything that still stands below the drop directories, but for their own empty directories."""
@@ -278,8 +286,10 @@ class Pair:
         """Wait until the source knows of so many instances at the destination, and none is on its way."""
         self.wait_for(
             f"{number} files are acknowledged",
-            lambda: self.source.client.status().counts.instances_elsewhere >= number
-            and not set(self.destination.client.status().transfers) - {"stored", "cancelled"},
+            lambda: (
+                self.source.client.status().counts.instances_elsewhere >= number
+                and not set(self.destination.client.status().transfers) - {"stored", "cancelled"}
+            ),
             deadline_s,
         )
 
