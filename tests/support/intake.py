@@ -190,7 +190,8 @@ class Rig:
 
     def claimed(self) -> list[Path]:
         """What still stands in ``.claimed``."""
-        return list((self.drop / ".claimed").rglob("*"))
+        walk = os.walk(self.drop / ".claimed")  # unlike rglob it bears that directories vanish meanwhile
+        return [Path(here) / name for here, directories, files in walk for name in (*directories, *files)]
 
     def in_store(self) -> list[str]:
         """Names of single files in the store."""
