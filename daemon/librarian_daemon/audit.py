@@ -13,6 +13,8 @@ from librarian_protocol.names import SiteName
 
 #: Problems listed of one journal; a damaged one could have a million.
 MAX_PROBLEMS = 20
+#: What a row of the record repeats of its segment.
+_SAME = ("epoch", "incarnation", "first_seq", "last_seq", "kind", "prev")
 
 
 async def verify_journal(catalog: Catalog, site: SiteName, own_key: str | None) -> JournalReport:
@@ -54,7 +56,7 @@ def _check(row: ChainRow, site: SiteName, key: str, ends: dict[str, int]) -> str
         segment = segments.open_signed(payload, row.signature, site=site, key=key)
     except PeerError as exc:
         return f"{where}: {exc.message}"
-    if (segment.first_seq, segment.last_seq, segment.prev) != (row.first_seq, row.last_seq, row.prev):
+    if any(getattr(segment, field) != getattr(row, field) for field in _SAME):
         return f"{where}: the catalog's row does not say what the segment says"
     if row.state == "held":
         return f"{where}: held, what comes before it is missing"

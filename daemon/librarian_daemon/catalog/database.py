@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from librarian_protocol.errors import CatalogFault
@@ -73,6 +73,7 @@ class SqliteDatabase:
         try:
             self._write_connection = self._engine.connect()
             self._read_connection = self._engine.connect()
+            self._read_connection.exec_driver_sql("PRAGMA query_only=ON")
         except SQLAlchemyError as exc:
             raise _fault(exc) from exc
         os.chmod(path, 0o600)
@@ -153,11 +154,16 @@ class PostgresDatabase:
         """``url``: ``postgresql://user:password@host/database``; nothing is opened yet."""
         parsed = make_url(url).set(drivername="postgresql+asyncpg")
         self._engine = create_async_engine(parsed, pool_size=4, max_overflow=2, pool_pre_ping=True)
+        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """See :class:`Database`."""
+        return await self._run(self._engine, work)
+
+    @staticmethod
+    async def _run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
         try:
-            async with self._engine.begin() as connection:
+            async with engine.begin() as connection:
                 return await connection.run_sync(work)
         except SQLAlchemyError as exc:
             raise _fault(exc) from exc
@@ -170,7 +176,7 @@ class PostgresDatabase:
         def call(connection: Connection) -> T:
             return work(connection, *args, **kwargs)
 
-        return await self.write(call)
+        return await self._run(self._reading, call)
 
     async def close(self) -> None:
         """See :class:`Database`."""

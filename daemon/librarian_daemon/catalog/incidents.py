@@ -62,3 +62,10 @@ def open_incidents(connection: Connection, limit: int) -> list[Problem]:
         )
         for row in rows
     ]
+
+
+def open_subjects(connection: Connection, code: str, limit: int) -> list[str]:
+    """What open incidents of a code are about, oldest first."""
+    incident = schema.incident.c
+    query = select(incident.subject).where(incident.resolved_at.is_(None), incident.code == code)
+    return list(connection.scalars(query.order_by(incident.id).limit(limit)))

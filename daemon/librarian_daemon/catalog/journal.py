@@ -55,32 +55,32 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
         void=_is_void(connection, segment),
     )
     applied, refused, stalled = 0, list[str](), ""
-    if verdict is Verdict.IGNORE:
-        pass
-    elif verdict is Verdict.APPLY:
+    if verdict is Verdict.APPLY:
         _keep(tx, segment, payload, signature, segment_hash, "held")
         applied, refused = _release(tx, segment.site, segment_hash)
     elif verdict is Verdict.HOLD:
         if _held(connection, segment.site) >= MAX_HELD:
             return Received(verdict=verdict, stalled=f"gap before entry {segment.first_seq}; {MAX_HELD} segments held")
         _keep(tx, segment, payload, signature, segment_hash, "held")
-        stalled = f"gap before entry {segment.first_seq}"
+        stalled = _stalled(connection, segment.site)
     elif verdict is Verdict.EQUIVOCATION:
         _keep(tx, segment, payload, signature, segment_hash, "void")
-        stalled = f"two segments signed for entry {segment.first_seq} of incarnation {segment.incarnation}"
-    else:
+        stalled = _stalled(connection, segment.site)
+    elif verdict is Verdict.BROKEN:
         stalled = f"segment at entry {segment.first_seq} does not continue its predecessor"
     note_reading(tx, segment.site, stream_seq, stalled)
     return Received(verdict=verdict, applied=applied, refused=refused, stalled=stalled)
 
 
 def _at_place(connection: Connection, segment: Segment, segment_hash: str) -> str | None:
+    """The hash of what is held with a number that this segment has; its own, if it is held."""
     journal = schema.journal.c
     held = connection.scalars(
         select(journal.hash).where(
             journal.site == str(segment.site),
             journal.incarnation == segment.incarnation,
-            journal.first_seq == segment.first_seq,
+            journal.first_seq.between(segment.first_seq - segments.MAX_ENTRIES + 1, segment.last_seq),
+            journal.last_seq >= segment.first_seq,
         )
     ).all()
     return segment_hash if segment_hash in held else next(iter(held), None)
@@ -225,7 +225,7 @@ def _advance(tx: Tx, segment: Segment, segment_hash: str) -> None:
 
 
 def apply_unknown(tx: Tx) -> int:
-    """After an upgrade: apply segments whose kind was not known when they came. Says how many entries."""
+    """After an upgrade: apply some segments whose kind was not known when they came. Says how many; 0: no more."""
     journal = schema.journal.c
     rows = tx.connection.execute(
         select(journal.position, journal.payload)
@@ -233,19 +233,18 @@ def apply_unknown(tx: Tx) -> int:
         .order_by(journal.position)
         .limit(100)
     ).all()
-    total = 0
     for row in rows:
-        applied, _ = _apply_segment(tx, segments.decode(decompress(row.payload)))
-        total += applied or 0
+        _apply_segment(tx, segments.decode(decompress(row.payload)))
         tx.connection.execute(update(schema.journal).where(journal.position == row.position).values(state="applied"))
-    return total
+    return len(rows)
 
 
 # ---- the reader's cursor ---------------------------------------------------------------------------------
 
 
 def note_reading(tx: Tx, site: SiteName, stream_seq: int, stalled: str) -> None:
-    """Remember how far the site's stream was read, and what stops its journal."""
+    """Remember how far the site's stream was read, and what stops its journal: ``stalled``, or what is held of it."""
+    stalled = stalled or _stalled(tx.connection, site)
     statement = upsert(tx.connection, schema.reading)
     new = statement.excluded
     tx.connection.execute(
@@ -253,8 +252,29 @@ def note_reading(tx: Tx, site: SiteName, stream_seq: int, stalled: str) -> None:
             index_elements=["site"],
             set_={"stream_seq": new.stream_seq, "heard_at": new.heard_at, "stalled": new.stalled},
         ),
-        {"site": str(site), "stream_seq": stream_seq, "heard_at": tx.now, "stalled": stalled},
+        {
+            "site": str(site),
+            "stream_seq": stream_seq,
+            "heard_at": tx.now,
+            "stalled": stalled or _stalled(tx.connection, site),
+        },
     )
+
+
+def _stalled(connection: Connection, site: SiteName) -> str:
+    """Why segments of the site that are held here are not applied; "" where there are none."""
+    journal = schema.journal.c
+    row = connection.execute(
+        select(journal.state, journal.incarnation, journal.first_seq)
+        .where(journal.site == str(site), journal.state.in_(["void", "held"]))
+        .order_by(journal.state.desc(), journal.epoch, journal.first_seq)
+        .limit(1)
+    ).first()
+    if row is None:
+        return ""
+    if row.state == "void":
+        return f"two segments signed for entry {row.first_seq} of incarnation {row.incarnation}"
+    return f"gap before entry {row.first_seq}"
 
 
 def read_after(connection: Connection, site: SiteName) -> int:
@@ -329,8 +349,11 @@ class ChainRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the record, as it stands."""
 
     position: int
+    epoch: int
+    incarnation: str
     first_seq: int
     last_seq: int
+    kind: str
     prev: str
     hash: str
     signature: str

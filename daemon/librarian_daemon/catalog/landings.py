@@ -37,7 +37,31 @@ def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Dig
         )
         for row in rows:
             known.setdefault(row.folded, []).append((row.name, row.digest, row.withdrawn, row.file_id is not None))
-    return [_stands(name, digest, known.get(name.folded, [])) for name, digest in files]
+    above = below_files(connection, [name for name, _ in files])
+    return [
+        (Standing.BELOW, above[name]) if name in above else _stands(name, digest, known.get(name.folded, []))
+        for name, digest in files
+    ]
+
+
+def below_files(connection: Connection, names: Sequence[Name]) -> dict[Name, str]:
+    """Those of the names that lie below a known file, and that file's name."""
+    file = schema.file.c
+    ancestors = {above for name in names for above in _ancestors(name)}
+    taken: set[str] = set()
+    for page in chunks(sorted(ancestors)):
+        taken.update(connection.scalars(select(file.name).where(file.name.in_(page), file.withdrawn.is_(False))))
+    found: dict[Name, str] = {}
+    for name in names:
+        above = next((one for one in _ancestors(name) if one in taken), None)
+        if above is not None:
+            found[name] = above
+    return found
+
+
+def _ancestors(name: Name) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _stands(name: Name, digest: Digest, known: list[tuple[str, str, bool, bool]]) -> tuple[Standing, str]:

@@ -47,10 +47,10 @@ def files(connection: Connection, *, match: str, after: str, limit: int) -> api.
             return _page(connection, rows, position)
     if len(rows) <= limit:
         return _page(connection, rows, None)
-    cut = rows[:limit]
-    while cut and cut[-1].name == rows[limit].name and cut[0].name != cut[-1].name:
-        cut.pop()
-    return _page(connection, cut, cut[-1].name)
+    # A page ends between two names: before the limit, or behind a name that has more digests than a page has room.
+    ends = [at for at in range(1, len(rows)) if rows[at - 1].name != rows[at].name]
+    end = max((at for at in ends if at <= limit), default=min(ends, default=len(rows)))
+    return _page(connection, rows[:end], rows[end - 1].name)
 
 
 def _page(connection: Connection, rows: list[Any], following: str | None) -> api.FilePage:
@@ -133,14 +133,13 @@ def _instances(connection: Connection, file_id: int, labels: dict[tuple[str, str
             .where(doubt.file_id == file_id)
         )
     }
-    read = dict(
-        connection.execute(select(verified.store, verified.at).where(verified.file_id == file_id)).tuples().all()
-    )
+    reads = connection.execute(select(verified.store, verified.at).where(verified.file_id == file_id))
+    read = {row.store: row.at for row in reads}
     found: list[api.Instance] = []
     for row in connection.execute(
         select(schema.instance).where(instance.file_id == file_id).order_by(instance.site, instance.store)
     ):
-        state = {"available": "verified"}.get(row.state, row.state)
+        state: str = "verified" if row.state == "available" else row.state
         doubted = doubts.get((row.site, row.store))
         if state == "verified" and doubted is not None:
             state = "doubted"
@@ -259,7 +258,8 @@ def readings(connection: Connection) -> dict[str, tuple[str | None, str]]:
 def heads(connection: Connection) -> dict[str, int]:
     """The last applied entry of each peer."""
     cursor = schema.cursor.c
-    return dict(connection.execute(select(cursor.site, func.max(cursor.seq)).group_by(cursor.site)).tuples().all())
+    rows = connection.execute(select(cursor.site, func.max(cursor.seq).label("seq")).group_by(cursor.site))
+    return {row.site: row.seq for row in rows}
 
 
 def outbox_length(connection: Connection) -> int:

@@ -326,12 +326,17 @@ def live_keys(connection: Connection, store: str) -> frozenset[str]:
     transfer = schema.transfer.c
     ended = [State.STORED.value, State.CANCELLED.value]
     rows = connection.scalars(select(transfer.id).where(transfer.store == store, transfer.state.not_in(ended)))
-    return frozenset(staging_key(one) for one in rows)
+    return frozenset(key for one in rows for key in (staging_key(one), manifest_key(one)))
 
 
 def staging_key(transfer_id: int) -> str:
     """Where a transfer's bytes are staged: the same at every attempt, so that each goes on where the last ended."""
     return f"t{transfer_id}"
+
+
+def manifest_key(transfer_id: int) -> str:
+    """Where a book's manifest is staged."""
+    return f"{staging_key(transfer_id)}-manifest"
 
 
 def open_batch(tx: Tx, batch_id: str, source: SiteName, adapter: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 import structlog
 import zstandard
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Select, func, insert, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said, apply
@@ -24,7 +24,7 @@ from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.ports import Clock
 from librarian_daemon.signals import Broadcast, Signal
 from librarian_protocol.entries import Entry
-from librarian_protocol.errors import AlreadyRunning, CatalogFault, LibrarianError
+from librarian_protocol.errors import AlreadyRunning, CatalogFault, LibrarianError, SegmentInvalid
 from librarian_protocol.keys import Purpose, SiteKey
 from librarian_protocol.segments import MAX_SEGMENT_BYTES, NO_HASH, Position, cut, following
 
@@ -171,16 +171,16 @@ class Catalog:
     async def begin(self, position: Position) -> None:
         """Begin an incarnation: from here on entries continue the journal's end under it.
 
-        ``position`` comes from :func:`librarian_daemon.catalog.journal.next_position`.
+        ``position`` comes from :func:`librarian_daemon.catalog.journal.next_position`. Where the journal ends is read
+        once more here: from now on no daemon of an earlier incarnation can add to it.
         """
 
-        def work(connection: Connection) -> int:
+        def work(connection: Connection) -> tuple[Position, int]:
             put_meta(connection, "incarnation", position.incarnation)
             put_meta(connection, "epoch", str(position.epoch))
-            return connection.scalar(select(func.coalesce(func.max(schema.file.c.change), 0))) or 0
+            return _standing_now(connection, position)
 
-        self._change = await self._database.write(work)
-        self._position = position
+        self._position, self._change = await self._database.write(work)
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function that only reads."""
@@ -207,12 +207,12 @@ class Catalog:
         alone = True
         while True:
             units = [await self._queue.get()]
-            if not alone:
-                await self._clock.sleep(COMPANY_S)
-            while len(units) < GROUP and not self._queue.empty():
-                units.append(self._queue.get_nowait())
-            alone = len(units) == 1
             try:
+                if not alone:
+                    await self._clock.sleep(COMPANY_S)
+                while len(units) < GROUP and not self._queue.empty():
+                    units.append(self._queue.get_nowait())
+                alone = len(units) == 1
                 await self._commit(units)
             finally:
                 for unit in units:
@@ -223,7 +223,8 @@ class Catalog:
         group = _Group(self.position, self._change, self._clock.utc())
 
         def work(connection: Connection) -> tuple[list[Any], Position]:
-            mine = get_meta(connection, "incarnation")
+            # The lock keeps a newcomer from beginning before this is committed.
+            mine = connection.scalar(_meta("incarnation").with_for_update(read=True))
             if mine != group.position.incarnation:
                 raise AlreadyRunning(f"another daemon (incarnation {mine}) has taken this catalog over")
             outcomes = [_run_unit(connection, group, unit.work) for unit in units]
@@ -233,6 +234,14 @@ class Catalog:
             outcomes, position = await self._database.write(work)
         except AlreadyRunning:
             raise
+        except SegmentInvalid as exc:
+            # Nothing was committed: what one unit said cannot be said. Each alone, so that it concerns that one only.
+            if len(units) == 1:
+                _fail(units[0], exc)
+            else:
+                for unit in units:
+                    await self._commit([unit])
+            return
         except LibrarianError as exc:
             self._log.error("commit_failed", units=len(units), error=exc.message)
             for unit in units:
@@ -257,15 +266,14 @@ class Catalog:
                 signal.set()
 
     async def _reload(self) -> None:
-        """After a failed commit nobody knows what stands: read where the journal really ends."""
+        """After a failed commit nobody knows what stands: read where journal and changes really end."""
         while True:
             try:
-                seq, last = await self._database.read(end_of_journal, self.position.site)
+                self._position, self._change = await self._database.read(_standing_now, self.position)
             except LibrarianError as exc:
                 self._log.error("catalog_unreachable", error=exc.message)
                 await self._clock.sleep(1.0)
                 continue
-            self._position = msgspec.structs.replace(self.position, seq=seq, hash=last)
             return
 
 
@@ -298,6 +306,13 @@ def _run_unit(connection: Connection, group: _Group, work: Callable[[Tx], Any]) 
     return outcome
 
 
+def _standing_now(connection: Connection, position: Position) -> tuple[Position, int]:
+    """The same incarnation where the journal really ends, and the last change number."""
+    seq, last = end_of_journal(connection, position.site)
+    change = connection.scalar(select(func.coalesce(func.max(schema.file.c.change), 0))) or 0
+    return msgspec.structs.replace(position, seq=seq, hash=last), change
+
+
 def end_of_journal(connection: Connection, site: str) -> tuple[int, str]:
     """Number of the last entry and hash of the last segment of a site's journal here; (0, zeros) for none."""
     journal = schema.journal.c
@@ -322,14 +337,21 @@ def decompress(stored: bytes) -> bytes:
         CatalogFault: the stored bytes are damaged.
     """
     try:
+        # A damaged header may claim any size, and would get the memory for it.
+        if zstandard.frame_content_size(stored) > MAX_SEGMENT_BYTES:
+            raise zstandard.ZstdError("it claims to be larger than a segment may be")
         return zstandard.ZstdDecompressor().decompress(stored, max_output_size=MAX_SEGMENT_BYTES)
     except zstandard.ZstdError as exc:
         raise CatalogFault(f"a stored segment is damaged: {exc}", hint="restore the catalog, or rebuild it") from exc
 
 
+def _meta(key: str) -> Select[str]:
+    return select(schema.meta.c.value).where(schema.meta.c.key == key)
+
+
 def get_meta(connection: Connection, key: str) -> str | None:
     """A local fact by its key."""
-    return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == key))
+    return connection.scalar(_meta(key))
 
 
 def put_meta(connection: Connection, key: str, value: str) -> None:

@@ -1,0 +1,102 @@
+"""Catalogs with a running committer, and what most tests ask of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Table, func, select
+from tests.conformance.catalog.peers import Peer, Sealed, admission, key_of
+
+from librarian_daemon.catalog import journal
+from librarian_daemon.catalog.database import Database
+from librarian_daemon.catalog.journal import Received
+from librarian_daemon.catalog.roster import Anchor, put_anchor
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.clock import SystemClock
+from librarian_protocol.entries import Entry
+from librarian_protocol.errors import InputError
+from librarian_protocol.names import SiteName
+
+T = TypeVar("T")
+SITE = SiteName.parse("archive")
+INCARNATION = "a0" * 8
+#: A mark of time that no test depends on.
+NOW_S = 1000.0
+
+
+async def begun(database: Database, site: SiteName, *, incarnation: str = INCARNATION, anchor: bool = True) -> Catalog:
+    """A catalog with a new incarnation begun, its committer not running; ``anchor``: it is its mesh's first site."""
+    epoch = 1 + await database.read(journal.greatest_epoch)
+    if anchor:
+        await database.write(lambda connection: anchor_at(connection, site))
+    catalog = Catalog(database, SystemClock(), key_of(site))
+    await catalog.begin(await database.read(journal.next_position, site, epoch, incarnation))
+    return catalog
+
+
+def anchor_at(connection: Connection, site: SiteName) -> None:
+    """Believe the admissions of ``site``."""
+    put_anchor(connection, Anchor(mesh="0" * 32, site=site, key=key_of(site).public))
+
+
+@asynccontextmanager
+async def running(catalog: Catalog) -> AsyncGenerator[None]:
+    """Run the committer for as long as the block lasts."""
+    task = asyncio.create_task(catalog.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def say(catalog: Catalog, *entries: Entry) -> None:
+    """One unit of work for each entry."""
+    for entry in entries:
+        await catalog.write(Tx.say, entry)
+
+
+async def admit(catalog: Catalog, *peers: Peer, may_admit: bool = False, grants: tuple[str, ...] = ("**",)) -> None:
+    """Admit the peers, as the mesh's first site."""
+    for peer in peers:
+        await say(catalog, admission(peer.site, may_admit=may_admit, grants=grants))
+
+
+async def receive(catalog: Catalog, *arriving: Sealed, stream_seq: int = 1) -> list[Received]:
+    """Take the segments as the projection does."""
+    return [
+        await catalog.write(journal.receive, one.segment, one.payload, one.signature, stream_seq + number)
+        for number, one in enumerate(arriving)
+    ]
+
+
+class _TakenBackError(InputError):
+    """Makes the catalog roll a unit of work back."""
+
+
+async def tried(catalog: Catalog, work: Callable[[Tx], T]) -> T:
+    """What a unit of work gives, without it having happened."""
+    found: list[T] = []
+
+    def unit(tx: Tx) -> None:
+        found.append(work(tx))
+        raise _TakenBackError("taken back")
+
+    with suppress(_TakenBackError):
+        await catalog.write(unit)
+    return found[0]
+
+
+def count(connection: Connection, table: Table, *conditions: Any) -> int:
+    """Number of rows."""
+    return connection.scalar(select(func.count()).select_from(table).where(*conditions)) or 0
+
+
+def rows(connection: Connection, table: Table, *conditions: Any) -> list[Any]:
+    """All rows, in the order of their keys."""
+    query = select(table).where(*conditions).order_by(*table.primary_key.columns)
+    return list(connection.execute(query).all())

@@ -1,0 +1,129 @@
+"""The two databases behind one interface."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from sqlalchemy import Connection, text
+from tests.conformance.catalog.running import count
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.writer import get_meta, put_meta
+from librarian_protocol.errors import CatalogFault, InputError
+
+
+async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    def work(connection: Connection) -> None:
+        put_meta(connection, "a", "1")
+        raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        await database.write(work)
+    assert await database.read(get_meta, "a") is None
+
+
+async def test_an_error_of_the_database_is_a_catalog_fault_and_leaves_nothing(database: Database) -> None:
+    """Whatever driver it came from; the connection goes on being usable."""
+
+    def work(connection: Connection) -> None:
+        put_meta(connection, "a", "1")
+        connection.execute(text("SELECT * FROM no_such_table"))
+
+    with pytest.raises(CatalogFault, match="no_such_table"):
+        await database.write(work)
+    with pytest.raises(CatalogFault, match="no_such_table"):
+        await database.read(work_that_reads_nothing)
+    assert await database.read(get_meta, "a") is None
+    await database.write(lambda connection: put_meta(connection, "a", "2"))
+    assert await database.read(get_meta, "a") == "2"
+
+
+def work_that_reads_nothing(connection: Connection) -> None:
+    connection.execute(text("SELECT * FROM no_such_table"))
+
+
+async def test_a_read_cannot_write(database: Database) -> None:
+    """Only the committer writes; a mistake shows at once."""
+    with pytest.raises(CatalogFault):
+        await database.read(put_meta, "a", "1")
+    assert await database.read(get_meta, "a") is None
+
+
+async def test_a_read_sees_one_state_however_many_statements_it_has(database: Database, url: str) -> None:
+    """What another connection commits between two statements of a read does not show in it."""
+
+    def commit_elsewhere() -> None:
+        async def commit() -> None:
+            other = open_database(url)
+            await other.write(lambda connection: put_meta(connection, "a", "1"))
+            await other.close()
+
+        asyncio.run(commit())
+
+    def work(connection: Connection) -> tuple[int, int]:
+        before = count(connection, schema.meta)
+        elsewhere = threading.Thread(target=commit_elsewhere)
+        elsewhere.start()
+        elsewhere.join()
+        return before, count(connection, schema.meta)
+
+    assert await database.read(work) == (0, 0)
+    assert await database.read(get_meta, "a") == "1"
+
+
+async def test_a_cancelled_caller_does_not_break_the_database(database: Database) -> None:
+    """Whatever became of the transaction, the next one finds a connection in order."""
+    for _ in range(5):
+        task = asyncio.create_task(database.write(lambda connection: put_meta(connection, "a", "1")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await database.write(lambda connection: put_meta(connection, "a", "2"))
+    assert await database.read(get_meta, "a") == "2"
+
+
+async def test_text_is_ordered_by_its_bytes(database: Database) -> None:
+    """Both databases page through names in the same order, whatever the server's locale."""
+    sites = ["b", "A", "a-b", "ab", "ä", "a", "Z"]
+
+    def work(connection: Connection) -> None:
+        for site in sites:
+            connection.execute(
+                schema.reading.insert(), {"site": site, "stream_seq": 1, "heard_at": None, "stalled": ""}
+            )
+
+    await database.write(work)
+
+    def read(connection: Connection) -> list[str]:
+        return list(connection.scalars(schema.reading.select().order_by(schema.reading.c.site)))
+
+    assert await database.read(read) == sorted(sites, key=str.encode)
+
+
+async def test_closing_twice_is_closing_once(url: str) -> None:
+    database = open_database(url)
+    await database.close()
+    await database.close()
+
+
+@pytest.mark.parametrize("bad", ["mysql://x/y", "catalog.sqlite", ""])
+def test_other_urls_are_refused(bad: str) -> None:
+    with pytest.raises(CatalogFault, match=r"catalog\.url"):
+        open_database(bad)
+
+
+async def test_a_server_that_is_not_there_is_a_catalog_fault() -> None:
+    """Not a driver's own exception, which nobody handles."""
+    database = open_database("postgresql://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(CatalogFault):
+        await database.read(get_meta, "a")
+    await database.close()
+
+
+async def test_a_directory_that_is_not_there_is_a_catalog_fault() -> None:
+    with pytest.raises(CatalogFault):
+        open_database("sqlite:////no/such/directory/catalog.sqlite")

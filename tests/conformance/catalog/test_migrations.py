@@ -1,0 +1,73 @@
+"""The schema: made by migrations, the same as the tables in the code, refused where it is from the future."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, inspect, text
+from tests.conformance.catalog.peers import ingested, store_of
+from tests.conformance.catalog.running import SITE, begun, running, say
+from tests.conformance.catalog.shared import shared
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.upgrade import upgrade
+from librarian_protocol.errors import CatalogFault
+
+
+def _tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())
+
+
+def _differences(connection: Connection) -> list[Any]:
+    return list(compare_metadata(MigrationContext.configure(connection), schema.metadata))
+
+
+async def test_an_empty_database_gets_every_table(database: Database) -> None:
+    assert await database.read(_tables) == {*schema.metadata.tables, "alembic_version"}
+
+
+async def test_migrations_make_exactly_the_tables_that_the_code_knows(database: Database) -> None:
+    """Nothing that autogenerate would still want to change, in either dialect."""
+    assert await database.read(_differences) == []
+
+
+async def test_upgrading_twice_changes_nothing(database: Database) -> None:
+    """A daemon upgrades at every start; what the catalog holds stays."""
+    catalog = await begun(database, SITE)
+    async with running(catalog):
+        await say(catalog, ingested(store_of(SITE)))
+    before = await database.read(shared)
+    await database.write(upgrade)
+    assert await database.read(shared) == before
+    assert before["file"]
+    assert await database.read(_differences) == []
+
+
+async def test_two_daemons_that_upgrade_at_once_do_not_disturb_each_other(url: str) -> None:
+    """Each holds the lock while it upgrades; the second finds nothing to do."""
+    databases = [open_database(url) for _ in range(3)]
+    await asyncio.gather(*(one.write(upgrade) for one in databases))
+    assert await databases[0].read(_differences) == []
+    for one in databases:
+        await one.close()
+
+
+async def test_a_catalog_of_a_later_version_is_refused_and_left_alone(database: Database) -> None:
+    """An old daemon started by mistake must not touch what it does not understand."""
+
+    def later(connection: Connection) -> None:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    await database.write(later)
+    with pytest.raises(CatalogFault, match="schema version 9999"):
+        await database.write(upgrade)
+
+    def version(connection: Connection) -> str:
+        return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
+
+    assert await database.read(version) == "9999"
