@@ -16,7 +16,7 @@ import structlog
 from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Part
 from librarian_adapters.outcomes import closing
 from librarian_daemon.catalog import transfers
-from librarian_daemon.catalog.transfers import Owed, staging_key
+from librarian_daemon.catalog.transfers import Owed, manifest_key, staging_key
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.ports import Store
 from librarian_protocol.entries import AdapterOffer, Unit
@@ -86,11 +86,6 @@ class JobProgress:
 def transfer_of(item: Item) -> int:
     """The transfer that an item belongs to, from its staging key."""
     return int(item.key.partition("/")[0].partition("-")[0].removeprefix("t"))
-
-
-def manifest_key(transfer_id: int) -> str:
-    """Where a book's manifest is staged."""
-    return f"{staging_key(transfer_id)}-manifest"
 
 
 class Fetcher:

@@ -18,7 +18,7 @@ from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Clock, Landing, NotPlaced, Placed, Store
 from librarian_daemon.reasons import reason_of
 from librarian_protocol.entries import How, InstanceRegistered, Unit
-from librarian_protocol.errors import LibrarianError
+from librarian_protocol.errors import LibrarianError, NameOccupied
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import Cancel, Fail, Land, State
 from librarian_protocol.transfer import Store as StoreEvent
@@ -62,10 +62,16 @@ class Lander:
         now_s = self._clock.boottime_s()
         arrived = [by_id[one.id] for one in ready]
         frozen = planning.frozen(tx.connection, [one.owed.row.file_id for one in arrived])
-        moves = [
-            Move(owed=one.owed, event=Cancel() if one.owed.row.file_id in frozen else Land(), batch=one.batch)
-            for one in arrived
-        ]
+        below = landings.below_files(tx.connection, [one.owed.name for one in arrived])
+        moves: list[Move] = []
+        for one in arrived:
+            above = below.get(one.owed.name)
+            if one.owed.row.file_id in frozen:
+                moves.append(Move(owed=one.owed, event=Cancel(), message="in conflict, or withdrawn"))
+            elif above is not None:
+                moves.append(failure(one.owed, NameOccupied(f"the name lies below the file {above!a}"), False))
+            else:
+                moves.append(Move(owed=one.owed, event=Land(), batch=one.batch))
         taken = transfers.take(tx, moves, now_s)
         going = [
             landing

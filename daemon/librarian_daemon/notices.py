@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from librarian_daemon.catalog import incidents
@@ -32,3 +34,7 @@ class CatalogIncidents:
                 self._log.info("incident_resolved", code=code, subject=subject)
         except CatalogFault as exc:
             self._log.error("incident_not_resolved", code=code, subject=subject, error=exc.message)
+
+    async def subjects(self, code: str) -> Sequence[str]:
+        """See the port."""
+        return await self._catalog.read(incidents.open_subjects, code, 1000)

@@ -215,6 +215,8 @@ class Standing(StrEnum):
     TAKEN = "taken"
     #: A name that differs only in letter case is taken.
     TWIN = "twin"
+    #: The name lies below another file: below a book, or below what is no directory.
+    BELOW = "below"
     #: An administrator withdrew exactly this file.
     WITHDRAWN = "withdrawn"
 
@@ -252,6 +254,10 @@ class Incidents(Protocol):
 
     async def resolve(self, code: str, subject: str) -> None:
         """It is over. Idempotent."""
+        ...
+
+    async def subjects(self, code: str) -> Sequence[str]:
+        """What incidents of this code are open about; at most a thousand."""
         ...
 
 

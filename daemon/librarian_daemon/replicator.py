@@ -15,9 +15,9 @@ import structlog
 
 from librarian_adapters.contract import Adapter
 from librarian_daemon.catalog import planning, transfers
-from librarian_daemon.catalog.transfers import Move, Owed
+from librarian_daemon.catalog.transfers import Move, Owed, manifest_key
 from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.fetching import Fetcher, Job, Moved, manifest_key
+from librarian_daemon.fetching import Fetcher, Job, Moved
 from librarian_daemon.lander import Arrived, Lander, failure
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Clock, Rng, Store

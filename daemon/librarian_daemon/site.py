@@ -195,10 +195,11 @@ class Site:
 
         for store in stores:
             await lander.recover(store)
-            await store.clean_staging(await catalog.read(transfers.live_keys, store.id))
-        await catalog.write(transfers.restart)
         for intake in intakes:
             await intake.recover()
+        await catalog.write(transfers.restart)
+        for store in stores:
+            await store.clean_staging(await catalog.read(transfers.live_keys, store.id))
 
         data = TcpServer(self._data_application(catalog, membership, custodian, views, by_id))
         address, port = host.split_address(settings.data.listen)

@@ -96,6 +96,9 @@ class FakeIncidents:
     async def resolve(self, code: str, subject: str) -> None:
         self.now.pop((code, subject), None)
 
+    async def subjects(self, code: str) -> list[str]:
+        return [subject for known, subject in self.now if known == code]
+
 
 def quiet_logger() -> FilteringBoundLogger:
     """A logger that keeps everything to itself."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
 from librarian_daemon.intake import claim, refuse
 from librarian_daemon.intake.claim import Claimed
-from librarian_daemon.intake.drop import Drop, shown
+from librarian_daemon.intake.drop import REJECTED, Drop, shown
 from librarian_daemon.intake.lease import StillWritten
 from librarian_daemon.ports import Clock, Incidents, Rng
 from librarian_daemon.store.threads import Threads
 from librarian_protocol.errors import LibrarianError, NotPossible
 
 INCIDENT_REFUSED = "intake-refused"
+_REASONS = {os.fsdecode(refuse.REASON)}
 
 
 class Exits:
@@ -57,12 +59,20 @@ class Exits:
         self.refused += 1
         path = f"{self._drop.path}/{shown(claimed.rel)}"
         self._log.warning("file_refused", path=path, code=error.code, reason=error.message, moved_to=place)
+        where = f"{self._drop.path}/{place}"
         await self._incidents.open(
             INCIDENT_REFUSED,
-            path,
+            where,
             f"{path} was refused: {error.message}",
-            f"{error.hint or 'see the reason beside it'}; it stands in {self._drop.path}/{place}",
+            f"{error.hint or 'see the reason beside it'}; it was moved to {where}: empty that, and this is over",
         )
+
+    async def resolve_cleared(self) -> None:
+        """Resolve the incidents of what somebody has taken out of ``.rejected`` since."""
+        ours = f"{self._drop.path}/{os.fsdecode(REJECTED)}/"
+        open_now = [one for one in await self._incidents.subjects(INCIDENT_REFUSED) if one.startswith(ours)]
+        for where in await self._threads.run(_cleared, open_now):
+            await self._incidents.resolve(INCIDENT_REFUSED, where)
 
     async def remove(self, claimed: Claimed) -> None:
         """Remove the original of what is in the store. Where we may not, its owner finds it in ``.rejected``."""
@@ -77,3 +87,8 @@ class Exits:
     async def _reject(self, claimed: Claimed, error: LibrarianError) -> str:
         at, refusal_id = self._clock.utc(), self._rng.hex(8)
         return await self._threads.run(refuse.refuse, self._drop, claimed, error, at, refusal_id)
+
+
+def _cleared(directories: list[str]) -> list[str]:
+    """Those that are gone, or hold nothing but the reason."""
+    return [one for one in directories if not os.path.isdir(one) or set(os.listdir(one)) <= _REASONS]

@@ -198,6 +198,11 @@ class Ingest:
                 )
             case Standing.TWIN if not self._settings.allow_case_twins:
                 return _twin(one.name, other)
+            case Standing.BELOW:
+                return NameTaken(
+                    f"the name {one.name!a} lies below the file {other!a}: a book is whole, a file is no directory",
+                    hint="give it a name outside of that file",
+                )
             case Standing.WITHDRAWN:
                 return NotPossible(
                     f"an administrator withdrew exactly this file ({one.name!a}, {one.found.digest})",

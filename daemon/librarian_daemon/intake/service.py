@@ -156,6 +156,7 @@ class Intake:
             self._waiting.beyond = 0
             await self._look(dict.fromkeys(self._waiting.others(), False))
             await self._walk(b"", moved=False)
+            await self._exits.resolve_cleared()
             if self._exits.left_claimed:
                 self._exits.left_claimed = False
                 await self._take_up()

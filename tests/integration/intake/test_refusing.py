@@ -63,6 +63,19 @@ async def test_a_name_that_breaks_the_rules_is_refused(rig: Rig, rel: bytes, why
     assert rig.in_store() == []
 
 
+async def test_what_is_taken_out_of_rejected_is_no_longer_an_incident(rig: Rig) -> None:
+    _deep(rig, b"bad\x01name", b"kept")
+    async with rig.running(walk_every_s=0.2) as intake:
+        await rig.until(lambda: intake.snapshot().refused == 1)
+        (_, subject), text = next(iter(rig.incidents.now.items()))
+        assert subject in text
+        for thing in Path(subject).iterdir():
+            if thing.name != "REASON.txt":
+                thing.unlink()
+        await rig.until(lambda: not rig.incidents.now)
+    assert rig.incidents.ever == [("intake-refused", subject)]
+
+
 async def test_the_stores_own_directory_is_no_name(rig: Rig) -> None:
     rig.dropped(".librarian/store", b"evil")
     async with rig.running(ignore=[]) as intake:
