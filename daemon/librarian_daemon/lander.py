@@ -53,6 +53,8 @@ class Lander:
         await self._fail([one for one in sealed if isinstance(one, NotPlaced)], by_id)
         ready = [one for one in sealed if isinstance(one, Landing)]
         begun = await self._catalog.write(self._begin, ready, by_id)
+        going = {one.id for one in begun}
+        await store.discard([key for one in ready if one.id not in going for key in (one.rel, one.manifest_rel) if key])
         placed = await store.place(begun)
         await self._finish([one.landing for one in placed if isinstance(one, Placed)], by_id)
         await self._fail([one for one in placed if isinstance(one, NotPlaced)], by_id)

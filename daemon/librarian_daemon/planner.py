@@ -14,10 +14,12 @@ import structlog
 from librarian_daemon.catalog import planning, transfers
 from librarian_daemon.catalog.planning import Known
 from librarian_daemon.catalog.transfers import Move, Owed, Wish
-from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.catalog.writer import Catalog, Tx, get_meta, put_meta
 from librarian_daemon.ports import Clock
 from librarian_daemon.signals import Signal
+from librarian_protocol import wire
 from librarian_protocol.names import SiteName
+from librarian_protocol.segments import hash_of
 from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, State
 from librarian_protocol.transfer import Want as WantAgain
 from librarian_protocol.wanted import Here, SubscriptionFacts, Unwanting, Want, wanted
@@ -58,10 +60,25 @@ class Planner:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            await self._notice_surroundings()
             busy = await self._changed()
             busy = await self._backfill() or busy
             if not busy:
                 await self._catalog.changed.wait(IDLE_S)
+
+    async def _notice_surroundings(self) -> None:
+        """A site, an offer or a store that is new may make any file obtainable: try all subscriptions on all again."""
+        subscriptions, here = await self._here()
+        now = hash_of(wire.encode([sorted(here.active_stores), list(here.adapters), sorted(here.offers.items())]))
+        if await self._catalog.read(get_meta, "surroundings") == now:
+            return
+
+        def work(tx: Tx) -> None:
+            put_meta(tx.connection, "surroundings", now)
+            for one in subscriptions:
+                planning.start_backfill(tx, one.id)
+
+        await self._catalog.write(work)
 
     async def _changed(self) -> bool:
         page = await self._catalog.read(planning.changed_files, PAGE)

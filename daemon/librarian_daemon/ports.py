@@ -195,6 +195,10 @@ class Store(Protocol):
         """How full it is."""
         ...
 
+    async def discard(self, keys: Sequence[str]) -> None:
+        """Remove what is staged under these keys, trees and all. Idempotent."""
+        ...
+
     async def clean_staging(self, keep: frozenset[str]) -> int:
         """Remove staged bytes of no live transfer: top-level keys that are not in ``keep``. Says how many."""
         ...

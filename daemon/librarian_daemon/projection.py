@@ -22,6 +22,9 @@ from librarian_protocol.errors import CatalogFault, PeerError, SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import Verdict
 
+#: How long pulling stops when no more can be held beyond a gap.
+GAP_WAIT_S = 30.0
+
 
 class Reader:
     """Reads one site's journal, for as long as it is admitted."""
@@ -55,6 +58,11 @@ class Reader:
                         # What is missing may stand earlier in the stream than the cursor says: look once there.
                         self._log.warning("journal_gap", detail=received.stalled)
                         after, read_again = 0, False
+                        break
+                    if received is not None and received.full:
+                        self._log.error("journal_gap_full", detail=received.stalled)
+                        await self._clock.sleep(GAP_WAIT_S)
+                        after = await self._catalog.read(journal.read_after, site)
                         break
                     after = message.stream_seq
 

@@ -41,6 +41,8 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     #: Why entries inside were refused, and why the journal does not advance.
     refused: list[str] = []
     stalled: str = ""
+    #: Not even held: so many are held already that pulling must stop until the gap is filled.
+    full: bool = False
 
 
 def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq: int) -> Received:
@@ -60,7 +62,9 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
         applied, refused = _release(tx, segment.site, segment_hash)
     elif verdict is Verdict.HOLD:
         if _held(connection, segment.site) >= MAX_HELD:
-            return Received(verdict=verdict, stalled=f"gap before entry {segment.first_seq}; {MAX_HELD} segments held")
+            return Received(
+                verdict=verdict, full=True, stalled=f"gap before entry {segment.first_seq}; {MAX_HELD} segments held"
+            )
         _keep(tx, segment, payload, signature, segment_hash, "held")
         stalled = _stalled(connection, segment.site)
     elif verdict is Verdict.EQUIVOCATION:

@@ -157,9 +157,10 @@ def subscriptions(connection: Connection, site: SiteName) -> list[SubscriptionFa
 
 
 def start_backfill(tx: Tx, subscription: str) -> None:
-    """Have the planner try the subscription on all files that are known already."""
+    """Have the planner try the subscription on all files that are known already, from the first one."""
+    statement = upsert(tx.connection, schema.backfill)
     tx.connection.execute(
-        upsert(tx.connection, schema.backfill).on_conflict_do_nothing(),
+        statement.on_conflict_do_update(index_elements=["subscription"], set_={"after_file": 0}),
         {"subscription": subscription, "after_file": 0},
     )
 

@@ -264,6 +264,14 @@ class PosixStore:
             free_inodes=state.f_favail,
         )
 
+    async def discard(self, keys: Sequence[str]) -> None:
+        """Remove what is staged under these keys, trees and all. Idempotent.
+
+        Raises:
+            StoreNotMounted, StoreFault: the store does not answer.
+        """
+        await self._threads.run(self._staging.remove, keys)
+
     async def clean_staging(self, keep: frozenset[str]) -> int:
         """Remove all of staging but the top-level keys in ``keep``; says how many went. Idempotent.
 

@@ -134,10 +134,15 @@ class FileStaging:
         Raises:
             StoreFault: it is there and cannot be removed.
         """
-        await self._threads.run(self._discard, item)
+        await self._threads.run(self.remove, [item.key])
 
-    def _discard(self, item: Item) -> None:
-        parent, name = split(os.fsencode(item.key))
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove what is there under the keys, trees and all. Idempotent. Blocking."""
+        for key in keys:
+            self._remove(key)
+
+    def _remove(self, key: str) -> None:
+        parent, name = split(os.fsencode(key))
         with (
             self._staging() as staging,
             naming("removing a staged file", self._root),
