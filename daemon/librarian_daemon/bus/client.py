@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import structlog
@@ -212,13 +212,13 @@ class NatsBus:
             session = await self._link.session(None)
             if self._server is None and isinstance(self._addressing, addressing.Shared):
                 await session.wait_ended()
-                continue
-            try:
-                async with session.inbox(subjects.join(self._site), _JOINS_LIMIT) as inbox:
-                    while True:
-                        yield (await inbox.get(None)).data
-            except BusUnavailable:
-                await self._clock.sleep(0.1)  # the connection is made again meanwhile
+            else:
+                with suppress(BusUnavailable):
+                    async with session.inbox(subjects.join(self._site), _JOINS_LIMIT) as inbox:
+                        while True:
+                            yield (await inbox.get(None)).data
+            # It is made again meanwhile. An ended one may still be offered for a moment: never ask in a tight loop.
+            await self._clock.sleep(0.1)
 
     async def set_roster(self, users: Mapping[SiteName, Sequence[str]], invited: Sequence[str]) -> None:
         """Whom the embedded server lets in: each site's two NKEYs, and those of open invitations.
