@@ -23,8 +23,8 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     header_s: float = 5.0
     header_line_bytes: int = 8190
     header_lines: int = 64
-    #: What a stop waits for requests under way.
-    shutdown_s: float = 5.0
+    #: What a stop waits for requests under way, and once more for them to be cancelled. Whoever is cut off resumes.
+    shutdown_s: float = 1.0
 
 
 def application(body_bytes: int) -> web.Application:
