@@ -1,0 +1,225 @@
+"""Transfers in the catalog: moved only as the machine allows, and told of in the same commit."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection
+from tests.conformance.catalog.peers import Peer, ingested
+from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, rows
+
+from librarian_daemon.catalog import journal, schema, transfers
+from librarian_daemon.catalog.transfers import Move, Owed, Wish
+from librarian_daemon.catalog.writer import Catalog, decompress
+from librarian_protocol import segments
+from librarian_protocol.entries import Entry, InstanceDoubted, TransferParked, TransferResumed
+from librarian_protocol.names import SiteName
+from librarian_protocol.transfer import (
+    Answered,
+    Cancel,
+    Due,
+    Event,
+    Fail,
+    Land,
+    Reason,
+    Reserve,
+    Restart,
+    Retry,
+    Start,
+    State,
+    Store,
+    Want,
+    step,
+)
+
+OWN = Peer(SITE)
+SUMMIT = SiteName.parse("summit")
+
+
+@pytest.fixture
+async def owed(catalog: Catalog) -> list[Owed]:
+    """Six files of a peer that are wanted here."""
+    peer = Peer("summit")
+    await admit(catalog, peer)
+    await receive(catalog, *peer.say(*(ingested(peer.store, f"raw/{n}") for n in range(6))))
+    ids = [row.id for row in await catalog.read(rows, schema.file)]
+    wishes = [Wish(file_id=one, store=OWN.store, subscription="s") for one in ids]
+    for _ in range(2):
+        await catalog.write(transfers.create, wishes)
+    return await catalog.read(transfers.wanted_now, 100)
+
+
+async def _move(catalog: Catalog, owed: Owed, *events: Event, now_s: float = NOW_S) -> State:
+    for event in events:
+        await catalog.write(transfers.take, [Move(owed=owed, event=event, message="why")], now_s)
+    found = await catalog.read(transfers.by_id, owed.id)
+    assert found is not None
+    return found.row.transfer.state
+
+
+def _said(connection: Connection) -> list[Entry]:
+    """What this site's journal says of transfers."""
+    found: list[Entry] = []
+    for row in journal.chain(connection, SITE, (0, 0)):
+        entries = segments.entries_of(segments.decode(decompress(row.payload))) or []
+        found += [one for one in entries if isinstance(one, TransferParked | TransferResumed | InstanceDoubted)]
+    return found
+
+
+async def test_a_wish_is_one_transfer_however_often_it_is_made(catalog: Catalog, owed: list[Owed]) -> None:
+    assert [one.name for one in owed] == [f"raw/{n}" for n in range(6)]
+    assert await catalog.read(transfers.counts) == {"wanted": 6}
+
+
+async def test_a_transfer_goes_its_way(catalog: Catalog, owed: list[Owed]) -> None:
+    assert await _move(catalog, owed[0], Reserve(SUMMIT), Start(), Land(), Store()) is State.STORED
+    found = await catalog.read(transfers.by_id, owed[0].id)
+    assert found is not None
+    assert found.row.transfer.source == SUMMIT
+    assert await catalog.read(transfers.counts) == {"stored": 1, "wanted": 5}
+    assert await catalog.read(_said) == []
+
+
+async def test_illegal_moves_are_left_alone_and_missing_from_the_answer(catalog: Catalog, owed: list[Owed]) -> None:
+    """What the caller saw may have changed meanwhile: a transfer that was cancelled does not land."""
+    await _move(catalog, owed[1], Cancel())
+    before = await catalog.read(transfers.by_id, owed[1].id)
+    moves = [
+        Move(owed=owed[0], event=Reserve(SUMMIT), batch="b1", adapter="http"),
+        Move(owed=owed[1], event=Land(), batch="b1"),
+        Move(owed=owed[2], event=Store()),
+        Move(owed=owed[3], event=Reserve(SUMMIT)),
+        Move(owed=owed[3], event=Start(), batch="b1", adapter="http"),
+    ]
+    taken = await catalog.write(transfers.take, moves, NOW_S)
+    assert {key: one.state for key, one in taken.items()} == {
+        owed[0].id: State.RESERVED,
+        owed[3].id: State.FETCHING,
+    }
+    assert await catalog.read(transfers.by_id, owed[1].id) == before
+    found = await catalog.read(transfers.by_ids, [owed[3].id, owed[0].id])
+    assert [(one.row.batch, one.row.adapter) for one in found] == [("b1", "http")] * 2
+
+
+async def test_a_parked_transfer_is_told_of_in_the_same_commit(catalog: Catalog, owed: list[Owed]) -> None:
+    assert await _move(catalog, owed[0], Fail(Reason.NAME_OCCUPIED)) is State.PARKED
+    (said,) = await catalog.read(_said)
+    assert isinstance(said, TransferParked)
+    assert (said.name, said.store, said.reason, said.message) == ("raw/0", OWN.store, "name-occupied", "why")
+    assert await _move(catalog, owed[0], Retry()) is State.WANTED
+    resumed = (await catalog.read(_said))[1]
+    assert isinstance(resumed, TransferResumed)
+
+
+async def test_when_patience_with_a_source_ends_its_instance_is_doubted(catalog: Catalog, owed: list[Owed]) -> None:
+    """The doubt names the state of the instance; it and the parking are one commit."""
+    bad = Fail(Reason.CHECKSUM_MISMATCH)
+    for _ in range(3):
+        assert await catalog.read(_said) == []
+        await _move(catalog, owed[0], Reserve(SUMMIT), bad, Due(), now_s=NOW_S)
+        await _move(catalog, owed[0], Due(), now_s=NOW_S + 1000)
+    doubt, parked = await catalog.read(_said)
+    assert isinstance(doubt, InstanceDoubted)
+    assert isinstance(parked, TransferParked)
+    instance = (await catalog.read(rows, schema.instance))[0]
+    assert (doubt.owner, doubt.store) == ("summit", instance.store)
+    assert (doubt.epoch, doubt.incarnation, doubt.entry_seq) == (instance.epoch, instance.incarnation, instance.seq)
+    assert parked.source_site == "summit"
+    assert (await catalog.read(rows, schema.doubt))[0].doubter == SITE
+    assert await _move(catalog, owed[0], Answered()) is State.WAITING
+    assert isinstance((await catalog.read(_said))[2], TransferResumed)
+
+
+async def test_an_answer_to_a_transfer_that_asked_nothing_changes_nothing(catalog: Catalog, owed: list[Owed]) -> None:
+    """The reason and the message that a person needs stay."""
+    await _move(catalog, owed[0], Fail(Reason.NAME_OCCUPIED))
+    before = await catalog.read(transfers.by_id, owed[0].id)
+    assert await _move(catalog, owed[0], Answered()) is State.PARKED
+    after = await catalog.read(transfers.by_id, owed[0].id)
+    assert before is not None
+    assert after is not None
+    assert (after.row.transfer, after.row.message) == (before.row.transfer, "why")
+
+
+async def test_waiting_transfers_are_due_in_their_time(catalog: Catalog, owed: list[Owed]) -> None:
+    assert await catalog.read(transfers.next_due_s) is None
+    for number, now_s in ((2, NOW_S), (1, NOW_S - 100), (0, NOW_S + 100)):
+        await _move(catalog, owed[number], Fail(Reason.TIMEOUT), now_s=now_s)
+    soonest = await catalog.read(transfers.next_due_s)
+    assert soonest is not None
+    assert NOW_S - 100 < soonest < NOW_S - 98
+    assert await catalog.read(transfers.due, soonest - 0.01, 10) == []
+    assert [one.id for one in await catalog.read(transfers.due, soonest, 10)] == [owed[1].id]
+    assert [one.id for one in await catalog.read(transfers.due, NOW_S + 2, 10)] == [owed[1].id, owed[2].id]
+    assert [one.id for one in await catalog.read(transfers.due, NOW_S + 200, 2)] == [owed[1].id, owed[2].id]
+    assert await _move(catalog, owed[1], Due(), now_s=NOW_S) is State.WANTED
+    assert await _move(catalog, owed[0], Due(), now_s=NOW_S) is State.WAITING
+
+
+async def test_a_restart_begins_what_was_under_way_again_and_leaves_the_rest(
+    catalog: Catalog, owed: list[Owed]
+) -> None:
+    """As the machine's own step says, for every state; batches end, with the adapters that held them."""
+    ways: list[list[Event]] = [
+        [Reserve(SUMMIT)],
+        [Reserve(SUMMIT), Start()],
+        [Reserve(SUMMIT), Start(), Land()],
+        [Fail(Reason.TIMEOUT)],
+        [Fail(Reason.NAME_OCCUPIED)],
+        [Cancel()],
+    ]
+    for one, way in zip(owed, ways, strict=True):
+        await _move(catalog, one, *way)
+    await catalog.write(transfers.open_batch, "b1", SUMMIT, "http")
+    await catalog.write(transfers.save_ticket, "b1", b"ticket")
+    before = await catalog.read(transfers.by_ids, [one.id for one in owed])
+    expected = [step(one.row.transfer, Restart(), 0.0)[0] for one in before]
+    for changed in (4, 0):
+        assert await catalog.write(transfers.restart) == changed
+        after = await catalog.read(transfers.by_ids, [one.id for one in owed])
+        assert [one.row.transfer for one in after] == expected
+    assert await catalog.read(rows, schema.batch) == []
+    after = await catalog.read(transfers.by_ids, [one.id for one in owed[4:]])
+    assert [one.row.message for one in after] == ["why", "why"]
+
+
+async def test_a_batch_is_a_row_only_while_an_adapter_holds_it(catalog: Catalog) -> None:
+    await catalog.write(transfers.open_batch, "b1", SUMMIT, "http")
+    await catalog.write(transfers.save_ticket, "b1", b"ticket")
+    assert [(row.id, row.ticket) for row in await catalog.read(rows, schema.batch)] == [("b1", b"ticket")]
+    for _ in range(2):
+        await catalog.write(transfers.close_batch, "b1")
+    assert await catalog.read(rows, schema.batch) == []
+
+
+async def test_staged_bytes_are_kept_for_as_long_as_the_transfer_may_go_on(catalog: Catalog, owed: list[Owed]) -> None:
+    await _move(catalog, owed[0], Cancel())
+    await _move(catalog, owed[1], Reserve(SUMMIT), Start(), Land(), Store())
+    await _move(catalog, owed[2], Fail(Reason.NAME_OCCUPIED))
+    kept = await catalog.read(transfers.live_keys, OWN.store)
+    assert {transfers.staging_key(one.id) for one in owed[2:]} <= kept
+    assert not {transfers.staging_key(one.id) for one in owed[:2]} & kept
+    assert await catalog.read(transfers.live_keys, "f" * 32) == frozenset()
+
+
+async def test_pages_of_transfers_hold_each_once_newest_first(catalog: Catalog, owed: list[Owed]) -> None:
+    await _move(catalog, owed[3], Cancel())
+    found: list[int] = []
+    before: int | None = None
+    while page := await catalog.read(transfers.page_of, state=None, before=before, limit=4):
+        found += [one.id for one in page]
+        before = found[-1]
+    assert found == [one.id for one in reversed(owed)]
+    page = await catalog.read(transfers.page_of, state="wanted", before=owed[4].id, limit=2)
+    assert [one.id for one in page] == [owed[2].id, owed[1].id]
+    assert [one.id for one in await catalog.read(transfers.of_file, owed[3].row.file_id)] == [owed[3].id]
+    assert await catalog.read(transfers.by_id, 10**9) is None
+
+
+async def test_more_moves_than_a_statement_holds_are_all_taken(catalog: Catalog, owed: list[Owed]) -> None:
+    """Steps of one transfer in one call follow one another, wherever the statements divide them."""
+    events: list[Event] = [Cancel(), Want()] * 400
+    moves = [Move(owed=owed[0], event=event) for event in events]
+    moves += [Move(owed=one, event=Reserve(SUMMIT)) for one in owed]
+    taken = await catalog.write(transfers.take, moves, NOW_S)
+    assert {one.state for one in taken.values()} == {State.RESERVED}
+    assert await catalog.read(transfers.counts) == {"reserved": 6}
