@@ -193,19 +193,23 @@ class Membership:
 
     async def run_inviter(self) -> None:
         """Service: admits whoever proves to hold an open token."""
+        told = ""
         async for message in self._bus.joins():
             try:
                 request, sealed = tokens.read(message)
                 if await self._catalog.write(self._admit, request, sealed):
                     self._log.info("admitted", peer=request.site, fingerprint=fingerprint(request.key))
+                    told = ""
                     await self._incidents.resolve("join-refused", request.site)
                     self._changed.set()
             except TokenInvalid as exc:
                 self._log.warning("join_not_valid", error=exc.message)
-            except NotPossible as exc:
-                subject = exc.hint
-                self._log.warning("join_refused", peer=subject, error=exc.message)
-                await self._incidents.open("join-refused", subject, exc.message, "invite it again: `lbctl site invite`")
+            except JoinRefused as exc:
+                if exc.message == told:  # it asks again every second
+                    continue
+                told = exc.message
+                self._log.warning("join_refused", peer=exc.site, error=exc.message)
+                await self._incidents.open("join-refused", exc.site, exc.message, exc.hint)
 
     def _admit(self, tx: Tx, request: JoinRequest, sealed: tokens.SignedJoin) -> bool:
         """Admit the site, once. False where it was admitted before.

@@ -28,6 +28,8 @@ class FlippingProxy:
         self.flowing = threading.Event()
         self.flowing.set()
         self.stall_after = 0
+        #: Of the bodies of answers, since the beginning.
+        self.passed_bytes = 0
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -103,6 +105,8 @@ class FlippingProxy:
                     self.flowing.wait()
                 near.sendall(self._spoiled(chunk, passed))
                 passed += len(chunk)
+                with self._lock:
+                    self.passed_bytes += len(chunk)
         _end(near)
 
     def _spoiled(self, chunk: bytes, passed: int) -> bytes:

@@ -126,7 +126,9 @@ class Site:
         """End the daemon in good order; its exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(patience_s)
+        code = self.process.wait(patience_s)
+        self.process = None
+        return code
 
     def kill(self) -> None:
         """``kill -9``; harmless where it does not run."""

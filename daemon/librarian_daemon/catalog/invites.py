@@ -50,11 +50,11 @@ def used(tx: Tx, token_id: str, site: str) -> None:
 
 
 def open_bus_keys(connection: Connection, now: int) -> list[str]:
-    """NKEYs of invitations that can still be used, or whose joiner may not know yet that it was admitted."""
+    """NKEYs of invitations whose time is not over, spent ones too: whoever comes with one is heard, and told of."""
     invite = schema.invite.c
     rows = connection.scalars(
         select(invite.bus_key)
-        .where(invite.bus_key.is_not(None), invite.expires > now, invite.used_by.is_(None))
+        .where(invite.bus_key.is_not(None), invite.expires > now)
         .order_by(invite.id)
     )
     return [key for key in rows if key is not None]

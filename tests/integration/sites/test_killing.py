@@ -21,8 +21,10 @@ FILES = 300
 BOOKS = 3
 KILLS = int(os.environ.get("LIBRARIAN_KILLS", "6"))
 SEED = int(os.environ.get("LIBRARIAN_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
-#: A kill comes so long after the last one's victim was started again.
-LONGEST_PAUSE_S = 1.5
+#: A kill comes so long after the last one's victim was started again,
+LONGEST_PAUSE_S = 1.0
+#: and mostly after that one answered.
+DIES_AT_WORK = 0.7
 
 pytestmark = pytest.mark.timeout(120 + 20 * KILLS)
 
@@ -50,13 +52,16 @@ def portions(everything: dict[str, bytes], chance: random.Random) -> Iterator[li
 
 
 def kill_one(both: Pair, chance: random.Random) -> str:
-    """Kill one of the three processes, if it runs just now, and have it started again; which one it was."""
+    """Kill one of the three processes and have it started again; which one it was."""
     victim = chance.choice(["summit", "archive", "nats-server"])
     if victim == "nats-server":  # the daemon starts it again
-        return victim if both.source.kill_bus() else kill_one(both, chance)
+        both.wait_for("nats-server runs", both.source.kill_bus, deadline_s=60)
+        return victim
     site = both.source if victim == "summit" else both.destination
     site.kill()
-    site.spawn()  # not waited for: the next kill may come while it starts
+    site.spawn()
+    if chance.random() < DIES_AT_WORK:  # else the next kill may come while it starts and recovers
+        both.wait_for(f"{victim} answers", site.answers, deadline_s=60)
     return victim
 
 
@@ -97,6 +102,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_stored_twice(
                 assert {one["name"]: one["digest"] for one in site.entries(kind)} == digests
             assert site.client.status().counts.conflicts == 0
             assert site.left_in_staging() == []
-        both.wait_for("emptied directories are gone", lambda: not both.source.left_in_drop())
+        # Which directories it had emptied a killed daemon does not remember: empty ones may stay.
+        assert [path for path in both.source.left_in_drop() if not path.is_dir()] == []
         assert both.source.rejected() == both.source.rejected(both.source.drop_books) == {}
         both.assert_whole()

@@ -34,7 +34,7 @@ def rejected(both: Pair, top: bytes, drop: Path | None = None) -> tuple[str, str
         lambda: [
             one.message
             for one in site.client.status().problems
-            if one.code == "intake-refused" and path.removeprefix("what:  ") in one.subject
+            if one.code == "intake-refused" and path.removeprefix("what:  ") in one.message
         ],
     )
     return reason, shown[0]
