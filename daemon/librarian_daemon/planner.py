@@ -25,7 +25,7 @@ from librarian_protocol.transfer import Want as WantAgain
 from librarian_protocol.wanted import Here, SubscriptionFacts, Unwanting, Want, wanted
 
 #: Files in one look; bounds memory and the length of a transaction.
-PAGE = 500
+PAGE = 2000
 #: Anything missed is found again at the latest after so long.
 IDLE_S = 60.0
 #: Reasons that pass by themselves: a transfer that exists goes on waiting.
@@ -81,16 +81,17 @@ class Planner:
         await self._catalog.write(work)
 
     async def _changed(self) -> bool:
-        page = await self._catalog.read(planning.changed_files, PAGE)
-        if not page:
-            return False
         subscriptions, here = await self._here()
-        plan = decide(page, subscriptions, here)
-        last = page[-1]
+        globs = [one.match for one in subscriptions]
+        page = await self._catalog.read(planning.changed_files, PAGE, globs)
+        if page.last is None:
+            return False
+        change, file_id = page.last
+        plan = decide(page.known, subscriptions, here)
 
         def work(tx: Tx) -> None:
             _commit(tx, plan, self._clock.boottime_s())
-            planning.planned_until(tx, last.change, last.file_id)
+            planning.planned_until(tx, change, file_id)
 
         await self._catalog.write(work)
         self._told(plan)
@@ -101,14 +102,14 @@ class Planner:
         if not waiting:
             return False
         subscription_id, after = waiting[0]
-        page = await self._catalog.read(planning.files_after, after, PAGE)
         subscriptions, here = await self._here()
         mine = [one for one in subscriptions if one.id == subscription_id]
-        plan = decide(page, mine, here, may_cancel=False)
+        page = await self._catalog.read(planning.files_after, after, PAGE, [one.match for one in mine])
+        plan = decide(page.known, mine, here, may_cancel=False)
 
         def work(tx: Tx) -> None:
             _commit(tx, plan, self._clock.boottime_s())
-            planning.backfilled(tx, subscription_id, page[-1].file_id if page and mine else None)
+            planning.backfilled(tx, subscription_id, page.last[1] if page.last and mine else None)
 
         await self._catalog.write(work)
         self._told(plan)

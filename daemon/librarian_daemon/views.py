@@ -69,7 +69,8 @@ class Views:
         bus = self._bus.state()
         position = self._catalog.position
         totals = await read(queries.totals, self._site)
-        problems = await self.problems()
+        stores = await self.stores()
+        problems = await self._problems(stores)
         return api.Status(
             site=self._site,
             mesh=await self.mesh(),
@@ -92,7 +93,7 @@ class Views:
                 outbox=await read(queries.outbox_length),
             ),
             peers=await self._peers(),
-            stores=await self.stores(),
+            stores=stores,
             intake=[one.snapshot() for one in self._intakes],
             transfers=await read(transfers.counts),
             counts=totals,
@@ -103,7 +104,7 @@ class Views:
         anchor = await self._catalog.read(get_anchor)
         return anchor.mesh if anchor else ""
 
-    async def problems(self) -> list[api.Problem]:
+    async def _problems(self, stores: Sequence[api.StoreStatus]) -> list[api.Problem]:
         """Open incidents, and what is wrong by what the catalog says; each with what to do."""
         read = self._catalog.read
         found = await read(incidents.open_incidents, 100)
@@ -138,7 +139,7 @@ class Views:
         for site, (_, stalled) in (await read(queries.readings)).items():
             if stalled:
                 found.append(_problem("journal-stalled", site, stalled, "`lbctl events verify` tells more"))
-        for store in await self.stores():
+        for store in stores:
             if store.state != "ok":
                 found.append(_problem("store", store.label, store.state, "mount it, or look at its disk"))
         return found
@@ -254,9 +255,11 @@ class Views:
         bus = self._bus.state()
         if not bus.connected:
             missing["bus"] = bus.detail
-        for store in await self.stores():
-            if store.state != "ok":
-                missing[f"store {store.label}"] = store.state
+        for store in self._stores.values():
+            try:
+                await store.space()
+            except StoreError as exc:
+                missing[f"store {store.label}"] = exc.message
         await self._catalog.read(journal.last_position)
         return missing
 

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, literal, or_, select, tuple_, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import chunks, insert, later, write_registers
+from librarian_daemon.catalog.statements import VERSION, chunks, insert, later, write_registers
 from librarian_protocol import wire
 from librarian_protocol.entries import (
     DigestAdded,
@@ -137,9 +137,7 @@ def _instances(connection: Connection, entries: Sequence[Entry], said: Said) -> 
     """The register (file, site, store). Only the site that owns a store speaks of its instances."""
     instance, file = schema.instance, schema.file
     statement = insert(connection, instance)
-    columns = [
-        "file_id", "site", "store", "state", "how", "source_site", "detail", "at", "epoch", "incarnation", "seq",
-    ]  # fmt: skip
+    columns = ["file_id", "site", "store", "state", "how", "source_site", "detail", "at", "size_bytes", *VERSION]
     values = [bindparam(f"v_{column}", type_=instance.c[column].type) for column in columns[1:]]
     source = select(file.c.id, *values).where(
         file.c.name == bindparam("f_name"), file.c.digest == bindparam("f_digest")
@@ -176,6 +174,7 @@ def _instance_row(entry: FileEntry, said: Said) -> dict[str, Any]:
         "source_site": source,
         "detail": detail,
         "at": entry.at,
+        "size_bytes": entry.size_bytes,
         **said.version(entry),
     }
     return {f"v_{key}": value for key, value in row.items()} | {

@@ -142,7 +142,6 @@ def _sqlite_pragmas(connection: Any, _record: object) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "cache_size=-16384",
-        "temp_store=MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
 

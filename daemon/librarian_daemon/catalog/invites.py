@@ -53,9 +53,7 @@ def open_bus_keys(connection: Connection, now: int) -> list[str]:
     """NKEYs of invitations whose time is not over, spent ones too: whoever comes with one is heard, and told of."""
     invite = schema.invite.c
     rows = connection.scalars(
-        select(invite.bus_key)
-        .where(invite.bus_key.is_not(None), invite.expires > now)
-        .order_by(invite.id)
+        select(invite.bus_key).where(invite.bus_key.is_not(None), invite.expires > now).order_by(invite.id)
     )
     return [key for key in rows if key is not None]
 

@@ -16,7 +16,7 @@ from librarian_daemon.catalog.statements import chunks
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.transfers import Row, row_of
 from librarian_daemon.catalog.writer import Tx, get_meta, put_meta
-from librarian_protocol import wire
+from librarian_protocol import globs, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.names import Name, SiteName
@@ -46,8 +46,19 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     transfers: dict[str, Row]
 
 
-def changed_files(connection: Connection, limit: int) -> list[Known]:
-    """The next files behind the planner's cursor, in the order of their changes."""
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of files that were looked at, and those of them that a decision is needed for."""
+
+    known: list[Known]
+    #: Change number and row of the last file looked at; None where there was none.
+    last: tuple[int, int] | None
+
+
+def changed_files(connection: Connection, limit: int, matches: Sequence[str]) -> Page:
+    """The next files behind the planner's cursor, in the order of their changes.
+
+    Known are those that one of the globs matches, and those that have a transfer.
+    """
     file = schema.file.c
     change, file_id = _cursor(connection)
     rows = connection.execute(
@@ -56,14 +67,26 @@ def changed_files(connection: Connection, limit: int) -> list[Known]:
         .order_by(file.change, file.id)
         .limit(limit)
     ).all()
-    return know(connection, rows)
+    return _page(connection, rows, matches)
 
 
-def files_after(connection: Connection, file_id: int, limit: int) -> list[Known]:
+def files_after(connection: Connection, file_id: int, limit: int, matches: Sequence[str]) -> Page:
     """The next files in the order of their rows: how a new subscription pages through the catalog."""
     file = schema.file.c
     rows = connection.execute(select(schema.file).where(file.id > file_id).order_by(file.id).limit(limit)).all()
-    return know(connection, rows)
+    return _page(connection, rows, matches)
+
+
+def _page(connection: Connection, rows: Sequence[SqlRow[Any]], matches: Sequence[str]) -> Page:
+    transfer = schema.transfer.c
+    with_transfer = {
+        found
+        for ids in chunks(row.id for row in rows)
+        for found in connection.scalars(select(transfer.file_id).where(transfer.file_id.in_(ids)))
+    }
+    needed = [row for row in rows if row.id in with_transfer or any(globs.matches(one, row.name) for one in matches)]
+    known = [one for group in chunks(needed) for one in know(connection, group)]
+    return Page(known=known, last=(rows[-1].change, rows[-1].id) if rows else None)
 
 
 def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:

@@ -169,33 +169,38 @@ def store_labels(connection: Connection) -> dict[tuple[str, str], str]:
 # ---- totals ----------------------------------------------------------------------------------------------
 
 
-def _count(connection: Connection, *conditions: Any) -> int:
-    return connection.scalar(select(func.count()).select_from(schema.instance).where(*conditions)) or 0
+class InstanceTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """How many instances of one state stand in one store, and their bytes."""
+
+    site: str
+    store: str
+    state: str
+    count: int
+    size_bytes: int
 
 
-def _doubted(connection: Connection) -> int:
-    """Good instances that anybody's doubt stands against, each once."""
-    doubt = schema.doubt.c
-    doubted = (
-        select(doubt.file_id, doubt.site, doubt.store)
-        .join(schema.instance, unanswered())
-        .where(schema.instance.c.state == "available")
-        .distinct()
-    )
-    return connection.scalar(select(func.count()).select_from(doubted.subquery())) or 0
+def instance_totals(connection: Connection) -> list[InstanceTotals]:
+    """Totals of all stores: one pass over an index, which holds all that is asked."""
+    instance = schema.instance.c
+    key = (instance.site, instance.store, instance.state)
+    rows = connection.execute(select(*key, func.count(), func.sum(instance.size_bytes)).group_by(*key).order_by(*key))
+    return [
+        InstanceTotals(site=row[0], store=row[1], state=row[2], count=int(row[3]), size_bytes=int(row[4]))
+        for row in rows
+    ]
 
 
 def totals(connection: Connection, site: SiteName) -> api.Counts:
     """Totals over the catalog."""
-    instance = schema.instance.c
-    available = instance.state == "available"
+    instances = instance_totals(connection)
+    good = [one for one in instances if one.state == "available"]
     return api.Counts(
         files=connection.scalar(select(func.count()).select_from(schema.file)) or 0,
-        instances_here=_count(connection, available, instance.site == str(site)),
-        instances_elsewhere=_count(connection, available, instance.site != str(site)),
+        instances_here=sum(one.count for one in good if one.site == site),
+        instances_elsewhere=sum(one.count for one in good if one.site != site),
         conflicts=connection.scalar(select(func.count()).select_from(schema.conflict)) or 0,
-        suspected=_count(connection, instance.state == "suspected"),
-        doubted=_doubted(connection),
+        suspected=sum(one.count for one in instances if one.state == "suspected"),
+        doubted=len(open_doubts(connection, 10_000)),
     )
 
 
@@ -281,14 +286,11 @@ def outbox_length(connection: Connection) -> int:
 
 def store_totals(connection: Connection, site: SiteName) -> dict[str, tuple[int, int]]:
     """Good instances and their bytes in each store of a site."""
-    instance, file = schema.instance.c, schema.file.c
-    rows = connection.execute(
-        select(instance.store, func.count(), func.coalesce(func.sum(file.size_bytes), 0))
-        .join(schema.file, file.id == instance.file_id)
-        .where(instance.site == str(site), instance.state == "available")
-        .group_by(instance.store)
-    )
-    return {row[0]: (int(row[1]), int(row[2])) for row in rows}
+    return {
+        one.store: (one.count, one.size_bytes)
+        for one in instance_totals(connection)
+        if one.site == site and one.state == "available"
+    }
 
 
 # ---- sites, subscriptions --------------------------------------------------------------------------------

@@ -105,8 +105,10 @@ instance = Table(
     Column("source_site", Text),
     Column("detail", Text, nullable=False),
     Column("at", Text, nullable=False),
+    #: As the entry says; kept here too, so that totals are read from one index.
+    Column("size_bytes", BigInteger, nullable=False),
     *_version(),
-    Index("instance_store", "store", "state"),
+    Index("instance_totals", "site", "store", "state", "size_bytes"),
     Index("instance_state", "state"),
 )
 

@@ -231,6 +231,7 @@ def upgrade() -> None:
         sa.Column("source_site", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("at", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("incarnation", BYTEWISE, nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
@@ -241,7 +242,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("file_id", "site", "store"),
     )
     op.create_index("instance_state", "instance", ["state"], unique=False)
-    op.create_index("instance_store", "instance", ["store", "state"], unique=False)
+    op.create_index("instance_totals", "instance", ["site", "store", "state", "size_bytes"], unique=False)
     op.create_table(
         "transfer",
         sa.Column("id", BIG_KEY, autoincrement=True, nullable=False),
