@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from librarian_daemon.catalog import journal
+from librarian_daemon.catalog import journal, queries
 from librarian_daemon.catalog.journal import ChainRow
 from librarian_daemon.catalog.roster import roster
 from librarian_daemon.catalog.writer import Catalog, decompress
@@ -41,6 +41,9 @@ async def verify_journal(catalog: Catalog, site: SiteName, own_key: str | None) 
         # Only the newest ends can still be continued, except where a site was rewound; those are few.
         if len(ends) > 10_000:
             ends = dict(list(ends.items())[-5_000:])
+    reached = (await catalog.read(queries.heads)).get(site, 0)
+    if reached > report.last_seq:
+        report.problems.append(f"the journal ends before entry {reached}, which was applied")
     return report
 
 

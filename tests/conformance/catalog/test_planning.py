@@ -1,0 +1,298 @@
+"""Planning: every change is looked at, a new subscription is tried on all that was there, and what follows."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.conformance.catalog.peers import (
+    Peer,
+    doubted,
+    healed,
+    ingested,
+    registered,
+    removed,
+    store_declared,
+    suspected,
+    withdrawn,
+)
+from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, rows, say, tried
+
+from librarian_daemon import planner
+from librarian_daemon.catalog import planning, schema, transfers
+from librarian_daemon.catalog.planning import Known
+from librarian_daemon.catalog.transfers import Move
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.clock import SystemClock
+from librarian_daemon.planner import Plan, Planner, decide
+from librarian_daemon.signals import Signal
+from librarian_protocol.entries import (
+    AdapterOffer,
+    Dial,
+    Entry,
+    SiteAnnounced,
+    StoreRetired,
+    SubscriptionDeclared,
+    SubscriptionWithdrawn,
+)
+from librarian_protocol.names import SiteName
+from librarian_protocol.transfer import Answered, Cancel, Event, Fail, Land, Reason, Reserve, Start, State, Store, Want
+from librarian_protocol.wanted import Unwanting
+
+OWN = Peer(SITE)
+SUBSCRIPTION = "0123456789abcdef"
+HTTP = AdapterOffer(name="http", version=1, address="http://data.example", dial=Dial.DESTINATION)
+SUMMIT = SiteName.parse("summit")
+
+
+def _subscription(match: str = "**", subscription: str = SUBSCRIPTION) -> SubscriptionDeclared:
+    return SubscriptionDeclared(subscription=subscription, from_site=None, match=match, into=[OWN.store])
+
+
+@pytest.fixture
+async def summit(catalog: Catalog) -> Peer:
+    """A peer from which files can be had, and a store here that wants them."""
+    peer = Peer("summit")
+    await admit(catalog, peer, may_admit=True)
+    await receive(catalog, *peer.say(SiteAnnounced(software="x", adapters=[HTTP])))
+    await say(catalog, store_declared(OWN.store))
+    return peer
+
+
+async def _decide(catalog: Catalog, page: list[Known]) -> Plan:
+    return decide(page, *await catalog.read(planning.load_here, SITE, ["http"]))
+
+
+async def _plan(catalog: Catalog) -> list[tuple[str, str]]:
+    """Plan all that changed, as the service does; what it did to which name."""
+    done: list[tuple[str, str]] = []
+    while (page := await catalog.read(planning.changed_files, 3, ["**"])).last is not None:
+        plan = await _decide(catalog, page.known)
+        names = {one.file_id: str(one.file.name) for one in page.known}
+
+        def work(tx: Tx, plan: Plan = plan, last: tuple[int, int] = page.last) -> None:
+            transfers.create(tx, plan.wishes)
+            transfers.take(tx, plan.moves, NOW_S)
+            planning.planned_until(tx, *last)
+
+        await catalog.write(work)
+        done += [("new", names[one.file_id]) for one in plan.wishes]
+        done += [(type(one.event).__name__, str(one.owed.name)) for one in plan.moves]
+    return done
+
+
+async def _state(catalog: Catalog) -> list[str]:
+    return [row.state for row in await catalog.read(rows, schema.transfer)]
+
+
+async def _move(catalog: Catalog, *events: Event) -> None:
+    """Move the only transfer."""
+    (owed,) = await catalog.read(transfers.page_of, state=None, before=None, limit=2)
+    for event in events:
+        await catalog.write(transfers.take, [Move(owed=owed, event=event)], NOW_S)
+
+
+# ---- the cursor --------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    groups=st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=5), min_size=1, max_size=8),
+    reads=st.lists(st.integers(0, 3), min_size=8, max_size=8),
+    limit=st.integers(1, 4),
+)
+async def test_the_cursor_over_changes_skips_nothing_and_repeats_nothing(
+    catalog: Catalog, groups: list[list[int]], reads: list[int], limit: int
+) -> None:
+    """Whatever changes between its pages: a file is seen after its last change, and once for what it saw."""
+
+    def work(tx: Tx) -> None:
+        seen: list[tuple[str, int]] = []
+
+        def page() -> bool:
+            found = planning.changed_files(tx.connection, limit, ["**"])
+            seen.extend((str(one.file.name), one.change) for one in found.known)
+            if found.last is not None:
+                planning.planned_until(tx, *found.last)
+            return found.last is not None
+
+        for group, times in zip(groups, reads, strict=False):
+            tx.say(*(ingested(OWN.store, f"raw/{number}") for number in group))
+            for _ in range(times):
+                page()
+        while page():
+            pass
+        assert len(set(seen)) == len(seen)
+        last = {row.name: row.change for row in tx.connection.execute(schema.file.select())}
+        assert dict(seen) == last
+
+    await tried(catalog, work)
+
+
+# ---- subscriptions -----------------------------------------------------------------------------------------
+
+
+async def test_a_new_subscription_is_tried_on_everything_that_was_known_before(
+    catalog: Catalog, summit: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page, behind a cursor of its own that a restart finds again; then it is done."""
+    monkeypatch.setattr(planner, "PAGE", 4)
+    await receive(catalog, *summit.say(*(ingested(summit.store, f"raw/{n}") for n in range(10))))
+    assert await _plan(catalog) == []
+    await say(catalog, _subscription("raw/[0-8]"))
+    await catalog.write(planning.start_backfill, SUBSCRIPTION)
+    positions: list[int] = []
+    while waiting := await catalog.read(planning.backfills):
+        positions.append(waiting[0][1])
+        service = Planner(catalog, SystemClock(), SITE, ["http"], Signal())
+        await service._backfill()  # pyright: ignore[reportPrivateUsage]
+    assert positions == sorted(set(positions))
+    assert len(positions) == 4
+    names = [one.name for one in await catalog.read(transfers.wanted_now, 100)]
+    assert names == [f"raw/{n}" for n in range(9)]
+
+
+async def test_a_backfill_of_a_subscription_that_was_withdrawn_ends(catalog: Catalog, summit: Peer) -> None:
+    await receive(catalog, *summit.say(ingested(summit.store)))
+    await say(catalog, _subscription(), SubscriptionWithdrawn(subscription=SUBSCRIPTION))
+    await catalog.write(planning.start_backfill, SUBSCRIPTION)
+    await Planner(catalog, SystemClock(), SITE, ["http"], Signal())._backfill()  # pyright: ignore[reportPrivateUsage]
+    assert await catalog.read(planning.backfills) == []
+    assert await _state(catalog) == []
+
+
+async def test_subscriptions_are_this_sites_own_in_the_order_in_which_they_were_made(
+    catalog: Catalog, summit: Peer
+) -> None:
+    await receive(catalog, *summit.say(_subscription("theirs/**", "f" * 16)))
+    await say(catalog, _subscription("b/**", "b" * 16), _subscription("a/**", "a" * 16))
+    found = await catalog.read(planning.subscriptions, SITE)
+    assert [one.match for one in found] == ["b/**", "a/**"]
+    assert found[0].into == [OWN.store]
+
+
+# ---- what follows ------------------------------------------------------------------------------------------
+
+
+async def test_a_wanted_file_becomes_one_transfer(catalog: Catalog, summit: Peer) -> None:
+    """However many subscriptions want it into one store, and however often it is looked at."""
+    await say(catalog, _subscription("raw/**"), _subscription("**", "f" * 16))
+    await receive(catalog, *summit.say(ingested(summit.store)))
+    assert await _plan(catalog) == [("new", "raw/2026/first light.fits")]
+    await receive(catalog, *summit.say(healed(summit.store)))
+    assert await _plan(catalog) == []
+    assert await _state(catalog) == ["wanted"]
+
+
+@pytest.mark.parametrize(
+    ("said_there", "said_here"),
+    [
+        ([withdrawn()], []),
+        ([ingested(Peer("summit").store, content="other")], []),
+        ([], [SubscriptionWithdrawn(subscription=SUBSCRIPTION)]),
+        ([], [registered(OWN.store)]),
+        ([], [store_declared(OWN.store, active=False)]),
+    ],
+)
+async def test_a_transfer_whose_file_is_no_longer_wanted_is_cancelled(
+    catalog: Catalog, summit: Peer, said_there: list[Entry], said_here: list[Entry]
+) -> None:
+    """Withdrawn, in conflict, unsubscribed, present already, no store for it."""
+    await say(catalog, _subscription())
+    await receive(catalog, *summit.say(ingested(summit.store)))
+    await _plan(catalog)
+    await receive(catalog, *summit.each(*said_there))
+    await say(catalog, *said_here)
+    await catalog.write(planning.replan_live)
+    assert [what for what, _ in await _plan(catalog)] == ["Cancel"]
+    assert await _state(catalog) == ["cancelled"]
+
+
+@pytest.mark.parametrize("entry", [suspected(Peer("summit").store), removed(Peer("summit").store)])
+async def test_a_source_that_is_gone_for_now_cancels_nothing(catalog: Catalog, summit: Peer, entry: Entry) -> None:
+    await say(catalog, _subscription())
+    await receive(catalog, *summit.say(ingested(summit.store)))
+    await _plan(catalog)
+    await receive(catalog, *summit.say(entry))
+    assert await _plan(catalog) == []
+    assert await _state(catalog) == ["wanted"]
+
+
+async def test_what_has_landed_is_not_cancelled_any_more(catalog: Catalog, summit: Peer) -> None:
+    """Its bytes are on their way to their name; that commit decides."""
+    await say(catalog, _subscription())
+    await receive(catalog, *summit.say(ingested(summit.store)))
+    await _plan(catalog)
+    await _move(catalog, Reserve(SUMMIT), Start(), Land())
+    await receive(catalog, *summit.say(withdrawn()))
+    assert await _plan(catalog) == []
+    file_id = (await catalog.read(rows, schema.file))[0].id
+    assert await catalog.read(planning.frozen, [file_id]) == {file_id}
+
+
+@pytest.mark.parametrize("ending", [[Cancel()], [Reserve(SUMMIT), Start(), Land(), Store()]])
+async def test_a_file_that_is_wanted_once_more_is_transferred_once_more(
+    catalog: Catalog, summit: Peer, ending: list[Event]
+) -> None:
+    """The row of its last transfer begins again."""
+    await say(catalog, _subscription())
+    await receive(catalog, *summit.say(ingested(summit.store)))
+    await _plan(catalog)
+    await _move(catalog, *ending)
+    await receive(catalog, *summit.say(healed(summit.store)))
+    assert [what for what, _ in await _plan(catalog)] == [Want.__name__]
+    assert await _state(catalog) == ["wanted"]
+
+
+async def test_an_answered_doubt_takes_up_the_transfer_that_was_parked_for_it(catalog: Catalog, summit: Peer) -> None:
+    await say(catalog, _subscription())
+    await receive(catalog, *summit.say(ingested(summit.store)))
+    await _plan(catalog)
+    for _ in range(3):
+        await _move(catalog, Reserve(SUMMIT), Fail(Reason.CHECKSUM_MISMATCH))
+        await catalog.write(transfers.restart)
+    assert await _state(catalog) == [State.PARKED]
+    assert await _plan(catalog) == []
+    await receive(catalog, *summit.say(healed(summit.store)))
+    assert [what for what, _ in await _plan(catalog)] == [Answered.__name__]
+    assert await _state(catalog) == [State.WAITING]
+
+
+async def test_what_a_person_must_look_at_is_not_taken_up_by_itself(catalog: Catalog, summit: Peer) -> None:
+    await say(catalog, _subscription())
+    await receive(catalog, *summit.say(ingested(summit.store)))
+    await _plan(catalog)
+    await _move(catalog, Fail(Reason.NAME_OCCUPIED))
+    await receive(catalog, *summit.say(healed(summit.store)))
+    assert await _plan(catalog) == []
+    assert await _state(catalog) == [State.PARKED]
+
+
+# ---- sources -----------------------------------------------------------------------------------------------
+
+
+async def test_sources_are_good_instances_at_admitted_sites(catalog: Catalog, summit: Peer) -> None:
+    """The origin first. Doubted, suspected and retired ones, and strangers, are none; the reason is told."""
+    campus, stranger = Peer("campus"), Peer("stranger")
+    await admit(catalog, campus)
+    offer = SiteAnnounced(software="x", adapters=[HTTP])
+    await receive(catalog, *campus.say(offer), *stranger.say(offer), *stranger.say(registered(stranger.store)))
+    file_id = (await catalog.read(rows, schema.file))[0].id
+
+    async def found() -> list[str] | Unwanting:
+        answer = (await catalog.read(planning.find_sources, SITE, ["http"], [file_id]))[file_id]
+        return answer if isinstance(answer, Unwanting) else [one.site for one in answer]
+
+    assert await found() is Unwanting.NO_SOURCE
+    await receive(catalog, *campus.say(registered(campus.store)))
+    assert await found() == ["campus"]
+    await receive(catalog, *summit.say(ingested(summit.store)))
+    assert await found() == ["summit", "campus"]
+    await receive(catalog, *campus.say(doubted(summit, summit.position.seq)))
+    assert await found() == ["campus"]
+    await receive(catalog, *campus.say(suspected(campus.store)))
+    assert await found() is Unwanting.SOURCE_DOUBTED
+    await receive(catalog, *summit.say(StoreRetired(store=summit.store)))
+    assert await found() is Unwanting.NO_SOURCE
+    await receive(catalog, *campus.say(healed(campus.store)), *campus.say(SiteAnnounced(software="x", adapters=[])))
+    assert await found() is Unwanting.NO_COMMON_ADAPTER

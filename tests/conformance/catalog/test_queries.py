@@ -1,0 +1,194 @@
+"""What the control API shows: every file exactly once, whatever the page; a name with all of it; totals."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+from tests.conformance.catalog.peers import (
+    NAME,
+    Peer,
+    doubted,
+    facts,
+    healed,
+    ingested,
+    registered,
+    removed,
+    store_declared,
+    suspected,
+    withdrawn,
+)
+from tests.conformance.catalog.running import SITE, admit, receive, rows, say, tried
+
+from librarian_daemon.catalog import landings, queries, schema, transfers
+from librarian_daemon.catalog.transfers import Wish
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_protocol import api, globs
+
+OWN = Peer(SITE)
+
+
+def _walk(connection: Connection, match: str, limit: int) -> list[api.FileSummary]:
+    """All pages. Each but the last says where the next one begins, and that is further on."""
+    found: list[api.FileSummary] = []
+    after = ""
+    while True:
+        page = queries.files(connection, match=match, after=after, limit=limit)
+        found += page.files
+        if page.next is None:
+            return found
+        assert page.next > after
+        after = page.next
+
+
+# ---- pages of files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("match", "limit"), [("**", 500), ("**", 999), ("raw/*/7*", 10), ("none/**", 100)])
+async def test_pages_of_thousands_of_files_hold_each_exactly_once(catalog: Catalog, match: str, limit: int) -> None:
+    """In the order of their names; names in conflict, of which there are many, are not torn apart."""
+    files = [ingested(OWN.store, f"raw/{n % 5}/{n}") for n in range(2600)]
+    files += [ingested(OWN.store, f"raw/{n % 5}/{n}", content="other") for n in range(0, 2600, 3)]
+
+    def work(tx: Tx) -> None:
+        tx.say(*files)
+        found = _walk(tx.connection, match, limit)
+        expected = sorted((str(one.name), str(one.digest)) for one in files if globs.matches(match, one.name))
+        assert sorted((one.name, one.digest) for one in found) == expected
+        assert [one.name for one in found] == sorted(one.name for one in found)
+        conflicts = {one.name for one in found if one.conflict}
+        assert conflicts == {name for name, _ in expected if int(name.rpartition("/")[2]) % 3 == 0}
+
+    await tried(catalog, work)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    digests=st.lists(st.integers(1, 4), min_size=1, max_size=12),
+    limit=st.integers(1, 6),
+)
+async def test_pages_smaller_than_a_conflict_still_hold_every_file(
+    catalog: Catalog, digests: list[int], limit: int
+) -> None:
+    """A page grows rather than to end inside a name."""
+
+    def work(tx: Tx) -> None:
+        files = [
+            ingested(OWN.store, f"raw/{name:02}", content=str(number))
+            for name, count in enumerate(digests)
+            for number in range(count)
+        ]
+        tx.say(*files)
+        found = [(one.name, one.digest) for one in _walk(tx.connection, "**", limit)]
+        assert sorted(found) == sorted((str(one.name), str(one.digest)) for one in files)
+        first = queries.files(tx.connection, match="**", after="", limit=limit)
+        assert len(first.files) <= max(limit, *digests)
+
+    await tried(catalog, work)
+
+
+async def test_a_page_of_a_rare_glob_ends_early_and_goes_on(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call looks at the whole catalog; an empty page with a `next` is not the end."""
+    monkeypatch.setattr(queries, "_LOOK_AT", 1000)
+
+    def work(tx: Tx) -> None:
+        tx.say(*(ingested(OWN.store, f"raw/{n:04}") for n in range(2500)))
+        first = queries.files(tx.connection, match="raw/24*", after="", limit=50)
+        assert first.files == []
+        assert first.next is not None
+        assert len(_walk(tx.connection, "raw/24*", 50)) == 100
+
+    await tried(catalog, work)
+
+
+async def test_a_page_tells_where_good_instances_are(catalog: Catalog) -> None:
+    peer = Peer("summit")
+    await admit(catalog, peer)
+    await receive(catalog, *peer.say(ingested(peer.store, "raw/1"), ingested(peer.store, "raw/2")))
+    await say(catalog, registered(OWN.store, "raw/1"), registered(OWN.store, "raw/2"), suspected(OWN.store, "raw/2"))
+    page = await catalog.read(queries.files, match="**", after="", limit=10)
+    assert [(one.name, one.origin, one.sites) for one in page.files] == [
+        ("raw/1", "summit", [SITE, "summit"]),
+        ("raw/2", "summit", ["summit"]),
+    ]
+    assert page.next is None
+
+
+# ---- one name ----------------------------------------------------------------------------------------------
+
+
+async def test_a_name_is_shown_with_all_that_is_known_of_it(catalog: Catalog) -> None:
+    """Both files of a conflict; of each instance what its owner and its readers say; transfers."""
+    summit, campus = Peer("summit"), Peer("campus")
+    await admit(catalog, summit, campus, may_admit=True)
+    await say(catalog, store_declared(OWN.store), registered(OWN.store))
+    await receive(catalog, *summit.each(store_declared(summit.store), ingested(summit.store)))
+    await receive(catalog, *campus.each(doubted(summit, 2), ingested(campus.store, content="other")))
+    file = facts()
+    await catalog.write(landings.note_verified, OWN.store, [(file["name"], file["digest"])])
+    found = await catalog.read(queries.detail, NAME)
+    assert found is not None
+    assert found.conflict
+    assert len(found.files) == 2
+    ((shown, owed),) = [(one, owed) for one, owed in found.files if one.digest == file["digest"]]
+    assert (shown.origin, shown.withdrawn, owed) == ("summit", False, [])
+    states = {one.site: (one.state, one.label, one.how) for one in shown.instances}
+    assert states == {SITE: ("verified", "disk", "pulled"), "summit": ("doubted", "disk", "ingested")}
+    details = {one.site: one.detail for one in shown.instances}
+    assert details == {SITE: "", "summit": "checksum-mismatch (said by campus)"}
+    (instance,) = [one for one in shown.instances if one.site == SITE]
+    assert instance.verified_at is not None
+    assert instance.verified_at > instance.at
+    await catalog.write(
+        transfers.create,
+        [Wish(file_id=(await catalog.read(rows, schema.file))[0].id, store="f" * 32, subscription="s")],
+    )
+    await receive(catalog, *summit.say(removed(summit.store)), *summit.say(withdrawn(content="other")))
+    found = await catalog.read(queries.detail, NAME)
+    assert found is not None
+    assert not found.conflict
+    assert sum(len(owed) for _, owed in found.files) == 1
+    gone = {one.site: (one.state, one.verified_at) for file, _ in found.files for one in file.instances}
+    assert gone["summit"] == ("removed", None)
+
+
+async def test_a_name_of_which_nothing_is_known_is_none(catalog: Catalog) -> None:
+    assert await catalog.read(queries.detail, "raw/nothing") is None
+
+
+# ---- totals ------------------------------------------------------------------------------------------------
+
+
+async def test_totals_count_each_thing_once(catalog: Catalog) -> None:
+    assert await catalog.read(queries.totals, SITE) == api.Counts(
+        files=0, instances_here=0, instances_elsewhere=0, conflicts=0, suspected=0, doubted=0
+    )
+    summit, campus = Peer("summit"), Peer("campus")
+    await admit(catalog, summit, campus)
+    await say(catalog, *(ingested(OWN.store, f"raw/{n}", size_bytes=10) for n in range(3)), removed(OWN.store, "raw/2"))
+    await receive(catalog, *summit.say(registered(summit.store, "raw/0"), registered(summit.store, "raw/1", "other")))
+    await receive(catalog, *summit.say(suspected(summit.store, "raw/1", "other")))
+    await receive(catalog, *campus.say(registered(campus.store, "raw/0"), registered(campus.store, "raw/2")))
+    await receive(catalog, *summit.say(doubted(campus, 1, "raw/0"), doubted(campus, 2, "raw/2")))
+    assert await catalog.read(queries.totals, SITE) == api.Counts(
+        files=4, instances_here=2, instances_elsewhere=3, conflicts=1, suspected=1, doubted=2
+    )
+    assert [one.name for one in await catalog.read(queries.suspected, 10)] == ["raw/1"]
+    assert [one.name for one in await catalog.read(queries.open_doubts, 10)] == ["raw/0", "raw/2"]
+    (conflict,) = await catalog.read(queries.conflicts, 10)
+    assert "from archive" in conflict.detail
+    assert "an unknown site" in conflict.detail
+    assert await catalog.read(queries.store_totals, SITE) == {OWN.store: (2, 20)}
+    await receive(catalog, *campus.say(healed(campus.store, "raw/0")))
+    assert (await catalog.read(queries.totals, SITE)).doubted == 1
+
+
+async def test_what_is_owed_is_counted_by_the_site_that_is_to_give_it(catalog: Catalog) -> None:
+    peer = Peer("summit")
+    await admit(catalog, peer)
+    await receive(catalog, *peer.say(*(ingested(peer.store, f"raw/{n}", size_bytes=5) for n in range(3))))
+    await receive(catalog, *peer.say(registered(peer.store, "raw/unknown-origin", size_bytes=7)))
+    ids = [row.id for row in await catalog.read(rows, schema.file)]
+    await catalog.write(transfers.create, [Wish(file_id=one, store=OWN.store, subscription="s") for one in ids])
+    assert await catalog.read(queries.owed_by_source) == {"summit": (3, 15), "": (1, 7)}
