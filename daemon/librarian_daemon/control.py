@@ -6,51 +6,45 @@ routes, the few things that can be done, and how errors travel.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
 import structlog
 from aiohttp import web
 
-from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import holdings, journal, planning, queries, transfers
+from librarian_daemon.answers import answer, body_of, number_of, refusal, text_of
+from librarian_daemon.catalog import holdings, planning, queries, transfers
 from librarian_daemon.catalog.transfers import Move
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.custodian import Custodian
 from librarian_daemon.doctor import Doctor
+from librarian_daemon.eventfeed import EventFeed
 from librarian_daemon.membership import Membership
 from librarian_daemon.ports import Clock, Rng, Store
 from librarian_daemon.signals import Signal
 from librarian_daemon.views import Views
-from librarian_protocol import api, globs, segments, wire
+from librarian_protocol import api, globs, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import SubscriptionDeclared, SubscriptionWithdrawn, Unit
-from librarian_protocol.errors import ArgumentInvalid, CatalogFault, LibrarianError, NotFound, StoreNotMounted
+from librarian_protocol.errors import ArgumentInvalid, LibrarianError, NotFound, StoreNotMounted
 from librarian_protocol.manifest import HEADER, line
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import Retry, State
 
-T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_PAGE = 5000
-#: How often a followed event stream looks for more where no commit woke it.
-FOLLOW_S = 1.0
-MAX_FOLLOWERS = 32
-_STATUS = {4: 404, 10: 503, 5: 503, 11: 409, 12: 403, 2: 400}
 
 
 class Control:
-    """The routes. ``changed`` is set on every commit, for those who follow events."""
+    """The routes."""
 
     def __init__(
         self,
         *,
         site: SiteName,
-        own_key: str,
         catalog: Catalog,
         stores: Sequence[Store],
         views: Views,
+        feed: EventFeed,
         membership: Membership,
         custodian: Custodian,
         doctor: Doctor,
@@ -59,17 +53,16 @@ class Control:
         wake_replicator: Signal,
     ) -> None:
         self._site = site
-        self._own_key = own_key
         self._catalog = catalog
         self._stores = stores
         self._views = views
+        self._feed = feed
         self._membership = membership
         self._custodian = custodian
         self._doctor = doctor
         self._clock = clock
         self._rng = rng
         self._wake_replicator = wake_replicator
-        self._followers = 0
         self._log = structlog.get_logger("control")
 
     def application(self) -> web.Application:
@@ -94,8 +87,8 @@ class Control:
                 post(f"{prefix}/invite", self._invite),
                 post(f"{prefix}/join", self._join),
                 get(f"{prefix}/join", self._join_state),
-                get(f"{prefix}/events", self._events),
-                get(f"{prefix}/events/verify", self._verify_events),
+                get(f"{prefix}/events", self._feed.events),
+                get(f"{prefix}/events/verify", self._feed.verify),
                 get(f"{prefix}/doctor", self._examine),
             ]
         )
@@ -106,34 +99,34 @@ class Control:
         try:
             return await handler(request)
         except LibrarianError as exc:
-            return _error(exc)
+            return refusal(exc)
         except web.HTTPException as exc:
             missing = NotFound(
                 f"{request.method} {request.path} is not in this API", hint="compare lbctl's version with lbd's"
             )
-            return _error(missing) if exc.status in {404, 405} else _error(ArgumentInvalid(exc.reason))
+            return refusal(missing) if exc.status in {404, 405} else refusal(ArgumentInvalid(exc.reason))
 
     # ---- status ----------------------------------------------------------------------------------------
 
     async def _status(self, request: web.Request) -> web.Response:
-        return _json(await self._views.status())
+        return answer(await self._views.status())
 
     async def _list_stores(self, request: web.Request) -> web.Response:
-        return _json(await self._views.stores())
+        return answer(await self._views.stores())
 
     async def _examine(self, request: web.Request) -> web.Response:
-        return _json(await self._doctor.examine())
+        return answer(await self._doctor.examine())
 
     # ---- files -----------------------------------------------------------------------------------------
 
     async def _files(self, request: web.Request) -> web.Response:
         match = globs.check(request.query.get("match", globs.EVERYTHING))
-        limit = _number(request, "limit", 100, MAX_PAGE)
+        limit = number_of(request, "limit", 100, MAX_PAGE)
         page = await self._catalog.read(queries.files, match=match, after=request.query.get("after", ""), limit=limit)
-        return _json(page)
+        return answer(page)
 
     async def _file(self, request: web.Request) -> web.Response:
-        return _json(await self._views.name(_text(request, "name")))
+        return answer(await self._views.name(text_of(request, "name")))
 
     async def _here(self, request: web.Request) -> list[holdings.Holding]:
         """This site's instances of the file that the request names.
@@ -141,7 +134,7 @@ class Control:
         Raises:
             NotFound: there are none.
         """
-        name = Name.parse(_text(request, "name"))
+        name = Name.parse(text_of(request, "name"))
         digest = request.query.get("digest")
         found = await self._catalog.read(holdings.of_name, self._site, name)
         if digest is not None:
@@ -194,7 +187,7 @@ class Control:
                     message=message,
                 )
             )
-        return _json(results)
+        return answer(results)
 
     # ---- transfers -------------------------------------------------------------------------------------
 
@@ -202,18 +195,18 @@ class Control:
         state = request.query.get("state") or None
         if state is not None and state not in list(State):
             raise ArgumentInvalid(f"state {state!r} is not one of {', '.join(State)}")
-        limit = _number(request, "limit", 100, MAX_PAGE)
-        before = _number(request, "after", 0, 1 << 62) or None
+        limit = number_of(request, "limit", 100, MAX_PAGE)
+        before = number_of(request, "after", 0, 1 << 62) or None
         page = await self._catalog.read(transfers.page_of, state=state, before=before, limit=limit)
         following = page[-1].id if len(page) == limit else None
-        return _json(api.TransferPage(transfers=[await self._views.transfer(one) for one in page], next=following))
+        return answer(api.TransferPage(transfers=[await self._views.transfer(one) for one in page], next=following))
 
     async def _transfer(self, request: web.Request) -> web.Response:
-        number = _number(request, "id", 0, 1 << 62)
+        number = number_of(request, "id", 0, 1 << 62)
         owed = await self._catalog.read(transfers.by_id, number)
         if owed is None:
             raise NotFound(f"there is no transfer {number}", hint="`lbctl transfer list`")
-        return _json(await self._views.transfer(owed))
+        return answer(await self._views.transfer(owed))
 
     async def _retry(self, request: web.Request) -> web.Response:
         if request.query.get("all"):
@@ -221,7 +214,7 @@ class Control:
             page = await self._catalog.read(transfers.page_of, state=State.PARKED.value, before=None, limit=MAX_PAGE)
             chosen = [one for one in page if reason is None or one.row.transfer.reason == reason]
         else:
-            number = _number(request, "id", 0, 1 << 62)
+            number = number_of(request, "id", 0, 1 << 62)
             owed = await self._catalog.read(transfers.by_id, number)
             if owed is None:
                 raise NotFound(f"there is no transfer {number}", hint="`lbctl transfer list`")
@@ -232,15 +225,15 @@ class Control:
         taken = await self._catalog.write(transfers.take, moves, self._clock.boottime_s())
         self._wake_replicator.set()
         again = await self._catalog.read(transfers.by_ids, sorted(taken))
-        return _json([await self._views.transfer(one) for one in again])
+        return answer([await self._views.transfer(one) for one in again])
 
     # ---- subscriptions ---------------------------------------------------------------------------------
 
     async def _subscriptions(self, request: web.Request) -> web.Response:
-        return _json(await self._catalog.read(queries.subscriptions))
+        return answer(await self._catalog.read(queries.subscriptions))
 
     async def _subscribe(self, request: web.Request) -> web.Response:
-        body = await _body(request, wire.decoder(api.SubscriptionAdd))
+        body = await body_of(request, wire.decoder(api.SubscriptionAdd))
         globs.check(body.match)
         from_site = None if body.from_site is None else SiteName.parse(body.from_site)
         if from_site == self._site:
@@ -257,7 +250,7 @@ class Control:
         await self._catalog.write(work)
         self._catalog.changed.set()
         self._log.info("subscribed", subscription=declared.subscription, peer=from_site, match=body.match)
-        return _json(
+        return answer(
             api.Subscription(
                 id=declared.subscription,
                 site=self._site,
@@ -281,7 +274,7 @@ class Control:
         return chosen
 
     async def _unsubscribe(self, request: web.Request) -> web.Response:
-        wanted = _text(request, "id")
+        wanted = text_of(request, "id")
         mine = [one for one in await self._catalog.read(queries.subscriptions) if one.site == self._site]
         found = [one for one in mine if one.id.startswith(wanted)]
         if len(found) != 1:
@@ -295,139 +288,23 @@ class Control:
 
         await self._catalog.write(work)
         self._log.info("unsubscribed", subscription=found[0].id)
-        return _json(found[0])
+        return answer(found[0])
 
     # ---- sites -----------------------------------------------------------------------------------------
 
     async def _sites(self, request: web.Request) -> web.Response:
-        return _json(await self._views.sites())
+        return answer(await self._views.sites())
 
     async def _invite(self, request: web.Request) -> web.Response:
-        expires_s = _number(request, "expires_s", 86_400, 30 * 86_400)
-        return _json(await self._membership.invite(max(expires_s, 60)))
+        expires_s = number_of(request, "expires_s", 86_400, 30 * 86_400)
+        return answer(await self._membership.invite(max(expires_s, 60)))
 
     async def _join(self, request: web.Request) -> web.Response:
-        body = await _body(request, wire.decoder(api.Join))
-        return _json(await self._membership.join(body.token))
+        body = await body_of(request, wire.decoder(api.Join))
+        return answer(await self._membership.join(body.token))
 
     async def _join_state(self, request: web.Request) -> web.Response:
         state = await self._membership.current_join()
         if state is None:
             raise NotFound("this site is not joining", hint="`lbctl site join TOKEN` begins")
-        return _json(state)
-
-    # ---- events ----------------------------------------------------------------------------------------
-
-    async def _events(self, request: web.Request) -> web.StreamResponse:
-        site = request.query.get("site") or None
-        kind = globs.check(request.query.get("kind") or "*")
-        position = _number(request, "after", 0, 1 << 62, least=-1)
-        limit = _number(request, "limit", 1 << 62, 1 << 62)
-        follow = request.query.get("follow") == "1"
-        if position < 0:
-            position = await self._catalog.read(journal.last_position)
-        if follow and self._followers >= MAX_FOLLOWERS:
-            raise ArgumentInvalid(f"{MAX_FOLLOWERS} followers of events are connected already")
-        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
-        await response.prepare(request)
-        self._followers += follow
-        try:
-            async for event in self._entries(position, site, kind, follow):
-                if limit <= 0:
-                    break
-                limit -= 1
-                await response.write(wire.encode(event) + b"\n")
-        except ConnectionResetError:
-            return response
-        finally:
-            self._followers -= follow
-        await response.write_eof()
-        return response
-
-    async def _entries(self, position: int, site: str | None, kind: str, follow: bool) -> AsyncIterator[api.Event]:
-        while True:
-            page = await self._catalog.read(journal.segments_after, position, site=site, limit=50)
-            for row, _, _, _, payload in page:
-                position = row
-                segment = segments.decode(payload)
-                if not globs.matches(kind, segment.kind):
-                    continue
-                for entry in segment.entries:
-                    yield _event(segment, position, entry)
-            if not page:
-                if not follow:
-                    return
-                await self._catalog.recorded.wait(FOLLOW_S)
-
-    async def _verify_events(self, request: web.Request) -> web.StreamResponse:
-        site = request.query.get("site") or None
-        known = sorted({one.site for one in await self._views.sites()} | {self._site})
-        if site is not None and site not in known:
-            raise NotFound(f"site {site!r} is not in the roster", hint="`lbctl site list`")
-        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
-        await response.prepare(request)
-        for one in known if site is None else [site]:
-            own_key = self._own_key if one == self._site else None
-            report = await verify_journal(self._catalog, SiteName(one), own_key)
-            await response.write(wire.encode(report) + b"\n")
-        await response.write_eof()
-        return response
-
-
-class _Numbered(msgspec.Struct):
-    seq: int
-    at: str = ""
-
-
-_NUMBERED = wire.decoder(_Numbered)
-
-
-def _event(segment: segments.Segment, position: int, raw: msgspec.Raw) -> api.Event:
-    seen = _NUMBERED.decode(raw)
-    return api.Event(
-        site=segment.site,
-        epoch=segment.epoch,
-        incarnation=segment.incarnation,
-        seq=seen.seq,
-        at=seen.at,
-        kind=segment.kind,
-        position=position,
-        entry=raw,
-    )
-
-
-def _text(request: web.Request, key: str) -> str:
-    text = request.query.get(key, "")
-    if not text:
-        raise ArgumentInvalid(f"{request.path} needs {key!r}")
-    return text
-
-
-def _number(request: web.Request, key: str, default: int, most: int, *, least: int = 0) -> int:
-    text = request.query.get(key)
-    if text is None:
-        return default
-    try:
-        number = int(text)
-    except ValueError as exc:
-        raise ArgumentInvalid(f"{key}={text!r} is not a number") from exc
-    if not least <= number <= most:
-        raise ArgumentInvalid(f"{key}={number} is not between {least} and {most}")
-    return number
-
-
-async def _body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
-    try:
-        return decoder.decode(await request.read())
-    except msgspec.MsgspecError as exc:
-        raise ArgumentInvalid(f"the body of {request.path} does not decode: {exc}") from exc
-
-
-def _json(value: object) -> web.Response:
-    return web.Response(body=wire.encode(value), content_type="application/json")
-
-
-def _error(error: LibrarianError) -> web.Response:
-    status = 500 if isinstance(error, CatalogFault) else _STATUS.get(error.exit_code, 400)
-    body = api.ErrorBody(code=error.code, kind=error.kind, message=error.message, hint=error.hint)
-    return web.Response(status=status, body=wire.encode(body), content_type="application/json")
+        return answer(state)

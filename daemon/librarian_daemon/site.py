@@ -30,6 +30,7 @@ from librarian_daemon.control import Control
 from librarian_daemon.custodian import Custodian
 from librarian_daemon.dataplane import DataPlane, Holding
 from librarian_daemon.doctor import Doctor
+from librarian_daemon.eventfeed import EventFeed
 from librarian_daemon.fetching import Moved
 from librarian_daemon.intake.service import Intake
 from librarian_daemon.lander import Lander
@@ -218,10 +219,10 @@ class Site:
 
         control = Control(
             site=site,
-            own_key=key.public,
             catalog=catalog,
             stores=stores,
             views=views,
+            feed=EventFeed(site=site, own_key=key.public, catalog=catalog, views=views),
             membership=membership,
             custodian=custodian,
             doctor=Doctor(

@@ -1,0 +1,111 @@
+"""Events over the control API: the record as it stands and as it grows, and its re-checking."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from aiohttp import web
+
+from librarian_daemon.answers import number_of
+from librarian_daemon.audit import verify_journal
+from librarian_daemon.catalog import journal
+from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.views import Views
+from librarian_protocol import api, globs, segments, wire
+from librarian_protocol.errors import ArgumentInvalid, NotFound
+from librarian_protocol.names import SiteName
+
+#: How often a followed stream looks for more where no commit woke it.
+FOLLOW_S = 1.0
+MAX_FOLLOWERS = 32
+
+
+class EventFeed:
+    """Two handlers of the control API."""
+
+    def __init__(self, *, site: SiteName, own_key: str, catalog: Catalog, views: Views) -> None:
+        self._site = site
+        self._own_key = own_key
+        self._catalog = catalog
+        self._views = views
+        self._followers = 0
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Journal entries as JSON lines, from a position on; with ``follow=1`` for ever."""
+        site = request.query.get("site") or None
+        kind = globs.check(request.query.get("kind") or "*")
+        position = number_of(request, "after", 0, 1 << 62, least=-1)
+        limit = number_of(request, "limit", 1 << 62, 1 << 62)
+        follow = request.query.get("follow") == "1"
+        if position < 0:
+            position = await self._catalog.read(journal.last_position)
+        if follow and self._followers >= MAX_FOLLOWERS:
+            raise ArgumentInvalid(f"{MAX_FOLLOWERS} followers of events are connected already")
+        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
+        await response.prepare(request)
+        self._followers += follow
+        try:
+            async for event in self._entries(position, site, kind, follow):
+                if limit <= 0:
+                    break
+                limit -= 1
+                await response.write(wire.encode(event) + b"\n")
+        except ConnectionResetError:
+            return response
+        finally:
+            self._followers -= follow
+        await response.write_eof()
+        return response
+
+    async def _entries(self, position: int, site: str | None, kind: str, follow: bool) -> AsyncIterator[api.Event]:
+        while True:
+            page = await self._catalog.read(journal.segments_after, position, site=site, limit=50)
+            for row, _, _, _, payload in page:
+                position = row
+                segment = segments.decode(payload)
+                if not globs.matches(kind, segment.kind):
+                    continue
+                for entry in segment.entries:
+                    yield _event(segment, position, entry)
+            if not page:
+                if not follow:
+                    return
+                await self._catalog.recorded.wait(FOLLOW_S)
+
+    async def verify(self, request: web.Request) -> web.StreamResponse:
+        """A report on each journal held here, as JSON lines."""
+        site = request.query.get("site") or None
+        known = sorted({one.site for one in await self._views.sites()} | {self._site})
+        if site is not None and site not in known:
+            raise NotFound(f"site {site!r} is not in the roster", hint="`lbctl site list`")
+        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
+        await response.prepare(request)
+        for one in known if site is None else [site]:
+            own_key = self._own_key if one == self._site else None
+            report = await verify_journal(self._catalog, SiteName(one), own_key)
+            await response.write(wire.encode(report) + b"\n")
+        await response.write_eof()
+        return response
+
+
+class _Numbered(msgspec.Struct):
+    seq: int
+    at: str = ""
+
+
+_NUMBERED = wire.decoder(_Numbered)
+
+
+def _event(segment: segments.Segment, position: int, raw: msgspec.Raw) -> api.Event:
+    seen = _NUMBERED.decode(raw)
+    return api.Event(
+        site=segment.site,
+        epoch=segment.epoch,
+        incarnation=segment.incarnation,
+        seq=seen.seq,
+        at=seen.at,
+        kind=segment.kind,
+        position=position,
+        entry=raw,
+    )
