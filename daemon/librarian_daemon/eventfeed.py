@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import msgspec
 from aiohttp import web
@@ -36,7 +37,7 @@ class EventFeed:
         site = request.query.get("site") or None
         kind = globs.check(request.query.get("kind") or "*")
         position = number_of(request, "after", 0, 1 << 62, least=-1)
-        limit = number_of(request, "limit", 1 << 62, 1 << 62)
+        limit = number_of(request, "limit", 1 << 62, 1 << 62, least=1)
         follow = request.query.get("follow") == "1"
         if position < 0:
             position = await self._catalog.read(journal.last_position)
@@ -46,11 +47,12 @@ class EventFeed:
         await response.prepare(request)
         self._followers += follow
         try:
-            async for event in self._entries(position, site, kind, follow):
-                if limit <= 0:
-                    break
-                limit -= 1
-                await response.write(wire.encode(event) + b"\n")
+            async with aclosing(self._entries(position, site, kind, follow)) as entries:
+                async for event in entries:
+                    await response.write(wire.encode(event) + b"\n")
+                    limit -= 1
+                    if limit <= 0:
+                        break
         except ConnectionResetError:
             return response
         finally:
@@ -58,13 +60,15 @@ class EventFeed:
         await response.write_eof()
         return response
 
-    async def _entries(self, position: int, site: str | None, kind: str, follow: bool) -> AsyncIterator[api.Event]:
+    async def _entries(
+        self, position: int, site: str | None, kind: str, follow: bool
+    ) -> AsyncGenerator[api.Event, None]:
         while True:
             page = await self._catalog.read(journal.segments_after, position, site=site, limit=50)
-            for row, _, _, _, payload in page:
+            for row, state, _, _, payload in page:
                 position = row
                 segment = segments.decode(payload)
-                if not globs.matches(kind, segment.kind):
+                if state == "void" or not globs.matches(kind, segment.kind):
                     continue
                 for entry in segment.entries:
                     yield _event(segment, position, entry)
