@@ -1,4 +1,4 @@
-"""The contract between the daemon and any way of moving bytes (DESIGN 9).
+"""The contract between the daemon and any way of moving bytes (docs/architecture.md).
 
 An adapter takes *batches*. It gets a list of items, writes each item's bytes into staging, and yields one outcome
 for each item as it happens. The words MUST and MAY are meant as in RFC 2119; ``tests/conformance`` checks them.

@@ -1,4 +1,4 @@
-"""The http adapter: large items by GET with Range, small ones in bundles, every request signed (DESIGN 9).
+"""The http adapter: large items by GET with Range, small ones in bundles, every request signed (docs/architecture.md).
 
 Wire format, limits and errors: ``docs/adapters/http.md``.
 """

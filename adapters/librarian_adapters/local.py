@@ -90,7 +90,7 @@ class Local:
 
 
 def components(item: Item) -> list[str]:
-    """Where the item stands below the root of a store (DESIGN 7)."""
+    """Where the item stands below the root of a store (docs/architecture.md)."""
     if item.part is Part.MANIFEST:
         return [".librarian", "manifests", item.file_digest.hex]
     path = item.name.split("/")

@@ -1,4 +1,4 @@
-"""The control API, ``/api/v1``: what ``lbctl`` asks, on the unix socket only (DESIGN 11).
+"""The control API, ``/api/v1``: what ``lbctl`` asks, on the unix socket only (docs/architecture.md).
 
 Whoever may open the socket may do everything: its directory's mode decides. Reading is in ``views.py``; here stand the
 routes, the few things that can be done, and how errors travel.

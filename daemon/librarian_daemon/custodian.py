@@ -1,6 +1,6 @@
 """The custodian: reads again what is doubted among this site's own instances, and says what it found.
 
-A doubt is another site's complaint that our bytes were wrong (DESIGN 5, ``instance.doubted``), or our own data plane's
+A doubt is another site's complaint that our bytes were wrong (docs/events.md, ``instance.doubted``), or our own data plane's
 that it could not read them. The answer is a new state of the instance: healed, or suspected.
 """
 

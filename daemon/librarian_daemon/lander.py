@@ -1,6 +1,6 @@
 """The lander: brings verified bytes from staging to their names and registers them, in one commit each way.
 
-Seal (durable where they stand), landing rows, rename, and only then the commit that says so (DESIGN 7). Used by the
+Seal (durable where they stand), landing rows, rename, and only then the commit that says so (docs/architecture.md). Used by the
 replicator for each batch, and once at the start for what a crash interrupted.
 """
 

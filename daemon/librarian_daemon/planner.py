@@ -1,4 +1,4 @@
-"""The planner: looks at every file of which something changed, and makes or ends transfers (DESIGN 4, "wanted").
+"""The planner: looks at every file of which something changed, and makes or ends transfers (docs/architecture.md).
 
 It reads behind a cursor over changes, decides with :func:`librarian_protocol.wanted.wanted`, and commits what follows
 together with the cursor. A new subscription is tried page by page on everything that was known before it.

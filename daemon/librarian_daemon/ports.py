@@ -1,4 +1,4 @@
-"""The ports that services see. Production and simulation differ only behind these (DESIGN 4)."""
+"""The ports that services see. Production and simulation differ only behind these (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ class BusState(msgspec.Struct, frozen=True, kw_only=True):
     server_version: str
     #: Why it is not connected, or what is unsafe about it; "" when all is well.
     detail: str
-    #: Warnings about settings that can lose what was acknowledged (INVARIANTS 4).
+    #: Warnings about settings that can lose what was acknowledged (nats/README.md).
     unsafe: Sequence[str] = ()
 
 
@@ -309,7 +309,7 @@ class Bus(Protocol):
         ...
 
     async def ensure_stream(self) -> StreamPosition:
-        """Make this site's stream if it is missing, with the settings of DESIGN 5; say where it ends.
+        """Make this site's stream if it is missing, with the settings of docs/events.md; say where it ends.
 
         Raises:
             BusUnavailable: the server does not answer.

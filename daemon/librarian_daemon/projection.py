@@ -1,4 +1,4 @@
-"""The projection: reads the journals of other sites from the bus and folds them into the catalog (DESIGN 5).
+"""The projection: reads the journals of other sites from the bus and folds them into the catalog (docs/events.md).
 
 What arrives is believed only if the key that the roster gives for the site signed it, and site, stream, subject and
 signer are the same. Everything else is refused, counted and made an incident; the reader goes on behind it.

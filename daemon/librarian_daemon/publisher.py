@@ -1,4 +1,4 @@
-"""The publisher: pumps journal segments from the outbox to the bus, one in flight, in order (DESIGN 5, "Outbox").
+"""The publisher: pumps journal segments from the outbox to the bus, one in flight, in order (docs/events.md).
 
 A segment leaves the outbox when the bus has acknowledged it. A crash anywhere sends it again under the same id; that
 does no harm. When the bus turns out to have forgotten this site's stream, everything goes out again.
@@ -57,7 +57,7 @@ class Publisher:
                 await self._clock.sleep(min(backoff.delay_s(failures, "publisher"), 5.0))
 
     async def _check_stream(self) -> None:
-        """Make sure of the stream; when it is not the one we filled, or shorter, fill it again (INVARIANTS 4)."""
+        """Make sure of the stream; when it is not the one we filled, or shorter, fill it again (nats/README.md)."""
         found = await self._bus.ensure_stream()
         text = await self._catalog.read(get_meta, "stream")
         known = _STREAM.decode(text) if text else None

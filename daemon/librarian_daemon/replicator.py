@@ -1,4 +1,4 @@
-"""The replicator: takes wanted transfers, groups them into jobs, runs a bounded number of them (DESIGN 4).
+"""The replicator: takes wanted transfers, groups them into jobs, runs a bounded number of them (docs/architecture.md).
 
 Everything it holds in memory may be lost at any moment: what is to be done stands in the catalog, and what was staged
 is found again by its key.

@@ -1,6 +1,6 @@
 """Serving an aiohttp application on TCP to strangers: bounds on connections, headers, bodies and patience.
 
-What each bound is for: INVARIANTS 8, "API robustness", and row 45 of the fault matrix.
+Each bound answers a way of holding a server up: slow headers, huge headers, endless bodies, idle connections.
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ class Site:
             Path(settings.socket).unlink(missing_ok=True)
 
     async def _begin(self, catalog: Catalog, stores: list[PosixStore]) -> None:
-        """Begin a new incarnation, one epoch above all that catalog and stores know of (DESIGN 5)."""
+        """Begin a new incarnation, one epoch above all that catalog and stores know of (docs/events.md)."""
         heads = [host.read_head(text) for store in stores if (text := await store.read_head())]
         known = await catalog.read(journal.greatest_epoch)
         epoch = 1 + max([known, *(head.epoch for head in heads)])

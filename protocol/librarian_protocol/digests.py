@@ -1,4 +1,4 @@
-"""Digests: ``<algorithm>:<lower-case hex>``. The identity of a file is its blake3 digest (DESIGN 2)."""
+"""Digests: ``<algorithm>:<lower-case hex>``. The identity of a file is its blake3 digest."""
 
 from __future__ import annotations
 

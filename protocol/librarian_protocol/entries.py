@@ -1,4 +1,4 @@
-"""Journal entries: what sites tell one another (DESIGN 5).
+"""Journal entries: what sites tell one another (docs/events.md).
 
 Every fact has one writer, and every entry stands alone: it carries the whole new state of its register, and
 everything about a file that a reader needs who has never heard of that file. ``seq`` and ``at`` are given by

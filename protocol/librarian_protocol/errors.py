@@ -78,7 +78,7 @@ class InputError(LibrarianError):
 
 
 class NameInvalid(InputError):
-    """A file's name, or a member's path, breaks a rule of DESIGN 7."""
+    """A file's name, or a member's path, breaks a rule of docs/architecture.md."""
 
     code = "E101"
     kind = "name_invalid"
@@ -114,7 +114,7 @@ class ConfigInvalid(InputError):
 
 
 class ManifestInvalid(InputError):
-    """A book's manifest does not follow DESIGN 7."""
+    """A book's manifest does not follow docs/architecture.md."""
 
     code = "E106"
     kind = "manifest_invalid"

@@ -1,7 +1,7 @@
 """Site keys: Ed25519 signatures, each bound to what it is for by a prefix.
 
 The bus NKEY is a second, separate key: a NATS server chooses the nonce that a client signs, so that key must
-sign nothing that means anything (DESIGN 5).
+sign nothing that means anything (docs/events.md).
 """
 
 from __future__ import annotations

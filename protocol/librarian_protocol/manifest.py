@@ -6,7 +6,7 @@
     D <path>                        an *empty* directory
     F <size> <blake3 hex> <path>    a file
 
-Lines are sorted by the raw bytes of the path; there are no modes, owners or times (DESIGN 7). Both writing
+Lines are sorted by the raw bytes of the path; there are no modes, owners or times (docs/architecture.md). Both writing
 and reading stream: a book may have a million members, and none of this ever holds them all.
 """
 

@@ -1,6 +1,6 @@
 """Names: of files in the one namespace, of members inside a book, of sites.
 
-Rules of DESIGN 7, checked once at the edge and held in a type that is valid ever after: relative, NFC UTF-8,
+Rules of docs/architecture.md, checked once at the edge and held in a type that is valid ever after: relative, NFC UTF-8,
 no control characters, no ``.``/``..``/empty components, components of at most 255 bytes, 1024 bytes in all.
 Each violation has a message of its own, because the person who reads it must know what to rename.
 """
@@ -17,11 +17,11 @@ from librarian_protocol.errors import NameInvalid, SiteNameInvalid
 MAX_COMPONENT_BYTES = 255
 #: Leaves room below PATH_MAX (4096) for the store's root and a member's path.
 MAX_NAME_BYTES = 1024
-#: What the store keeps for itself beside the namespace (DESIGN 7).
+#: What the store keeps for itself beside the namespace (docs/architecture.md).
 RESERVED_COMPONENT = ".librarian"
 
 _SITE = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
-#: Tokens that stand where a site's name could stand in a subject (FIELD-NOTES, NATS 5).
+#: Tokens that stand where a site's name could stand in a subject.
 RESERVED_SITE_NAMES = frozenset({"rpc", "head", "inbox", "pull", "reset", "join"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -75,7 +75,7 @@ class Name(str):
 
     @classmethod
     def parse(cls, raw: str | bytes) -> Self:
-        """Check every rule of DESIGN 7.
+        """Check every rule of docs/architecture.md.
 
         Raises:
             NameInvalid: which rule is broken.
@@ -100,7 +100,7 @@ class MemberPath(str):
 
     @classmethod
     def parse(cls, raw: str | bytes) -> Self:
-        """Check every rule of DESIGN 7.
+        """Check every rule of docs/architecture.md.
 
         Raises:
             NameInvalid: which rule is broken.

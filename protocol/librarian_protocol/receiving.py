@@ -1,4 +1,4 @@
-"""What to do with a segment that arrived: the rules of DESIGN 5, "Receiving", as one function of held facts.
+"""What to do with a segment that arrived: the rules of docs/events.md, as one function of held facts.
 
 Its signature and form were checked before (:func:`librarian_protocol.segments.open_signed`).
 """

@@ -1,4 +1,4 @@
-"""The order in which a register's states win (DESIGN 5, "Apply").
+"""The order in which a register's states win (docs/events.md).
 
 Each fact is a register written by one site; an entry carries the whole new state and wins iff its version is
 greater. Never conditional on the old value: that is what makes applying commute.
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Version(NamedTuple):
-    """Of the entry that wrote a state. Compares as DESIGN 5 orders a site's entries."""
+    """Of the entry that wrote a state. Compares as docs/events.md orders a site's entries."""
 
     epoch: int
     incarnation: str

@@ -1,4 +1,4 @@
-"""Signed data requests: proof that the site which asks for bytes is the one it says (DESIGN 9).
+"""Signed data requests: proof that the site which asks for bytes is the one it says (docs/architecture.md).
 
 The destination signs, with its site key, what it asks of whom and until when. A captured request can be
 repeated only at the same source, for the same bytes, for a short while; there are no secrets shared between
@@ -21,7 +21,7 @@ EXPIRES_HEADER = "Lb-Expires"
 SIGNATURE_HEADER = "Lb-Signature"
 #: How long a request is good for when it is made.
 LIFETIME_S = 120
-#: What a source accepts at most, to bound what a wrong clock or a long-dated request can do (INVARIANTS 8).
+#: What a source accepts at most, to bound what a wrong clock or a long-dated request can do.
 LONGEST_S = 600
 
 

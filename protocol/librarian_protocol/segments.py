@@ -1,4 +1,4 @@
-"""Segments: runs of journal entries of one kind, signed once, sent as one bus message (DESIGN 5).
+"""Segments: runs of journal entries of one kind, signed once, sent as one bus message (docs/events.md).
 
 A segment is UTF-8 JSON that anyone can read with any NATS tool::
 
@@ -28,7 +28,7 @@ from librarian_protocol.names import SiteName
 VERSION = 1
 #: Half of the bus's ``max_payload`` would be 512 KiB; 192 KiB keeps several segments in one pull of 1 MiB.
 MAX_SEGMENT_BYTES = 192 * 1024
-#: Enough to pay for one durable publish (INVARIANTS 4).
+#: Enough to pay for one durable publish (nats/README.md).
 MAX_ENTRIES = 512
 #: ``prev`` of a site's first segment.
 NO_HASH = "0" * 64

@@ -1,4 +1,4 @@
-"""Every subject and stream name of the bus, built here and nowhere else (DESIGN 5)."""
+"""Every subject and stream name of the bus, built here and nowhere else (docs/events.md)."""
 
 from __future__ import annotations
 

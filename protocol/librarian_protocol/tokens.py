@@ -1,4 +1,4 @@
-"""Invite tokens, and the request by which an invited site asks to be admitted (DESIGN 10).
+"""Invite tokens, and the request by which an invited site asks to be admitted (docs/architecture.md).
 
 A token is ``lb1.`` and base64url of JSON. It carries what a newcomer needs to find the bus and to know that
 it talks to the inviter, and a secret that is good once. The newcomer proves that it holds the secret without

@@ -1,4 +1,4 @@
-"""The transfer machine: how one file comes into one store (DESIGN 4).
+"""The transfer machine: how one file comes into one store (docs/architecture.md).
 
 Rules. All that affects a transition stands in this file. A step is a function of the state, the event and the
 time; an illegal event raises :class:`InvalidTransition` and changes nothing. Commands are what the caller

@@ -1,4 +1,4 @@
-"""Is this file wanted here, by this subscription, and from whom? One pure answer (DESIGN 4, "wanted").
+"""Is this file wanted here, by this subscription, and from whom? One pure answer (docs/architecture.md).
 
 The answer is ``Want`` with the sources in the order in which to try them, or ``Unwanted`` with a reason from
 a closed list, which is what the operator is shown.

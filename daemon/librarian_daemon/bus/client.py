@@ -125,7 +125,7 @@ class NatsBus:
     # ---- our own stream ------------------------------------------------------------------------------
 
     async def ensure_stream(self) -> StreamPosition:
-        """Make this site's stream if it is missing, with the settings of DESIGN 5; say where it ends.
+        """Make this site's stream if it is missing, with the settings of docs/events.md; say where it ends.
 
         Raises:
             BusUnavailable: the server does not answer.

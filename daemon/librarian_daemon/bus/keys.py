@@ -1,6 +1,6 @@
 """The two NKEYs of this site's bus connections. They sign what a server chooses, so they must mean nothing else.
 
-The site key, which signs what other sites believe, is another key and never comes near the bus (DESIGN 5).
+The site key, which signs what other sites believe, is another key and never comes near the bus (docs/events.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one way in which shared tables change: applying journal entries, our own included (DESIGN 5, "Apply").
+"""The one way in which shared tables change: applying journal entries, our own included (docs/events.md).
 
 Every fact is a register written by one site. The entry carries the whole new state and wins iff its version is
 greater; nothing here depends on the old value, so entries may come late, twice, or in any order.

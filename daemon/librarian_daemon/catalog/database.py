@@ -1,4 +1,4 @@
-"""One catalog, two databases: SQLite in dedicated threads, PostgreSQL over asyncpg (DESIGN 6).
+"""One catalog, two databases: SQLite in dedicated threads, PostgreSQL over asyncpg (docs/architecture.md).
 
 Every operation is one synchronous function on a SQLAlchemy ``Connection``. SQLite runs it in its one writing thread
 (or the reading one), PostgreSQL by ``AsyncConnection.run_sync``. Which of the two it is shows nowhere else.
@@ -51,7 +51,7 @@ def _fault(exc: SQLAlchemyError) -> CatalogFault:
 
 
 class SqliteDatabase:
-    """WAL and ``synchronous=FULL``: NORMAL loses committed rows on a power cut (INVARIANTS, fact 4)."""
+    """WAL and ``synchronous=FULL``: NORMAL loses committed rows on a power cut, as was measured."""
 
     def __init__(self, path: str) -> None:
         """Open or create the file.

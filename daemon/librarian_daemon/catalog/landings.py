@@ -1,4 +1,4 @@
-"""Operations on landings: what intake and the replicator write down around a rename (DESIGN 7)."""
+"""Operations on landings: what intake and the replicator write down around a rename (docs/architecture.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The roster: which sites are admitted, computed from admissions whenever it is read (DESIGN 10).
+"""The roster: which sites are admitted, computed from admissions whenever it is read (docs/architecture.md).
 
 An admission counts when its writer may admit: the mesh's first site as this site knows it (the *anchor*: itself, or
 the inviter whose key came with the token), or a site admitted by one that counts, with the right to admit.

@@ -1,4 +1,4 @@
-"""The catalog's tables (DESIGN 6).
+"""The catalog's tables (docs/architecture.md).
 
 Three groups. *Shared*: ``admission, announcement, file, conflict, instance, doubt, subscription, store, digest``
 change only through :mod:`librarian_daemon.catalog.apply`, own entries included, so replaying the journals rebuilds

@@ -32,7 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: Units in one transaction, and units that may wait; beyond that callers wait to hand in.
 GROUP = 64
-#: How long a group waits for company, when the one before it was not alone (DESIGN 6).
+#: How long a group waits for company, when the one before it was not alone (docs/architecture.md).
 COMPANY_S = 0.005
 _LEVEL = 3
 

@@ -1,1 +1,1 @@
-"""Intake: from a drop directory into a store, durably and with nothing lost (DESIGN 8)."""
+"""Intake: from a drop directory into a store, durably and with nothing lost (docs/architecture.md)."""

@@ -1,4 +1,4 @@
-"""What happens to one claimed batch, from the first look to "accepted" (DESIGN 4, 8; INVARIANTS I1, I2)::
+"""What happens to one claimed batch, from the first look to "accepted" (docs/architecture.md)::
 
     examine ─► standing ─► copy where needed ─► seal ─► begin ─► place ─► accept ─► tidy
        │           │                              │               │

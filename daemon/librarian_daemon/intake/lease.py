@@ -1,4 +1,4 @@
-"""Whether anybody is writing to a file (INVARIANTS 1.8).
+"""Whether anybody is writing to a file.
 
 Times and sizes do not tell: a second write through a mapping to a page that is dirty already changes none of
 them. A read lease does: the kernel refuses it while a writer lives, and says when one comes.

@@ -1,4 +1,4 @@
-"""What a store keeps for itself on disk (DESIGN 7), and whether the store is mounted::
+"""What a store keeps for itself on disk (docs/architecture.md), and whether the store is mounted::
 
 <root>/.librarian/store       the marker: JSON {id, label, site}
 <root>/.librarian/head        the site's journal head, so that a restored catalog learns of it

@@ -1,7 +1,7 @@
 """Bringing sealed bytes to their names, and finishing what a crash interrupted. Blocking code.
 
 A rename never overwrites, and both directories are durable before anybody says that the file is there
-(INVARIANTS 1.5, I1).
+(docs/architecture.md, the commit protocol).
 """
 
 from __future__ import annotations

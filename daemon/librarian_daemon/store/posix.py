@@ -51,7 +51,7 @@ class PosixReader:
 
 
 class PosixStore:
-    """The namespace as plain files below ``root``, and ``.librarian/`` beside it (DESIGN 7)."""
+    """The namespace as plain files below ``root``, and ``.librarian/`` beside it (docs/architecture.md)."""
 
     def __init__(
         self,
