@@ -1,7 +1,7 @@
 """The custodian: reads again what is doubted among this site's own instances, and says what it found.
 
-A doubt is another site's complaint that our bytes were wrong (docs/events.md, ``instance.doubted``), or our own data plane's
-that it could not read them. The answer is a new state of the instance: healed, or suspected.
+A doubt is another site's complaint that our bytes were wrong (``instance.doubted`` in docs/events.md), or our own data
+plane's that it could not read them. The answer is a new state of the instance: healed, or suspected.
 """
 
 from __future__ import annotations

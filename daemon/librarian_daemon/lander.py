@@ -1,7 +1,7 @@
 """The lander: brings verified bytes from staging to their names and registers them, in one commit each way.
 
-Seal (durable where they stand), landing rows, rename, and only then the commit that says so (docs/architecture.md). Used by the
-replicator for each batch, and once at the start for what a crash interrupted.
+Seal (durable where they stand), landing rows, rename, and only then the commit that says so (docs/architecture.md, the
+commit protocol). Used by the replicator for each batch, and once at the start for what a crash interrupted.
 """
 
 from __future__ import annotations

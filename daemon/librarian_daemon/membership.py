@@ -1,4 +1,4 @@
-"""Membership: inviting, joining, admitting; and telling the bus and the projection who is in the roster (docs/architecture.md).
+"""Membership: inviting, joining, admitting; and telling the bus and the projection who is in the roster.
 
 A newcomer asks over the bus until it finds itself admitted in the inviter's journal. Asking is repeated and means the
 same each time, so neither side needs the other to be up.

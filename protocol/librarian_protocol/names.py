@@ -1,7 +1,7 @@
 """Names: of files in the one namespace, of members inside a book, of sites.
 
-Rules of docs/architecture.md, checked once at the edge and held in a type that is valid ever after: relative, NFC UTF-8,
-no control characters, no ``.``/``..``/empty components, components of at most 255 bytes, 1024 bytes in all.
+The rules are checked once at the edge and held in a type that is valid ever after: relative, NFC UTF-8, no control
+characters, no ``.``/``..``/empty components, components of at most 255 bytes, 1024 bytes in all.
 Each violation has a message of its own, because the person who reads it must know what to rename.
 """
 

@@ -63,7 +63,7 @@ def test_a_field_from_a_later_version_is_passed_over(entry: Entry) -> None:
 
 
 def test_an_entry_about_a_file_stands_alone() -> None:
-    """Whoever has never heard of the file can make its row (DESIGN 5)."""
+    """Whoever has never heard of the file can make its row (docs/events.md)."""
     about_files = {kind for kind, entry in KINDS.items() if issubclass(entry, FileEntry)}
     nouns = ("file.", "instance.", "transfer.", "digest.")
     assert about_files == {kind for kind in KINDS if kind.startswith(nouns)}

@@ -92,7 +92,7 @@ def test_what_breaks_no_rule_is_accepted_unchanged(raw: str) -> None:
 
 
 def test_the_limits_are_those_of_the_filesystems() -> None:
-    """DESIGN 7."""
+    """docs/architecture.md."""
     assert (MAX_COMPONENT_BYTES, MAX_NAME_BYTES) == (255, 1024)
 
 
@@ -122,7 +122,7 @@ def test_a_hostile_name_is_shown_harmless_and_short() -> None:
 
 
 def _is_good(text: str) -> bool:
-    """The rules of DESIGN 7, said a second time and in another way."""
+    """The rules of docs/architecture.md, said a second time and in another way."""
     parts = text.split("/")
     return (
         all(part not in {"", ".", ".."} and len(part.encode()) <= 255 for part in parts)

@@ -31,7 +31,7 @@ def test_the_first_state_wins_against_nothing() -> None:
     ],
 )
 def test_epoch_counts_before_incarnation_before_seq(greater: Version, lesser: Version) -> None:
-    """As DESIGN 5 orders a site's entries."""
+    """As docs/events.md orders a site's entries."""
     assert wins(greater, lesser)
     assert not wins(lesser, greater)
 
