@@ -25,7 +25,7 @@ from librarian_daemon.views import Views
 from librarian_protocol import api, globs, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import SubscriptionDeclared, SubscriptionWithdrawn, Unit
-from librarian_protocol.errors import ArgumentInvalid, LibrarianError, NotFound, StoreNotMounted
+from librarian_protocol.errors import ArgumentInvalid, LibrarianError, NotFound, NotPossible, StoreNotMounted
 from librarian_protocol.manifest import HEADER, line
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import Retry, State
@@ -43,6 +43,7 @@ class Control:
         site: SiteName,
         catalog: Catalog,
         stores: Sequence[Store],
+        ingestable: Sequence[Store],
         views: Views,
         feed: EventFeed,
         membership: Membership,
@@ -55,6 +56,7 @@ class Control:
         self._site = site
         self._catalog = catalog
         self._stores = stores
+        self._ingestable = ingestable
         self._views = views
         self._feed = feed
         self._membership = membership
@@ -263,7 +265,9 @@ class Control:
 
     def _chosen_stores(self, wanted: list[str]) -> list[Store]:
         if not wanted:
-            return list(self._stores)[:16]
+            if not self._ingestable:
+                raise NotPossible("no store of this site is ingestable", hint="set `ingestable = true` for one of them")
+            return list(self._ingestable)[:16]
         chosen: list[Store] = []
         for text in wanted:
             found = [one for one in self._stores if text in {one.id, one.label}]

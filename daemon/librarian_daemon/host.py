@@ -92,5 +92,5 @@ def read_head(text: str) -> StoreHead:
         return msgspec.json.decode(text, type=StoreHead)
     except msgspec.MsgspecError as exc:
         raise ConfigInvalid(
-            f"a store's .librarian/head is damaged: {exc}", hint="see docs/architecture.md, heads"
+            f"a store's .librarian/head is damaged: {exc}", hint="see docs/architecture.md, the journal"
         ) from exc

@@ -125,10 +125,12 @@ class Projection:
         self._clock = clock
         self._site = site
         self._metrics = metrics
+        self._followed: dict[SiteName, Member] = {}
         self._members: asyncio.Queue[dict[SiteName, Member]] = asyncio.Queue(maxsize=1)
 
     def follow(self, members: dict[SiteName, Member]) -> None:
         """The roster is now this one: read these sites' journals, and no others'."""
+        self._followed = members
         if self._members.full():
             self._members.get_nowait()
         self._members.put_nowait(members)
@@ -136,6 +138,7 @@ class Projection:
     async def run(self) -> None:
         """Until cancelled."""
         readers: dict[SiteName, tuple[str, asyncio.Task[None]]] = {}
+        self.follow(self._followed)
         async with asyncio.TaskGroup() as group:
             while True:
                 members = await self._members.get()

@@ -83,6 +83,7 @@ class Publisher:
         while True:
             page = await self._catalog.read(journal.outgoing, PAGE)
             if not page:
+                await self._incidents.resolve("bus-amnesia", subjects.stream(self._site))
                 await self._catalog.journaled.wait(IDLE_S)
                 if not self._bus.state().connected:
                     raise BusUnavailable("the bus went away")

@@ -34,6 +34,8 @@ IDLE_S = 30.0
 PAGE = 500
 #: Verified files that may wait for the lander; beyond that the adapter waits.
 MAX_ARRIVED = 512
+#: Failures that are written down in one commit: when a source goes away, a whole batch fails at once.
+MAX_FAILED = 200
 _NONE = {
     Unwanting.NO_COMMON_ADAPTER: Reason.NO_COMMON_ADAPTER,
     Unwanting.NO_SOURCE: Reason.NO_SOURCE,
@@ -74,7 +76,8 @@ class Replicator:
         self._log = structlog.get_logger("replicator")
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Beginning (again), nobody holds anything: what adapters held is wanted again."""
+        await self._catalog.write(transfers.restart)
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._take_due()
@@ -191,7 +194,7 @@ class Replicator:
         store = self._stores[job.owed[0].row.store]
         fetcher = Fetcher(self._adapters[job.adapter], store, self._moved)
         arrived: asyncio.Queue[Owed | None] = asyncio.Queue(maxsize=MAX_ARRIVED)
-        failures = 0
+        failures, failed = 0, list[Move]()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._land(job, store, arrived))
@@ -199,10 +202,14 @@ class Replicator:
                     async for owed, error in outcomes:
                         if error is None:
                             await arrived.put(owed)
-                        else:
-                            failures += 1
-                            await self._failed(job, owed, error)
+                            continue
+                        failures += 1
+                        failed.append(self._failed(job, owed, error))
+                        if len(failed) == MAX_FAILED:
+                            await self._catalog.write(transfers.take, failed, self._clock.boottime_s())
+                            failed = []
                 await arrived.put(None)
+                await self._catalog.write(transfers.take, failed, self._clock.boottime_s())
         finally:
             self._moved.forget(job)
             del self._running[job.id]
@@ -231,11 +238,10 @@ class Replicator:
                 ],
             )
 
-    async def _failed(self, job: Job, owed: Owed, error: LibrarianError) -> None:
+    def _failed(self, job: Job, owed: Owed, error: LibrarianError) -> Move:
         self._metrics.failed_attempts.labels(peer=job.source, reason=reason_of(error).value).inc()
         self._log.warning("attempt_failed", transfer=owed.id, name=owed.name, peer=job.source, error=error.message)
-        move = failure(owed, error, owed.id in job.has_other)
-        await self._catalog.write(transfers.take, [move], self._clock.boottime_s())
+        return failure(owed, error, owed.id in job.has_other)
 
 
 async def _groups(queue: asyncio.Queue[Owed | None]) -> AsyncIterator[list[Owed]]:

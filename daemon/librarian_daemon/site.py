@@ -47,12 +47,13 @@ from librarian_daemon.settings import SiteSettings
 from librarian_daemon.signals import Signal
 from librarian_daemon.store.posix import PosixStore
 from librarian_daemon.stores import open_stores
+from librarian_daemon.supervising import supervise
 from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
 from librarian_protocol import requests, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted
-from librarian_protocol.errors import ConfigInvalid
+from librarian_protocol.errors import ConfigInvalid, StoreError
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
 from librarian_protocol.requests import Request
@@ -198,7 +199,6 @@ class Site:
             await lander.recover(store)
         for intake in intakes:
             await intake.recover()
-        await catalog.write(transfers.restart)
         for store in stores:
             await store.clean_staging(await catalog.read(transfers.live_keys, store.id))
 
@@ -221,6 +221,7 @@ class Site:
             site=site,
             catalog=catalog,
             stores=stores,
+            ingestable=[store for store, one in zip(stores, settings.store, strict=True) if one.ingestable],
             views=views,
             feed=EventFeed(site=site, own_key=key.public, catalog=catalog, views=views),
             membership=membership,
@@ -255,9 +256,9 @@ class Site:
                     "replicator": replicator.run,
                     "custodian": custodian.run,
                 }.items():
-                    group.create_task(service(), name=name)
+                    group.create_task(supervise(name, service, incidents, clock), name=name)
                 for intake in intakes:
-                    group.create_task(intake.run(), name="intake")
+                    group.create_task(supervise("intake", intake.run, incidents, clock), name="intake")
                 self._log.info("started", data=advertise, socket=settings.socket)
         finally:
             self._log.info("stopping")
@@ -278,7 +279,11 @@ class Site:
         position = await catalog.read(journal.next_position, self._settings.site, epoch, incarnation)
         head = host.StoreHead(site=self._settings.site, epoch=epoch, incarnation=incarnation, seq=position.seq)
         for store in stores:
-            await store.write_head(wire.encode(head).decode())
+            try:
+                await store.write_head(wire.encode(head).decode())
+            except StoreError as exc:
+                # A full or read-only store still serves; its head is one witness of several.
+                self._log.error("store_head_not_written", store=store.label, error=exc.message)
         await catalog.begin(position)
         while await catalog.write(journal.apply_unknown):
             pass

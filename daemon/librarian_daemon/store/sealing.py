@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
@@ -105,9 +106,11 @@ class Sealer:
         """Discard what is staged. In a drop directory it is kept: it may be all there is of it."""
         if landing.root == self._staging:
             parent, name = split(os.fsencode(landing.rel))
-            # A book's tree goes with the next clean_staging: its transfer begins under another key.
             with suppress(OSError), directory(landing.root) as base, opened(base, parent) as fd:
-                os.unlink(name, dir_fd=fd)
+                if landing.unit is Unit.BOOK:
+                    shutil.rmtree(name, dir_fd=fd)
+                else:
+                    os.unlink(name, dir_fd=fd)
         error = store_error(cause, f"making {landing.name!a} durable", self._root.path)
         return NotPlaced(
             landing,
