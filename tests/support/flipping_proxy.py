@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 _CHUNK_BYTES = 64 << 10
+_HEAD_START = b"HTTP/1."
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -85,11 +86,13 @@ class FlippingProxy:
         _end(far)
 
     def _answer(self, far: socket.socket, near: socket.socket) -> None:
-        """The first answer of a connection may be spoiled; where one is told apart from the next is not our trade."""
+        """Answers, each of which begins with a chunk of its own: nobody asks again before the last one has ended."""
         passed = 0
         head: bytes | None = b""
         with suppress(OSError):
             while chunk := far.recv(_CHUNK_BYTES):
+                if chunk.startswith(_HEAD_START):
+                    head, passed = b"", 0
                 if head is not None:
                     head += chunk
                     if _HEAD_END not in head:
@@ -97,10 +100,10 @@ class FlippingProxy:
                     # In one piece, so that offsets count from the body's first byte.
                     lines, _, body = head.partition(_HEAD_END)
                     near.sendall(lines + _HEAD_END)
-                    chunk, head = body, None  # noqa: PLW2901 - what is left of it
+                    chunk, head = body, None
                 if not self.flowing.is_set() and passed + len(chunk) > self.stall_after:
                     near.sendall(chunk[: max(self.stall_after - passed, 0)])
-                    chunk = chunk[max(self.stall_after - passed, 0) :]  # noqa: PLW2901 - what is left of it
+                    chunk = chunk[max(self.stall_after - passed, 0) :]
                     passed = max(passed, self.stall_after)
                     self.flowing.wait()
                 near.sendall(self._spoiled(chunk, passed))

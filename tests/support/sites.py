@@ -16,6 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -190,10 +191,9 @@ class Site:
         """What stands in ``.rejected``, by the paths it was dropped under, with the reason beside it."""
         found: dict[str, str] = {}
         for place in (drop or self.drop).glob(".rejected/*"):
-            reason = (place / "REASON.txt").read_text()
-            for path in place.iterdir():
-                if path.name != "REASON.txt":
-                    found[path.name] = reason
+            reason = place / "REASON.txt"  # it stands there before the thing itself; and before it, its beginning
+            if reason.exists():
+                found |= {path.name: reason.read_text() for path in place.iterdir() if path != reason}
         return found
 
     # ---- looking -----------------------------------------------------------------------------------------
@@ -280,9 +280,14 @@ class Pair:
         wait_for("the bus is up", lambda: self.source.client.status().bus.connected, self.source)
         join(self.source, self.destination)
 
-    def wait_for(self, what: str, condition: Callable[[], T], deadline_s: float = 30.0) -> T:
+    def wait_for(self, what: str, condition: Callable[[], T | None], deadline_s: float = 30.0) -> T:
         """See the function."""
         return wait_for(what, condition, *self.sites, deadline_s=deadline_s)
+
+    def at_both(self, what: str, condition: Callable[[Site], object], deadline_s: float = 30.0) -> None:
+        """Wait until it is so at the one and at the other."""
+        for site in self.sites:
+            self.wait_for(f"{site.name}: {what}", partial(condition, site), deadline_s)
 
     def acknowledged(self, number: int, deadline_s: float = 60.0) -> None:
         """Wait until the source knows of so many instances at the destination, and none is on its way."""
@@ -362,7 +367,7 @@ def pair(
         yield made
 
 
-def wait_for(what: str, condition: Callable[[], T], *watched: Site, deadline_s: float = 30.0) -> T:
+def wait_for(what: str, condition: Callable[[], T | None], *watched: Site, deadline_s: float = 30.0) -> T:
     """Look until there is something true; else fail with all that the sites say.
 
     A daemon that does not answer just now is looked at again; one that has ended by itself is a failure.

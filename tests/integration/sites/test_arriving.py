@@ -1,4 +1,4 @@
-"""Dropped at one site, verified at the other, known at both: acceptance 2 and 6 in a smaller size."""
+"""Dropped at one site, verified at the other, known at both, on either catalog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``kill -9`` at random moments: of either daemon, of nats-server. Everything arrives, each file once; acceptance 4.
+"""``kill -9`` at random moments: of either daemon, of nats-server. Everything arrives, each file once.
 
 ``LIBRARIAN_KILLS=30`` sets the number of kills, ``LIBRARIAN_SEED=N`` repeats a run's choices.
 """
@@ -70,7 +70,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_stored_twice(
     tmp_path: Path, postgres: Postgres, catalog: str
 ) -> None:
     """300 files and 3 books are dropped while daemons and the bus are killed; at the end all is as if nothing was."""
-    print(f"LIBRARIAN_SEED={SEED} LIBRARIAN_KILLS={KILLS}")  # pytest shows it where the test fails
+    print(f"LIBRARIAN_SEED={SEED} LIBRARIAN_KILLS={KILLS}")  # noqa: T201 - pytest shows it where the test fails
     chance = random.Random(SEED)
     everything = files()
     books = {f"book-{n}": book(n) for n in range(BOOKS)}
@@ -85,7 +85,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_stored_twice(
                 both.source.drop_book(name, books[name])
             if number < KILLS:
                 time.sleep(chance.uniform(0, LONGEST_PAUSE_S))  # the moment is what is random here
-                print(f"kill {number + 1}: {kill_one(both, chance)}")
+                print(f"kill {number + 1}: {kill_one(both, chance)}")  # noqa: T201 - the same
         both.acknowledged(FILES + BOOKS, deadline_s=90 + 3 * KILLS)
 
         digests = {name: digest_of(data) for name, data in everything.items()}

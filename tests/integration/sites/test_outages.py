@@ -33,8 +33,7 @@ def test_while_the_bus_is_down_files_are_taken_in_and_they_arrive_after(tmp_path
         wanted = drop_some(both, "before")
         both.acknowledged(20)
         server.kill()
-        for site in both.sites:
-            both.wait_for(f"{site.name} shows it", lambda site=site: "bus-disconnected" in site.problems())
+        both.at_both("status shows it", lambda site: "bus-disconnected" in site.problems())
         wanted |= drop_some(both, "during")
         both.wait_for("all are ingested", lambda: len(both.source.told("file.ingested")) == 40)
         status = both.source.client.status()
@@ -46,7 +45,7 @@ def test_while_the_bus_is_down_files_are_taken_in_and_they_arrive_after(tmp_path
         assert standing(both.destination.store) == wanted
         for site in both.sites:
             assert site.told("instance.registered", "archive") == Counter(list(wanted))
-            both.wait_for(f"{site.name} is well", lambda site=site: "bus-disconnected" not in site.problems())
+        both.at_both("all is well", lambda site: "bus-disconnected" not in site.problems())
         assert both.source.client.status().journal.outbox == 0
         both.assert_whole()
 
@@ -60,12 +59,11 @@ def test_a_name_ingested_at_both_while_the_bus_was_down_is_a_conflict_at_both(tm
         for site in both.sites:
             site.drop_file("same.dat", b"of " + site.name.encode())
             site.drop_file(f"only-{site.name}.dat", b"no conflict")
-        for site in both.sites:
-            both.wait_for("it is ingested", lambda site=site: len(site.told("file.ingested")) == 2)
+        both.at_both("both are ingested", lambda site: len(site.told("file.ingested")) == 2)
         server.start()
+        both.at_both("the conflict shows", lambda site: site.problems().get("conflict") == ["same.dat"])
+        both.at_both("what else there was arrives", lambda site: len(standing(site.store)) == 3)
         for site in both.sites:
-            both.wait_for("the conflict shows", lambda site=site: site.problems().get("conflict") == ["same.dat"])
-            both.wait_for("what else there was arrives", lambda site=site: len(standing(site.store)) == 3)
             assert (site.store / "same.dat").read_bytes() == b"of " + site.name.encode()
             assert site.client.file("same.dat").conflict
             assert "same.dat" not in site.told("instance.registered")
@@ -76,8 +74,10 @@ def test_while_the_destination_is_down_the_source_works_on_and_they_arrive_after
     with pair(tmp_path) as both:
         both.destination.stop()
         wanted = drop_some(both, "while-down")
-        both.wait_for("all are ingested and sent", lambda: both.source.client.status().journal.outbox == 0
-                      and len(both.source.told("file.ingested")) == 20)
+        both.wait_for(
+            "all are ingested and sent",
+            lambda: both.source.client.status().journal.outbox == 0 and len(both.source.told("file.ingested")) == 20,
+        )
         assert both.source.client.status().healthy
         both.destination.start()
         both.acknowledged(20)
@@ -103,15 +103,20 @@ def test_while_the_source_cannot_be_reached_transfers_wait_and_nobody_is_doubted
         assert both.source.entries("instance.doubted") == both.source.entries("transfer.parked") == []
 
 
+def kill_bus_and_have_it_noticed(both: Pair) -> None:
+    """``kill -9`` nats-server, and wait until the destination has lost it."""
+    before = len(both.destination.logged("bus_reading_again"))
+    both.wait_for("the bus server is killed", both.source.kill_bus)
+    both.wait_for("archive notices", lambda: len(both.destination.logged("bus_reading_again")) > before)
+
+
 def test_a_bus_server_that_dies_is_started_again_and_no_daemon_is_disturbed(tmp_path: Path) -> None:
     """Again and again, with both daemons alive: neither stops answering, and nothing is lost or comes twice."""
     with pair(tmp_path) as both:
         wanted: dict[str, str] = {}
-        for time in range(3):
-            wanted |= drop_some(both, f"round-{time}", 5)
-            before = len(both.destination.logged("bus_reading_again"))
-            both.wait_for("the bus server is killed", both.source.kill_bus)
-            both.wait_for("archive notices", lambda before=before: len(both.destination.logged("bus_reading_again")) > before)
+        for number in range(3):
+            wanted |= drop_some(both, f"round-{number}", 5)
+            kill_bus_and_have_it_noticed(both)
             both.acknowledged(len(wanted))
         for site in both.sites:
             assert standing(site.store) == wanted

@@ -1,4 +1,4 @@
-"""What is dropped and may not be ingested: refused for its own reason, kept, and shown; acceptance 3, end to end."""
+"""What is dropped and may not be ingested: refused for its own reason, kept, and shown, end to end."""
 
 from __future__ import annotations
 
@@ -77,9 +77,7 @@ def symlink(path: Path) -> None:
     path.symlink_to("/etc/passwd")
 
 
-@pytest.mark.parametrize(
-    ("make", "why"), [(symlink, "a symbolic link"), (fifo, "a FIFO"), (unix_socket, "a socket")]
-)
+@pytest.mark.parametrize(("make", "why"), [(symlink, "a symbolic link"), (fifo, "a FIFO"), (unix_socket, "a socket")])
 def test_a_book_with_what_is_no_file_is_refused_whole(both: Pair, make: Callable[[Path], None], why: str) -> None:
     site = both.source
     name = f"book-with-{make.__name__}"
@@ -182,13 +180,11 @@ def conflicting(both: Pair, ingest_apart: Callable[[Site, Site], None]) -> None:
     """Two sites ingest one name with other bytes while apart. Then: what must be so at both."""
     ours, theirs = both.sites
     ingest_apart(ours, theirs)
-    for site in both.sites:
-        both.wait_for(f"{site.name} shows the conflict", lambda site=site: "conflict" in site.problems())
+    both.at_both("the conflict shows", lambda site: "conflict" in site.problems())
     # Something else is on its way at the same time, and arrives: so the two had their chance.
     ours.drop_file("after.dat", b"from summit")
     theirs.drop_file("also-after.dat", b"from archive")
-    for site in both.sites:
-        both.wait_for("what came after has arrived", lambda site=site: {"after.dat", "also-after.dat"} <= set(standing(site.store)))
+    both.at_both("what came after arrives", lambda site: {"after.dat", "also-after.dat"} <= set(standing(site.store)))
     for site, data in ((ours, b"of summit"), (theirs, b"of archive")):
         assert (site.store / "same.dat").read_bytes() == data
         found = site.client.file("same.dat")
