@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import unanswered
+from librarian_daemon.catalog.statements import chunks
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.names import Name, SiteName
@@ -88,14 +89,15 @@ def of_name(connection: Connection, site: SiteName, name: Name) -> list[Holding]
 def doubted_here(connection: Connection, site: SiteName, limit: int) -> list[Holding]:
     """Own instances with an unanswered doubt, that are still said to be available."""
     doubt = schema.doubt.c
-    rows = connection.execute(
-        _select(site)
-        .join(schema.doubt, unanswered())
-        .where(doubt.site == str(site), schema.instance.c.state == "available")
-        .order_by(schema.file.c.id)
-        .limit(limit)
-    )
-    return list({(one.file_id, one.store): one for one in _holdings(rows)}.values())
+    # The few doubts first: joined in one statement, the database would walk through all instances of the site.
+    doubted = sorted(set(connection.scalars(select(doubt.file_id).where(doubt.site == str(site)))))
+    found: list[Holding] = []
+    for ids in chunks(doubted):
+        rows = connection.execute(_select(site).where(schema.file.c.id.in_(ids)).order_by(schema.file.c.id))
+        found += [one for one in _holdings(rows) if one.doubted and one.state == "available"]
+        if len(found) >= limit:
+            break
+    return found[:limit]
 
 
 def state_of(connection: Connection, site: SiteName, holding: Holding) -> Holding | None:

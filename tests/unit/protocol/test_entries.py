@@ -9,7 +9,7 @@ import pytest
 from tests.unit.protocol import samples
 
 from librarian_protocol import entries, wire
-from librarian_protocol.entries import KINDS, Entry, FileEntry, FileIngested, kind_of
+from librarian_protocol.entries import KINDS, Entry, FileEntry, FileIngested, FileWithdrawn, Unit, kind_of
 
 
 def test_the_kinds_are_these() -> None:
@@ -170,3 +170,12 @@ def test_the_words_of_the_enumerations_are_these() -> None:
     assert [str(access) for access in entries.Access] == ["full", "callback", "witness"]
     assert [str(how) for how in entries.How] == ["pulled", "found"]
     assert [str(dial) for dial in entries.Dial] == ["destination", "source", "either"]
+
+
+def test_a_file_is_known_by_its_blake3_digest_and_no_other() -> None:
+    """Digests of other algorithms are carried beside it, never instead of it."""
+    payload = wire.encode(
+        FileWithdrawn(name=samples.NAME, digest=samples.DIGEST, size_bytes=1, unit=Unit.FILE, reason="x")
+    ).replace(b"blake3:", b"sha256:")
+    with pytest.raises(msgspec.ValidationError, match="not by sha256"):
+        wire.decoder(FileWithdrawn).decode(payload)
