@@ -6,12 +6,14 @@ same each time, so neither side needs the other to be up.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiofiles
 import msgspec
 import structlog
 
@@ -251,7 +253,7 @@ class Membership:
             raise TokenInvalid("the token has expired", hint=f"ask {token.inviter} for a new one")
         if token.inviter == self._site:
             raise NotPossible("a site cannot join by its own token")
-        write_private(self._token_path, tokens.encode(token))
+        await asyncio.to_thread(write_private, self._token_path, tokens.encode(token))
         await self._accept(token)
         return await self.join_state(token)
 
@@ -302,7 +304,9 @@ class Membership:
             await self._bus.use(address.url, external=address.external)
         with suppress(FileNotFoundError):
             try:
-                await self.join(self._token_path.read_text())
+                async with aiofiles.open(self._token_path) as file:
+                    text = await file.read()
+                await self.join(text)
             except LibrarianError as exc:
                 self._log.error("join_token_not_used", error=exc.message)
                 await self._incidents.open(
