@@ -7,7 +7,7 @@ import itertools
 import os
 import tempfile
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,12 @@ class Postgres:
         asyncio.run(self._execute("ALTER SYSTEM SET fsync = off"))
         asyncio.run(self._execute("SELECT pg_reload_conf()"))
 
-    async def _execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(self.url("postgres"))
+    def empty(self, url: str, tables: Iterable[str]) -> None:
+        """Empty these tables, for the next test: cheaper than another database."""
+        asyncio.run(self._execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY", url))
+
+    async def _execute(self, statement: str, url: str | None = None) -> None:
+        connection = await asyncpg.connect(url or self.url("postgres"))
         try:
             await connection.execute(statement)
         finally:

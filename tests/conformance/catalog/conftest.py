@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import shutil
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest_asyncio
 from tests.conformance.catalog.running import SITE, begun, running
 from tests.support.postgres import Postgres, postgres_server
 
+from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.catalog.writer import Catalog
@@ -26,18 +29,49 @@ def postgres() -> Generator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def sqlite_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite catalog with the schema of this version and nothing in it, to be copied."""
+    path = tmp_path_factory.mktemp("model") / "catalog.sqlite"
+    asyncio.run(migrated(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def at_rest() -> list[str]:
+    """PostgreSQL catalogs with the schema of this version and nothing in them, that no test uses just now."""
+    return []
+
+
 @pytest.fixture
-def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
-    """The URL of a new, empty database of the backend that is named."""
+def new_url(request: pytest.FixtureRequest, tmp_path: Path, at_rest: list[str]) -> Generator[NewUrl]:
+    """The URL of another catalog with nothing in it, in the database that is named."""
     numbers = itertools.count(1)
+    used: list[tuple[Postgres, str]] = []
 
     def url(backend: str) -> str:
         if backend == "sqlite":
-            return f"sqlite:///{tmp_path}/catalog{next(numbers)}.sqlite"
+            path = tmp_path / f"catalog{next(numbers)}.sqlite"
+            shutil.copyfile(request.getfixturevalue("sqlite_model"), path)
+            return f"sqlite:///{path}"
         server: Postgres = request.getfixturevalue("postgres")
-        return server.new_database()
+        if not at_rest:
+            at_rest.append(server.new_database())
+            asyncio.run(migrated(at_rest[-1]))
+        used.append((server, at_rest.pop()))
+        return used[-1][1]
 
-    return url
+    yield url
+    for server, one in used:
+        server.empty(one, schema.metadata.tables)
+        at_rest.append(one)
+
+
+async def migrated(url: str) -> None:
+    """Bring an empty database to the schema of this version."""
+    database = open_database(url)
+    await database.write(upgrade)
+    await database.close()
 
 
 @pytest.fixture(params=BACKENDS)
@@ -49,15 +83,14 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def url(backend: str, new_url: NewUrl) -> str:
-    """The URL of a new, empty database."""
+    """The URL of the test's catalog."""
     return new_url(backend)
 
 
 @pytest_asyncio.fixture
 async def database(url: str) -> AsyncGenerator[Database]:
-    """A database with the schema of this version."""
+    """The test's catalog, open."""
     opened = open_database(url)
-    await opened.write(upgrade)
     yield opened
     await opened.close()
 

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 from tests.conformance.catalog.peers import ingested, store_of
 from tests.conformance.catalog.running import SITE, begun, running, say
 from tests.conformance.catalog.shared import shared
+from tests.support.postgres import Postgres
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_protocol.errors import CatalogFault
+
+
+@pytest.fixture
+def url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database in which there is nothing at all."""
+    if backend == "sqlite":
+        return f"sqlite:///{tmp_path}/catalog.sqlite"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest_asyncio.fixture
+async def database(url: str) -> AsyncGenerator[Database]:
+    """One that was just upgraded."""
+    opened = open_database(url)
+    await opened.write(upgrade)
+    yield opened
+    await opened.close()
 
 
 def _tables(connection: Connection) -> set[str]:

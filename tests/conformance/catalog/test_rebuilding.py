@@ -28,7 +28,6 @@ from tests.conformance.catalog.shared import Shared, shared
 from librarian_daemon.audit import verify_journal
 from librarian_daemon.catalog import journal
 from librarian_daemon.catalog.database import Database, open_database
-from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.catalog.writer import Catalog
 from librarian_protocol import segments
 from librarian_protocol.entries import Entry, SiteAnnounced, SubscriptionDeclared
@@ -48,7 +47,6 @@ def other_url(backend: str, new_url: NewUrl) -> str:
 async def other(other_url: str) -> AsyncGenerator[Database]:
     """An empty catalog in it."""
     opened = open_database(other_url)
-    await opened.write(upgrade)
     yield opened
     await opened.close()
 
