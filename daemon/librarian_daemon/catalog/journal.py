@@ -260,7 +260,7 @@ def note_reading(tx: Tx, site: SiteName, stream_seq: int, stalled: str) -> None:
             "site": str(site),
             "stream_seq": stream_seq,
             "heard_at": tx.now,
-            "stalled": stalled or _stalled(tx.connection, site),
+            "stalled": stalled,
         },
     )
 
