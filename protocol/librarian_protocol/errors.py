@@ -388,11 +388,15 @@ class InvalidTransition(LibrarianError):
 
 
 def by_code() -> dict[str, type[LibrarianError]]:
-    """Every error class by its code, for turning what came over the wire into an exception again."""
+    """Every error class by its code, for turning what came over the wire into an exception again.
+
+    A subclass without a code of its own is a special case of the class that it takes its code from.
+    """
     found: dict[str, type[LibrarianError]] = {}
     pending: list[type[LibrarianError]] = [LibrarianError]
     while pending:
         error = pending.pop()
-        found[error.code] = error
+        if "code" in vars(error):
+            found[error.code] = error
         pending.extend(error.__subclasses__())
     return found

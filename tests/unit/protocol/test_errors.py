@@ -20,6 +20,16 @@ def test_every_class_has_a_code_of_its_own() -> None:
     assert set(_tree()) == classes
 
 
+def test_a_special_case_does_not_take_over_the_code_of_its_class() -> None:
+    """Whoever makes a subclass elsewhere changes nothing of what a code means on the wire."""
+
+    class Special(errors.NotPossible):
+        pass
+
+    assert Special.code == "E110"
+    assert by_code()["E110"] is errors.NotPossible
+
+
 def test_every_class_has_a_kind_of_its_own() -> None:
     """The word by which scripts know an error is as good as its code."""
     kinds = [error.kind for error in _tree()]
