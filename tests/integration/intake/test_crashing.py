@@ -115,6 +115,9 @@ class HookedStore:
     async def space(self) -> Space:
         return await self._store.space()
 
+    async def discard(self, keys: Sequence[str]) -> None:
+        await self._store.discard(keys)
+
     async def clean_staging(self, keep: frozenset[str]) -> int:
         return await self._store.clean_staging(keep)
 
