@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import unanswered
-from librarian_daemon.catalog.statements import chunks
+from librarian_daemon.catalog.statements import CHUNK, chunks
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.names import Name, SiteName
@@ -67,22 +68,25 @@ def _holdings(rows: Any) -> list[Holding]:
 
 def find(connection: Connection, site: SiteName, digest: Digest) -> Holding | None:
     """A good local instance of these bytes: available, and no doubt about it unanswered."""
-    rows = connection.execute(
-        _select(site)
-        .where(schema.file.c.digest == str(digest), schema.instance.c.state == "available")
-        .order_by(schema.file.c.id, schema.instance.c.store)
-        .limit(8)
-    )
-    return next((one for one in _holdings(rows) if not one.doubted), None)
+    ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.digest == str(digest)).limit(CHUNK)).all()
+    good = (one for one in _of_files(connection, site, ids) if one.state == "available" and not one.doubted)
+    return next(good, None)
 
 
 def of_name(connection: Connection, site: SiteName, name: Name) -> list[Holding]:
     """This site's instances under a name, removed ones left out."""
-    rows = connection.execute(
-        _select(site)
-        .where(schema.file.c.name == str(name), schema.instance.c.state != "removed")
-        .order_by(schema.file.c.digest, schema.instance.c.store)
-    )
+    ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.name == str(name)).limit(CHUNK)).all()
+    return [one for one in _of_files(connection, site, ids) if one.state != "removed"]
+
+
+def _of_files(connection: Connection, site: SiteName, ids: Sequence[int]) -> list[Holding]:
+    """The site's instances of these files. Files are looked up first, by the index that fits: joined in one
+    statement, the database would rather walk through all instances of the site.
+    """
+    if not ids:
+        return []
+    instance = schema.instance.c
+    rows = connection.execute(_select(site).where(instance.file_id.in_(ids)).order_by(instance.file_id, instance.store))
     return _holdings(rows)
 
 
@@ -93,8 +97,7 @@ def doubted_here(connection: Connection, site: SiteName, limit: int) -> list[Hol
     doubted = sorted(set(connection.scalars(select(doubt.file_id).where(doubt.site == str(site)))))
     found: list[Holding] = []
     for ids in chunks(doubted):
-        rows = connection.execute(_select(site).where(schema.file.c.id.in_(ids)).order_by(schema.file.c.id))
-        found += [one for one in _holdings(rows) if one.doubted and one.state == "available"]
+        found += [one for one in _of_files(connection, site, ids) if one.doubted and one.state == "available"]
         if len(found) >= limit:
             break
     return found[:limit]

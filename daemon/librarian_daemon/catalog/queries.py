@@ -258,7 +258,7 @@ def suspected(connection: Connection, limit: int) -> list[Trouble]:
     rows = connection.execute(
         select(file.name, instance.site, instance.detail)
         .join(schema.file, file.id == instance.file_id)
-        .where(instance.state == "suspected")
+        .where(schema.SUSPECTED)
         .order_by(file.name)
         .limit(limit)
     )

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects import postgresql
 
@@ -32,6 +33,9 @@ metadata = MetaData()
 BytewiseText = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 #: SQLite makes only ``INTEGER PRIMARY KEY`` count by itself.
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
+
+#: As a literal: SQLite uses a partial index only where it can see the value.
+SUSPECTED = text("state = 'suspected'")
 
 
 def _version() -> list[Column[object]]:
@@ -109,7 +113,8 @@ instance = Table(
     Column("size_bytes", BigInteger, nullable=False),
     *_version(),
     Index("instance_totals", "site", "store", "state", "size_bytes"),
-    Index("instance_state", "state"),
+    # Partial, so that nobody is tempted to look for the many that are available by their state.
+    Index("instance_suspected", "file_id", sqlite_where=SUSPECTED, postgresql_where=SUSPECTED),
 )
 
 doubt = Table(

@@ -241,7 +241,14 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("file_id", "site", "store"),
     )
-    op.create_index("instance_state", "instance", ["state"], unique=False)
+    op.create_index(
+        "instance_suspected",
+        "instance",
+        ["file_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'suspected'"),
+        postgresql_where=sa.text("state = 'suspected'"),
+    )
     op.create_index("instance_totals", "instance", ["site", "store", "state", "size_bytes"], unique=False)
     op.create_table(
         "transfer",
