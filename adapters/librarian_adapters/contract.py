@@ -194,7 +194,7 @@ class Signer(Protocol):
         range: str,  # noqa: A002 - the header's name
         body: bytes,
     ) -> dict[str, str]:
-        """The headers to send. See :mod:`librarian_protocol.requests` for what is signed."""
+        """The headers to send, the body's hash among them. See :mod:`librarian_protocol.requests`."""
         ...
 
 

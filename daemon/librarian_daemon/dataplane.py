@@ -2,9 +2,9 @@
 
 ``GET /data/v1/bytes/{digest}`` and ``POST /data/v1/bundle``; the wire format is in ``docs/adapters/http.md``.
 
-Nothing is looked up before the request's signature was checked, so that a stranger learns nothing, not even which
-digests exist here. Whatever cannot be given as announced is answered with ``SourceMissing``, and its owner, this
-site, is told to read it again.
+Nothing is looked up and no body is read before the request's signature was checked: a stranger learns nothing, not
+even which digests exist here, and has no memory held for what he sends. Whatever cannot be given as announced is
+answered with ``SourceMissing``, and its owner, this site, is told to read it again.
 """
 
 from __future__ import annotations
@@ -137,47 +137,56 @@ class DataPlane:
 
     # ---- every request -----------------------------------------------------------------------------------
 
-    async def _checked(self, request: web.Request) -> tuple[SiteName, bytes]:
-        """Who asks, and the body; the site's signature fits both.
+    def _checked(self, request: web.Request) -> SiteName:
+        """Who asks, by headers alone.
 
         Raises:
-            RequestRefused: it does not, or the body does not come.
+            RequestRefused: the signature does not fit them.
         """
-        roster = self._holdings.roster()
-        body = b""
-        # A stranger's body is not worth reading: `check` will refuse it for its headers.
-        if request.headers.get(requests.SITE_HEADER) in roster:
-            try:
-                async with asyncio.timeout(self._limits.body_s):
-                    body = await request.read()
-            except TimeoutError as exc:
-                raise RequestRefused(f"the body did not come within {self._limits.body_s:g} s") from exc
-        site = requests.check(
+        return requests.check(
             request.headers,
             source=self._site,
             method=request.method,
             target=request.raw_path,
             range=request.headers.get("Range", ""),
-            body=body,
             now=self._clock.unix_s(),
-            roster=roster,
+            roster=self._holdings.roster(),
         )
-        return site, body
+
+    async def _body(self, request: web.Request) -> bytes:
+        """The body, as it was declared and signed.
+
+        Raises:
+            RequestRefused: it is another, or does not come.
+            HTTPRequestEntityTooLarge: it is, or says that it will be.
+        """
+        announced = request.content_length or 0
+        if announced > request.client_max_size:
+            raise web.HTTPRequestEntityTooLarge(max_size=request.client_max_size, actual_size=announced)
+        try:
+            async with asyncio.timeout(self._limits.body_s):
+                body = await request.read()
+        except TimeoutError as exc:
+            raise RequestRefused(f"the body did not come within {self._limits.body_s:g} s") from exc
+        requests.check_body(request.headers, body)
+        return body
 
     async def _served(
         self, request: web.Request, serve: Callable[[bytes], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Check the request, then serve it; errors become answers."""
         try:
-            site, body = await self._checked(request)
+            site = self._checked(request)
         except RequestRefused as exc:
-            return _refusal(401, exc)
+            return _unauthorized(exc)
         if self._busy.get(site, 0) >= self._limits.requests_per_site:
             busy = SourceUnreachable(f"site {site} has {self._limits.requests_per_site} requests under way already")
             return _refusal(503, busy, {"Retry-After": str(self._limits.retry_after_s)})
         with self._counted(site):
             try:
-                return await serve(body)
+                return await serve(await self._body(request))
+            except RequestRefused as exc:
+                return _unauthorized(exc)
             except ArgumentInvalid as exc:
                 return _refusal(400, exc)
             except SourceMissing as exc:
@@ -371,6 +380,13 @@ def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamRespon
     """Break the connection: the answer is begun, and an end would look like a good one."""
     if request.transport is not None:
         request.transport.abort()
+    return response
+
+
+def _unauthorized(error: RequestRefused) -> web.Response:
+    """A refusal, and the end of the connection: what comes behind the header is not worth hearing."""
+    response = _refusal(401, error)
+    response.force_close()
     return response
 
 

@@ -42,7 +42,8 @@ class TcpServer:
             access_log=None,
             # aiohttp closes a connection on which no whole header came within this time, the first one included.
             keepalive_timeout=self._limits.header_s,
-            # A body that nobody read is not waited for: the connection is closed.
+            # A body that nobody read is not kept: what comes of it is thrown away for so long, or the answer would be
+            # lost with a connection closed upon bytes under way; then the connection is closed.
             lingering_time=1.0,
             max_line_size=self._limits.header_line_bytes,
             max_field_size=self._limits.header_line_bytes,

@@ -3,10 +3,14 @@
 The destination signs, with its site key, what it asks of whom and until when. A captured request can be
 repeated only at the same source, for the same bytes, for a short while; there are no secrets shared between
 sites.
+
+The body's hash is declared in a header, and the declaration is what is signed. So a source knows who asks before it
+reads a byte of the body: :func:`check` comes first, :func:`check_body` when the body is there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -18,11 +22,14 @@ from librarian_protocol.names import SiteName
 
 SITE_HEADER = "Lb-Site"
 EXPIRES_HEADER = "Lb-Expires"
+BODY_HEADER = "Lb-Body"
 SIGNATURE_HEADER = "Lb-Signature"
 #: How long a request is good for when it is made.
 LIFETIME_S = 120
 #: What a source accepts at most, to bound what a wrong clock or a long-dated request can do.
 LONGEST_S = 600
+
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,17 +44,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     expires: int
 
     def payload(self) -> bytes:
-        """The bytes under the signature: one line a field, the body as its hash."""
-        fields = (
-            self.source,
-            self.destination,
-            self.method,
-            self.target,
-            self.range,
-            str(self.expires),
-            blake3(self.body).hexdigest(),
+        """The bytes under the signature."""
+        return _payload(
+            self.source, self.destination, self.method, self.target, self.range, self.expires, _hash(self.body)
         )
-        return "\n".join(fields).encode()
+
+
+def _payload(
+    source: SiteName, destination: SiteName, method: str, target: str, byte_range: str, expires: int, body_hash: str
+) -> bytes:
+    """One line a field, the body as its hash."""
+    return "\n".join((source, destination, method, target, byte_range, str(expires), body_hash)).encode()
+
+
+def _hash(body: bytes) -> str:
+    return blake3(body).hexdigest()
 
 
 def sign(request: Request, key: SiteKey) -> dict[str, str]:
@@ -55,6 +66,7 @@ def sign(request: Request, key: SiteKey) -> dict[str, str]:
     return {
         SITE_HEADER: request.destination,
         EXPIRES_HEADER: str(request.expires),
+        BODY_HEADER: _hash(request.body),
         SIGNATURE_HEADER: key.sign(Purpose.REQUEST, request.payload()),
     }
 
@@ -66,11 +78,10 @@ def check(
     method: str,
     target: str,
     range: str,  # noqa: A002 -- the name of the field and of the HTTP header
-    body: bytes,
     now: int,
     roster: Mapping[SiteName, str],
 ) -> SiteName:
-    """The site that signed the request.
+    """The site that signed the request, which may have any body until :func:`check_body` has seen it.
 
     ``now`` is seconds since 1970; ``roster`` gives the key of each admitted site.
 
@@ -81,9 +92,12 @@ def check(
     try:
         site = SiteName.parse(headers[SITE_HEADER])
         expires = int(headers[EXPIRES_HEADER])
+        body_hash = headers[BODY_HEADER]
         signature = headers[SIGNATURE_HEADER]
     except (KeyError, ValueError, SiteNameInvalid) as exc:
         raise RequestRefused(f"request is not signed: header {exc} is missing or malformed") from exc
+    if not _HASH.match(body_hash):
+        raise RequestRefused(f"request is not signed: header {BODY_HEADER!r} is missing or malformed")
     key = roster.get(site)
     if key is None:
         raise RequestRefused(f"site {site!r} is not admitted here", hint="admit it with `lbctl site invite`")
@@ -94,11 +108,18 @@ def check(
         )
     if "\n" in method + target + range:
         raise RequestRefused(f"request of site {site!r} has a line feed in its method, target or range")
-    request = Request(
-        source=source, destination=site, method=method, target=target, range=range, body=body, expires=expires
-    )
     try:
-        verify(key, Purpose.REQUEST, request.payload(), signature)
+        verify(key, Purpose.REQUEST, _payload(source, site, method, target, range, expires, body_hash), signature)
     except SignatureInvalid as exc:
         raise RequestRefused(f"request of site {site!r}: {exc.message}") from exc
     return site
+
+
+def check_body(headers: Mapping[str, str], body: bytes) -> None:
+    """The body is the one that was declared, in headers that :func:`check` found good.
+
+    Raises:
+        RequestRefused: it is another.
+    """
+    if headers.get(BODY_HEADER) != _hash(body):
+        raise RequestRefused(f"the request's body is not the one declared in its header {BODY_HEADER!r}")

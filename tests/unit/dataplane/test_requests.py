@@ -89,7 +89,7 @@ async def test_an_admitted_site_gets_what_it_asks_for(asker: Asker) -> None:
     assert await asker.get(target_of(item)) == (200, b"bytes")
 
 
-@pytest.mark.parametrize("missing", ["Lb-Site", "Lb-Expires", "Lb-Signature"])
+@pytest.mark.parametrize("missing", ["Lb-Site", "Lb-Expires", "Lb-Body", "Lb-Signature"])
 async def test_an_unsigned_request_is_refused(asker: Asker, missing: str) -> None:
     target = target_of(asker.collection.add("f", b"bytes"))
     headers = asker.signed(target)
@@ -143,7 +143,10 @@ async def test_nothing_that_is_signed_can_be_changed(asker: Asker) -> None:
     body = wire.encode([])
     headers = asker.signed(BUNDLE_TARGET, method="POST", body=body)
     assert (await asker.send(BUNDLE_TARGET, headers, method="POST", body=body))[0] == 200
-    assert (await asker.send(BUNDLE_TARGET, headers, method="POST", body=body + b" "))[0] == 401
+    for tampered in (b"", body + b" ", b"()", b"[" * 2_000_000):
+        assert (await asker.send(BUNDLE_TARGET, headers, method="POST", body=tampered))[0] == 401
+    declared = {"Lb-Body": Digest.blake3(body + b" ").hex}
+    assert (await asker.send(BUNDLE_TARGET, headers | declared, method="POST", body=body + b" "))[0] == 401
     assert (await asker.send(BUNDLE_TARGET, asker.signed(BUNDLE_TARGET, body=body), method="POST", body=body))[0] == 401
 
 
@@ -159,31 +162,63 @@ async def test_a_stranger_learns_nothing_of_what_is_here(asker: Asker) -> None:
     assert asker.collection.suspected == []
 
 
-async def test_a_strangers_body_is_not_read(asker: Asker) -> None:
-    asker.collection.keys.clear()
+async def status_line(
+    asker: Asker, headers: dict[str, str], *, length: int, body: bytes = b"", till_end: bool = False
+) -> tuple[bytes, bytes]:
+    """The first line answered to a bundle request of which only ``body`` is sent, and what follows if asked for."""
     async with asyncio.timeout(5):
-        _, writer = await asyncio.open_connection("127.0.0.1", asker.source.port)
-        headers = asker.signed(BUNDLE_TARGET, method="POST")
-        lines = [f"POST {BUNDLE_TARGET} HTTP/1.1", "Host: x", "Content-Length: 4000000"]
+        reader, writer = await asyncio.open_connection("127.0.0.1", asker.source.port)
+        lines = [f"POST {BUNDLE_TARGET} HTTP/1.1", "Host: x", f"Content-Length: {length}"]
         lines += [f"{key}: {value}" for key, value in headers.items()]
-        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
-        answer = await _.readuntil(b"\r\n")
-        writer.close()
-        await writer.wait_closed()
-    assert answer == b"HTTP/1.1 401 Unauthorized\r\n"
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        answer = await reader.readuntil(b"\r\n")
+        rest = await reader.read() if till_end else b""
+        writer.transport.abort()
+    return answer, rest
+
+
+UNAUTHORIZED = b"HTTP/1.1 401 Unauthorized\r\n"
+
+
+@pytest.mark.parametrize("stranger", ["not admitted", "wrong key", "no signature", "another body declared"])
+async def test_a_strangers_body_is_not_waited_for(asker: Asker, monkeypatch: pytest.MonkeyPatch, stranger: str) -> None:
+    monkeypatch.setattr("aiohttp.web.Request.read", None)
+    headers = asker.signed(BUNDLE_TARGET, method="POST")
+    match stranger:
+        case "not admitted":
+            asker.collection.keys.clear()
+        case "wrong key":
+            asker.collection.keys[asker.site.name] = Destination(seed=7).key.public
+        case "no signature":
+            headers["Lb-Signature"] = "0" * 128
+        case _:
+            headers["Lb-Body"] = Digest.blake3(b"another").hex
+    begun = asyncio.get_running_loop().time()
+    assert (await status_line(asker, headers, length=4_000_000))[0] == UNAUTHORIZED
+    assert asyncio.get_running_loop().time() - begun < LIMITS.body_s
+    answer, rest = await status_line(asker, headers, length=4_000_000, till_end=True)
+    assert answer == UNAUTHORIZED
+    assert b"\r\nConnection: close\r\n" in rest
 
 
 async def test_a_body_that_stops_coming_is_refused(asker: Asker) -> None:
-    async with asyncio.timeout(5):
-        reader, writer = await asyncio.open_connection("127.0.0.1", asker.source.port)
-        headers = asker.signed(BUNDLE_TARGET, method="POST", body=b"[]")
-        lines = [f"POST {BUNDLE_TARGET} HTTP/1.1", "Host: x", "Content-Length: 2"]
-        lines += [f"{key}: {value}" for key, value in headers.items()]
-        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n[")
-        answer = await reader.readuntil(b"\r\n")
-        writer.close()
-        await writer.wait_closed()
-    assert answer == b"HTTP/1.1 401 Unauthorized\r\n"
+    headers = asker.signed(BUNDLE_TARGET, method="POST", body=b"[]")
+    assert (await status_line(asker, headers, length=2, body=b"["))[0] == UNAUTHORIZED
+
+
+async def test_bodies_on_their_way_count_as_requests_of_their_site(asker: Asker) -> None:
+    headers = asker.signed(BUNDLE_TARGET, method="POST", body=b"[]")
+    waiting = [asyncio.create_task(status_line(asker, headers, length=2, body=b"[")) for _ in range(2)]
+    await asyncio.sleep(LIMITS.body_s / 3)
+    assert (await status_line(asker, headers, length=2, body=b"["))[0].startswith(b"HTTP/1.1 503 ")
+    assert [answer for answer, _ in await asyncio.gather(*waiting)] == [UNAUTHORIZED] * 2
+    assert (await status_line(asker, headers, length=2, body=b"[]"))[0] == b"HTTP/1.1 200 OK\r\n"
+
+
+async def test_a_body_announced_larger_than_any_request_is_not_waited_for(asker: Asker) -> None:
+    headers = asker.signed(BUNDLE_TARGET, method="POST", body=b"[]")
+    answer, _ = await status_line(asker, headers, length=(4 << 20) + 1)
+    assert answer == b"HTTP/1.1 413 Request Entity Too Large\r\n"
 
 
 async def test_a_body_larger_than_any_request_is_refused(asker: Asker) -> None:

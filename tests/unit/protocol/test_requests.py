@@ -12,7 +12,7 @@ from tests.unit.protocol.samples import ARCHIVE, ARCHIVE_KEY, CAMPUS, SUMMIT, SU
 from librarian_protocol.errors import RequestRefused
 from librarian_protocol.keys import Purpose, verify
 from librarian_protocol.names import SiteName
-from librarian_protocol.requests import LIFETIME_S, LONGEST_S, Request, check, sign
+from librarian_protocol.requests import LIFETIME_S, LONGEST_S, Request, check, check_body, sign
 
 NOW = 1_767_323_045
 REQUEST = Request(
@@ -34,7 +34,6 @@ def _check(headers: dict[str, str], request: Request = REQUEST, now: int = NOW) 
         method=request.method,
         target=request.target,
         range=request.range,
-        body=request.body,
         now=now,
         roster=ROSTER,
     )
@@ -46,13 +45,14 @@ def test_a_signed_request_names_its_site() -> None:
 
 
 def test_what_is_signed_is_this() -> None:
-    """One line a field, the body as its blake3."""
+    """One line a field, the body as its blake3, which is declared in a header."""
     payload = (
         f"summit\narchive\nGET\n/data/v1/file?name=a\nbytes=0-9\n{NOW + 120}\n{blake3(b'').hexdigest()}"
     ).encode()
     assert REQUEST.payload() == payload
     headers = sign(REQUEST, ARCHIVE_KEY)
-    assert set(headers) == {"Lb-Site", "Lb-Expires", "Lb-Signature"}
+    assert set(headers) == {"Lb-Site", "Lb-Expires", "Lb-Body", "Lb-Signature"}
+    assert headers["Lb-Body"] == blake3(b"").hexdigest()
     verify(ARCHIVE_KEY.public, Purpose.REQUEST, payload, headers["Lb-Signature"])
 
 
@@ -63,7 +63,6 @@ def test_what_is_signed_is_this() -> None:
         {"method": "POST"},
         {"target": "/data/v1/file?name=b"},
         {"range": "bytes=0-10"},
-        {"body": b"x"},
     ],
 )
 def test_a_captured_request_is_good_for_nothing_else(change: dict[str, object]) -> None:
@@ -75,9 +74,24 @@ def test_a_captured_request_is_good_for_nothing_else(change: dict[str, object]) 
 def test_a_captured_request_cannot_be_prolonged_nor_given_to_another() -> None:
     """The headers are signed as well."""
     headers = sign(REQUEST, ARCHIVE_KEY)
-    for change in ({"Lb-Expires": str(NOW + 200)}, {"Lb-Site": "summit"}):
+    for change in (
+        {"Lb-Expires": str(NOW + 200)},
+        {"Lb-Site": "summit"},
+        {"Lb-Body": blake3(b"x").hexdigest()},
+    ):
         with pytest.raises(RequestRefused, match="does not fit"):
             _check({**headers, **change})
+
+
+def test_a_body_is_the_declared_one_or_refused() -> None:
+    """It is looked at when it has come; the headers were found good without it."""
+    request = msgspec.structs.replace(REQUEST, body=b"asked")
+    headers = sign(request, ARCHIVE_KEY)
+    assert _check(headers, request) == ARCHIVE
+    check_body(headers, b"asked")
+    for body, declared in ((b"asked!", headers), (b"", headers), (b"", {})):
+        with pytest.raises(RequestRefused, match="body is not the one declared in its header 'Lb-Body'"):
+            check_body(declared, body)
 
 
 @pytest.mark.parametrize("expires", [NOW, NOW + LONGEST_S])
@@ -108,7 +122,7 @@ def test_a_site_that_is_not_admitted_is_refused() -> None:
         _check(sign(request, ARCHIVE_KEY), request)
 
 
-@pytest.mark.parametrize("missing", ["Lb-Site", "Lb-Expires", "Lb-Signature"])
+@pytest.mark.parametrize("missing", ["Lb-Site", "Lb-Expires", "Lb-Body", "Lb-Signature"])
 def test_a_missing_header_is_named(missing: str) -> None:
     """An unsigned request says what it lacks."""
     headers = sign(REQUEST, ARCHIVE_KEY)
@@ -118,7 +132,15 @@ def test_a_missing_header_is_named(missing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "value"), [("Lb-Site", "Archive"), ("Lb-Expires", "soon"), ("Lb-Expires", "9" * 5000)]
+    ("header", "value"),
+    [
+        ("Lb-Site", "Archive"),
+        ("Lb-Expires", "soon"),
+        ("Lb-Expires", "9" * 5000),
+        ("Lb-Body", ""),
+        ("Lb-Body", "A" * 64),
+        ("Lb-Body", "0" * 64 + "\n"),
+    ],
 )
 def test_a_malformed_header_is_refused(header: str, value: str) -> None:
     """Before anything is looked up."""
@@ -136,7 +158,7 @@ def test_a_line_feed_cannot_shift_one_field_into_the_next() -> None:
             _check(sign(signed, ARCHIVE_KEY), request)
 
 
-@given(st.dictionaries(st.sampled_from(["Lb-Site", "Lb-Expires", "Lb-Signature"]), st.text()))
+@given(st.dictionaries(st.sampled_from(["Lb-Site", "Lb-Expires", "Lb-Body", "Lb-Signature"]), st.text()))
 def test_arbitrary_headers_are_refused_and_never_crash(headers: dict[str, str]) -> None:
     """Whatever an HTTP client sends."""
     with pytest.raises(RequestRefused):
