@@ -25,8 +25,9 @@ from librarian_daemon.intake.drop import Drop, shown
 from librarian_daemon.intake.examine import BookExamination, Examined, Gone, examine_file, odd
 from librarian_daemon.intake.exits import Exits
 from librarian_daemon.intake.lease import StillWritten
-from librarian_daemon.intake.present import is_in_store
+from librarian_daemon.intake.present import altered, is_in_store
 from librarian_daemon.intake.ready import Ready, landing_of
+from librarian_daemon.intake.refusals import case_twin, refusal
 from librarian_daemon.intake.scan import Kind
 from librarian_daemon.ports import Landing, Ledger, NotPlaced, Placed, Rng, Standing, Store
 from librarian_daemon.settings import IntakeSettings
@@ -37,8 +38,6 @@ from librarian_protocol.errors import (
     InputError,
     LibrarianError,
     NameOccupied,
-    NameTaken,
-    NotPossible,
     SiteError,
     StoreError,
     TransferError,
@@ -174,42 +173,27 @@ class Ingest:
             return going_on
         answers = await self._ledger.standing(self._store.id, [(one.name, one.found.digest) for one in ready])
         for one, (standing, other) in zip(ready, answers, strict=True):
+            known = standing in {Standing.PRESENT, Standing.KNOWN}
+            wrong = refusal(one, standing, other, allow_case_twins=self._settings.allow_case_twins)
             twin = folded.get(one.name.folded)
-            if standing is Standing.PRESENT and await is_in_store(self._store, one.name, one.found):
-                await self._already_here(one)
-                continue
-            refusal = self._refusal(one, standing, other)
-            if refusal is None and twin is not None and not self._settings.allow_case_twins:
-                refusal = _twin(one.name, twin)
-            if refusal is None:
+            try:
+                if standing is Standing.PRESENT and await is_in_store(self._store, one):
+                    await self._already_here(one)
+                    continue
+            except InputError as exc:
+                wrong = exc
+            if wrong is None and twin is not None and not self._settings.allow_case_twins:
+                wrong = case_twin(one.name, twin)
+            if wrong is None:
                 folded[one.name.folded] = one.name
-                going_on.append(one)
+                going_on.append(msgspec.structs.replace(one, known=known))
             else:
-                await self._discard(one.id)
-                await self._exits.refuse(one.claimed, refusal)
+                await self._refuse(one, wrong)
         return going_on
 
-    def _refusal(self, one: Ready, standing: Standing, other: str) -> LibrarianError | None:
-        match standing:
-            case Standing.TAKEN:
-                return NameTaken(
-                    f"the name {one.name!a} is taken by other bytes ({other}); these are {one.found.digest}",
-                    hint="files never change: give it another name, or withdraw the other file first",
-                )
-            case Standing.TWIN if not self._settings.allow_case_twins:
-                return _twin(one.name, other)
-            case Standing.BELOW:
-                return NameTaken(
-                    f"the name {one.name!a} lies below the file {other!a}: a book is whole, a file is no directory",
-                    hint="give it a name outside of that file",
-                )
-            case Standing.WITHDRAWN:
-                return NotPossible(
-                    f"an administrator withdrew exactly this file ({one.name!a}, {one.found.digest})",
-                    hint="a withdrawn file is never ingested again under that name",
-                )
-            case _:
-                return None
+    async def _refuse(self, one: Ready, why: LibrarianError) -> None:
+        await self._discard(one.id)
+        await self._exits.refuse(one.claimed, why)
 
     async def _already_here(self, one: Ready) -> None:
         await self._discard(one.id)
@@ -303,8 +287,9 @@ class Ingest:
             await self._ledger.abandon([landing for landing, _ in refused])
             self._staged |= kept & {landing.id for landing, _ in refused}
             for landing, error in refused:
-                await self._discard(landing.id)
-                await self._exits.refuse(by_id[landing.id].claimed, error)
+                one = by_id[landing.id]
+                occupied = one.known and isinstance(error, NameOccupied)
+                await self._refuse(one, altered(self._store, one, error) if occupied else error)
         self._unsure = failure is not None
         return failure
 
@@ -366,10 +351,3 @@ class Ingest:
 def _pauses(error: LibrarianError) -> bool:
     """Whether it is the store that does not work, not this one file."""
     return isinstance(error, StoreError) and not isinstance(error, (NameOccupied, CaseTwin))
-
-
-def _twin(name: Name, other: str) -> LibrarianError:
-    return CaseTwin(
-        f"the name {name!a} differs only in letter case from {other!a}",
-        hint="give it another name, or set allow_case_twins where every site's filesystem tells them apart",
-    )

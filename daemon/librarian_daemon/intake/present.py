@@ -1,40 +1,35 @@
-"""Whether what the catalog takes for present is really there: only then may dropped bytes go."""
+"""Whether what the catalog takes for present is really there, every byte: only then may dropped bytes go."""
 
 from __future__ import annotations
 
-from librarian_adapters.contract import Part
-from librarian_daemon.intake.examine import Examined
+from librarian_daemon.intake.ready import Ready, unit_of
 from librarian_daemon.ports import Store
-from librarian_protocol.digests import Digest
-from librarian_protocol.errors import ManifestInvalid, SourceMissing
-from librarian_protocol.manifest import MemberFile
-from librarian_protocol.names import MemberPath, Name
+from librarian_protocol.errors import LibrarianError, NotPossible, SourceMissing, StoreNotMounted
 
 
-async def is_in_store(store: Store, name: Name, found: Examined) -> bool:
-    """Whether the instance opens and has its size, a book: the manifest, and every member its own.
+async def is_in_store(store: Store, one: Ready) -> bool:
+    """Read the stored instance whole. False: it, or a part of it, is missing, and may be ingested again.
 
     Raises:
-        StoreNotMounted, StoreFault: the store does not answer.
+        StoreNotMounted: the store does not answer.
+        NotPossible: what stands there is not what was ingested, or cannot be read: the dropped bytes must be kept.
     """
-    try:
-        if found.members is None:
-            return await _size(store, name, found.digest, Part.FILE, None) == found.size_bytes
-        async for page in store.manifest(found.digest):
-            for member in page:
-                if not isinstance(member, MemberFile):
-                    continue
-                size_bytes = await _size(store, name, found.digest, Part.MEMBER, member.path)
-                if size_bytes != member.size_bytes:
-                    return False
-    except (SourceMissing, ManifestInvalid):
+    check = await store.check(one.name, one.found.digest, unit_of(one.found), one.found.size_bytes)
+    if check.error is None:
+        return True
+    if isinstance(check.error, StoreNotMounted):
+        raise check.error
+    if isinstance(check.error, SourceMissing):
         return False
-    return True
+    raise altered(store, one, check.error)
 
 
-async def _size(store: Store, name: Name, digest: Digest, part: Part, member: MemberPath | None) -> int:
-    reader = await store.open_part(name, digest, part, member)
-    try:
-        return reader.size_bytes
-    finally:
-        reader.close()
+def altered(store: Store, one: Ready, wrong: LibrarianError) -> NotPossible:
+    """The refusal of good bytes whose stored instance is wrong."""
+    return NotPossible(
+        f"the catalog knows {one.name!a} with exactly these bytes, but the stored instance is not what was ingested, "
+        f"or cannot be read: {wrong.message}",
+        hint="these dropped bytes are good and are kept here, beside this text; "
+        f"`lbctl file verify {one.name}` at this site marks the stored instance; to heal it, move "
+        f"{store.root}/{one.name} out of the store, then move these bytes into the drop directory again",
+    )

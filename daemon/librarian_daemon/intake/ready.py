@@ -24,11 +24,18 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     found: Examined
     #: Its bytes stand in staging instead of being renamed out of ``.claimed``.
     copied: bool = False
+    #: The catalog knows this very file, whatever stands in the store.
+    known: bool = False
+
+
+def unit_of(found: Examined) -> Unit:
+    """Whether it is a file or a book."""
+    return Unit.FILE if found.members is None else Unit.BOOK
 
 
 def landing_of(one: Ready, store: Store, drop: Drop) -> Landing:
     """Where its bytes stand, and the journal entry that goes with their commit."""
-    unit = Unit.FILE if one.found.members is None else Unit.BOOK
+    unit = unit_of(one.found)
     entry = FileIngested(
         name=one.name,
         digest=one.found.digest,

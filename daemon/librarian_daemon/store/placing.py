@@ -145,7 +145,7 @@ class Placer:
         wrong = compare(root, root, name, landing, read_bytes=source_is_there)
         if wrong is not None:
             return NameOccupied(
-                f"{landing.name!a} is taken by something that the catalog does not know: {wrong.message}",
+                f"something else stands at {landing.name!a} in the store: {wrong.message}",
                 hint="look at what stands there; nothing was overwritten",
             )
         if source_is_there:
