@@ -5,8 +5,10 @@ Every byte is hashed again on its way: what stands in staging afterwards is what
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 
 from blake3 import blake3
 
@@ -21,6 +23,7 @@ from librarian_daemon.store.reading import CHUNK_BYTES
 from librarian_daemon.store.threads import Threads
 from librarian_protocol import manifest
 from librarian_protocol.digests import Digest
+from librarian_protocol.errors import InputError
 from librarian_protocol.manifest import MemberDirectory, MemberFile
 from librarian_protocol.names import MemberPath, Name
 
@@ -29,6 +32,8 @@ SMALL_BYTES = 1 << 20
 _PUT_BYTES = 8 << 20
 _NOT_SAID = Name("unnamed")
 _UNKNOWN = Digest.blake3(b"")
+#: What stands there is gone, or is no longer what it was.
+_CHANGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
 
 
 def manifest_key(landing_id: str) -> str:
@@ -63,6 +68,19 @@ def manifest_item(landing_id: str) -> Item:
 def whole_item(landing_id: str) -> Item:
     """All that stands in staging under a landing's id, a file or a book's tree: for discarding it."""
     return Item(key=landing_id, part=Part.FILE, name=_NOT_SAID, file_digest=_UNKNOWN, digest=_UNKNOWN, size_bytes=0)
+
+
+@contextmanager
+def _seeing_changes() -> Generator[None]:
+    """It was examined a moment ago: what is wrong with it now came since, and is looked at again from the start."""
+    try:
+        yield
+    except InputError as exc:
+        raise StillWritten(f"it changed while it was copied: {exc.message}") from exc
+    except OSError as exc:
+        if exc.errno not in _CHANGED:
+            raise
+        raise StillWritten(f"it changed while it was copied: {exc.strerror}") from exc
 
 
 class Copier:
@@ -100,10 +118,10 @@ class Copier:
         with self._drop.opened("copying claimed files") as drop:
             for claimed, item in portion:
                 try:
-                    with opened(drop, claimed.path, READ_FILE) as fd:
+                    with _seeing_changes(), opened(drop, claimed.path, READ_FILE) as fd:
                         data = _read_up_to(fd, item.size_bytes + 1)
-                except FileNotFoundError:
-                    found.append(StillWritten("it vanished while it was copied"))
+                except StillWritten as exc:
+                    found.append(exc)
                     continue
                 if Digest.blake3(data) == item.digest:
                     found.append((item, data))
@@ -139,11 +157,11 @@ class Copier:
         return size_bytes, Digest(f"blake3:{hasher.hexdigest()}")
 
     def _open(self, path: bytes) -> int:
-        with self._drop.opened("copying a claimed file") as drop:
+        with self._drop.opened("copying a claimed file") as drop, _seeing_changes():
             return open_beneath(drop, path, READ_FILE)
 
     def _read(self, fd: int, hasher: blake3) -> bytes:
-        with self._drop.opened("copying a claimed file"):
+        with self._drop.opened("copying a claimed file"), _seeing_changes():
             data = os.read(fd, CHUNK_BYTES)
         hasher.update(data)
         return data
@@ -164,7 +182,7 @@ class Copier:
             raise StillWritten("the book changed while it was copied")
 
     def _walk(self, claimed: Claimed, skip: bytes) -> Iterator[tuple[books.Found, int]]:
-        with self._drop.opened("copying a claimed book") as drop, opened(drop, claimed.path) as book:
+        with self._drop.opened("copying a claimed book") as drop, _seeing_changes(), opened(drop, claimed.path) as book:
             for found in books.walk(book):
                 if found.path == skip and not found.is_directory:
                     continue
@@ -185,7 +203,8 @@ class Copier:
         members: list[MemberFile | MemberDirectory] = []
         small: list[tuple[Item, bytes]] = []
         for found, size_bytes in portion:
-            path = MemberPath.parse(found.path)
+            with _seeing_changes():
+                path = MemberPath.parse(found.path)
             if found.is_directory:
                 members.append(MemberDirectory(path))
                 continue
@@ -210,7 +229,11 @@ class Copier:
         return members
 
     def _read_member(self, path: bytes, size_bytes: int) -> bytes:
-        with self._drop.opened("copying a claimed book") as drop, opened(drop, path, READ_FILE) as fd:
+        with (
+            self._drop.opened("copying a claimed book") as drop,
+            _seeing_changes(),
+            opened(drop, path, READ_FILE) as fd,
+        ):
             return _read_up_to(fd, size_bytes + 1)
 
 

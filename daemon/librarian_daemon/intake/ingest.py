@@ -224,6 +224,9 @@ class Ingest:
                     await self._discard(one.id)
                     await self._exits.put_back(one.claimed, exc)
                     continue
+                except InputError as exc:
+                    await self._refuse(one, exc)
+                    continue
                 done.append(msgspec.structs.replace(one, copied=True))
         items = [(one.claimed, file_item(one.id, one.name, one.found)) for one in small]
         for one, outcome in zip(small, await self._copier.small(items), strict=True):
@@ -259,6 +262,9 @@ class Ingest:
             await self._discard(one.id)
             await self._exits.put_back(one.claimed, StillWritten(error.message))
             return None
+        if isinstance(error, InputError):
+            await self._refuse(one, error)
+            return None
         if not one.copied:
             self._copy_always.add(one.claimed.path)
         return error
@@ -274,7 +280,7 @@ class Ingest:
         for outcome in await self._store.place(sealed):
             if isinstance(outcome, Placed):
                 placed.append(outcome.landing)
-            elif isinstance(outcome.error, (NameOccupied, CaseTwin)):
+            elif isinstance(outcome.error, (NameOccupied, CaseTwin, InputError, TransferError)):
                 refused.append((outcome.landing, outcome.error))
             else:
                 failure = outcome.error  # its row stays: how far it came is seen when work goes on
@@ -288,6 +294,10 @@ class Ingest:
             self._staged |= kept & {landing.id for landing, _ in refused}
             for landing, error in refused:
                 one = by_id[landing.id]
+                if isinstance(error, TransferError):  # its bytes were taken from under our hands
+                    await self._discard(one.id)
+                    await self._exits.put_back(one.claimed, StillWritten(error.message))
+                    continue
                 occupied = one.known and isinstance(error, NameOccupied)
                 await self._refuse(one, altered(self._store, one, error) if occupied else error)
         self._unsure = failure is not None

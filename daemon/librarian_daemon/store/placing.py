@@ -28,7 +28,7 @@ from librarian_daemon.store.layout import MANIFESTS, STAGING, Root, manifest_pat
 from librarian_daemon.store.sealing import NotDurable, Sealer, fsync
 from librarian_daemon.store.threads import Threads
 from librarian_protocol.entries import Unit
-from librarian_protocol.errors import CaseTwin, LibrarianError, NameOccupied, StoreError, StoreFault
+from librarian_protocol.errors import CaseTwin, InputError, LibrarianError, NameOccupied, StoreError, StoreFault
 
 #: Directories that are remembered as durable.
 _REMEMBERED = 65_536
@@ -94,6 +94,8 @@ class Placer:
                 touched.append((self._root.path, parent))
         except NotDurable as exc:
             return store_error(exc.cause, f"making {landing.name!a} durable", self._root.path)
+        except InputError as exc:
+            return _changing(landing, exc)
         except FileNotFoundError:
             return missing(landing)
         except OSError as exc:
@@ -175,6 +177,8 @@ class Placer:
                     wrong = compare(root, base, rel, landing, read_bytes=True)
         except StoreError as exc:
             return NotPlaced(landing, exc)
+        except InputError as exc:
+            return NotPlaced(landing, _changing(landing, exc))
         except NotDurable as exc:
             return NotPlaced(landing, store_error(exc.cause, f"recovering {landing.name!a}", self._root.path))
         except FileNotFoundError:
@@ -203,6 +207,14 @@ class Placer:
             if failure is not None and not isinstance(failure, FileNotFoundError):
                 raise failure
         return Placed(landing)
+
+
+def _changing(landing: Landing, wrong: InputError) -> NameOccupied:
+    """What stands at the name was right a moment ago, and somebody works on it."""
+    return NameOccupied(
+        f"what stands at {landing.name!a} in the store changes while it is looked at: {wrong.message}",
+        hint="look at what stands there; nothing was overwritten",
+    )
 
 
 def _fsync_directory(where: _Touched) -> OSError | None:

@@ -16,7 +16,7 @@ from librarian_daemon.store.faults import store_error
 from librarian_daemon.store.layout import Root, staging_root
 from librarian_daemon.store.threads import Threads
 from librarian_protocol.entries import Unit
-from librarian_protocol.errors import ChecksumMismatch, ManifestInvalid, SizeMismatch, StoreError, StoreFault
+from librarian_protocol.errors import ChecksumMismatch, InputError, SizeMismatch, StoreError, StoreFault
 
 #: From so many single files on, one syncfs is cheaper than an fsync for each.
 SYNCFS_FROM = 64
@@ -136,8 +136,8 @@ class Sealer:
             return self._give_up(landing, exc.cause)
         except FileNotFoundError:
             return NotPlaced(landing, missing(landing))
-        except ManifestInvalid as exc:
-            return NotPlaced(landing, ChecksumMismatch(exc.message))
+        except InputError as exc:  # no manifest, or something odd was made in the book meanwhile
+            return NotPlaced(landing, ChecksumMismatch(exc.message, hint=exc.hint))
         except OSError as exc:
             return NotPlaced(landing, store_error(exc, f"sealing {landing.name!a}", self._root.path))
         return None
@@ -147,6 +147,7 @@ class Sealer:
 
         Raises:
             NotDurable: an fsync failed.
+            BookRefused: something in it is neither a file nor a directory.
             OSError: something cannot be opened.
         """
 

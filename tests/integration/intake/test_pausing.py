@@ -200,7 +200,9 @@ async def test_a_directory_that_may_not_be_read_is_shown_and_hides_no_other(
     monkeypatch.setattr("librarian_daemon.intake.scan.os.scandir", scandir)
     async with rig.running(watch="poll") as intake:
         await rig.accepted("open/y")
-        assert [(one.name, one.reason) for one in intake.snapshot().waiting_items] == [("locked", "not-readable")]
+        await rig.until(
+            lambda: [(one.name, one.reason) for one in intake.snapshot().waiting_items] == [("locked", "not-readable")]
+        )
         unlocked.append(True)
         await rig.accepted("open/y", "locked/x")
         await rig.until(lambda: intake.snapshot().waiting == 0)
