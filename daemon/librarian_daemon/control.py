@@ -240,6 +240,7 @@ class Control:
         from_site = None if body.from_site is None else SiteName.parse(body.from_site)
         if from_site == self._site:
             raise ArgumentInvalid("a site does not subscribe to itself", hint="give another site with --from")
+        await self._check_new(from_site, body.match)
         into = self._chosen_stores(body.into)
         declared = SubscriptionDeclared(
             subscription=self._rng.hex(16), from_site=from_site, match=body.match, into=[one.id for one in into]
@@ -262,6 +263,14 @@ class Control:
                 labels=[one.label for one in into],
             )
         )
+
+    async def _check_new(self, from_site: SiteName | None, match: str) -> None:
+        known = self._membership.members
+        if from_site is not None and len(known) > 1 and from_site not in known:
+            raise NotFound(f"site {from_site!r} is not in the roster", hint=f"there are: {', '.join(sorted(known))}")
+        for one in await self._catalog.read(queries.subscriptions):
+            if (one.site, one.from_site, one.match) == (self._site, from_site, match):
+                raise NotPossible(f"subscription {one.id} says the same already", hint="`lbctl subscription list`")
 
     def _chosen_stores(self, wanted: list[str]) -> list[Store]:
         if not wanted:

@@ -6,6 +6,7 @@ plane's that it could not read them. The answer is a new state of the instance: 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from librarian_daemon.ports import Check, Clock, Incidents, Store
 from librarian_daemon.signals import Signal
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import InstanceHealed, InstanceSuspected
-from librarian_protocol.errors import StoreNotMounted
+from librarian_protocol.errors import StoreError, StoreNotMounted
 from librarian_protocol.names import SiteName
 
 IDLE_S = 30.0
@@ -79,6 +80,10 @@ class Custodian:
         check = await store.check(holding.name, holding.digest, holding.unit, holding.size_bytes)
         if isinstance(check.error, StoreNotMounted):
             return None
+        if isinstance(check.error, StoreError) and not _is_disk_error(check.error):
+            # Too many open files, no memory: that says nothing of the bytes.
+            self._log.error("instance_not_read", name=str(holding.name), error=check.error.message)
+            return check
         await self._catalog.write(_say, self._site, holding, check, complaint)
         subject = str(holding.name)
         if check.error is None:
@@ -91,9 +96,13 @@ class Custodian:
                 "instance-suspected",
                 subject,
                 f"the instance in store {store.label!r} is not what was ingested: {check.error.message}",
-                "it is not served; another site's good instance can be subscribed to, or the file ingested anew",
+                "it is not served. To heal it: move the bad bytes out of the store, then drop good ones under the name",
             )
         return check
+
+
+def _is_disk_error(error: StoreError) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in {errno.EIO, errno.EUCLEAN}
 
 
 def _say(tx: Tx, site: SiteName, holding: Holding, check: Check, complaint: str) -> None:

@@ -86,7 +86,8 @@ class Doctor:
     def _bus_checks(self) -> list[DoctorCheck]:
         bus = self._bus.state()
         if not bus.connected:
-            return [_check("bus", "error", bus.detail or "not connected", "look at the server's log")]
+            hint = "look at the server's log" if bus.url else "`lbctl site join TOKEN`: a site of the mesh gives one"
+            return [_check("bus", "error", bus.detail or "not connected", hint)]
         checks = [_check("bus", "ok", f"nats-server {bus.server_version} at {bus.url}")]
         checks += [
             _check("bus durability", "warning", text, "nats/README.md says what it must be set to")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,13 @@ from librarian_protocol.errors import AlreadyRunning, ConfigInvalid
 from librarian_protocol.keys import SiteKey
 
 _SOCKET_MODE = 0o600
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many file descriptors as the machine allows: connections and stores share them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def lock(state: Path) -> int:

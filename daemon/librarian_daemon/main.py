@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from librarian_daemon import config, logs
-from librarian_daemon.host import load_key
+from librarian_daemon.host import load_key, raise_descriptor_limit
 from librarian_daemon.settings import SiteSettings
 from librarian_daemon.site import Site
 from librarian_daemon.version import VERSION
@@ -32,6 +32,7 @@ def main() -> None:
             sys.stdout.write(f"{arguments.config}: ok\n")
             return
         logs.configure(settings.log, settings.site)
+        raise_descriptor_limit()
         asyncio.run(_run(settings))
     except LibrarianError as exc:
         sys.stderr.write(f"error[{exc.code}]: {exc.message}\n")

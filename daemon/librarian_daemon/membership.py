@@ -19,6 +19,7 @@ import structlog
 
 from librarian_daemon.catalog import invites
 from librarian_daemon.catalog.invites import Invitation
+from librarian_daemon.catalog.journal import has_journal
 from librarian_daemon.catalog.roster import Anchor, Member, get_anchor, put_anchor, roster
 from librarian_daemon.catalog.writer import Catalog, Tx, get_meta, put_meta
 from librarian_daemon.ports import Bus, Clock, Incidents, Rng
@@ -269,6 +270,15 @@ class Membership:
                     f"this site is of another mesh already, with {', '.join(sorted(others))}",
                     hint="a site is of one mesh; make a new site with `lbctl init`",
                 )
+            if known is not None and known.mesh == token.mesh and (known.site, known.key) != (anchor.site, anchor.key):
+                if others - {known.site} or has_journal(tx.connection, known.site):
+                    raise NotPossible(
+                        f"this site joined the mesh through {known.site}, key {fingerprint(known.key)}; the token is of"
+                        f" {token.inviter}, key {fingerprint(token.key)}",
+                        hint="compare the fingerprint with the inviter's `lbctl site list`; was the token altered?",
+                    )
+                # Nothing signed by that key was ever read: it may have been a wrong one, and is not held on to.
+                put_anchor(tx.connection, anchor)
             if known is None or known.mesh != token.mesh:
                 put_anchor(tx.connection, anchor)
             put_meta(tx.connection, "bus", wire.encode(address).decode())
@@ -282,13 +292,14 @@ class Membership:
     async def join_state(self, token: Token) -> JoinState:
         """How joining by this token stands."""
         mine = (await self._catalog.read(roster)).get(self._site)
+        anchor = await self._catalog.read(get_anchor)
         joined = mine is not None and mine.key == self._key.public
         bus = self._bus.state()
-        waiting = "" if bus.connected else bus.detail
+        waiting = "" if bus.connected else f"{bus.detail}; if this lasts, the token may be spent: ask for another"
         return JoinState(
             state="joined" if joined else "refused" if self._refused else "asking",
             inviter=token.inviter,
-            fingerprint=fingerprint(token.key),
+            fingerprint=fingerprint(anchor.key if anchor else token.key),
             detail="" if joined else self._refused or waiting or f"waiting for {token.inviter} to admit this site",
         )
 

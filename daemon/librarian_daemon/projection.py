@@ -40,10 +40,10 @@ class Reader:
         self._metrics = metrics
         self._log = structlog.get_logger("projection").bind(peer=member.site)
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def run(self, *, from_start: bool = False) -> None:
+        """Until cancelled; from the reader's cursor on, or from the stream's start."""
         site = self._member.site
-        after = await self._catalog.read(journal.read_after, site)
+        after = 0 if from_start else await self._catalog.read(journal.read_after, site)
         read_again = True
         while True:
             async with aclosing(self._bus.read(site, after)) as messages:
@@ -142,11 +142,15 @@ class Projection:
         async with asyncio.TaskGroup() as group:
             while True:
                 members = await self._members.get()
+                rekeyed: set[SiteName] = set()
                 for site, (key, task) in list(readers.items()):
                     if site not in members or members[site].key != key:
                         task.cancel()
                         del readers[site]
+                        rekeyed.add(site)
                 for site, member in members.items():
                     if site != self._site and site not in readers:
                         reader = Reader(member, self._catalog, self._bus, self._incidents, self._clock, self._metrics)
-                        readers[site] = (member.key, group.create_task(reader.run(), name=f"reader-{site}"))
+                        # What was refused under another key stands behind the cursor: it is read once more.
+                        run = reader.run(from_start=site in rekeyed)
+                        readers[site] = (member.key, group.create_task(run, name=f"reader-{site}"))

@@ -191,6 +191,7 @@ class Site:
             intakes=intakes,
             membership=membership,
             moved=moved,
+            incidents=incidents,
             clock=clock,
             metrics=self._metrics,
         )
@@ -273,8 +274,9 @@ class Site:
     async def _begin(self, catalog: Catalog, stores: list[PosixStore]) -> None:
         """Begin a new incarnation, one epoch above all that catalog and stores know of (docs/events.md)."""
         heads = [host.read_head(text) for store in stores if (text := await store.read_head())]
-        known = await catalog.read(journal.greatest_epoch)
-        epoch = 1 + max([known, *(head.epoch for head in heads)])
+        known = await catalog.read(journal.greatest_epoch_begun)
+        witnessed = max((head.epoch for head in heads), default=0)
+        epoch = 1 + max(known, witnessed)
         incarnation = self._rng.hex(16)
         position = await catalog.read(journal.next_position, self._settings.site, epoch, incarnation)
         head = host.StoreHead(site=self._settings.site, epoch=epoch, incarnation=incarnation, seq=position.seq)
@@ -285,6 +287,15 @@ class Site:
                 # A full or read-only store still serves; its head is one witness of several.
                 self._log.error("store_head_not_written", store=store.label, error=exc.message)
         await catalog.begin(position)
+        ahead = any(head.seq > position.seq for head in heads)
+        if ahead or witnessed > known + 1:
+            message = (
+                f"a store tells of epoch {witnessed}, the catalog of epoch {known} and {position.seq} entries:"
+                " the catalog was lost, or restored from a backup"
+            )
+            hint = "what stands in the stores is not touched; restore the newest catalog, or ask before going on"
+            self._log.error("catalog_behind", epoch=known, witnessed=witnessed)
+            await CatalogIncidents(catalog).open("catalog-behind", self._settings.site, message, hint)
         while await catalog.write(journal.apply_unknown):
             pass
         self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from librarian_daemon.catalog import incidents, journal, queries, transfers
+from librarian_daemon.catalog import incidents as kept
+from librarian_daemon.catalog import journal, queries, transfers
 from librarian_daemon.catalog.roster import get_anchor
 from librarian_daemon.catalog.transfers import Owed
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.fetching import Moved
 from librarian_daemon.membership import Membership
 from librarian_daemon.metrics import Metrics
+from librarian_daemon.notices import CatalogIncidents
 from librarian_daemon.ports import Bus, Clock, Store
 from librarian_daemon.version import VERSION
 from librarian_protocol import api
@@ -47,6 +49,7 @@ class Views:
         intakes: Sequence[IntakeView],
         membership: Membership,
         moved: Moved,
+        incidents: CatalogIncidents,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -60,6 +63,7 @@ class Views:
         self._intakes = intakes
         self._membership = membership
         self._moved = moved
+        self._incidents = incidents
         self._clock = clock
         self._metrics = metrics
 
@@ -107,7 +111,8 @@ class Views:
     async def _problems(self, stores: Sequence[api.StoreStatus]) -> list[api.Problem]:
         """Open incidents, and what is wrong by what the catalog says; each with what to do."""
         read = self._catalog.read
-        found = await read(incidents.open_incidents, 100)
+        found = await read(kept.open_incidents, 100)
+        found += self._incidents.not_kept()
         known = {(one.code, one.subject) for one in found}
         bus = self._bus.state()
         if not bus.connected:
@@ -136,6 +141,10 @@ class Views:
             message = f"transfer {one.id} is parked ({one.row.transfer.reason}): {one.row.message}"
             hint = f"{transfers.hint_for(one.row)}; then `lbctl transfer retry {one.id}`"
             found.append(_problem("transfer-parked", one.name, message, hint))
+        for intake in (one.snapshot() for one in self._intakes):
+            if intake.state == "paused":
+                hint = "what is dropped stays where it is; taking it in goes on by itself when the cause is gone"
+                found.append(_problem("intake-paused", intake.path, intake.detail, hint))
         for site, (_, stalled) in (await read(queries.readings)).items():
             if stalled:
                 found.append(_problem("journal-stalled", site, stalled, "`lbctl events verify` tells more"))
@@ -245,7 +254,7 @@ class Views:
         counts = await self._catalog.read(transfers.counts)
         for state in State:
             metrics.transfers.labels(state=state.value).set(counts.get(state.value, 0))
-        metrics.incidents.set(len(await self._catalog.read(incidents.open_incidents, 1000)))
+        metrics.incidents.set(len(await self._catalog.read(kept.open_incidents, 1000)))
         metrics.bus_connected.set(1 if self._bus.state().connected else 0)
         return metrics.text()
 

@@ -9,7 +9,7 @@ from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said
 from librarian_daemon.catalog.roster import Member, roster
 from librarian_daemon.catalog.statements import insert as upsert
-from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal
+from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal, get_meta
 from librarian_protocol import globs, segments
 from librarian_protocol.entries import KINDS, Entry, FileIngested, FileWithdrawn
 from librarian_protocol.errors import SegmentInvalid
@@ -21,6 +21,11 @@ from librarian_protocol.segments import Position, Segment
 def greatest_epoch(connection: Connection) -> int:
     """The greatest epoch in any journal held here; 0 where there is none."""
     return connection.scalar(select(func.coalesce(func.max(schema.journal.c.epoch), 0))) or 0
+
+
+def greatest_epoch_begun(connection: Connection) -> int:
+    """As :func:`greatest_epoch`, and what this site has begun without writing an entry."""
+    return max(greatest_epoch(connection), int(get_meta(connection, "epoch") or 0))
 
 
 def next_position(connection: Connection, site: SiteName, epoch: int, incarnation: str) -> Position:
@@ -383,3 +388,10 @@ def chain(connection: Connection, site: str, after: tuple[int, int]) -> list[Cha
 def last_position(connection: Connection) -> int:
     """The newest row of the record; 0 where it is empty."""
     return connection.scalar(select(func.coalesce(func.max(schema.journal.c.position), 0))) or 0
+
+
+def has_journal(connection: Connection, site: str) -> bool:
+    """Whether any segment of the site was ever taken here."""
+    return (
+        connection.scalar(select(schema.journal.c.position).where(schema.journal.c.site == site).limit(1)) is not None
+    )
