@@ -24,6 +24,7 @@ from librarian_daemon.store.confined import (
     make_directories,
     opened,
     rename_noreplace,
+    stat_beneath,
     write_file,
 )
 from librarian_daemon.store.faults import naming, store_error
@@ -144,8 +145,8 @@ class Root:
     def __init__(self, path: str, marker: Marker) -> None:
         self.path = path
         self.marker = marker
-        #: Device and inode of the root whose marker was last seen to be right.
-        self._seen: tuple[int, int] | None = None
+        #: Root and marker as they were when the marker was last read and right: devices, inodes, the marker's mtime.
+        self._seen: tuple[int, int, int, int, int] | None = None
 
     @contextmanager
     def opened(self) -> Generator[int]:
@@ -173,6 +174,9 @@ class Root:
         with self.opened() as root:
             try:
                 fd = os.open(STAGING, DIRECTORY, dir_fd=root)
+            except FileNotFoundError as exc:
+                self._seen = None
+                raise self._not_mounted("its .librarian/staging is missing") from exc
             except OSError as exc:
                 raise store_error(exc, "opening staging", self.path) from exc
             try:
@@ -181,8 +185,17 @@ class Root:
                 os.close(fd)
 
     def _check(self, fd: int) -> None:
+        """The marker is looked at each time: all below the root may be moved away while the root stays."""
+        try:
+            marker = stat_beneath(fd, OURS + b"/" + MARKER)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            self._seen = None
+            raise self._not_mounted("its marker .librarian/store is missing") from exc
+        except OSError as exc:
+            raise store_error(exc, "looking at the store's marker", self.path) from exc
         state = os.fstat(fd)
-        if (state.st_dev, state.st_ino) == self._seen:
+        seen = (state.st_dev, state.st_ino, marker.st_dev, marker.st_ino, marker.st_mtime_ns)
+        if seen == self._seen:
             return
         with naming("reading the store's marker", self.path):
             found = _read_marker(fd, self.path)
@@ -190,7 +203,7 @@ class Root:
             raise self._not_mounted("its marker .librarian/store is missing")
         if found.id != self.marker.id:
             raise self._not_mounted(f"another store stands there: {found.label!r} ({found.id})")
-        self._seen = (state.st_dev, state.st_ino)
+        self._seen = seen
 
     def _not_mounted(self, why: str) -> StoreNotMounted:
         return StoreNotMounted(

@@ -62,6 +62,27 @@ async def test_another_stores_marker_is_not_ours(tmp_path: Path) -> None:
         await PosixStore(str(tmp_path / "s"), other, StoreRole.ARCHIVE).open()
 
 
+@pytest.mark.parametrize("part", [".librarian", ".librarian/store", ".librarian/staging"])
+async def test_a_store_whose_own_directory_is_moved_away_while_it_runs_is_not_mounted(
+    store: PosixStore, tmp_path: Path, part: str
+) -> None:
+    landing = await staged(store, "k1", "x", b"data")
+    Path(store.root, part).rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreNotMounted):
+        await store.staging.create(file_item("k2", b""))
+    if part != ".librarian/staging":
+        with pytest.raises(StoreNotMounted):
+            await store.space()
+        for outcome in (*await store.seal([landing]), *await store.place([landing])):
+            assert isinstance(outcome, NotPlaced)
+            assert isinstance(outcome.error, StoreNotMounted)
+        check = await store.check(landing.name, landing.digest, Unit.FILE, 4)
+        assert isinstance(check.error, StoreNotMounted)
+    (tmp_path / "elsewhere").rename(Path(store.root, part))
+    await store.seal([landing])
+    assert await store.place([landing]) == [Placed(landing)]
+
+
 def test_a_damaged_marker_is_a_fault_not_a_new_store(tmp_path: Path) -> None:
     stores.posix(tmp_path / "s")
     (tmp_path / "s/.librarian/store").write_bytes(b"{}")
