@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
@@ -36,6 +37,8 @@ _SHOWN = 20
 #: Even where nothing is due; also bounds how late an emptied directory goes.
 _LONGEST_WAIT_S = 60.0
 _SHORTEST_WAIT_S = 0.01
+#: Between two attempts while paused: what stopped us, a full store for one, may end at any moment.
+_LONGEST_PAUSE_S = 30.0
 
 
 class Intake:
@@ -74,13 +77,17 @@ class Intake:
         self._interrupted = True
         self._failures = 0
         self._paused: LibrarianError | None = None
+        #: When a pause ends for another attempt.
+        self._retry_at_s = 0.0
 
     # ---- what others see ---------------------------------------------------------------------------------
 
     def snapshot(self) -> IntakeStatus:
         """How it is now."""
         if self._paused is not None:
-            state, detail = "paused", f"{_reason(self._paused)}: {self._paused.message}"
+            left_s = math.ceil(max(self._retry_at_s - self._clock.boottime_s(), 0.0))
+            again = f"tried again in {left_s} s" if left_s else "tried again now"
+            state, detail = "paused", f"{_reason(self._paused)}: {self._paused.message}; {again}"
         elif self._watcher.works:
             state, detail = "watching", ""
         else:
@@ -135,7 +142,7 @@ class Intake:
     async def _rounds(self) -> None:
         while True:
             if self._paused is not None:
-                await self._clock.sleep(backoff.delay_s(self._failures, self._settings.path))
+                await self._clock.sleep(max(self._retry_at_s - self._clock.boottime_s(), 0.0))
             try:
                 if self._interrupted:
                     await self._threads.run(self._drop.prepare)
@@ -325,6 +332,8 @@ class Intake:
         self._batch, self._batch_bytes = [], 0
         self._interrupted = True
         self._failures += 1
+        pause_s = min(backoff.delay_s(self._failures, self._settings.path), _LONGEST_PAUSE_S)
+        self._retry_at_s = self._clock.boottime_s() + pause_s
         before, self._paused = self._paused, why
         if before is None or type(before) is not type(why):
             self._log.error("intake_paused", path=self._settings.path, reason=_reason(why), detail=why.message)

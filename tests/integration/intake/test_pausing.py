@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,22 @@ async def test_a_store_that_is_not_mounted_pauses_intake_until_it_is(rig: Rig, t
     await rig.until(lambda: rig.incidents.now == {})
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_a_paused_intake_says_when_it_tries_again_which_is_soon(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 1000.0)
+    monkeypatch.setattr(backoff, "LONGEST_S", 1000.0)
+    rig.dropped("x")
+    async with rig.running(watch="poll", quiet_s=1.0) as intake:
+        (rig.root / ".librarian").rename(tmp_path / "away")
+        await rig.until(lambda: intake.snapshot().state == "paused")
+        detail = intake.snapshot().detail
+    assert detail.startswith("store-not-mounted: ")
+    seconds = re.search(r"; tried again in (\d+) s$", detail)
+    assert seconds is not None
+    assert 25 <= int(seconds[1]) <= 30
 
 
 @pytest.mark.parametrize("step", ["standing", "begin", "begun", "accept", "accepted"])
