@@ -106,8 +106,11 @@ def check(
             f"request of site {site!r} is good until {expires}; the clock here says {now}",
             hint=f"the two clocks must agree to within {LIFETIME_S} s",
         )
-    if "\n" in method + target + range:
-        raise RequestRefused(f"request of site {site!r} has a line feed in its method, target or range")
+    shown = method + target + range
+    if "\n" in shown or not shown.isascii():
+        raise RequestRefused(
+            f"request of site {site!r} has a line feed, or not only ASCII, in its method, target or range"
+        )
     try:
         verify(key, Purpose.REQUEST, _payload(source, site, method, target, range, expires, body_hash), signature)
     except SignatureInvalid as exc:

@@ -158,6 +158,15 @@ def test_a_line_feed_cannot_shift_one_field_into_the_next() -> None:
             _check(sign(signed, ARCHIVE_KEY), request)
 
 
+@pytest.mark.parametrize("text", ["bytes=\xe4", "bytes=\udcff"])
+def test_what_is_not_ascii_is_refused_and_never_crashes(text: str) -> None:
+    """Undecodable bytes of a header come as lone surrogates, which cannot be encoded again."""
+    headers = sign(REQUEST, ARCHIVE_KEY)
+    for change in ({"method": text}, {"target": text}, {"range": text}):
+        with pytest.raises(RequestRefused, match="not only ASCII"):
+            _check(headers, msgspec.structs.replace(REQUEST, **change))
+
+
 @given(st.dictionaries(st.sampled_from(["Lb-Site", "Lb-Expires", "Lb-Body", "Lb-Signature"]), st.text()))
 def test_arbitrary_headers_are_refused_and_never_crash(headers: dict[str, str]) -> None:
     """Whatever an HTTP client sends."""
