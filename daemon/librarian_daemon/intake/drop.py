@@ -13,7 +13,7 @@ import ctypes
 import os
 import stat
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from librarian_daemon.store.confined import (
     DIRECTORY,
@@ -24,7 +24,7 @@ from librarian_daemon.store.confined import (
     split,
 )
 from librarian_daemon.store.faults import naming
-from librarian_protocol.errors import StoreFault
+from librarian_protocol.errors import StoreFault, StoreNotMounted
 
 CLAIMED = b".claimed"
 REJECTED = b".rejected"
@@ -60,19 +60,33 @@ class Drop:
         """A descriptor of the drop directory; every OSError of the block becomes a StoreError about ``doing``.
 
         Raises:
-            StoreFull, NoInodes, StoreFault: whatever goes wrong there.
+            StoreNotMounted: there is no such directory.
+            StoreFull, NoInodes, StoreFault: whatever else goes wrong there.
         """
-        with naming(doing, self.path), directory(self.path) as fd:
+        with ExitStack() as stack:
+            stack.enter_context(naming(doing, self.path))
+            try:
+                fd = stack.enter_context(directory(self.path))
+            except FileNotFoundError as exc:
+                raise StoreNotMounted(
+                    f"drop directory {self.path} does not exist",
+                    hint=f"mkdir -p {self.path}, or mount it; it is never made here, for it may be a mount point's",
+                ) from exc
             yield fd
 
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of what stands there now; raises as :meth:`opened`."""
+        with self.opened("looking at the drop directory") as fd:
+            state = os.fstat(fd)
+        return state.st_dev, state.st_ino
+
     def prepare(self) -> None:
-        """Make the drop directory and what we keep in it. Idempotent.
+        """Make what we keep in the drop directory, never itself. Idempotent.
 
         Raises:
-            StoreFault: it cannot be, or somebody else owns ``.claimed``.
+            StoreNotMounted: it does not exist.
+            StoreFault: it cannot be prepared, or somebody else owns ``.claimed``.
         """
-        with naming("making the drop directory", self.path):
-            os.makedirs(self.path, 0o755, exist_ok=True)
         with self.opened("preparing the drop directory") as fd:
             for name, mode in ((CLAIMED, 0o700), (REJECTED, 0o755)):
                 make_directories(fd, name, mode)

@@ -34,8 +34,8 @@ BATCH_BYTES = 1 << 30
 #: Directories remembered as emptied by us.
 _EMPTIED = 10_000
 _SHOWN = 20
-#: Even where nothing is due; also bounds how late an emptied directory goes.
-_LONGEST_WAIT_S = 60.0
+#: Even where nothing is due; bounds how late a drop directory's going is seen.
+_LONGEST_WAIT_S = 10.0
 _SHORTEST_WAIT_S = 0.01
 #: Between two attempts while paused: what stopped us, a full store for one, may end at any moment.
 _LONGEST_PAUSE_S = 30.0
@@ -73,6 +73,8 @@ class Intake:
         #: Directories that we emptied, and when they may be removed.
         self._emptied: dict[bytes, float] = {}
         self._next_walk_s = 0.0
+        #: Device and inode of the drop directory that was walked.
+        self._identity: tuple[int, int] | None = None
         #: Set until what stands in ``.claimed`` was taken up: at the start and after every pause.
         self._interrupted = True
         self._failures = 0
@@ -144,6 +146,9 @@ class Intake:
             if self._paused is not None:
                 await self._clock.sleep(max(self._retry_at_s - self._clock.boottime_s(), 0.0))
             try:
+                identity = await self._threads.run(self._drop.identity)
+                if identity != self._identity:  # something was mounted, or moved, in its place
+                    self._identity, self._interrupted, self._next_walk_s = identity, True, 0.0
                 if self._interrupted:
                     await self._threads.run(self._drop.prepare)
                     await self._ingest.finish(everything=False)

@@ -189,15 +189,35 @@ async def test_without_more_watches_intake_polls_and_says_so(rig: Rig, monkeypat
         await rig.accepted("x")
 
 
-async def test_a_drop_directory_that_was_removed_is_made_again(rig: Rig) -> None:
-    async with rig.running(watch="poll"):
-        (rig.drop / ".claimed").rmdir()
-        (rig.drop / ".rejected").rmdir()
-        rig.drop.rmdir()
-        await rig.until((rig.drop / ".claimed").exists)
+@pytest.mark.parametrize("watch", ["poll", "inotify"])
+async def test_a_drop_directory_that_is_moved_away_pauses_intake_until_there_is_one(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: str
+) -> None:
+    monkeypatch.setattr("librarian_daemon.intake.service._LONGEST_WAIT_S", 0.1)
+    async with rig.running(watch=watch) as intake:
+        rig.drop.rename(tmp_path / "away")
+        await rig.until(lambda: intake.snapshot().state == "paused")
+        assert f"drop directory {rig.drop} does not exist" in intake.snapshot().detail
+        assert ("store-not-mounted", str(rig.drop)) in rig.incidents.now
+        await asyncio.sleep(0.3)
+        assert not rig.drop.exists()
+        rig.drop.mkdir()
         rig.dropped("x")
         await rig.accepted("x")
         await rig.until(lambda: rig.incidents.now == {})
+        rig.dropped("y")  # heard of in the new directory as well
+        await rig.accepted("x", "y")
+
+
+async def test_a_drop_directory_that_is_missing_at_the_start_is_not_made(rig: Rig) -> None:
+    rig.drop.rmdir()
+    async with rig.running() as intake:
+        assert intake.snapshot().state == "paused"
+        assert not rig.drop.exists()
+        rig.drop.mkdir()
+        rig.dropped("x")
+        await rig.accepted("x")
+        await rig.until(lambda: intake.snapshot().state != "paused")
 
 
 async def test_a_directory_that_may_not_be_read_is_shown_and_hides_no_other(
