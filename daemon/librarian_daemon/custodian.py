@@ -64,9 +64,9 @@ class Custodian:
                 await self.examine(holding)
             while self._complaints:
                 digest, reason = self._complaints.popitem()
-                found = await self._catalog.read(holdings.find, self._site, digest)
-                if found is not None:
-                    await self.examine(found, complaint=reason)
+                found = await self._catalog.read(holdings.find, self._site, [digest])
+                for holding in found.values():
+                    await self.examine(holding, complaint=reason)
             await self.wake.wait(IDLE_S if not doubted else 1.0)
 
     async def examine(self, holding: Holding, *, complaint: str = "") -> Check | None:

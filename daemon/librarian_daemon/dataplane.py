@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Protocol
 from urllib.parse import unquote
@@ -84,8 +84,11 @@ class Holdings(Protocol):
         """The key of each admitted site."""
         ...
 
-    async def find(self, digest: Digest) -> Holding | None:
-        """A local instance that is available: neither suspected, nor doubted without an answer, nor set aside."""
+    async def find(self, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
+        """Local instances that are available: neither suspected, nor doubted without an answer, nor set aside.
+
+        At most a few hundred digests; those of which there is none are missing from the answer.
+        """
         ...
 
 
@@ -212,7 +215,7 @@ class DataPlane:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         asked = _asked(request)
         begin = _begin(request.headers.get("Range", ""))
-        async with self._opened(asked, await self._holdings.find(asked.digest)) as reader:
+        async with self._opened(asked, (await self._holdings.find([asked.digest])).get(asked.digest)) as reader:
             end = reader.size_bytes
             if begin and begin >= end:
                 raise ArgumentInvalid(f"asked for bytes from {begin} on, there are {end}")
@@ -300,13 +303,15 @@ class DataPlane:
         readers: dict[int, Reader] = {}
         frames: list[bytes] = []
         size_bytes = 0
+        unknown = sorted({one.digest for one in asked[at : at + _GROUP_ITEMS]} - found.keys())
+        if unknown:
+            answers = await self._holdings.find(unknown)
+            found.update({digest: answers.get(digest) for digest in unknown})
         try:
-            while at < len(asked) and len(readers) < _GROUP_ITEMS and size_bytes < _CHUNK_BYTES:
-                digest = asked[at].digest
-                if digest not in found:
-                    found[digest] = await self._holdings.find(digest)
+            end = min(at + _GROUP_ITEMS, len(asked))
+            while at < end and size_bytes < _CHUNK_BYTES:
                 try:
-                    reader = await self._open(asked[at], found[digest])
+                    reader = await self._open(asked[at], found[asked[at].digest])
                     readers[at] = reader
                     _bounded(asked[at], reader)
                     size_bytes += reader.size_bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -77,13 +77,14 @@ class _Holdings:
         """See the data plane's port."""
         return self._membership.keys()
 
-    async def find(self, digest: Digest) -> Holding | None:
+    async def find(self, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         """See the data plane's port."""
-        found = await self._catalog.read(holdings.find, self._site, digest)
-        store = self._stores.get(found.store) if found else None
-        if found is None or store is None:
-            return None
-        return Holding(name=found.name, digest=found.digest, unit=found.unit, size_bytes=found.size_bytes, store=store)
+        found = await self._catalog.read(holdings.find, self._site, digests)
+        return {
+            digest: Holding(name=one.name, digest=digest, unit=one.unit, size_bytes=one.size_bytes, store=store)
+            for digest, one in found.items()
+            if (store := self._stores.get(one.store)) is not None
+        }
 
 
 class Site:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from librarian_adapters.beneath import open_beneath
@@ -152,9 +152,9 @@ class Collection:
     def roster(self) -> Mapping[SiteName, str]:
         return self.keys
 
-    async def find(self, digest: Digest) -> Holding | None:
+    async def find(self, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         self.lookups += 1
-        return self._holdings.get(digest)
+        return {digest: self._holdings[digest] for digest in digests if digest in self._holdings}
 
     async def missing(self, digest: Digest, reason: str) -> None:
         self.suspected.append((digest, reason))

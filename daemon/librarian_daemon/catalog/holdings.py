@@ -66,11 +66,15 @@ def _holdings(rows: Any) -> list[Holding]:
     ]
 
 
-def find(connection: Connection, site: SiteName, digest: Digest) -> Holding | None:
-    """A good local instance of these bytes: available, and no doubt about it unanswered."""
-    ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.digest == str(digest)).limit(CHUNK)).all()
-    good = (one for one in _of_files(connection, site, ids) if one.state == "available" and not one.doubted)
-    return next(good, None)
+def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> dict[Digest, Holding]:
+    """A good local instance of each of these bytes: available, and no doubt about it unanswered."""
+    found: dict[Digest, Holding] = {}
+    for page in chunks(digests):
+        ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.digest.in_(page)).limit(4 * CHUNK)).all()
+        for one in _of_files(connection, site, ids):
+            if one.state == "available" and not one.doubted:
+                found.setdefault(one.digest, one)
+    return found
 
 
 def of_name(connection: Connection, site: SiteName, name: Name) -> list[Holding]:

@@ -251,16 +251,15 @@ async def test_our_own_doubted_instances_are_found_until_they_were_read_again(ca
         entry_seq=instance.seq,
     )
     digest = Digest.blake3(NAME.encode())
-    found = await catalog.read(holdings.find, SITE, digest)
-    assert found is not None
-    assert not found.doubted
+    found = await catalog.read(holdings.find, SITE, [digest])
+    assert not found[digest].doubted
     await receive(catalog, *campus.say(doubt))
-    assert await catalog.read(holdings.find, SITE, digest) is None
+    assert await catalog.read(holdings.find, SITE, [digest]) == {}
     (listed,) = await catalog.read(holdings.doubted_here, SITE, 10)
     assert (listed.name, listed.store, listed.doubted) == (NAME, own.store, True)
     await say(catalog, healed(own.store))
     assert await catalog.read(holdings.doubted_here, SITE, 10) == []
-    assert await catalog.read(holdings.find, SITE, digest) == found
+    assert await catalog.read(holdings.find, SITE, [digest]) == found
     assert [one.store for one in await catalog.read(holdings.of_name, SITE, Name.parse(NAME))] == [own.store]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -342,10 +342,10 @@ async def test_a_site_with_too_many_requests_is_told_to_wait(asker: Asker) -> No
     entered, leave = asyncio.Semaphore(0), asyncio.Event()
     find = asker.collection.find
 
-    async def waiting(digest: Digest) -> Any:
+    async def waiting(digests: Sequence[Digest]) -> Any:
         entered.release()
         await leave.wait()
-        return await find(digest)
+        return await find(digests)
 
     asker.collection.find = waiting  # type: ignore[method-assign]  # holds two requests under way
     under_way = [asyncio.create_task(asker.get(target_of(item))) for _ in range(2)]
