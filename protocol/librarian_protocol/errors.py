@@ -326,7 +326,7 @@ class CaseTwin(StoreError):
 
 
 class NameOccupied(StoreError):
-    """Something the catalog does not know stands at the final name."""
+    """Something else stands at the final name, or above it."""
 
     code = "E406"
     kind = "name_occupied"
