@@ -30,7 +30,7 @@ import msgspec
 
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial
-from librarian_protocol.errors import LibrarianError
+from librarian_protocol.errors import LibrarianError, StoreError
 from librarian_protocol.names import MemberPath, Name, SiteName
 
 Buffer = bytes | bytearray | memoryview
@@ -147,6 +147,10 @@ class Staging(Protocol):
         Raises:
             StoreError: it cannot be read.
         """
+        ...
+
+    async def read_back_many(self, items: Sequence[Item]) -> Sequence[tuple[int, Digest] | StoreError]:
+        """As :meth:`read_back` of each item, in their order: one call, one thread hop."""
         ...
 
     async def discard(self, item: Item) -> None:

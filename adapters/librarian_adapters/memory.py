@@ -77,6 +77,16 @@ class MemoryStaging:
             raise StoreFault(f"nothing is staged for {item.key}")
         return len(held), Digest(f"blake3:{blake3(held).hexdigest()}")
 
+    async def read_back_many(self, items: Sequence[Item]) -> Sequence[tuple[int, Digest] | StoreError]:
+        """Size and digest of each, or why not."""
+        found: list[tuple[int, Digest] | StoreError] = []
+        for item in items:
+            try:
+                found.append(await self.read_back(item))
+            except StoreError as exc:
+                found.append(exc)
+        return found
+
     async def discard(self, item: Item) -> None:
         """Remove what is there."""
         self.held.pop(item.key, None)

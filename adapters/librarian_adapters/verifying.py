@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 
 from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Outcome, Part, Progress, Staging
 from librarian_adapters.outcomes import closing
+from librarian_protocol.digests import Digest
 from librarian_protocol.errors import (
     ChecksumMismatch,
     LibrarianError,
@@ -15,6 +17,11 @@ from librarian_protocol.errors import (
     StoreError,
     TransferError,
 )
+
+#: What has landed is read back in one hop to a thread, up to so many items or, but for the last one, bytes: a
+#: cancellation waits for a hop.
+_TOGETHER = 256
+_TOGETHER_BYTES = 8 << 20
 
 
 class Verifying:
@@ -40,40 +47,49 @@ class Verifying:
     async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome, None]:
         """As :meth:`Adapter.fetch`."""
         waiting = {item.key: item for item in batch.items}
-        with explained(self.name, batch):
+        arrived: asyncio.Queue[Outcome | None] = asyncio.Queue(_TOGETHER)
+
+        async def drive() -> None:
             async with closing(self._inner.fetch(batch, staging, progress)) as outcomes:
                 async for outcome in outcomes:
-                    item = waiting.pop(outcome.item.key, None)
-                    if item is None:
-                        self.ignored += 1
-                    elif isinstance(outcome, Failed):
-                        yield Failed(item, _named(self.name, item, outcome.error))
-                    else:
-                        yield await self._verified(item, staging)
+                    await arrived.put(outcome)
+
+        with explained(self.name, batch):
+            driving = asyncio.create_task(drive(), name=f"{self.name} batch {batch.id}")
+            # Who waits for an outcome hears of the end; while the queue is full, nobody waits.
+            driving.add_done_callback(lambda _: None if arrived.full() else arrived.put_nowait(None))
+            try:
+                while not (driving.done() and arrived.empty()):
+                    landed: list[Item] = []
+                    size_bytes = 0
+                    outcome = await arrived.get()
+                    while outcome is not None:
+                        item = waiting.pop(outcome.item.key, None)
+                        if item is None:
+                            self.ignored += 1
+                        elif isinstance(outcome, Failed):
+                            yield Failed(item, _named(self.name, item, outcome.error))
+                        else:
+                            landed.append(item)
+                            size_bytes += item.size_bytes
+                        full = len(landed) >= _TOGETHER or size_bytes >= _TOGETHER_BYTES
+                        outcome = None if full or arrived.empty() else arrived.get_nowait()
+                    for verified in await self._verified(landed, staging):
+                        yield verified
+                await driving
+            finally:
+                driving.cancel()
+                await asyncio.wait([driving])
+                if not driving.cancelled():
+                    driving.exception()  # taken, or asyncio would report it as never retrieved
         for item in waiting.values():
             yield Failed(item, SourceInvalid(f"adapter {self.name} ended without a word on {_shown(item)}"))
 
-    async def _verified(self, item: Item, staging: Staging) -> Outcome:
-        if self.capabilities.verifies_inline:
-            return Landed(item)
-        try:
-            size_bytes, digest = await staging.read_back(item)
-            # Nobody announces a manifest's size: the item's is a limit.
-            exact = item.part is not Part.MANIFEST
-            if size_bytes > item.size_bytes or (exact and size_bytes < item.size_bytes):
-                await staging.discard(item)
-                expected = f"{'' if exact else 'at most '}{item.size_bytes} bytes"
-                return Failed(
-                    item, SizeMismatch(f"{_shown(item)}: {size_bytes} bytes arrived, not {expected} as announced")
-                )
-            if digest != item.digest:
-                await staging.discard(item)
-                return Failed(
-                    item, ChecksumMismatch(f"{_shown(item)}: {digest} arrived, not {item.digest} as announced")
-                )
-        except StoreError as exc:
-            return Failed(item, exc)
-        return Landed(item)
+    async def _verified(self, items: list[Item], staging: Staging) -> list[Outcome]:
+        if self.capabilities.verifies_inline or not items:
+            return [Landed(item) for item in items]
+        found = await staging.read_back_many(items)
+        return [await _judged(item, one, staging) for item, one in zip(items, found, strict=True)]
 
     async def close(self) -> None:
         """As :meth:`Adapter.close`."""
@@ -104,3 +120,24 @@ def _named(adapter: str, item: Item, error: LibrarianError) -> LibrarianError:
 def _shown(item: Item) -> str:
     member = "" if item.member is None else f" member {item.member!a}"
     return f"{item.part} of {item.name!a}{member}"
+
+
+async def _judged(item: Item, found: tuple[int, Digest] | StoreError, staging: Staging) -> Outcome:
+    if isinstance(found, StoreError):
+        return Failed(item, found)
+    size_bytes, digest = found
+    # Nobody announces a manifest's size: the item's is a limit.
+    exact = item.part is not Part.MANIFEST
+    error: TransferError
+    if size_bytes > item.size_bytes or (exact and size_bytes < item.size_bytes):
+        expected = f"{'' if exact else 'at most '}{item.size_bytes} bytes"
+        error = SizeMismatch(f"{_shown(item)}: {size_bytes} bytes arrived, not {expected} as announced")
+    elif digest != item.digest:
+        error = ChecksumMismatch(f"{_shown(item)}: {digest} arrived, not {item.digest} as announced")
+    else:
+        return Landed(item)
+    try:
+        await staging.discard(item)
+    except StoreError as exc:
+        return Failed(item, exc)
+    return Failed(item, error)

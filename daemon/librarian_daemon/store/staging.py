@@ -17,7 +17,7 @@ from librarian_daemon.store.faults import naming
 from librarian_daemon.store.reading import hash_fd
 from librarian_daemon.store.threads import Threads
 from librarian_protocol.digests import Digest
-from librarian_protocol.errors import StoreFault
+from librarian_protocol.errors import StoreError, StoreFault
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
 _MODE = 0o600
@@ -127,6 +127,19 @@ class FileStaging:
                 return hash_fd(fd)
             finally:
                 os.close(fd)
+
+    async def read_back_many(self, items: Sequence[Item]) -> Sequence[tuple[int, Digest] | StoreError]:
+        """As :meth:`read_back` of each, in their order, in one hop to a thread."""
+        return await self._threads.run(self._read_back_many, items)
+
+    def _read_back_many(self, items: Sequence[Item]) -> list[tuple[int, Digest] | StoreError]:
+        found: list[tuple[int, Digest] | StoreError] = []
+        for item in items:
+            try:
+                found.append(self._read_back(item))
+            except StoreError as exc:
+                found.append(exc)
+        return found
 
     async def discard(self, item: Item) -> None:
         """Remove the staged file, or all that stands below a book's own key. Idempotent.
