@@ -141,11 +141,7 @@ class DataPlane:
     # ---- every request -----------------------------------------------------------------------------------
 
     def _checked(self, request: web.Request) -> SiteName:
-        """Who asks, by headers alone.
-
-        Raises:
-            RequestRefused: the signature does not fit them.
-        """
+        """Who asks, by headers alone, or :class:`RequestRefused`: the signature does not fit them."""
         return requests.check(
             request.headers,
             source=self._site,
