@@ -66,7 +66,8 @@ def test_a_file_and_a_book_arrive_and_both_sites_know(tmp_path: Path, postgres: 
             assert site.lbctl("file", "manifest", "book-1").encode() == manifest_of(BOOK)
             site.lbctl("file", "verify", "book-1")
             assert site.told("instance.registered", "archive") == Counter(["obs/night one/a.dat", "book-1"])
-            assert site.left_in_staging() == site.left_in_drop() == []
+            assert site.left_in_staging() == []
+            both.wait_for("emptied directories are gone", lambda left=site.left_in_drop: left() == [])
             assert not site.logged("attempt_failed")
         both.assert_whole()
         assert both.destination.client.status().healthy
