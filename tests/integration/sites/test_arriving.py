@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import stat
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.support.oracle import digest_of, digest_of_book, in_book, manifest_of, some_bytes, standing
 from tests.support.postgres import Postgres
-from tests.support.sites import SQLITE, Pair, pair
+from tests.support.sites import SQLITE, Pair, pair, wait_for
 
 BOTH = ["archive", "summit"]
 BOOK: dict[str, bytes | None] = {
@@ -47,6 +49,10 @@ def drop_one_of_each(both: Pair, origin: str = "summit") -> None:
     site.drop_book("book-1", BOOK)
 
 
+def _is_empty(listed: Callable[[], list[Path]]) -> bool:
+    return listed() == []
+
+
 @pytest.mark.parametrize("catalogs", ["sqlite sqlite", "postgres postgres", "sqlite postgres", "postgres sqlite"])
 def test_a_file_and_a_book_arrive_and_both_sites_know(tmp_path: Path, postgres: Postgres, catalogs: str) -> None:
     """Summit ingests, archive fetches and verifies, and summit learns of it; on either catalog, and on one of each."""
@@ -67,7 +73,8 @@ def test_a_file_and_a_book_arrive_and_both_sites_know(tmp_path: Path, postgres: 
             site.lbctl("file", "verify", "book-1")
             assert site.told("instance.registered", "archive") == Counter(["obs/night one/a.dat", "book-1"])
             assert site.left_in_staging() == []
-            both.wait_for("emptied directories are gone", lambda left=site.left_in_drop: left() == [])
+        for left_in_drop in (both.source.left_in_drop, both.destination.left_in_drop):
+            wait_for("emptied directories are gone", functools.partial(_is_empty, left_in_drop), *both.sites)
             assert not site.logged("attempt_failed")
         both.assert_whole()
         assert both.destination.client.status().healthy
