@@ -7,6 +7,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ def rig(tmp_path: Path) -> Rig:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "LONGEST_S", 0.2)
+
+
+def _is_empty(directory: Path) -> bool:
+    return list(directory.iterdir()) == []
 
 
 def _mounted(tmp_path: Path, options: str) -> Iterator[Rig]:
@@ -55,7 +60,7 @@ async def test_a_full_store_pauses_intake_until_there_is_room(
             await asyncio.sleep(0.3)
             assert rig.ledger.accepted == []
             # An attempt may be under way just now; what it staged goes with it.
-            await rig.until(lambda: list((rig.root / ".librarian/staging").iterdir()) == [])
+            await rig.until(partial(_is_empty, rig.root / ".librarian/staging"))
             assert len([path for path in rig.claimed() if path.is_file()]) == 4
             for path in filler.iterdir():
                 path.unlink()
