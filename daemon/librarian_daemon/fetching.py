@@ -6,7 +6,6 @@ earlier attempt is read again and kept where it is right, so an interrupted book
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
@@ -175,16 +174,13 @@ class Fetcher:
         missing: list[Item] = []
         for start in range(0, len(items), CHECKED_TOGETHER):
             some = items[start : start + CHECKED_TOGETHER]
-            found = await asyncio.gather(*(self._is_staged(item) for item in some))
-            missing += [item for item, there in zip(some, found, strict=True) if not there]
+            found = await self._store.staging.read_back_many(some)
+            missing += [
+                item
+                for item, there in zip(some, found, strict=True)
+                if isinstance(there, StoreError) or there[1] != item.digest
+            ]
         return missing
-
-    async def _is_staged(self, item: Item) -> bool:
-        try:
-            _, digest = await self._store.staging.read_back(item)
-        except StoreError:
-            return False
-        return digest == item.digest
 
 
 def _file_item(owed: Owed) -> Item:
