@@ -290,6 +290,32 @@ class BusState(msgspec.Struct, frozen=True, kw_only=True):
     unsafe: Sequence[str] = ()
 
 
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """How reading one other site's stream stands."""
+
+    #: Its consumer for us answers.
+    up: bool
+    #: Since when it is up or down, for people; "" where it was never tried.
+    since: str
+    #: Why it is down.
+    detail: str
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of an answer to a question."""
+
+    payload: bytes
+    headers: Mapping[str, str] = {}
+
+
+class Answerer(Protocol):
+    """What answers another site's question; ``asker`` is vouched for by the servers' permissions alone."""
+
+    def __call__(self, asker: SiteName, what: str, body: bytes) -> AsyncIterator[Part]:
+        """The parts of the answer, in order. Raising ``LibrarianError`` ends the answer with that message."""
+        ...
+
+
 class StreamPosition(msgspec.Struct, frozen=True, kw_only=True):
     """What the server says of our own stream."""
 
@@ -335,6 +361,35 @@ class Bus(Protocol):
         It survives outages by itself, beginning again behind the last message it yielded. A message is asked for
         only when those before it were taken.
         """
+        ...
+
+    def links(self) -> Mapping[SiteName, Link]:
+        """How reading each other site stands."""
+        ...
+
+    async def announce(self, heads: bytes) -> None:
+        """Publish this site's heads to whoever listens now. Lost where nobody does.
+
+        Raises:
+            BusUnavailable: not connected.
+        """
+        ...
+
+    def heads(self) -> AsyncGenerator[tuple[SiteName, bytes], None]:
+        """Heads of the sites in the roster as they come, for ever; unchecked. Some may be lost."""
+        ...
+
+    def ask(self, peer: SiteName, what: str, body: bytes, *, silence_s: float) -> AsyncGenerator[Part, None]:
+        """Ask another site; the parts of its answer, in order and complete when it ends without an error.
+
+        Raises:
+            BusUnavailable: it is away, silent for longer than ``silence_s``, or a part was lost.
+            PeerError: it refused, with its message.
+        """
+        ...
+
+    async def answer(self, answerer: Answerer) -> None:
+        """Service: answers the questions of the sites in the roster, a bounded number at once for each, for ever."""
         ...
 
     async def join(self, url: str, seed: str | None, inviter: SiteName, message: bytes) -> None:

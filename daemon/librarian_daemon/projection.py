@@ -7,6 +7,7 @@ signer are the same. Everything else is refused, counted and made an incident; t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 
 import structlog
@@ -17,10 +18,13 @@ from librarian_daemon.catalog.roster import Member
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Bus, Clock, Incidents, Message
-from librarian_protocol import segments, subjects
+from librarian_protocol import mail, segments, subjects
 from librarian_protocol.errors import CatalogFault, PeerError, SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import Verdict
+
+#: What is done with a letter of a verb. It must be quick, and harmless the second time.
+MailHandler = Callable[[mail.Mail], Awaitable[None]]
 
 #: How long pulling stops when no more can be held beyond a gap.
 GAP_WAIT_S = 30.0
@@ -30,9 +34,20 @@ class Reader:
     """Reads one site's journal, for as long as it is admitted."""
 
     def __init__(
-        self, member: Member, catalog: Catalog, bus: Bus, incidents: Incidents, clock: Clock, metrics: Metrics
+        self,
+        member: Member,
+        catalog: Catalog,
+        bus: Bus,
+        incidents: Incidents,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        site: SiteName,
+        mail_handlers: Mapping[str, MailHandler],
     ) -> None:
         self._member = member
+        self._site = site
+        self._mail_handlers = mail_handlers
         self._catalog = catalog
         self._bus = bus
         self._incidents = incidents
@@ -68,6 +83,9 @@ class Reader:
 
     async def _take(self, message: Message) -> Received | None:
         site, metrics = self._member.site, self._metrics
+        if subjects.is_mail(message.subject, site):
+            await self._open_letter(message)
+            return None
         try:
             segment = segments.open_signed(
                 message.payload,
@@ -78,12 +96,7 @@ class Reader:
             if subjects.kind_of_journal(message.subject, site) != segment.kind:
                 raise SegmentInvalid(f"a {segment.kind} segment was published as {message.subject[:100]!r}")
         except PeerError as exc:
-            metrics.refused_messages.labels(peer=site).inc()
-            self._log.error("message_refused", stream_seq=message.stream_seq, error=exc.message)
-            await self._incidents.open(
-                "message-refused", site, exc.message, "compare the site's key at both ends: `lbctl site list`"
-            )
-            await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
+            await self._refuse(message, exc)
             return None
         received = await self._catalog.write(
             journal.receive,
@@ -101,6 +114,39 @@ class Reader:
         await self._note_chain(received)
         return received
 
+    async def _refuse(self, message: Message, error: PeerError) -> None:
+        site = self._member.site
+        self._metrics.refused_messages.labels(peer=site).inc()
+        self._log.error("message_refused", stream_seq=message.stream_seq, error=error.message)
+        await self._incidents.open(
+            "message-refused", site, error.message, "compare the site's key at both ends: `lbctl site list`"
+        )
+        await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
+
+    async def _open_letter(self, message: Message) -> None:
+        """Hand a letter on. Letters to others are passed over; the cursor advances behind the handler."""
+        site = self._member.site
+        if message.subject.startswith(subjects.mail(site, self._site, "")):
+            try:
+                letter = mail.open_signed(
+                    message.payload,
+                    message.headers.get(subjects.SIGNATURE_HEADER, ""),
+                    sender=site,
+                    to=self._site,
+                    key=self._member.key,
+                )
+                if message.subject != subjects.mail(site, self._site, letter.verb):
+                    raise SegmentInvalid(f"a letter {letter.verb!r} was published as {message.subject[:100]!r}")
+                handler = self._mail_handlers.get(letter.verb)
+                if handler is None:  # of a later version
+                    self._log.info("letter_not_understood", verb=letter.verb, letter=letter.id)
+                else:
+                    await handler(letter)
+            except PeerError as exc:
+                await self._refuse(message, exc)
+                return
+        await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
+
     async def _note_chain(self, received: Received) -> None:
         site = self._member.site
         if received.verdict in {Verdict.EQUIVOCATION, Verdict.BROKEN}:
@@ -117,7 +163,15 @@ class Projection:
     """Service: one reader for each admitted site."""
 
     def __init__(
-        self, catalog: Catalog, bus: Bus, incidents: Incidents, clock: Clock, site: SiteName, metrics: Metrics
+        self,
+        catalog: Catalog,
+        bus: Bus,
+        incidents: Incidents,
+        clock: Clock,
+        site: SiteName,
+        metrics: Metrics,
+        *,
+        mail_handlers: Mapping[str, MailHandler] | None = None,
     ) -> None:
         self._catalog = catalog
         self._bus = bus
@@ -125,6 +179,7 @@ class Projection:
         self._clock = clock
         self._site = site
         self._metrics = metrics
+        self._mail_handlers = mail_handlers or {}
         self._followed: dict[SiteName, Member] = {}
         self._members: asyncio.Queue[dict[SiteName, Member]] = asyncio.Queue(maxsize=1)
 
@@ -150,7 +205,16 @@ class Projection:
                         rekeyed.add(site)
                 for site, member in members.items():
                     if site != self._site and site not in readers:
-                        reader = Reader(member, self._catalog, self._bus, self._incidents, self._clock, self._metrics)
+                        reader = Reader(
+                            member,
+                            self._catalog,
+                            self._bus,
+                            self._incidents,
+                            self._clock,
+                            self._metrics,
+                            site=self._site,
+                            mail_handlers=self._mail_handlers,
+                        )
                         # What was refused under another key stands behind the cursor: it is read once more.
                         run = reader.run(from_start=site in rekeyed)
                         readers[site] = (member.key, group.create_task(run, name=f"reader-{site}"))

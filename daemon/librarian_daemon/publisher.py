@@ -1,4 +1,4 @@
-"""The publisher: pumps journal segments from the outbox to the bus, one in flight, in order (docs/events.md).
+"""The publisher: pumps journal segments, and letters, to the bus, one in flight, in order (docs/events.md).
 
 A segment leaves the outbox when the bus has acknowledged it. A crash anywhere sends it again under the same id; that
 does no harm. When the bus turns out to have forgotten this site's stream, everything goes out again.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from librarian_daemon.catalog import journal
+from librarian_daemon.catalog import journal, mail
 from librarian_daemon.catalog.journal import Outgoing
 from librarian_daemon.catalog.writer import Catalog, Tx, get_meta, put_meta
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Bus, Clock, Incidents, StreamPosition
 from librarian_protocol import backoff, subjects, wire
+from librarian_protocol import mail as letters
 from librarian_protocol.errors import BusUnavailable, BusUnsafe
+from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
 
 #: Segments read from the outbox at once, and acknowledged in one commit.
@@ -28,13 +30,21 @@ class Publisher:
     """Service."""
 
     def __init__(
-        self, catalog: Catalog, bus: Bus, incidents: Incidents, clock: Clock, site: SiteName, metrics: Metrics
+        self,
+        catalog: Catalog,
+        bus: Bus,
+        incidents: Incidents,
+        clock: Clock,
+        site: SiteName,
+        key: SiteKey,
+        metrics: Metrics,
     ) -> None:
         self._catalog = catalog
         self._bus = bus
         self._incidents = incidents
         self._clock = clock
         self._site = site
+        self._key = key
         self._metrics = metrics
         self._log = structlog.get_logger("publisher")
 
@@ -82,7 +92,8 @@ class Publisher:
         """Publish until the bus fails."""
         while True:
             page = await self._catalog.read(journal.outgoing, PAGE)
-            if not page:
+            mailed = await self._mail()
+            if not page and not mailed:
                 await self._incidents.resolve("bus-amnesia", subjects.stream(self._site))
                 await self._catalog.journaled.wait(IDLE_S)
                 if not self._bus.state().connected:
@@ -106,6 +117,35 @@ class Publisher:
         )
         self._metrics.published_segments.inc()
         return number
+
+    async def _mail(self) -> int:
+        """Send the letters that wait, between pages of segments; says how many."""
+        page = await self._catalog.read(mail.waiting, PAGE)
+        done: list[int] = []
+        try:
+            for one in page:
+                payload, signature = letters.seal(
+                    letters.Mail(
+                        v=letters.VERSION,
+                        sender=self._site,
+                        to=one.recipient,
+                        verb=one.verb,
+                        id=one.id,
+                        at=one.written_at,
+                        body=msgspec.Raw(one.body),
+                    ),
+                    self._key,
+                )
+                await self._bus.publish(
+                    subjects.mail(self._site, one.recipient, one.verb),
+                    payload,
+                    {subjects.SIGNATURE_HEADER: signature, subjects.MESSAGE_ID_HEADER: one.id},
+                )
+                done.append(one.position)
+        finally:
+            if done:
+                await self._catalog.write(mail.acknowledged, done)
+        return len(done)
 
     async def _acknowledge(self, positions: list[int], last_seq: int) -> None:
         self._stream = msgspec.structs.replace(self._stream, last_seq=last_seq)

@@ -34,6 +34,11 @@ PublicKey = Annotated[str, Meta(pattern=r"^ed25519:[0-9a-f]{64}(?!\n)$")]
 #: An NKEY user's public key, as NATS writes it.
 BusKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}(?!\n)$")]
 Text = Annotated[str, Meta(max_length=1024)]
+#: A segment's hash, or another blake3 in bare hex.
+HexHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
+Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}(?!\n)$")]
+#: A certificate, DER in base64.
+Certificate = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=]{1,8192}(?!\n)$")]
 Label = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(?!\n)$")]
 
 
@@ -222,6 +227,19 @@ class SiteAnnounced(Entry, frozen=True, kw_only=True):
 
     software: Text
     adapters: Annotated[list[AdapterOffer], Meta(max_length=32)]
+    #: The certificate of this site's data address, by which the others pin it; None where it has no TLS, or one
+    #: signed by a configured authority.
+    certificate: Certificate | None = None
+    #: Where this site listens for leaf links of other sites' bus servers; "" where it does not.
+    leaf_address: Text = ""
+
+
+class Cutoff(msgspec.Struct, frozen=True, kw_only=True):
+    """The last entry of a site that is believed, and the hash of the segment that it ends."""
+
+    incarnation: IncarnationId
+    seq: Seq
+    hash: HexHash
 
 
 class SiteAdmitted(Entry, frozen=True, kw_only=True):
@@ -237,8 +255,51 @@ class SiteAdmitted(Entry, frozen=True, kw_only=True):
     domain: Label
     grants: Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(max_length=256)]
     bus: Annotated[list[BusKey], Meta(max_length=2)] = []
+    #: NKEY by which the site's own bus server dials out to another's; None where it has none.
+    leaf: BusKey | None = None
     #: Whether this site may admit others.
     may_admit: bool = False
+    #: After a lost key or an equivocation: nothing that the site said beyond this is believed under its old keys.
+    cutoff: Cutoff | None = None
+    #: An administrator's statement: its number (the greatest counts) and the signature of the offline key over it.
+    statement: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] = 0
+    administrator: Signature | None = None
+
+
+class SiteRekeyed(Entry, frozen=True, kw_only=True):
+    """This site signs with another key from the next segment on. Said in the old chain, under the old key."""
+
+    key: PublicKey
+
+
+class SiteRevoked(Entry, frozen=True, kw_only=True):
+    """A site is of the mesh no more. Written in the register of its admission by the same admitter.
+
+    What it said up to ``cutoff`` stays believed; without one, all that is held.
+    """
+
+    site: SiteName
+    reason: Text
+    cutoff: Cutoff | None = None
+    statement: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] = 0
+    administrator: Signature | None = None
+
+
+class EntryId(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry, by what never changes of it."""
+
+    site: SiteName
+    incarnation: IncarnationId
+    seq: Seq
+
+
+class NameResolved(Entry, frozen=True, kw_only=True):
+    """An administrator's decision between files of one name. ``over`` and ``supersedes`` are all its site knew."""
+
+    name: Name
+    keep: Digest
+    over: Annotated[list[Digest], Meta(max_length=256)]
+    supersedes: Annotated[list[EntryId], Meta(max_length=256)] = []
 
 
 class DigestAdded(FileEntry, frozen=True, kw_only=True):
@@ -264,6 +325,9 @@ KINDS: dict[str, type[Entry]] = {
     "store.retired": StoreRetired,
     "site.announced": SiteAnnounced,
     "site.admitted": SiteAdmitted,
+    "site.rekeyed": SiteRekeyed,
+    "site.revoked": SiteRevoked,
+    "name.resolved": NameResolved,
     "digest.added": DigestAdded,
 }
 _KIND_OF = {entry: kind for kind, entry in KINDS.items()}

@@ -24,6 +24,12 @@ class Purpose(StrEnum):
     SEGMENT = "librarian/segment/1\n"
     REQUEST = "librarian/request/1\n"
     JOIN = "librarian/join/1\n"
+    #: Every journal end that a site holds.
+    HEAD = "librarian/head/1\n"
+    #: A request to one site that needs no record.
+    MAIL = "librarian/mail/1\n"
+    #: An administrator's statement about the roster, made with a key that is kept offline.
+    ROSTER = "librarian/roster/1\n"
 
 
 class SiteKey:

@@ -39,6 +39,26 @@ def kind_of_journal(subject: str, site: SiteName) -> str:
     return kind
 
 
+def mail(sender: SiteName, to: SiteName, verb: str) -> str:
+    """Where mail to one site is published, in the sender's own stream: ``lb.<sender>.mail.<to>.<verb>``."""
+    return f"lb.{sender}.mail.{to}.{verb}"
+
+
+def is_mail(subject: str, sender: SiteName) -> bool:
+    """Whether a message of the sender's stream is mail; else it is of its journal."""
+    return subject.startswith(f"lb.{sender}.mail.")
+
+
+def head(site: SiteName) -> str:
+    """Where a site announces every journal end that it holds."""
+    return f"lb.head.{site}"
+
+
+def rpc(answerer: SiteName, asker: SiteName, what: str) -> str:
+    """Where one site asks another: the permissions of every server on the way say who may ask."""
+    return f"lb.rpc.{answerer}.{asker}.{what}"
+
+
 def consumer(origin: SiteName, reader: SiteName) -> str:
     """The durable pull consumer that the origin keeps for one reader."""
     return f"{origin}_to_{reader}"

@@ -26,8 +26,11 @@ from librarian_protocol.entries import (
     InstanceRegistered,
     InstanceRemoved,
     InstanceSuspected,
+    NameResolved,
     SiteAdmitted,
     SiteAnnounced,
+    SiteRekeyed,
+    SiteRevoked,
     StoreDeclared,
     StoreRetired,
     SubscriptionDeclared,
@@ -262,18 +265,60 @@ def _stores(connection: Connection, entries: Sequence[Entry], said: Said) -> Non
 
 
 def _admissions(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
-    for entry in cast(Sequence[SiteAdmitted], entries):
-        row = {
+    """One register for each (admitter, site): admitted, or revoked."""
+    for entry in cast(Sequence[SiteAdmitted | SiteRevoked], entries):
+        row: dict[str, Any] = {
             "admitter": str(said.site),
             "site": str(entry.site),
-            "key": entry.key,
-            "access": entry.access.value,
-            "domain": entry.domain,
-            "grants": wire.encode(entry.grants).decode(),
-            "bus": wire.encode(entry.bus).decode(),
-            "may_admit": entry.may_admit,
+            "cutoff": wire.encode(entry.cutoff).decode() if entry.cutoff else None,
+            "statement": entry.statement,
+            "administrator": entry.administrator,
+            "revoked": isinstance(entry, SiteRevoked),
         }
+        if isinstance(entry, SiteAdmitted):
+            row |= {
+                "key": entry.key,
+                "access": entry.access.value,
+                "domain": entry.domain,
+                "grants": wire.encode(entry.grants).decode(),
+                "bus": wire.encode(entry.bus).decode(),
+                "leaf": entry.leaf,
+                "may_admit": entry.may_admit,
+                "reason": "",
+            }
+        else:
+            row |= {"key": "", "access": "", "domain": "", "grants": "[]", "bus": "[]", "leaf": None}
+            row |= {"may_admit": False, "reason": entry.reason}
         write_registers(connection, schema.admission, [row | said.version(entry)])
+
+
+def _rekeys(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    connection.execute(
+        insert(connection, schema.rekey).on_conflict_do_nothing(),
+        [
+            {"site": str(said.site), "key": entry.key, **said.version(entry)}
+            for entry in cast(Sequence[SiteRekeyed], entries)
+        ],
+    )
+
+
+def _resolutions(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    page = cast(Sequence[NameResolved], entries)
+    connection.execute(
+        insert(connection, schema.resolution).on_conflict_do_nothing(),
+        [
+            {
+                "site": str(said.site),
+                "name": str(entry.name),
+                "keep": str(entry.keep),
+                "over": wire.encode([str(one) for one in entry.over]).decode(),
+                "supersedes": wire.encode(entry.supersedes).decode(),
+                **said.version(entry),
+            }
+            for entry in page
+        ],
+    )
+    _conflicts(connection, sorted({str(entry.name) for entry in page}), said.change)
 
 
 def _announcements(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
@@ -282,6 +327,8 @@ def _announcements(connection: Connection, entries: Sequence[Entry], said: Said)
             "site": str(said.site),
             "software": entry.software,
             "adapters": wire.encode(entry.adapters).decode(),
+            "certificate": entry.certificate,
+            "leaf_address": entry.leaf_address,
         }
         write_registers(connection, schema.announcement, [row | said.version(entry)])
 
@@ -299,6 +346,9 @@ _RULES: dict[type[Entry], Callable[[Connection, Sequence[Entry], Said], None]] =
     StoreDeclared: _stores,
     StoreRetired: _stores,
     SiteAdmitted: _admissions,
+    SiteRevoked: _admissions,
+    SiteRekeyed: _rekeys,
+    NameResolved: _resolutions,
     SiteAnnounced: _announcements,
 }
 

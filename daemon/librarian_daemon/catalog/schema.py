@@ -1,9 +1,9 @@
 """The catalog's tables (docs/architecture.md).
 
-Three groups. *Shared*: ``admission, announcement, file, conflict, instance, doubt, subscription, store, digest``
-change only through :mod:`librarian_daemon.catalog.apply`, own entries included, so replaying the journals rebuilds
-them. *The record*: ``journal, cursor``. *Local*: what this site is doing just now; all of it may be lost at any
-moment except ``landing``, which says what a crash interrupted.
+Three groups. *Shared*: ``admission, rekey, announcement, file, conflict, resolution, instance, doubt, subscription,
+store, digest`` change only through :mod:`librarian_daemon.catalog.apply`, own entries included, so replaying the
+journals rebuilds them. *The record*: ``journal, cursor``. *Local*: what this site is doing just now; all of it may be
+lost at any moment except ``landing``, which says what a crash interrupted.
 
 Register columns ``epoch, incarnation, seq`` are the version of the entry that wrote the row.
 """
@@ -59,7 +59,25 @@ admission = Table(
     Column("grants", Text, nullable=False),
     Column("bus", Text, nullable=False),
     Column("may_admit", Boolean, nullable=False),
+    Column("leaf", Text),
+    Column("cutoff", Text),
+    #: A kept value, written by ``site.revoked`` into the same register.
+    Column("revoked", Boolean, nullable=False, server_default=text("false")),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("statement", BigInteger, nullable=False, server_default="0"),
+    Column("administrator", Text),
     *_version(),
+)
+
+#: A grow-only set: which keys a site has gone over to, and with which entry.
+rekey = Table(
+    "rekey",
+    metadata,
+    Column("site", BytewiseText, primary_key=True),
+    Column("incarnation", BytewiseText, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
 )
 
 announcement = Table(
@@ -68,6 +86,8 @@ announcement = Table(
     Column("site", BytewiseText, primary_key=True),
     Column("software", Text, nullable=False),
     Column("adapters", Text, nullable=False),
+    Column("certificate", Text),
+    Column("leaf_address", Text, nullable=False, server_default=""),
     *_version(),
 )
 
@@ -167,6 +187,21 @@ digest = Table(
     Column("other", BytewiseText, primary_key=True),
 )
 
+#: A grow-only set: every decision between files of one name. Which of them count is computed (name.resolved).
+resolution = Table(
+    "resolution",
+    metadata,
+    Column("site", BytewiseText, primary_key=True),
+    Column("incarnation", BytewiseText, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("name", BytewiseText, nullable=False),
+    Column("keep", Text, nullable=False),
+    Column("over", Text, nullable=False),
+    Column("supersedes", Text, nullable=False),
+    Index("resolution_name", "name"),
+)
+
 # ---- the record ----------------------------------------------------------------------------------------
 
 journal = Table(
@@ -208,6 +243,40 @@ meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("va
 
 #: Own segments that the bus has not acknowledged.
 outbox = Table("outbox", metadata, Column("position", BigInteger, primary_key=True, autoincrement=False))
+
+#: Letters to other sites that the bus has not acknowledged. May be lost: what asks, asks again.
+mail = Table(
+    "mail",
+    metadata,
+    Column("position", BigKey, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False),
+    Column("recipient", BytewiseText, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("written_at", Text, nullable=False),
+)
+
+#: The leaves of each origin's journal that a peer last announced: what it holds.
+peer_head = Table(
+    "peer_head",
+    metadata,
+    Column("peer", BytewiseText, primary_key=True),
+    Column("hash", BytewiseText, primary_key=True),
+    Column("origin", BytewiseText, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("incarnation", BytewiseText, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("heard_at", Text, nullable=False),
+    Index("peer_head_origin", "origin"),
+)
+
+#: What each peer may be given; no row for a peer of full access means everything.
+offer = Table(
+    "offer",
+    metadata,
+    Column("peer", BytewiseText, primary_key=True),
+    Column("match", BytewiseText, primary_key=True),
+)
 
 #: How far each peer's stream was read.
 reading = Table(

@@ -65,6 +65,10 @@ class Tx:
             self._group.kinds.add(type(entries[0]))
             apply(self.connection, entries, msgspec.structs.replace(said_by, change=self.next_change()))
 
+    def mailed(self) -> None:
+        """A letter was written: the publisher is woken when this is committed."""
+        self._group.mailed = True
+
     def next_change(self) -> int:
         """A change number greater than all before: the planner will look at the files that carry it."""
         self._group.change += 1
@@ -80,6 +84,7 @@ class _Group:
         self.at = at
         self.entries: list[Entry] = []
         self.kinds: set[type[Entry]] = set()
+        self.mailed = False
 
     def say(self, connection: Connection, entries: tuple[Entry, ...]) -> None:
         first = self.position.seq + len(self.entries) + 1
@@ -136,7 +141,7 @@ class _Unit:
 class Catalog:
     """The site's catalog. Reads run beside writes; writes are grouped.
 
-    ``journaled`` is set when segments wait for the bus, ``changed`` when files wait for the planner.
+    ``journaled`` is set when segments or letters wait for the bus, ``changed`` when files wait for the planner.
     """
 
     def __init__(self, database: Database, clock: Clock, key: SiteKey) -> None:
@@ -255,7 +260,7 @@ class Catalog:
                 _fail(unit, outcome.error)
             elif not unit.result.done():
                 unit.result.set_result(outcome)
-        if said:
+        if said or group.mailed:
             self.journaled.set()
         if changed:
             self.changed.set()
