@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -56,9 +56,18 @@ class Site:
         catalog: str = SQLITE,
         advertise: str = "",
         changed: Mapping[str, str] | None = None,
+        address: str = "127.0.0.1",
+        run_on: Sequence[str] = (),
+        overlay: Mapping[str, str] | None = None,
     ) -> None:
-        """``changed``: lines of ``site.toml`` that stand there commented out, and what stands there instead."""
+        """``changed``: lines of ``site.toml`` that stand there commented out, and what stands there instead.
+
+        ``address`` is where the daemon listens, ``run_on`` what to put before its command, ``overlay`` variables of its
+        environment.
+        """
         self.name = name
+        self.run_on = list(run_on)
+        self.overlay = dict(overlay or {})
         self.root = root
         self.drop = root / "drop"
         self.drop_books = root / "drop-books"
@@ -67,7 +76,7 @@ class Site:
         self.config = root / "site.toml"
         self.log = root / "lbd.log"
         self.data_port = free_port()
-        options = ["--site", name, "--bus", bus, "--catalog", catalog, "--listen", f"127.0.0.1:{self.data_port}"]
+        options = ["--site", name, "--bus", bus, "--catalog", catalog, "--listen", f"{address}:{self.data_port}"]
         if advertise:
             options += ["--advertise", advertise]
         self.lbctl("init", str(root), *options)
@@ -84,7 +93,8 @@ class Site:
 
     def environ(self) -> dict[str, str]:
         """The environment, without what is meant for other sites."""
-        return {key: value for key, value in os.environ.items() if not key.startswith(("LIBRARIAN_", "LBCTL_"))}
+        own = {key: value for key, value in os.environ.items() if not key.startswith(("LIBRARIAN_", "LBCTL_"))}
+        return own | self.overlay
 
     def lbctl(self, *arguments: str, exit_code: int = 0) -> str:
         """Run ``lbctl`` for this site; what it printed on stdout, and on stderr too where it must fail."""
@@ -100,7 +110,7 @@ class Site:
 
     def spawn(self) -> None:
         """Start the daemon and do not wait."""
-        command = [sys.executable, "-m", "librarian_daemon", "--config", str(self.config)]
+        command = [*self.run_on, sys.executable, "-m", "librarian_daemon", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), *command],
