@@ -63,6 +63,14 @@ class Host:
         """The link is there again."""
         _ip("-n", self._network.namespace, "link", "set", self._port, "up")
 
+    def unplug(self) -> None:
+        """As :meth:`cut`, but the host's own programs are told: the network is unreachable."""
+        _ip("-n", self.namespace, "link", "set", "eth0", "down")
+
+    def plug(self) -> None:
+        """The interface is there again."""
+        _ip("-n", self.namespace, "link", "set", "eth0", "up")
+
     def limit(self, mbit_per_s: int) -> None:
         """Bound what the link carries, each way."""
         rate = ["root", "tbf", "rate", f"{mbit_per_s}mbit", "burst", "128kb", "latency", "100ms"]
