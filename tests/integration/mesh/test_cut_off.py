@@ -77,7 +77,8 @@ def test_what_was_dropped_while_the_link_was_cut_arrives_once_and_in_order(tmp_p
         )
         sys.stdout.write(
             f"{FILES} files: ingested in {ingested_s:.1f} s while cut; after the link was mended the first arrived"
-            f" within {first_s:.1f} s, all were acknowledged by three sites after {time.monotonic() - mended_at:.1f} s\n"
+            f" within {first_s:.1f} s, all were acknowledged by three sites within"
+            f" {time.monotonic() - mended_at:.1f} s\n"
         )
         assert first_s < 15, "the link is noticed when it is there again"
         all_of.settled(FILES, deadline_s=60)
