@@ -20,6 +20,7 @@ COMMANDS = {
     "subscription": ("lbctl.subscription", "What this site fetches: list, add, rm."),
     "store": ("lbctl.store", "Places that hold bytes: list."),
     "events": ("lbctl.events", "The journals: tail, verify."),
+    "incident": ("lbctl.incident", "What happened that somebody must know of: list, show, ack."),
     "doctor": ("lbctl.doctor", "Check what can be wrong; each line with a fix."),
     "init": ("lbctl.init", "Write the configuration and key of a new site."),
     "demo": ("lbctl.demo", "Two live sites on this machine."),

@@ -124,7 +124,9 @@ def _problem(app: App, problem: api.Problem) -> None:
     times = f" ({problem.count}x)" if problem.count > 1 else ""
     since = f", since {ago(problem.since)}" if problem.since else ""
     subject = f" {problem.subject}" if problem.subject else ""
-    say(app, f"  ! {problem.code}{subject}: {problem.message}{times}{since}")
+    mark = "-" if problem.acknowledged else "!"
+    number = "" if problem.id is None else f" [{problem.id}{', acknowledged' if problem.acknowledged else ''}]"
+    say(app, f"  {mark} {problem.code}{subject}: {problem.message}{times}{since}{number}")
     if problem.hint:
         say(app, f"      hint: {problem.hint}")
 

@@ -53,6 +53,34 @@ class Client:
         """The site's stores."""
         return self._transport.call("GET", "/stores", list[api.StoreStatus], timeout_s=self.timeout_s)
 
+    # ---- incidents ----
+
+    def incidents(
+        self, state: str | None = None, code: str | None = None, *, after: int | None = None, limit: int = PAGE
+    ) -> api.IncidentPage:
+        """One page of incidents, newest first, behind the id ``after``."""
+        query = {"state": state, "code": code, "after": after, "limit": limit}
+        return self._transport.call("GET", "/incidents", api.IncidentPage, query=query, timeout_s=self.timeout_s)
+
+    def incident(self, id: int) -> api.Incident:  # noqa: A002 - the word of the API
+        """One incident, with what it means and what to do.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        return self._transport.call("GET", "/incident", api.Incident, query={"id": id}, timeout_s=self.timeout_s)
+
+    def acknowledge(self, id: int, note: str = "") -> api.Incident:  # noqa: A002 - the word of the API
+        """Say that a person has seen it. What has no end of its own is over with that.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        body = api.Acknowledge(note=note)
+        return self._transport.call(
+            "POST", "/incident/ack", api.Incident, query={"id": id}, body=body, timeout_s=self.timeout_s
+        )
+
     # ---- files ----
 
     def files(self, match: str = "**", *, after: str | None = None, limit: int = PAGE) -> api.FilePage:

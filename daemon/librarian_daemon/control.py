@@ -18,6 +18,7 @@ from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.custodian import Custodian
 from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
+from librarian_daemon.incident_control import IncidentControl
 from librarian_daemon.membership import Membership
 from librarian_daemon.ports import Clock, Rng, Store
 from librarian_daemon.signals import Signal
@@ -92,6 +93,7 @@ class Control:
                 get(f"{prefix}/events", self._feed.events),
                 get(f"{prefix}/events/verify", self._feed.verify),
                 get(f"{prefix}/doctor", self._examine),
+                *IncidentControl(self._catalog).routes(),
             ]
         )
         return app

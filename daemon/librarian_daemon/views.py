@@ -18,6 +18,7 @@ from librarian_daemon.ports import Bus, Clock, Store
 from librarian_daemon.version import VERSION
 from librarian_protocol import api
 from librarian_protocol.errors import NotFound, StoreError
+from librarian_protocol.incidents import about
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import POLICIES, State
 
@@ -80,7 +81,7 @@ class Views:
             mesh=await self.mesh(),
             software=VERSION,
             started_at=self._started_at,
-            healthy=not problems,
+            healthy=all(one.acknowledged for one in problems),
             problems=problems,
             bus=api.BusStatus(
                 mode=self._bus_mode,
@@ -117,13 +118,9 @@ class Views:
         bus = self._bus.state()
         if not bus.connected:
             hint = "files are taken and kept; they are announced when it is back. See `lbctl doctor`"
-            found.append(api.Problem(code="bus-disconnected", subject=self._site, message=bus.detail, hint=hint))
-        found += [
-            api.Problem(
-                code="bus-unsafe", subject=self._site, message=text, hint="see the bus's settings in nats/README.md"
-            )
-            for text in bus.unsafe
-        ]
+            found.append(_problem("bus-disconnected", self._site, bus.detail, hint))
+        hint = "see the bus's settings in nats/README.md"
+        found += [_problem("bus-unsafe", self._site, text, hint) for text in bus.unsafe]
         for trouble in await read(queries.suspected, LISTED):
             if ("instance-suspected", trouble.name) not in known:
                 message = f"site {trouble.site} no longer vouches for its instance: {trouble.detail}"
@@ -274,4 +271,4 @@ class Views:
 
 
 def _problem(code: str, subject: str, message: str, hint: str) -> api.Problem:
-    return api.Problem(code=code, subject=subject, message=message, hint=hint)
+    return api.Problem(code=code, subject=subject, message=message, hint=hint, severity=about(code).severity.value)

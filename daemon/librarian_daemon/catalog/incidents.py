@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.writer import Tx
-from librarian_protocol.api import Problem
+from librarian_protocol.api import Incident, Problem
+from librarian_protocol.incidents import State, about
 
 
 def open_incident(tx: Tx, code: str, subject: str, message: str, hint: str) -> bool:
@@ -45,8 +48,22 @@ def resolve_incident(tx: Tx, code: str, subject: str) -> bool:
     return bool(done.rowcount)
 
 
+def acknowledge(tx: Tx, incident_id: int, note: str) -> bool:
+    """A person has seen it. What does not end by itself is over with that. Idempotent; False for an unknown one."""
+    incident = schema.incident
+    row = tx.connection.execute(select(incident).where(incident.c.id == incident_id)).first()
+    if row is None:
+        return False
+    if row.resolved_at is None:
+        values = {"acknowledged_at": tx.now, "note": note}
+        if not about(row.code).ends_by_itself:
+            values["resolved_at"] = tx.now
+        tx.connection.execute(update(incident).where(incident.c.id == incident_id).values(values))
+    return True
+
+
 def open_incidents(connection: Connection, limit: int) -> list[Problem]:
-    """Open incidents, oldest first."""
+    """Incidents that are not over, oldest first."""
     incident = schema.incident.c
     rows = connection.execute(
         select(schema.incident).where(incident.resolved_at.is_(None)).order_by(incident.id).limit(limit)
@@ -59,9 +76,74 @@ def open_incidents(connection: Connection, limit: int) -> list[Problem]:
             hint=row.hint,
             since=row.opened_at,
             count=row.times,
+            id=row.id,
+            severity=about(row.code).severity.value,
+            acknowledged=row.acknowledged_at is not None,
         )
         for row in rows
     ]
+
+
+def count_open(connection: Connection) -> dict[tuple[str, bool], int]:
+    """How many are not over, by code and whether they are acknowledged."""
+    incident = schema.incident.c
+    rows = connection.execute(
+        select(incident.code, incident.acknowledged_at.is_not(None), func.count())
+        .where(incident.resolved_at.is_(None))
+        .group_by(incident.code, incident.acknowledged_at.is_not(None))
+    )
+    return {(code, bool(seen)): number for code, seen, number in rows}
+
+
+def page_of(
+    connection: Connection, *, state: State | None, code: str | None, before: int | None, limit: int
+) -> list[Incident]:
+    """Incidents, newest first, behind an id."""
+    incident = schema.incident.c
+    query = select(schema.incident).order_by(incident.id.desc()).limit(limit)
+    if state is State.RESOLVED:
+        query = query.where(incident.resolved_at.is_not(None))
+    elif state is not None:
+        seen = (
+            incident.acknowledged_at.is_not(None) if state is State.ACKNOWLEDGED else incident.acknowledged_at.is_(None)
+        )
+        query = query.where(incident.resolved_at.is_(None), seen)
+    if code is not None:
+        query = query.where(incident.code == code)
+    if before is not None:
+        query = query.where(incident.id < before)
+    return [_incident(row) for row in connection.execute(query)]
+
+
+def by_id(connection: Connection, incident_id: int) -> Incident | None:
+    """One, with what it means and what to do; None for an unknown one."""
+    row = connection.execute(select(schema.incident).where(schema.incident.c.id == incident_id)).first()
+    if row is None:
+        return None
+    found, explained = _incident(row), about(row.code)
+    found.meaning, found.steps = explained.meaning, list(explained.steps)
+    return found
+
+
+def _incident(row: Row[Any]) -> Incident:
+    explained = about(row.code)
+    state = State.RESOLVED if row.resolved_at else State.ACKNOWLEDGED if row.acknowledged_at else State.OPEN
+    return Incident(
+        id=row.id,
+        code=row.code,
+        subject=row.subject,
+        state=state.value,
+        severity=explained.severity.value,
+        title=explained.title,
+        message=row.message,
+        hint=row.hint,
+        opened_at=row.opened_at,
+        last_at=row.last_at,
+        count=row.times,
+        acknowledged_at=row.acknowledged_at,
+        note=row.note,
+        resolved_at=row.resolved_at,
+    )
 
 
 def open_subjects(connection: Connection, code: str, limit: int) -> list[str]:

@@ -379,6 +379,9 @@ incident = Table(
     Column("opened_at", Text, nullable=False),
     Column("last_at", Text, nullable=False),
     Column("times", Integer, nullable=False),
+    Column("acknowledged_at", Text),
+    #: What whoever acknowledged it had to say.
+    Column("note", Text, nullable=False, server_default=""),
     Column("resolved_at", Text),
     Index("incident_open", "resolved_at", "code", "subject"),
 )
