@@ -12,13 +12,14 @@ from contextlib import aclosing
 
 import structlog
 
+from librarian_daemon.believing import believe
 from librarian_daemon.catalog import journal
 from librarian_daemon.catalog.journal import Received
 from librarian_daemon.catalog.roster import Member
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Bus, Clock, Incidents, Message
-from librarian_protocol import mail, segments, subjects
+from librarian_protocol import mail, subjects
 from librarian_protocol.errors import CatalogFault, PeerError, SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import Verdict
@@ -28,6 +29,14 @@ MailHandler = Callable[[mail.Mail], Awaitable[None]]
 
 #: How long pulling stops when no more can be held beyond a gap.
 GAP_WAIT_S = 30.0
+
+
+#: What a reader believes by; it is made anew when this changes.
+Keys = tuple[object, ...]
+
+
+def _keys_of(member: Member) -> Keys:
+    return tuple(member.keys), tuple(member.former), member.cutoff
 
 
 class Reader:
@@ -87,12 +96,7 @@ class Reader:
             await self._open_letter(message)
             return None
         try:
-            segment = segments.open_signed(
-                message.payload,
-                message.headers.get(subjects.SIGNATURE_HEADER, ""),
-                site=site,
-                key=self._member.key,
-            )
+            segment = believe(self._member, message.payload, message.headers.get(subjects.SIGNATURE_HEADER, ""))
             if subjects.kind_of_journal(message.subject, site) != segment.kind:
                 raise SegmentInvalid(f"a {segment.kind} segment was published as {message.subject[:100]!r}")
         except PeerError as exc:
@@ -192,14 +196,14 @@ class Projection:
 
     async def run(self) -> None:
         """Until cancelled."""
-        readers: dict[SiteName, tuple[str, asyncio.Task[None]]] = {}
+        readers: dict[SiteName, tuple[Keys, asyncio.Task[None]]] = {}
         self.follow(self._followed)
         async with asyncio.TaskGroup() as group:
             while True:
                 members = await self._members.get()
                 rekeyed: set[SiteName] = set()
-                for site, (key, task) in list(readers.items()):
-                    if site not in members or members[site].key != key:
+                for site, (keys, task) in list(readers.items()):
+                    if site not in members or _keys_of(members[site]) != keys:
                         task.cancel()
                         del readers[site]
                         rekeyed.add(site)
@@ -217,4 +221,4 @@ class Projection:
                         )
                         # What was refused under another key stands behind the cursor: it is read once more.
                         run = reader.run(from_start=site in rekeyed)
-                        readers[site] = (member.key, group.create_task(run, name=f"reader-{site}"))
+                        readers[site] = (_keys_of(member), group.create_task(run, name=f"reader-{site}"))

@@ -18,7 +18,7 @@ from librarian_adapters import registry
 from librarian_adapters.contract import Adapter
 from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
-from librarian_daemon import host
+from librarian_daemon import certificates, host, rekeying
 from librarian_daemon.bus.client import NatsBus
 from librarian_daemon.catalog import holdings, journal, transfers
 from librarian_daemon.catalog.database import Database, open_database
@@ -33,6 +33,8 @@ from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
 from librarian_daemon.fetching import Moved
 from librarian_daemon.intake.service import Intake
+from librarian_daemon.inviting import Inviter
+from librarian_daemon.joining import Joiner
 from librarian_daemon.lander import Lander
 from librarian_daemon.ledger import CatalogLedger
 from librarian_daemon.membership import Membership
@@ -45,6 +47,7 @@ from librarian_daemon.replicator import Replicator
 from librarian_daemon.server import TcpServer, application
 from librarian_daemon.settings import SiteSettings
 from librarian_daemon.signals import Signal
+from librarian_daemon.site_control import SiteControl
 from librarian_daemon.store.posix import PosixStore
 from librarian_daemon.stores import open_stores
 from librarian_daemon.supervising import supervise
@@ -52,7 +55,7 @@ from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
 from librarian_protocol import requests, wire
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted
+from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted, SiteAnnounced
 from librarian_protocol.errors import ConfigInvalid, StoreError
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
@@ -131,8 +134,10 @@ class Site:
         stores = await open_stores(settings, catalog, rng)
         by_id = {store.id: store for store in stores}
         await self._begin(catalog, stores)
+        key = await rekeying.go_over(catalog, site, key, self._state / "keys")
 
         incidents = CatalogIncidents(catalog)
+        certificate = certificates.load_or_make(self._state / "keys", site, host.certified_hosts(settings))
         bus = NatsBus(
             site=site,
             settings=settings.bus,
@@ -140,19 +145,40 @@ class Site:
             keys_directory=self._state / "keys",
             clock=clock,
             rng=rng,
+            certificate=certificate,
         )
         projection = Projection(catalog, bus, incidents, clock, site, self._metrics)
         membership = Membership(
+            catalog=catalog,
+            bus=bus,
+            clock=clock,
+            rng=rng,
+            site=site,
+            domain=settings.domain,
+            administrator=settings.mesh.administrator,
+            key=key,
+            follow=projection.follow,
+        )
+        inviter = Inviter(
             catalog=catalog,
             bus=bus,
             incidents=incidents,
             clock=clock,
             rng=rng,
             site=site,
-            domain=settings.domain,
+            key=key,
+            membership=membership,
+        )
+        joiner = Joiner(
+            catalog=catalog,
+            bus=bus,
+            incidents=incidents,
+            clock=clock,
+            site=site,
             key=key,
             state=self._state,
-            follow=projection.follow,
+            membership=membership,
+            own_server=settings.bus.mode == "embedded",
         )
         custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
         catalog.watch(custodian.wake, InstanceDoubted)
@@ -217,7 +243,13 @@ class Site:
             Declared(id=store.id, label=store.label, role=store.role, ingestable=one.ingestable)
             for store, one in zip(stores, settings.store, strict=True)
         ]
-        await catalog.write(declare, site, declared, [_http_offer(advertise)], VERSION)
+        announced = SiteAnnounced(
+            software=VERSION,
+            adapters=[_http_offer(advertise)],
+            certificate=certificate.announced if settings.bus.leaf_listen else None,
+            leaf_address=bus.leaf_address(),
+        )
+        await catalog.write(declare, site, declared, announced)
 
         control = Control(
             site=site,
@@ -227,6 +259,13 @@ class Site:
             views=views,
             feed=EventFeed(site=site, own_key=key.public, catalog=catalog, views=views),
             membership=membership,
+            sites=SiteControl(
+                membership=membership,
+                inviter=inviter,
+                joiner=joiner,
+                roster=views.sites,
+                bus_config=bus.server_configuration,
+            ),
             custodian=custodian,
             doctor=Doctor(
                 catalog=catalog,
@@ -246,12 +285,12 @@ class Site:
         try:
             async with asyncio.TaskGroup() as group:
                 await membership.admit_to_bus()
-                await membership.resume()
+                await joiner.resume()
                 for name, service in {
                     "bus": bus.run,
-                    "roster": membership.run_roster,
-                    "inviter": membership.run_inviter,
-                    "joiner": membership.run_joiner,
+                    "roster": membership.run,
+                    "inviter": inviter.run,
+                    "joiner": joiner.run,
                     "projection": projection.run,
                     "publisher": publisher.run,
                     "planner": planner.run,

@@ -270,6 +270,10 @@ def _admissions(connection: Connection, entries: Sequence[Entry], said: Said) ->
         row: dict[str, Any] = {
             "admitter": str(said.site),
             "site": str(entry.site),
+            "key": entry.key,
+            "former": wire.encode(entry.former).decode(),
+            "domain": entry.domain,
+            "grants": wire.encode(entry.grants).decode(),
             "cutoff": wire.encode(entry.cutoff).decode() if entry.cutoff else None,
             "statement": entry.statement,
             "administrator": entry.administrator,
@@ -277,18 +281,14 @@ def _admissions(connection: Connection, entries: Sequence[Entry], said: Said) ->
         }
         if isinstance(entry, SiteAdmitted):
             row |= {
-                "key": entry.key,
                 "access": entry.access.value,
-                "domain": entry.domain,
-                "grants": wire.encode(entry.grants).decode(),
                 "bus": wire.encode(entry.bus).decode(),
                 "leaf": entry.leaf,
                 "may_admit": entry.may_admit,
                 "reason": "",
             }
         else:
-            row |= {"key": "", "access": "", "domain": "", "grants": "[]", "bus": "[]", "leaf": None}
-            row |= {"may_admit": False, "reason": entry.reason}
+            row |= {"access": "", "bus": "[]", "leaf": None, "may_admit": False, "reason": entry.reason}
         write_registers(connection, schema.admission, [row | said.version(entry)])
 
 

@@ -7,11 +7,11 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said
-from librarian_daemon.catalog.roster import Member, roster
+from librarian_daemon.catalog.roster import Member, known_members
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal, get_meta
 from librarian_protocol import globs, segments
-from librarian_protocol.entries import KINDS, Entry, FileIngested, FileWithdrawn
+from librarian_protocol.entries import KINDS, Entry, FileIngested, FileWithdrawn, NameResolved
 from librarian_protocol.errors import SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import MAX_HELD, Place, Verdict, judge
@@ -190,7 +190,7 @@ def _apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
     found = segments.entries_of(segment)
     if found is None:
         return None, []
-    member = roster(tx.connection).get(segment.site)
+    member = known_members(tx.connection).get(segment.site)
     good: list[Entry] = []
     refused: list[str] = []
     for entry in found:
@@ -209,8 +209,9 @@ def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
         grants = member.grants if member else []
         if not any(globs.matches(grant, entry.name) for grant in grants):
             return f"site {site!r} may not ingest {entry.name!a}: outside its grants"
-    if isinstance(entry, FileWithdrawn) and not (member and member.may_admit):
-        return f"site {site!r} may not withdraw {entry.name!a}: that is an administrator's word"
+    if isinstance(entry, FileWithdrawn | NameResolved) and not (member and member.may_admit):
+        what = "withdraw" if isinstance(entry, FileWithdrawn) else "resolve"
+        return f"site {site!r} may not {what} {entry.name!a}: that is an administrator's word"
     return ""
 
 
@@ -394,4 +395,14 @@ def has_journal(connection: Connection, site: str) -> bool:
     """Whether any segment of the site was ever taken here."""
     return (
         connection.scalar(select(schema.journal.c.position).where(schema.journal.c.site == site).limit(1)) is not None
+    )
+
+
+def hash_at(connection: Connection, site: str, incarnation: str, seq: int) -> str | None:
+    """The hash of the segment that ends with this entry; None where none does."""
+    journal = schema.journal.c
+    return connection.scalar(
+        select(journal.hash).where(
+            journal.site == site, journal.incarnation == incarnation, journal.last_seq == seq, journal.state != "void"
+        )
     )

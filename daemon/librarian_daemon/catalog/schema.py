@@ -61,6 +61,7 @@ admission = Table(
     Column("may_admit", Boolean, nullable=False),
     Column("leaf", Text),
     Column("cutoff", Text),
+    Column("former", Text, nullable=False, server_default="[]"),
     #: A kept value, written by ``site.revoked`` into the same register.
     Column("revoked", Boolean, nullable=False, server_default=text("false")),
     Column("reason", Text, nullable=False, server_default=""),
@@ -366,6 +367,8 @@ invite = Table(
     Column("expires", BigInteger, nullable=False),
     Column("used_by", Text),
     Column("created_at", Text, nullable=False),
+    #: What the newcomer will be, as JSON.
+    Column("terms", Text, nullable=False, server_default="{}"),
 )
 
 incident = Table(

@@ -49,6 +49,10 @@ class Tx:
         """The time that the group's entries are stamped with."""
         return self._group.at
 
+    def use_key(self, key: SiteKey) -> None:
+        """Sign with this key from the next commit on."""
+        self._key = key
+
     @property
     def position(self) -> Position:
         """Where this site's journal ended before the group."""
@@ -161,6 +165,10 @@ class Catalog:
     def watch(self, signal: Signal, *kinds: type[Entry]) -> None:
         """Set the signal after each commit in which an entry of these kinds was applied."""
         self._watched.append((frozenset(kinds), signal))
+
+    def use_key(self, key: SiteKey) -> None:
+        """Sign with this key from the next commit on."""
+        self._key = key
 
     @property
     def position(self) -> Position:

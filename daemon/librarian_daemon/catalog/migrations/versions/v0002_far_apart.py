@@ -15,12 +15,14 @@ def upgrade() -> None:
     for column in (
         sa.Column("leaf", sa.Text()),
         sa.Column("cutoff", sa.Text()),
+        sa.Column("former", sa.Text(), nullable=False, server_default="[]"),
         sa.Column("revoked", sa.Boolean(), nullable=False, server_default=sa.text("false")),
         sa.Column("reason", sa.Text(), nullable=False, server_default=""),
         sa.Column("statement", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("administrator", sa.Text()),
     ):
         op.add_column("admission", column)
+    op.add_column("invite", sa.Column("terms", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("announcement", sa.Column("certificate", sa.Text()))
     op.add_column("announcement", sa.Column("leaf_address", sa.Text(), nullable=False, server_default=""))
     op.create_table(
