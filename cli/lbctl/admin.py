@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,12 +128,10 @@ def statement(
     print(wire.encode({"kind": kind_of(signed), "entry": signed}).decode())
 
 
-@admin.command(
-    "publish", epilog=examples("lbctl admin publish FILE", "lbctl admin publish - < FILE")
-)
-@click.argument("file", type=click.File("rb"))
+@admin.command("publish", epilog=examples("lbctl admin publish FILE", "lbctl admin publish - < FILE"))
+@click.argument("file", type=click.Path(allow_dash=True, path_type=Path))
 @click.pass_obj
-def publish(app: App, file: click.utils.LazyFile) -> None:
+def publish(app: App, file: Path) -> None:
     """Have this site's daemon say a signed statement to all; any site's will do."""
     import msgspec
 
@@ -142,7 +141,8 @@ def publish(app: App, file: click.utils.LazyFile) -> None:
     from librarian_protocol.errors import ArgumentInvalid
 
     try:
-        body = msgspec.json.decode(file.read(), type=api.Statement)
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        body = msgspec.json.decode(raw, type=api.Statement)
     except msgspec.MsgspecError as exc:
         raise ArgumentInvalid(f"this is no statement: {exc}", hint="`lbctl admin statement` makes one") from exc
     rows(app, app.client().publish_statement(body), HEADINGS, row, empty="no sites")

@@ -32,6 +32,7 @@ from librarian_daemon.dataplane import DataPlane, Holding
 from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
 from librarian_daemon.fetching import Moved
+from librarian_daemon.heads import Heads
 from librarian_daemon.intake.service import Intake
 from librarian_daemon.inviting import Inviter
 from librarian_daemon.joining import Joiner
@@ -43,6 +44,7 @@ from librarian_daemon.notices import CatalogIncidents
 from librarian_daemon.planner import Planner
 from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
+from librarian_daemon.repairing import Answering, Repairer
 from librarian_daemon.replicator import Replicator
 from librarian_daemon.server import TcpServer, application
 from librarian_daemon.settings import SiteSettings
@@ -51,6 +53,7 @@ from librarian_daemon.site_control import SiteControl
 from librarian_daemon.store.posix import PosixStore
 from librarian_daemon.stores import open_stores
 from librarian_daemon.supervising import supervise
+from librarian_daemon.taking import Taking
 from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
 from librarian_protocol import requests, wire
@@ -147,7 +150,9 @@ class Site:
             rng=rng,
             certificate=certificate,
         )
-        projection = Projection(catalog, bus, incidents, clock, site, self._metrics)
+        lacking = Signal()
+        taking = Taking(catalog, incidents, self._metrics)
+        projection = Projection(catalog, bus, clock, site, taking, gap=lacking)
         membership = Membership(
             catalog=catalog,
             bus=bus,
@@ -180,6 +185,24 @@ class Site:
             membership=membership,
             own_server=settings.bus.mode == "embedded",
         )
+        heads = Heads(
+            catalog=catalog,
+            bus=bus,
+            incidents=incidents,
+            clock=clock,
+            site=site,
+            key=key,
+            membership=membership,
+            metrics=self._metrics,
+            every_s=settings.bus.heads_every_s,
+            heard=lacking,
+        )
+        repairer = Repairer(catalog, bus, clock, site, taking, heard=lacking, every_s=settings.bus.heads_every_s)
+        answering = Answering(catalog)
+
+        async def answer() -> None:
+            await bus.answer(answering)
+
         custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
         catalog.watch(custodian.wake, InstanceDoubted)
         adapters = self._adapters(key, by_id)
@@ -292,6 +315,10 @@ class Site:
                     "inviter": inviter.run,
                     "joiner": joiner.run,
                     "projection": projection.run,
+                    "heads": heads.run_announcing,
+                    "listener": heads.run_listening,
+                    "repairer": repairer.run,
+                    "answering": answer,
                     "publisher": publisher.run,
                     "planner": planner.run,
                     "replicator": replicator.run,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import cursors, schema
 from librarian_daemon.catalog.apply import Said
 from librarian_daemon.catalog.roster import Member, known_members
 from librarian_daemon.catalog.statements import insert as upsert
@@ -50,8 +50,11 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     full: bool = False
 
 
-def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq: int) -> Received:
-    """Judge, keep and apply a segment whose signature was checked, and advance the reader's cursor with it."""
+def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq: int | None) -> Received:
+    """Judge, keep and apply a segment whose signature was checked, and advance the reader's cursor with it.
+
+    ``stream_seq`` is None where it did not come by the site's stream: then no cursor in a stream advances.
+    """
     connection = tx.connection
     segment_hash = segments.hash_of(payload)
     verdict = judge(
@@ -66,7 +69,7 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
         _keep(tx, segment, payload, signature, segment_hash, "held")
         applied, refused = _release(tx, segment.site, segment_hash)
     elif verdict is Verdict.HOLD:
-        if _held(connection, segment.site) >= MAX_HELD:
+        if held(connection, segment.site) >= MAX_HELD:
             return Received(
                 verdict=verdict, full=True, stalled=f"gap before entry {segment.first_seq}; {MAX_HELD} segments held"
             )
@@ -77,7 +80,10 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
         stalled = _stalled(connection, segment.site)
     elif verdict is Verdict.BROKEN:
         stalled = f"segment at entry {segment.first_seq} does not continue its predecessor"
-    note_reading(tx, segment.site, stream_seq, stalled)
+    if stream_seq is None:
+        _note_stalled(tx, segment.site, stalled)
+    else:
+        note_reading(tx, segment.site, stream_seq, stalled)
     return Received(verdict=verdict, applied=applied, refused=refused, stalled=stalled)
 
 
@@ -126,7 +132,8 @@ def _is_void(connection: Connection, segment: Segment) -> bool:
     return bool(found)
 
 
-def _held(connection: Connection, site: SiteName) -> int:
+def held(connection: Connection, site: SiteName) -> int:
+    """How many segments of the site wait here for what comes before them."""
     journal = schema.journal.c
     return connection.scalar(select(func.count()).where(journal.site == str(site), journal.state == "held")) or 0
 
@@ -147,6 +154,7 @@ def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash
             "payload": compress(payload),
             "state": state,
             "received_at": tx.now,
+            "returned": segment.site == tx.site,
         },
     )
 
@@ -168,7 +176,7 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
             .where(journal.position == row.position)
             .values(state="unknown" if known is None else "applied")
         )
-        _advance(tx, segment, row.hash)
+        cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, row.hash)
         followers = tx.connection.execute(
             select(journal.hash, journal.payload).where(
                 journal.site == str(site), journal.prev == row.hash, journal.state == "held"
@@ -215,25 +223,6 @@ def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
     return ""
 
 
-def _advance(tx: Tx, segment: Segment, segment_hash: str) -> None:
-    statement = upsert(tx.connection, schema.cursor)
-    new = statement.excluded
-    tx.connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["site", "incarnation"],
-            set_={"epoch": new.epoch, "seq": new.seq, "hash": new.hash},
-            where=new.seq > schema.cursor.c.seq,
-        ),
-        {
-            "site": str(segment.site),
-            "incarnation": segment.incarnation,
-            "epoch": segment.epoch,
-            "seq": segment.last_seq,
-            "hash": segment_hash,
-        },
-    )
-
-
 def apply_unknown(tx: Tx) -> int:
     """After an upgrade: apply some segments whose kind was not known when they came. Says how many; 0: no more."""
     journal = schema.journal.c
@@ -269,6 +258,13 @@ def note_reading(tx: Tx, site: SiteName, stream_seq: int, stalled: str) -> None:
             "stalled": stalled,
         },
     )
+
+
+def _note_stalled(tx: Tx, site: SiteName, stalled: str) -> None:
+    """What stops the site's journal, where nothing came by its stream."""
+    stalled = stalled or _stalled(tx.connection, site)
+    reading = schema.reading
+    tx.connection.execute(update(reading).where(reading.c.site == str(site)).values(stalled=stalled))
 
 
 def _stalled(connection: Connection, site: SiteName) -> str:

@@ -220,10 +220,13 @@ journal = Table(
     Column("signature", Text, nullable=False),
     #: The bytes as received, compressed with zstd.
     Column("payload", LargeBinary, nullable=False),
-    #: ``applied``; ``held`` (beyond a gap); ``unknown`` (a kind of a later version); ``void`` (equivocation).
+    #: ``applied``; ``held`` (beyond a gap); ``unknown`` (a kind of a later version); ``void`` (it does not count).
     Column("state", Text, nullable=False),
     Column("received_at", Text, nullable=False),
+    #: A segment of this site itself that came back from others: its catalog had lost it.
+    Column("returned", Boolean, nullable=False, server_default=text("false")),
     Index("journal_site", "site", "first_seq"),
+    Index("journal_prev", "prev"),
     Index("journal_state", "state", "site"),
 )
 

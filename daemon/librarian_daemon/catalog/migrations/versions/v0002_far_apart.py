@@ -25,6 +25,8 @@ def upgrade() -> None:
     op.add_column("invite", sa.Column("terms", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("announcement", sa.Column("certificate", sa.Text()))
     op.add_column("announcement", sa.Column("leaf_address", sa.Text(), nullable=False, server_default=""))
+    op.add_column("journal", sa.Column("returned", sa.Boolean(), nullable=False, server_default=sa.text("false")))
+    op.create_index("journal_prev", "journal", ["prev"])
     op.create_table(
         "rekey",
         sa.Column("site", BYTEWISE, nullable=False),
