@@ -6,13 +6,12 @@ import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from librarian_daemon.catalog import cursors, schema
-from librarian_daemon.catalog.apply import Said
-from librarian_daemon.catalog.roster import Member, known_members
+from librarian_daemon.catalog.believed import apply_segment
+from librarian_daemon.catalog.refolding import refold
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal, get_meta
-from librarian_protocol import globs, segments
-from librarian_protocol.entries import KINDS, Entry, FileIngested, FileWithdrawn, NameResolved
-from librarian_protocol.errors import SegmentInvalid
+from librarian_protocol import segments
+from librarian_protocol.entries import KINDS
 from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import MAX_HELD, Place, Verdict, judge
 from librarian_protocol.segments import Position, Segment
@@ -76,9 +75,12 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
         _keep(tx, segment, payload, signature, segment_hash, "held")
         stalled = _stalled(connection, segment.site)
     elif verdict is Verdict.EQUIVOCATION:
+        # Both are kept as proof, and go round; what builds on either does not count any more.
         _keep(tx, segment, payload, signature, segment_hash, "void")
+        refold(tx, segment.site)
         stalled = _stalled(connection, segment.site)
     elif verdict is Verdict.BROKEN:
+        _keep(tx, segment, payload, signature, segment_hash, "void")
         stalled = f"segment at entry {segment.first_seq} does not continue its predecessor"
     if stream_seq is None:
         _note_stalled(tx, segment.site, stalled)
@@ -168,7 +170,7 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
             select(journal.position, journal.payload, journal.hash).where(journal.hash == ready.pop(0))
         ).one()
         segment = segments.decode(decompress(row.payload))
-        known, bad = _apply_segment(tx, segment)
+        known, bad = apply_segment(tx, segment)
         applied += known or 0
         refused += bad
         tx.connection.execute(
@@ -193,36 +195,6 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
     return applied, refused
 
 
-def _apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
-    """How many entries were applied (None: the kind is of a later version), and why others were refused."""
-    found = segments.entries_of(segment)
-    if found is None:
-        return None, []
-    member = known_members(tx.connection).get(segment.site)
-    good: list[Entry] = []
-    refused: list[str] = []
-    for entry in found:
-        problem = entry.message if isinstance(entry, SegmentInvalid) else not_allowed(entry, segment.site, member)
-        if problem:
-            refused.append(problem)
-        elif isinstance(entry, Entry):
-            good.append(entry)
-    tx.apply_foreign(good, Said(site=segment.site, epoch=segment.epoch, incarnation=segment.incarnation, change=0))
-    return len(good), refused
-
-
-def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
-    """Why a site may not say this; "" where it may."""
-    if isinstance(entry, FileIngested):
-        grants = member.grants if member else []
-        if not any(globs.matches(grant, entry.name) for grant in grants):
-            return f"site {site!r} may not ingest {entry.name!a}: outside its grants"
-    if isinstance(entry, FileWithdrawn | NameResolved) and not (member and member.may_admit):
-        what = "withdraw" if isinstance(entry, FileWithdrawn) else "resolve"
-        return f"site {site!r} may not {what} {entry.name!a}: that is an administrator's word"
-    return ""
-
-
 def apply_unknown(tx: Tx) -> int:
     """After an upgrade: apply some segments whose kind was not known when they came. Says how many; 0: no more."""
     journal = schema.journal.c
@@ -233,7 +205,7 @@ def apply_unknown(tx: Tx) -> int:
         .limit(100)
     ).all()
     for row in rows:
-        _apply_segment(tx, segments.decode(decompress(row.payload)))
+        apply_segment(tx, segments.decode(decompress(row.payload)))
         tx.connection.execute(update(schema.journal).where(journal.position == row.position).values(state="applied"))
     return len(rows)
 

@@ -119,6 +119,14 @@ file = Table(
 #: Names with two digests that are not withdrawn: computed by ``apply`` whenever a file of the name changes.
 conflict = Table("conflict", metadata, Column("name", BytewiseText, primary_key=True))
 
+#: Names with several digests that were decided: the one that was kept; the others are set aside. Computed likewise.
+naming = Table(
+    "naming",
+    metadata,
+    Column("name", BytewiseText, primary_key=True),
+    Column("kept", BytewiseText, nullable=False),
+)
+
 instance = Table(
     "instance",
     metadata,

@@ -9,7 +9,7 @@ in one of the three places only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -18,9 +18,10 @@ import zstandard
 from sqlalchemy import Connection, Select, func, insert, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.apply import Said, apply
+from librarian_daemon.catalog.apply import Said, apply, conflicts
 from librarian_daemon.catalog.cursors import advance
 from librarian_daemon.catalog.database import Database
+from librarian_daemon.catalog.statements import chunks
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.ports import Clock
 from librarian_daemon.signals import Broadcast, Signal
@@ -79,6 +80,11 @@ class Tx:
     def mailed(self) -> None:
         """A letter was written: the publisher is woken when this is committed."""
         self._group.mailed = True
+
+    def recompute_conflicts(self, names: Iterable[str]) -> None:
+        """Compute anew what these names mean."""
+        for page in chunks(names):
+            conflicts(self.connection, page, self.next_change())
 
     def next_change(self) -> int:
         """A change number greater than all before: the planner will look at the files that carry it."""

@@ -50,6 +50,12 @@ def upgrade() -> None:
     )
     op.create_index("resolution_name", "resolution", ["name"])
     op.create_table(
+        "naming",
+        sa.Column("name", BYTEWISE, nullable=False),
+        sa.Column("kept", BYTEWISE, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "mail",
         sa.Column("position", BIG_KEY, primary_key=True, autoincrement=True),
         sa.Column("id", sa.Text(), nullable=False),
