@@ -5,16 +5,19 @@ What is missing stands in the catalog then; the repairer looks there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
-from librarian_daemon.catalog import leaves
-from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.catalog import leaves, recovery
+from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.membership import Membership
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Bus, Clock, Incidents
 from librarian_daemon.signals import Signal
 from librarian_protocol import heads
 from librarian_protocol.errors import BusUnavailable, PeerError
+from librarian_protocol.heads import Leaf
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
 
@@ -74,6 +77,11 @@ class Heads:
                     "message-refused", peer, exc.message, "compare the site's key at both ends: `lbctl site list`"
                 )
                 continue
-            await self._catalog.write(leaves.heard, peer, found.leaves)
+            await self._catalog.write(_hear, peer, found.leaves)
             if await self._catalog.read(leaves.missing):
                 self._heard.set()
+
+
+def _hear(tx: Tx, peer: SiteName, told: Sequence[Leaf]) -> None:
+    leaves.heard(tx, peer, told)
+    recovery.heard(tx, peer)

@@ -20,7 +20,7 @@ from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
 from librarian_daemon import certificates, host, rekeying
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.catalog import holdings, journal, transfers
+from librarian_daemon.catalog import holdings, journal, recovery, transfers
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
@@ -44,6 +44,8 @@ from librarian_daemon.notices import CatalogIncidents
 from librarian_daemon.planner import Planner
 from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
+from librarian_daemon.reconcile import Reconciler
+from librarian_daemon.recovery import Recoverer
 from librarian_daemon.repairing import Answering, Repairer
 from librarian_daemon.replicator import Replicator
 from librarian_daemon.server import TcpServer, application
@@ -63,6 +65,7 @@ from librarian_protocol.errors import ConfigInvalid, StoreError
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
 from librarian_protocol.requests import Request
+from librarian_protocol.segments import Position
 
 #: The most a request's body may have: a bundle's list.
 MAX_BODY_BYTES = 4 << 20
@@ -151,7 +154,7 @@ class Site:
             certificate=certificate,
         )
         lacking = Signal()
-        taking = Taking(catalog, incidents, self._metrics)
+        taking = Taking(catalog, incidents, self._metrics, site)
         projection = Projection(catalog, bus, clock, site, taking, gap=lacking)
         membership = Membership(
             catalog=catalog,
@@ -260,7 +263,8 @@ class Site:
         except OSError as exc:
             raise ConfigInvalid(f"data.listen = {settings.data.listen!r}: {exc}", hint="is the port taken?") from exc
         advertise = settings.data.advertise or host.join_address(address, port)
-        if settings.bus.mode != "join":
+        if settings.bus.mode != "join" and not await catalog.read(recovery.state):
+            # A site whose catalog was lost is of a mesh already: it must be told again of which.
             await membership.found()
         declared = [
             Declared(id=store.id, label=store.label, role=store.role, ingestable=one.ingestable)
@@ -272,7 +276,23 @@ class Site:
             certificate=certificate.announced if settings.bus.leaf_listen else None,
             leaf_address=bus.leaf_address(),
         )
-        await catalog.write(declare, site, declared, announced)
+
+        async def redeclare() -> None:
+            await catalog.write(declare, site, declared, announced)
+
+        async def renew() -> None:
+            await self._renew(catalog, stores, 0)
+
+        await redeclare()
+        recoverer = Recoverer(
+            catalog=catalog,
+            incidents=incidents,
+            clock=clock,
+            site=site,
+            reconciler=Reconciler(catalog, stores, site),
+            renew=renew,
+            redeclare=redeclare,
+        )
 
         control = Control(
             site=site,
@@ -319,6 +339,7 @@ class Site:
                     "listener": heads.run_listening,
                     "repairer": repairer.run,
                     "answering": answer,
+                    "recovery": recoverer.run,
                     "publisher": publisher.run,
                     "planner": planner.run,
                     "replicator": replicator.run,
@@ -343,6 +364,20 @@ class Site:
         heads = [host.read_head(text) for store in stores if (text := await store.read_head())]
         known = await catalog.read(journal.greatest_epoch_begun)
         witnessed = max((head.epoch for head in heads), default=0)
+        position = await self._renew(catalog, stores, witnessed)
+        if any(head.seq > position.seq for head in heads) or witnessed > known:
+            message = (
+                f"a store tells of epoch {witnessed}, the catalog of epoch {known} and {position.seq} entries:"
+                " the catalog was lost, or restored from a backup"
+            )
+            self._log.error("catalog_behind", epoch=known, witnessed=witnessed)
+            await catalog.write(recovery.begin, message)
+        while await catalog.write(journal.apply_unknown):
+            pass
+
+    async def _renew(self, catalog: Catalog, stores: Sequence[PosixStore], witnessed: int) -> Position:
+        """Begin a new incarnation above ``witnessed`` and all that the catalog knows; stores are told first."""
+        known = await catalog.read(journal.greatest_epoch_begun)
         epoch = 1 + max(known, witnessed)
         incarnation = self._rng.hex(16)
         position = await catalog.read(journal.next_position, self._settings.site, epoch, incarnation)
@@ -354,18 +389,8 @@ class Site:
                 # A full or read-only store still serves; its head is one witness of several.
                 self._log.error("store_head_not_written", store=store.label, error=exc.message)
         await catalog.begin(position)
-        ahead = any(head.seq > position.seq for head in heads)
-        if ahead or witnessed > known + 1:
-            message = (
-                f"a store tells of epoch {witnessed}, the catalog of epoch {known} and {position.seq} entries:"
-                " the catalog was lost, or restored from a backup"
-            )
-            hint = "what stands in the stores is not touched; restore the newest catalog, or ask before going on"
-            self._log.error("catalog_behind", epoch=known, witnessed=witnessed)
-            await CatalogIncidents(catalog).open("catalog-behind", self._settings.site, message, hint)
-        while await catalog.write(journal.apply_unknown):
-            pass
         self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)
+        return position
 
     def _adapters(self, key: SiteKey, stores: Mapping[str, PosixStore]) -> dict[str, Adapter]:
         """The configured adapters, each bounded in patience and verified, in order of preference."""

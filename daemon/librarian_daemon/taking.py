@@ -20,8 +20,9 @@ from librarian_protocol.segments import Segment
 class Taking:
     """The one way in for segments of others, and for own ones that come back."""
 
-    def __init__(self, catalog: Catalog, incidents: Incidents, metrics: Metrics) -> None:
+    def __init__(self, catalog: Catalog, incidents: Incidents, metrics: Metrics, site: SiteName) -> None:
         self._catalog = catalog
+        self._site = site
         self._incidents = incidents
         self._metrics = metrics
         self._log = structlog.get_logger("taking")
@@ -66,6 +67,15 @@ class Taking:
                 origin,
                 received.stalled,
                 "nothing of that site is believed from there on; ask its operators what happened to it",
+            )
+        if received.branched and origin != self._site:
+            self._log.warning("journal_branched", peer=origin, seq=segment.first_seq, incarnation=segment.incarnation)
+            await self._incidents.open(
+                "rewound",
+                origin,
+                f"the journal of {origin} has two branches from entry {segment.first_seq} on: its catalog was restored"
+                " from a backup, or lost",
+                "nothing for the data: both are kept and it recovers by itself; ask its operators what happened",
             )
         return segment, received
 

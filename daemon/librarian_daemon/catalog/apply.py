@@ -121,10 +121,9 @@ def conflicts(connection: Connection, names: Sequence[str], change: int) -> None
     A file that nobody ingested, and of which no instance was told, only mentioned, makes no conflict.
     """
     file, conflict, naming = schema.file, schema.conflict, schema.naming
-    spoken_of = or_(file.c.origin_site.is_not(None), exists().where(schema.instance.c.file_id == file.c.id))
     digests: dict[str, set[Digest]] = {}
     for row in connection.execute(
-        select(file.c.name, file.c.digest).where(file.c.name.in_(names), file.c.withdrawn.is_(False), spoken_of)
+        select(file.c.name, file.c.digest).where(file.c.name.in_(names), file.c.withdrawn.is_(False), spoken_of())
     ):
         digests.setdefault(row.name, set()).add(Digest(row.digest))
     several = {name: found for name, found in digests.items() if len(found) > 1}
@@ -149,6 +148,12 @@ def conflicts(connection: Connection, names: Sequence[str], change: int) -> None
     changed |= now ^ before
     if changed:
         connection.execute(update(file).where(file.c.name.in_(sorted(changed))).values(change=change))
+
+
+def spoken_of() -> Any:
+    """Condition on ``file``: somebody ingested it, or told of an instance. The others were only mentioned."""
+    file, instance = schema.file.c, schema.instance.c
+    return or_(file.origin_site.is_not(None), exists().where(instance.file_id == file.id))
 
 
 def _decided(connection: Connection, names: Sequence[str]) -> dict[str, list[Resolution]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from librarian_daemon.catalog import cursors, schema
+from librarian_daemon.catalog import cursors, recovery, schema
 from librarian_daemon.catalog.believed import apply_segment
 from librarian_daemon.catalog.refolding import refold
 from librarian_daemon.catalog.statements import insert as upsert
@@ -47,6 +47,8 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     stalled: str = ""
     #: Not even held: so many are held already that pulling must stop until the gap is filled.
     full: bool = False
+    #: The segment goes on from where another one does already: its site's catalog was restored (rewound).
+    branched: bool = False
 
 
 def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq: int | None) -> Received:
@@ -82,11 +84,30 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
     elif verdict is Verdict.BROKEN:
         _keep(tx, segment, payload, signature, segment_hash, "void")
         stalled = f"segment at entry {segment.first_seq} does not continue its predecessor"
+    if segment.site == tx.site and verdict in {Verdict.APPLY, Verdict.HOLD}:
+        recovery.begin(tx, "entries of this site came back that its catalog did not hold")
     if stream_seq is None:
         _note_stalled(tx, segment.site, stalled)
     else:
         note_reading(tx, segment.site, stream_seq, stalled)
-    return Received(verdict=verdict, applied=applied, refused=refused, stalled=stalled)
+    branched = verdict is Verdict.APPLY and _branches(connection, segment, segment_hash)
+    return Received(verdict=verdict, applied=applied, refused=refused, stalled=stalled, branched=branched)
+
+
+def _branches(connection: Connection, segment: Segment, segment_hash: str) -> bool:
+    """Whether another segment of the site, in another incarnation, continues the same predecessor."""
+    journal = schema.journal.c
+    other = connection.scalar(
+        select(journal.position)
+        .where(
+            journal.prev == segment.prev,
+            journal.site == str(segment.site),
+            journal.hash != segment_hash,
+            journal.state != "void",
+        )
+        .limit(1)
+    )
+    return other is not None
 
 
 def _at_place(connection: Connection, segment: Segment, segment_hash: str) -> str | None:

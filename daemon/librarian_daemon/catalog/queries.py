@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import schema, transfers
-from librarian_daemon.catalog.apply import unanswered
+from librarian_daemon.catalog.apply import spoken_of, unanswered
 from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.statements import chunks
 from librarian_daemon.catalog.transfers import Owed
@@ -33,7 +33,7 @@ def files(connection: Connection, *, match: str, after: str, limit: int) -> api.
     position = after
     while len(rows) <= limit and looked < _LOOK_AT:
         page = connection.execute(
-            select(schema.file).where(file.name > position).order_by(file.name, file.id).limit(1000)
+            select(schema.file).where(file.name > position, spoken_of()).order_by(file.name, file.id).limit(1000)
         ).all()
         if not page:
             break

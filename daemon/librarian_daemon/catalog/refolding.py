@@ -59,6 +59,7 @@ def refold(tx: Tx, site: SiteName) -> None:
     if touched and _lost_origin(tx.connection, change):
         _apply_again(tx, None, "file.ingested")
     tx.recompute_conflicts(list(_names(tx.connection, change)))
+    _forget_unspoken(tx.connection, change)
 
 
 def _judge_anew(connection: Connection, site: SiteName, member: Member | None) -> None:
@@ -171,6 +172,20 @@ def _lost_origin(connection: Connection, change: int) -> bool:
             select(file.id)
             .where(file.change >= change, file.origin_site.is_(None), exists().where(instance.file_id == file.id))
             .limit(1)
+        )
+    )
+
+
+def _forget_unspoken(connection: Connection, change: int) -> None:
+    """Touched files of which nobody says anything now, and which nothing here is about."""
+    file = schema.file
+    about = (schema.instance, schema.doubt, schema.digest, schema.transfer, schema.verified)
+    connection.execute(
+        delete(file).where(
+            file.c.change >= change,
+            file.c.origin_site.is_(None),
+            file.c.withdrawn.is_(False),
+            *(~exists().where(table.c.file_id == file.c.id) for table in about),
         )
     )
 
