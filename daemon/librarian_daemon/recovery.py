@@ -18,6 +18,7 @@ from librarian_daemon.reconcile import Reconciler
 from librarian_daemon.signals import Signal
 from librarian_protocol.errors import StoreError
 from librarian_protocol.names import SiteName
+from librarian_protocol.recovering import COMPARING
 
 LOOK_EVERY_S = 5.0
 
@@ -71,7 +72,7 @@ class Recoverer:
             again = await write(recovery.restate)
             await self._redeclare()
             self._log.warning("restated", declarations=again)
-        if not known.compared:
+        if await read(recovery.waits_for, self._site) == [COMPARING]:
             try:
                 await self._reconciler.run()
             except StoreError as exc:

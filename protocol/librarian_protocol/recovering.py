@@ -16,6 +16,10 @@ from librarian_protocol.names import SiteName
 from librarian_protocol.roster import Member
 
 
+#: The last thing that is waited for.
+COMPARING = "names in the stores are not compared with the catalog yet"
+
+
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     """How far it has come. Kept in the catalog."""
 
@@ -48,12 +52,17 @@ def awaited(recovery: Recovery, site: SiteName, members: Mapping[SiteName, Membe
 def waits_for(
     recovery: Recovery, site: SiteName, members: Mapping[SiteName, Member], missing: Collection[str]
 ) -> list[str]:
-    """What keeps the quarantine up, in words; empty when it is over. ``missing`` are own journal ends not held here."""
+    """What keeps the quarantine up, in words; empty when it is over. ``missing`` are journal ends not held here.
+
+    Names are compared last: what others know of a file must be known here, or it would be taken for a new one.
+    """
+    if not members:
+        return ["this site has lost which mesh it is of: invite it anew, `lbctl site join TOKEN`"]
     found = [f"{peer} has not told what it holds" for peer in awaited(recovery, site, members)]
     if missing:
-        found.append(f"{len(missing)} ends of this site's own journal are at others and not here")
-    if not recovery.compared:
-        found.append("names in the stores are not compared with the catalog yet")
+        found.append(f"{len(missing)} journal ends are at others and not here yet")
+    if not found and not recovery.compared:
+        found.append(COMPARING)
     return found
 
 

@@ -60,8 +60,8 @@ def waits_for(connection: Connection, site: SiteName) -> list[str] | None:
     known = state(connection)
     if known is None:
         return None
-    own = [one.hash for one in missing(connection) if one.origin == site]
-    return recovering.waits_for(known, site, known_members(connection), own)
+    lacking = [one.hash for one in missing(connection)]
+    return recovering.waits_for(known, site, known_members(connection), lacking)
 
 
 def _put(tx: Tx, recovery: Recovery) -> None:
