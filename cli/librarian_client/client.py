@@ -202,6 +202,19 @@ class Client:
         """Say what the administrator signed."""
         return self._transport.call("POST", "/statement", list[api.Site], body=statement, timeout_s=self.timeout_s)
 
+    def offers(self) -> list[api.Offer]:
+        """What each peer may be given here."""
+        return self._transport.call("GET", "/offers", list[api.Offer], timeout_s=self.timeout_s)
+
+    def set_offer(self, peer: str, globs: list[str]) -> list[api.Offer]:
+        """Set what a peer may be given; none: as its access says.
+
+        Raises:
+            NotFound: it is not in the roster.
+        """
+        body = api.Offer(peer=peer, globs=globs)
+        return self._transport.call("POST", "/offers", list[api.Offer], body=body, timeout_s=self.timeout_s)
+
     def bus_config(self) -> Iterator[bytes]:
         """The configuration of this site's own bus server, secrets left out.
 

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from librarian_daemon.answers import answer, body_of
+from librarian_daemon.catalog import offers
 from librarian_daemon.catalog.invites import Terms
+from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.inviting import Inviter
 from librarian_daemon.joining import Joiner
 from librarian_daemon.membership import Membership
-from librarian_protocol import api, wire
+from librarian_protocol import api, globs, wire
 from librarian_protocol.entries import Access, SiteAdmitted, SiteRevoked
 from librarian_protocol.errors import ArgumentInvalid, NotFound
 from librarian_protocol.keys import is_public_key
@@ -20,6 +22,7 @@ from librarian_protocol.names import SiteName
 LONGEST_S = 30 * 86_400
 _TERMS = wire.decoder(api.InviteTerms)
 _JOIN = wire.decoder(api.Join)
+_OFFER = wire.decoder(api.Offer)
 _CHANGE = wire.decoder(api.SiteChange)
 _END = wire.decoder(api.SiteEnd)
 _CONFIRM = wire.decoder(api.PendingJoin)
@@ -34,12 +37,14 @@ class SiteControl:
     def __init__(
         self,
         *,
+        catalog: Catalog,
         membership: Membership,
         inviter: Inviter,
         joiner: Joiner,
         roster: Callable[[], Awaitable[list[api.Site]]],
         bus_config: Callable[[], str],
     ) -> None:
+        self._catalog = catalog
         self._membership = membership
         self._inviter = inviter
         self._joiner = joiner
@@ -61,6 +66,8 @@ class SiteControl:
             web.post(f"{prefix}/site/readmit", self._readmit),
             web.post(f"{prefix}/statement", self._statement),
             web.get(f"{prefix}/bus/config", self._config),
+            web.get(f"{prefix}/offers", self._offers),
+            web.post(f"{prefix}/offers", self._offer),
         ]
 
     async def _sites(self, request: web.Request) -> web.Response:
@@ -141,6 +148,23 @@ class SiteControl:
         if not text:
             raise NotFound("this site has no bus server of its own", hint="`lbctl status` shows which one it uses")
         return web.Response(text=text)
+
+    async def _offers(self, request: web.Request) -> web.Response:
+        chosen = await self._catalog.read(offers.every)
+        peers = [one for one in await self._roster() if not one.here and one.access]
+        return answer(
+            [api.Offer(peer=one.site, access=one.access, globs=chosen.get(SiteName(one.site), [])) for one in peers]
+        )
+
+    async def _offer(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _OFFER)
+        peer = SiteName.parse(body.peer)
+        for one in body.globs:
+            globs.check(one)
+        if peer not in {one.site for one in await self._roster()}:
+            raise NotFound(f"site {peer!r} is not in the roster", hint="`lbctl site list`")
+        await self._catalog.write(offers.put, peer, body.globs)
+        return await self._offers(request)
 
     async def _one(self, site: SiteName) -> web.Response:
         return answer([one for one in await self._roster() if one.site == site])

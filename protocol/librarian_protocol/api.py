@@ -374,6 +374,14 @@ class SiteEnd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     cutoff: str | None = None
 
 
+class Offer(msgspec.Struct, kw_only=True):
+    """What a peer may be given here; no globs were set where the list is empty. Also the body of ``POST /offers``."""
+
+    peer: str
+    access: str = ""
+    globs: list[str]
+
+
 class Statement(msgspec.Struct, kw_only=True):
     """Body of ``POST /statement``: an entry that the administrator signed, and its kind."""
 

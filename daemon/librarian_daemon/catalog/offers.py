@@ -1,0 +1,34 @@
+"""Operations on offers: which globs were set for which peer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, insert, select
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.writer import Tx
+from librarian_protocol.names import SiteName
+
+
+def of(connection: Connection, peer: SiteName) -> list[str]:
+    """The globs that were set for a peer; none were where empty."""
+    offer = schema.offer.c
+    return list(connection.scalars(select(offer.match).where(offer.peer == str(peer)).order_by(offer.match)))
+
+
+def every(connection: Connection) -> dict[SiteName, list[str]]:
+    """All that were set."""
+    offer = schema.offer.c
+    found: dict[SiteName, list[str]] = {}
+    for row in connection.execute(select(offer.peer, offer.match).order_by(offer.peer, offer.match)):
+        found.setdefault(SiteName(row.peer), []).append(row.match)
+    return found
+
+
+def put(tx: Tx, peer: SiteName, globs: Sequence[str]) -> None:
+    """Set them, in place of what was. Idempotent."""
+    offer = schema.offer
+    tx.connection.execute(delete(offer).where(offer.c.peer == str(peer)))
+    if globs:
+        tx.connection.execute(insert(offer), [{"peer": str(peer), "match": one} for one in sorted(set(globs))])

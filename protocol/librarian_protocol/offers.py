@@ -1,0 +1,26 @@
+"""Offers: what a peer may be given (docs/events.md). Kept by the site that gives, and nobody else's business."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from librarian_protocol import globs
+from librarian_protocol.entries import Access
+
+
+def refusal(access: str) -> str:
+    """Why a peer of that access is given no file at all; "" where it may be."""
+    return "it is a witness: it holds journals, and no files" if access == Access.WITNESS else ""
+
+
+def is_offered(access: str, chosen: Sequence[str], name: str) -> bool:
+    """Whether a peer may have the file of that name.
+
+    ``chosen`` are the globs that were set for it. Where none were, a peer of full access may have everything, any other
+    nothing.
+    """
+    if refusal(access):
+        return False
+    if not chosen:
+        return access == Access.FULL
+    return any(globs.matches(one, name) for one in chosen)
