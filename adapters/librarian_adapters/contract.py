@@ -22,7 +22,7 @@ Capabilities are data. Retry, rate limit, verification and logging are wrappers 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -211,8 +211,6 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any]
     #: Roots of the stores that this machine can read itself, by store id.
     roots: Mapping[str, str]
-    #: The certificate (PEM) by which a site proves itself, as the roster has it now; None where it announced none.
-    certificate: Callable[[SiteName], str | None] = lambda _: None
 
 
 class Factory(Protocol):

@@ -68,7 +68,7 @@ def factory(context: Context) -> Http:
         settings = msgspec.convert(dict(context.settings), HttpSettings)
     except msgspec.ValidationError as exc:
         raise ConfigInvalid(f"adapters.settings.http: {exc}") from exc
-    return Http(HttpClient(context.sign, settings, context.certificate), settings)
+    return Http(HttpClient(context.sign, settings), settings)
 
 
 class Http:

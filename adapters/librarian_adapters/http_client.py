@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-import ssl
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
 
@@ -28,7 +27,6 @@ from librarian_protocol.errors import (
     TransferError,
     TransferTimeout,
 )
-from librarian_protocol.names import SiteName
 
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):(?P<port>[0-9]{1,5})\Z")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
@@ -61,14 +59,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class HttpClient:
     """Sends requests. Opens its first connection when the first one is sent."""
 
-    def __init__(
-        self, sign: Signer, settings: HttpSettings, certificate: Callable[[SiteName], str | None] = lambda _: None
-    ) -> None:
+    def __init__(self, sign: Signer, settings: HttpSettings) -> None:
         self._sign = sign
         self._settings = settings
-        self._certificate = certificate
-        #: By certificate: a changed one is followed without a restart.
-        self._pins: dict[str, ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -87,8 +80,7 @@ class HttpClient:
             TransferTimeout: silence.
         """
         where = f"site {batch.source} at {batch.offer.address[:300]!a}"
-        pin = self._pin(where, batch) if batch.offer.params.get("tls") else None
-        url = _url(where, batch.offer.address, target, "http" if pin is None else "https")
+        url = _url(where, batch.offer.address, target)
         headers = self._sign(source=batch.source, method=method, target=target, range=byte_range, body=body)
         if byte_range:
             headers["Range"] = byte_range
@@ -102,7 +94,6 @@ class HttpClient:
                     headers=headers,
                     data=io.BytesIO(body) if body else None,
                     allow_redirects=False,
-                    ssl=True if pin is None else pin,
                 )
             try:
                 if response.status not in {200, 206}:
@@ -114,21 +105,6 @@ class HttpClient:
                 yield response
             finally:
                 response.release()
-
-    def _pin(self, where: str, batch: Batch) -> ssl.SSLContext:
-        """A context that trusts the one certificate that the source announced, whatever name it bears.
-
-        Raises:
-            SourceRefused: it announced none. Nothing is ever fetched without TLS from a site that offers it.
-        """
-        pem = self._certificate(batch.source)
-        if pem is None:
-            raise SourceRefused(f"{where}: offers TLS, and its certificate is not known here", hint=_IDENTITY)
-        if pem not in self._pins:
-            if len(self._pins) >= _PINS:
-                self._pins.clear()
-            self._pins[pem] = pinned(pem)
-        return self._pins[pem]
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -152,28 +128,12 @@ class HttpClient:
             self._session = None
 
 
-_IDENTITY = "`lbctl site list` at both; whoever answers there is not the site that the roster knows, or it changed"
-#: Contexts held at once: one for each site, and a few old ones.
-_PINS = 256
-
-
-def pinned(pem: str) -> ssl.SSLContext:
-    """A client's context that trusts exactly this certificate, self-signed or not, for any host name."""
-    context = ssl.create_default_context(cadata=pem)
-    context.check_hostname = False
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # The certificate itself is the anchor; it need not be an authority's.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
-
-
-def _url(where: str, address: str, target: str, scheme: str) -> URL:
+def _url(where: str, address: str, target: str) -> URL:
     match = _AUTHORITY.match(address)
     if match is None or int(match["port"]) > 65535:
         raise SourceInvalid(f"{where}: the address is not HOST:PORT", hint="set data.advertise at that site")
     # What goes over the wire must be what was signed, hence `encoded`.
-    return URL(f"{scheme}://{address}{target}", encoded=True)
+    return URL(f"http://{address}{target}", encoded=True)
 
 
 @contextmanager
@@ -181,8 +141,6 @@ def explained(where: str) -> Generator[None]:
     """Turn what aiohttp raises into the TransferError that it means."""
     try:
         yield
-    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as exc:
-        raise SourceRefused(f"{where}: is not who it should be: {str(exc)[:300]}", hint=_IDENTITY) from exc
     except aiohttp.ConnectionTimeoutError as exc:
         raise SourceUnreachable(f"{where}: no connection: {exc}") from exc
     except TimeoutError as exc:

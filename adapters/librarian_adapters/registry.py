@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -35,7 +35,6 @@ def load(
     sign: Signer,
     settings: Mapping[str, Mapping[str, Any]],
     roots: Mapping[str, str],
-    certificate: Callable[[SiteName], str | None] = lambda _: None,
 ) -> list[Adapter]:
     """Make the adapters of ``adapters.order``, in that order. Opens no connection.
 
@@ -44,7 +43,6 @@ def load(
         sign: signs data requests.
         settings: each adapter's own table, by its name.
         roots: roots of stores that this machine can read itself, by store id.
-        certificate: the certificate (PEM) by which a site proves itself, as the roster has it now.
 
     Raises:
         ConfigInvalid: a name is unknown, listed twice, not loadable, or its settings are wrong.
@@ -61,8 +59,7 @@ def load(
                 hint="install the package that brings it, or take it out of the list",
             )
         factory = _factory(point)
-        context = Context(site=site, sign=sign, settings=settings.get(name, {}), roots=roots, certificate=certificate)
-        adapters.append(factory(context))
+        adapters.append(factory(Context(site=site, sign=sign, settings=settings.get(name, {}), roots=roots)))
     return adapters
 
 

@@ -10,7 +10,6 @@ import base64
 import datetime
 import ipaddress
 import os
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,14 +60,6 @@ def load_or_make(directory: Path, site: str, hosts: Sequence[str]) -> Certificat
         raise ConfigInvalid(
             f"the certificate {path} cannot be used: {exc}", hint="remove tls.crt and tls.key: new ones are made"
         ) from exc
-
-
-def serving(certificate: Certificate) -> ssl.SSLContext:
-    """A server's context with this certificate."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate.path, certificate.key_path)
-    return context
 
 
 def pem_of(announced: str) -> str:

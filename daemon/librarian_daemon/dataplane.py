@@ -47,7 +47,6 @@ from librarian_protocol.errors import (
     RequestRefused,
     SizeMismatch,
     SourceMissing,
-    SourceRefused,
     SourceUnreachable,
     StoreError,
     StoreNotMounted,
@@ -76,8 +75,6 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     unit: Unit
     size_bytes: int
     store: Opening
-    #: Whether the asker may have it.
-    offered: bool = True
 
 
 class Holdings(Protocol):
@@ -87,11 +84,10 @@ class Holdings(Protocol):
         """The key of each admitted site."""
         ...
 
-    async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
-        """Local instances that are available, and whether the asker may have them.
+    async def find(self, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
+        """Local instances that are available: neither suspected, nor doubted without an answer, nor set aside.
 
-        Available: neither suspected, nor doubted without an answer, nor set aside. At most a few hundred digests; those
-        of which there is none are missing from the answer.
+        At most a few hundred digests; those of which there is none are missing from the answer.
         """
         ...
 
@@ -175,7 +171,7 @@ class DataPlane:
         return body
 
     async def _served(
-        self, request: web.Request, serve: Callable[[SiteName, bytes], Awaitable[web.StreamResponse]]
+        self, request: web.Request, serve: Callable[[bytes], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Check the request, then serve it; errors become answers."""
         try:
@@ -187,15 +183,13 @@ class DataPlane:
             return _refusal(503, busy, {"Retry-After": str(self._limits.retry_after_s)})
         with self._counted(site):
             try:
-                return await serve(site, await self._body(request))
+                return await serve(await self._body(request))
             except RequestRefused as exc:
                 return _unauthorized(exc)
             except ArgumentInvalid as exc:
                 return _refusal(400, exc)
             except SourceMissing as exc:
                 return _refusal(404, exc)
-            except SourceRefused as exc:
-                return _refusal(403, exc)
             except (SourceUnreachable, StoreError) as exc:
                 return _refusal(503, exc, {"Retry-After": str(self._limits.retry_after_s)})
 
@@ -212,12 +206,12 @@ class DataPlane:
     # ---- one item ------------------------------------------------------------------------------------------
 
     async def _bytes(self, request: web.Request) -> web.StreamResponse:
-        return await self._served(request, lambda asker, _: self._stream(request, asker))
+        return await self._served(request, lambda _: self._stream(request))
 
-    async def _stream(self, request: web.Request, asker: SiteName) -> web.StreamResponse:
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
         asked = _asked(request)
         begin = _begin(request.headers.get("Range", ""))
-        async with self._opened(asked, (await self._holdings.find(asker, [asked.digest])).get(asked.digest)) as reader:
+        async with self._opened(asked, (await self._holdings.find([asked.digest])).get(asked.digest)) as reader:
             end = reader.size_bytes
             if begin and begin >= end:
                 raise ArgumentInvalid(f"asked for bytes from {begin} on, there are {end}")
@@ -262,13 +256,10 @@ class DataPlane:
 
         Raises:
             SourceMissing: it is not held here, or no longer as the catalog says; then it is suspected.
-            SourceRefused: the asker may not have it.
             SourceUnreachable: its store is not mounted.
         """
         if holding is None or (holding.unit is Unit.FILE) != (asked.part is Part.FILE):
             raise SourceMissing(f"site {self._site} does not hold {asked.part} of {asked.digest}")
-        if not holding.offered:
-            raise SourceRefused(f"site {self._site} does not offer {asked.digest} to you")
         try:
             reader = await holding.store.open_part(holding.name, holding.digest, asked.part, asked.member)
         except StoreNotMounted as exc:
@@ -287,9 +278,9 @@ class DataPlane:
     # ---- many ----------------------------------------------------------------------------------------------
 
     async def _bundle(self, request: web.Request) -> web.StreamResponse:
-        return await self._served(request, lambda asker, body: self._frames(request, asker, body))
+        return await self._served(request, lambda body: self._frames(request, body))
 
-    async def _frames(self, request: web.Request, asker: SiteName, body: bytes) -> web.StreamResponse:
+    async def _frames(self, request: web.Request, body: bytes) -> web.StreamResponse:
         asked = decode_request(body)
         response = web.StreamResponse(headers={"Content-Type": BUNDLE_TYPE})
         response.enable_chunked_encoding()
@@ -298,21 +289,19 @@ class DataPlane:
         found: dict[Digest, Holding | None] = {}
         at = 0
         while at < len(asked):
-            frames, at = await self._group(asker, asked, at, found)
+            frames, at = await self._group(asked, at, found)
             if not await self._sent(response, frames):
                 return _cut(request, response)
         return response
 
-    async def _group(
-        self, asker: SiteName, asked: list[Asked], at: int, found: dict[Digest, Holding | None]
-    ) -> tuple[bytes, int]:
+    async def _group(self, asked: list[Asked], at: int, found: dict[Digest, Holding | None]) -> tuple[bytes, int]:
         """Frames of the next items, and where to go on."""
         readers: dict[int, Reader] = {}
         frames: list[bytes] = []
         size_bytes = 0
         unknown = sorted({one.digest for one in asked[at : at + _GROUP_ITEMS]} - found.keys())
         if unknown:
-            answers = await self._holdings.find(asker, unknown)
+            answers = await self._holdings.find(unknown)
             found.update({digest: answers.get(digest) for digest in unknown})
         try:
             end = min(at + _GROUP_ITEMS, len(asked))
@@ -322,7 +311,7 @@ class DataPlane:
                     readers[at] = reader
                     _bounded(asked[at], reader)
                     size_bytes += reader.size_bytes
-                except (SourceMissing, SourceRefused, SourceUnreachable, SizeMismatch) as exc:
+                except (SourceMissing, SourceUnreachable, SizeMismatch) as exc:
                     opened = readers.pop(at, None)
                     if opened is not None:
                         opened.close()

@@ -57,14 +57,6 @@ def load_key(path: Path) -> SiteKey:
         raise ConfigInvalid(f"the site key {path} is not 64 hex digits") from exc
 
 
-def data_tls(settings: SiteSettings) -> bool:
-    """Whether the data address speaks TLS."""
-    if settings.data.tls != "auto":
-        return settings.data.tls == "on"
-    host = split_address(settings.data.listen)[0]
-    return not (host == "localhost" or host == "::1" or host.startswith("127."))
-
-
 def certified_hosts(settings: SiteSettings) -> list[str]:
     """The names and addresses by which others reach this site: its certificate is for these."""
     addresses = [

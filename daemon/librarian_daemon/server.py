@@ -6,7 +6,6 @@ Each bound answers a way of holding a server up: slow headers, huge headers, end
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import Counter
 from typing import Annotated
 
@@ -36,11 +35,8 @@ def application(body_bytes: int) -> web.Application:
 class TcpServer:
     """An application listening on one address."""
 
-    def __init__(
-        self, app: web.Application, limits: ServerLimits | None = None, *, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, app: web.Application, limits: ServerLimits | None = None) -> None:
         self._limits = limits or ServerLimits()
-        self._tls = tls
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -73,12 +69,7 @@ class TcpServer:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: _Capped(serve(), self._open, self._limits),
-                host,
-                port,
-                backlog=128,
-                ssl=self._tls,
-                ssl_handshake_timeout=None if self._tls is None else self._limits.header_s,
+                lambda: _Capped(serve(), self._open, self._limits), host, port, backlog=128
             )
         except OSError:
             await self._runner.cleanup()

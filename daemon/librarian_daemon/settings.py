@@ -76,8 +76,6 @@ class DataSettings(Settings, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:7400"
     #: ``HOST:PORT`` by which other sites reach it; the address listened on where empty.
     advertise: str = ""
-    #: TLS with this site's own certificate, which the others pin. ``auto``: on, but for loopback addresses.
-    tls: Literal["auto", "on", "off"] = "auto"
 
 
 class BusSettings(Settings, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -20,7 +20,7 @@ from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
 from librarian_daemon import certificates, host, rekeying
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.catalog import holdings, journal, offers, recovery, transfers
+from librarian_daemon.catalog import holdings, journal, recovery, transfers
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
@@ -64,7 +64,6 @@ from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted, Site
 from librarian_protocol.errors import ConfigInvalid, StoreError
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
-from librarian_protocol.offers import is_offered
 from librarian_protocol.requests import Request
 from librarian_protocol.segments import Position
 
@@ -87,20 +86,11 @@ class _Holdings:
         """See the data plane's port."""
         return self._membership.keys()
 
-    async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
+    async def find(self, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         """See the data plane's port."""
         found = await self._catalog.read(holdings.find, self._site, digests)
-        chosen = await self._catalog.read(offers.of, asker)
-        member = self._membership.members.get(asker)
         return {
-            digest: Holding(
-                name=one.name,
-                digest=digest,
-                unit=one.unit,
-                size_bytes=one.size_bytes,
-                store=store,
-                offered=member is not None and is_offered(member.access, chosen, one.name),
-            )
+            digest: Holding(name=one.name, digest=digest, unit=one.unit, size_bytes=one.size_bytes, store=store)
             for digest, one in found.items()
             if (store := self._stores.get(one.store)) is not None
         }
@@ -218,12 +208,7 @@ class Site:
 
         custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
         catalog.watch(custodian.wake, InstanceDoubted)
-
-        def certificate_of(source: SiteName) -> str | None:
-            member = membership.members.get(source)
-            return certificates.pem_of(member.certificate) if member and member.certificate else None
-
-        adapters = self._adapters(key, by_id, certificate_of)
+        adapters = self._adapters(key, by_id)
         moved = Moved(catalog)
         lander = Lander(catalog, clock, self._metrics)
         transfers_changed = Signal()
@@ -271,11 +256,7 @@ class Site:
         for store in stores:
             await store.clean_staging(await catalog.read(transfers.live_keys, store.id))
 
-        tls = host.data_tls(settings)
-        data = TcpServer(
-            self._data_application(catalog, membership, custodian, views, by_id),
-            tls=certificates.serving(certificate) if tls else None,
-        )
+        data = TcpServer(self._data_application(catalog, membership, custodian, views, by_id))
         address, port = host.split_address(settings.data.listen)
         try:
             port = await data.start(address, port)
@@ -291,8 +272,8 @@ class Site:
         ]
         announced = SiteAnnounced(
             software=VERSION,
-            adapters=[_http_offer(advertise, tls=tls)],
-            certificate=certificate.announced if tls or settings.bus.leaf_listen else None,
+            adapters=[_http_offer(advertise)],
+            certificate=certificate.announced if settings.bus.leaf_listen else None,
             leaf_address=bus.leaf_address(),
         )
 
@@ -322,7 +303,6 @@ class Site:
             feed=EventFeed(site=site, own_key=key.public, catalog=catalog, views=views),
             membership=membership,
             sites=SiteControl(
-                catalog=catalog,
                 membership=membership,
                 inviter=inviter,
                 joiner=joiner,
@@ -412,9 +392,7 @@ class Site:
         self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)
         return position
 
-    def _adapters(
-        self, key: SiteKey, stores: Mapping[str, PosixStore], certificate_of: Callable[[SiteName], str | None]
-    ) -> dict[str, Adapter]:
+    def _adapters(self, key: SiteKey, stores: Mapping[str, PosixStore]) -> dict[str, Adapter]:
         """The configured adapters, each bounded in patience and verified, in order of preference."""
 
         def sign(
@@ -443,7 +421,6 @@ class Site:
             sign=sign,
             settings=settings.adapters.settings,
             roots={store.id: store.root for store in stores.values()},
-            certificate=certificate_of,
         )
         return {one.name: Verifying(Stalling(one, stall_s=settings.replicator.stall_s)) for one in loaded}
 
@@ -480,9 +457,8 @@ class Site:
         return app
 
 
-def _http_offer(advertise: str, *, tls: bool) -> AdapterOffer:
-    params = {"tls": True} if tls else {}
-    return AdapterOffer(name="http", version=1, address=advertise, dial=Dial.DESTINATION, params=params)
+def _http_offer(advertise: str) -> AdapterOffer:
+    return AdapterOffer(name="http", version=1, address=advertise, dial=Dial.DESTINATION)
 
 
 def catalog_url(settings: SiteSettings) -> str:

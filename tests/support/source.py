@@ -152,7 +152,7 @@ class Collection:
     def roster(self) -> Mapping[SiteName, str]:
         return self.keys
 
-    async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
+    async def find(self, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         self.lookups += 1
         return {digest: self._holdings[digest] for digest in digests if digest in self._holdings}
 
