@@ -74,9 +74,7 @@ def _make(path: Path, key_path: Path, hosts: Sequence[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write(
         key_path,
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
     _write(path, certificate.public_bytes(serialization.Encoding.PEM))
 

@@ -58,6 +58,10 @@ class Moved:
         """The progress of one job."""
         return JobProgress(self._catalog, self.bytes, job)
 
+    def any(self, job: Job) -> bool:
+        """Whether anything has come for the job: its link works, or did a moment ago."""
+        return any(self.bytes.get(owed.id) for owed in job.owed)
+
     def forget(self, job: Job) -> None:
         """The job is over."""
         for owed in job.owed:

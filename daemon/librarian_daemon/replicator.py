@@ -241,7 +241,7 @@ class Replicator:
     def _failed(self, job: Job, owed: Owed, error: LibrarianError) -> Move:
         self._metrics.failed_attempts.labels(peer=job.source, reason=reason_of(error).value).inc()
         self._log.warning("attempt_failed", transfer=owed.id, name=owed.name, peer=job.source, error=error.message)
-        return failure(owed, error, owed.id in job.has_other)
+        return failure(owed, error, owed.id in job.has_other, progressed=self._moved.any(job))
 
 
 async def _groups(queue: asyncio.Queue[Owed | None]) -> AsyncIterator[list[Owed]]:

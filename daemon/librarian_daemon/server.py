@@ -6,6 +6,7 @@ Each bound answers a way of holding a server up: slow headers, huge headers, end
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from typing import Annotated
 
@@ -54,8 +55,8 @@ class TcpServer:
         self._server: asyncio.Server | None = None
         self._open: Counter[str] = Counter()
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen. Port 0 takes a free one.
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Listen, with TLS if given. Port 0 takes a free one.
 
         Returns:
             The port.
@@ -69,7 +70,14 @@ class TcpServer:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: _Capped(serve(), self._open, self._limits), host, port, backlog=128
+                lambda: _Capped(serve(), self._open, self._limits),
+                host,
+                port,
+                backlog=128,
+                ssl=tls,
+                # Whoever does not finish the handshake has no connection yet, and no more patience than for a header.
+                ssl_handshake_timeout=self._limits.header_s if tls else None,
+                ssl_shutdown_timeout=self._limits.shutdown_s if tls else None,
             )
         except OSError:
             await self._runner.cleanup()

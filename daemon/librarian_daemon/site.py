@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from librarian_adapters import registry
-from librarian_adapters.contract import Adapter
+from librarian_adapters import http, registry
+from librarian_adapters.contract import Adapter, Signer
+from librarian_adapters.pushes import PUSH_ME, PUSH_REFUSED
 from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
 from librarian_daemon import host
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.catalog import holdings, journal, transfers
+from librarian_daemon.catalog import journal, transfers
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
@@ -28,10 +29,13 @@ from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.clock import SystemClock, SystemRng
 from librarian_daemon.control import Control
 from librarian_daemon.custodian import Custodian
-from librarian_daemon.dataplane import DataPlane, Holding
+from librarian_daemon.datagate import Gate
+from librarian_daemon.dataplane import DataPlane
 from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
 from librarian_daemon.fetching import Moved
+from librarian_daemon.giving import Giver
+from librarian_daemon.held import CatalogHoldings
 from librarian_daemon.intake.service import Intake
 from librarian_daemon.lander import Lander
 from librarian_daemon.ledger import CatalogLedger
@@ -41,6 +45,8 @@ from librarian_daemon.notices import CatalogIncidents
 from librarian_daemon.planner import Planner
 from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
+from librarian_daemon.pusher import Pusher
+from librarian_daemon.pushing import PushReceiver, Tickets
 from librarian_daemon.replicator import Replicator
 from librarian_daemon.server import TcpServer, application
 from librarian_daemon.settings import SiteSettings
@@ -48,10 +54,10 @@ from librarian_daemon.signals import Signal
 from librarian_daemon.store.posix import PosixStore
 from librarian_daemon.stores import open_stores
 from librarian_daemon.supervising import supervise
+from librarian_daemon.tls import data_tls
 from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
 from librarian_protocol import requests, wire
-from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted
 from librarian_protocol.errors import ConfigInvalid, StoreError
 from librarian_protocol.keys import SiteKey
@@ -60,31 +66,6 @@ from librarian_protocol.requests import Request
 
 #: The most a request's body may have: a bundle's list.
 MAX_BODY_BYTES = 4 << 20
-
-
-class _Holdings:
-    """What the data plane needs of the catalog and the roster."""
-
-    def __init__(
-        self, catalog: Catalog, membership: Membership, site: SiteName, stores: Mapping[str, PosixStore]
-    ) -> None:
-        self._catalog = catalog
-        self._membership = membership
-        self._site = site
-        self._stores = stores
-
-    def roster(self) -> Mapping[SiteName, str]:
-        """See the data plane's port."""
-        return self._membership.keys()
-
-    async def find(self, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
-        """See the data plane's port."""
-        found = await self._catalog.read(holdings.find, self._site, digests)
-        return {
-            digest: Holding(name=one.name, digest=digest, unit=one.unit, size_bytes=one.size_bytes, store=store)
-            for digest, one in found.items()
-            if (store := self._stores.get(one.store)) is not None
-        }
 
 
 class Site:
@@ -141,7 +122,9 @@ class Site:
             clock=clock,
             rng=rng,
         )
-        projection = Projection(catalog, bus, incidents, clock, site, self._metrics)
+        tickets = Tickets(catalog, clock, rng)
+        letters = {PUSH_REFUSED: tickets.refused}
+        projection = Projection(catalog, bus, incidents, clock, site, self._metrics, mail_handlers=letters)
         membership = Membership(
             catalog=catalog,
             bus=bus,
@@ -156,7 +139,18 @@ class Site:
         )
         custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
         catalog.watch(custodian.wake, InstanceDoubted)
-        adapters = self._adapters(key, by_id)
+
+        def certificate(peer: SiteName) -> str | None:
+            member = membership.members.get(peer)
+            return None if member is None else member.certificate
+
+        sign = self._signer(key)
+        held = CatalogHoldings(catalog, membership, site, by_id)
+        giver = Giver(site, held, custodian)
+        client = http.client(sign, settings.adapters.settings.get("http", {}), certificate, settings.tls.ca_file)
+        pusher = Pusher(catalog=catalog, client=client, giver=giver, holdings=held, clock=clock, rng=rng)
+        letters[PUSH_ME] = pusher.push_me
+        adapters = self._adapters(sign, by_id, certificate, tickets)
         moved = Moved(catalog)
         lander = Lander(catalog, clock, self._metrics)
         transfers_changed = Signal()
@@ -204,10 +198,13 @@ class Site:
         for store in stores:
             await store.clean_staging(await catalog.read(transfers.live_keys, store.id))
 
-        data = TcpServer(self._data_application(catalog, membership, custodian, views, by_id))
+        gate = Gate(site=site, clock=clock, holdings=held)
+        routes = [*DataPlane(gate, giver).routes(), *PushReceiver(gate, tickets).routes()]
+        data = TcpServer(self._data_application(routes, views))
         address, port = host.split_address(settings.data.listen)
+        tls = data_tls(settings, self._state / "tls", settings.data.advertise or settings.data.listen)
         try:
-            port = await data.start(address, port)
+            port = await data.start(address, port, tls.context)
         except OSError as exc:
             raise ConfigInvalid(f"data.listen = {settings.data.listen!r}: {exc}", hint="is the port taken?") from exc
         advertise = settings.data.advertise or host.join_address(address, port)
@@ -217,7 +214,9 @@ class Site:
             Declared(id=store.id, label=store.label, role=store.role, ingestable=one.ingestable)
             for store, one in zip(stores, settings.store, strict=True)
         ]
-        await catalog.write(declare, site, declared, [_http_offer(advertise)], VERSION)
+        await catalog.write(
+            declare, site, declared, [self._http_offer(tls.url(advertise))], VERSION, certificate=tls.certificate
+        )
 
         control = Control(
             site=site,
@@ -256,6 +255,7 @@ class Site:
                     "publisher": publisher.run,
                     "planner": planner.run,
                     "replicator": replicator.run,
+                    "pusher": pusher.run,
                     "custodian": custodian.run,
                 }.items():
                     group.create_task(supervise(name, service, incidents, clock), name=name)
@@ -268,6 +268,7 @@ class Site:
             await data.stop()
             for adapter in adapters.values():
                 await adapter.close()
+            await client.close()
             for store in stores:
                 store.close()
             Path(settings.socket).unlink(missing_ok=True)
@@ -301,8 +302,8 @@ class Site:
             pass
         self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)
 
-    def _adapters(self, key: SiteKey, stores: Mapping[str, PosixStore]) -> dict[str, Adapter]:
-        """The configured adapters, each bounded in patience and verified, in order of preference."""
+    def _signer(self, key: SiteKey) -> Signer:
+        """Signs data requests as this site."""
 
         def sign(
             *,
@@ -323,6 +324,16 @@ class Site:
             )
             return requests.sign(request, key)
 
+        return sign
+
+    def _adapters(
+        self,
+        sign: Signer,
+        stores: Mapping[str, PosixStore],
+        certificate: Callable[[SiteName], str | None],
+        tickets: Tickets,
+    ) -> dict[str, Adapter]:
+        """The configured adapters, each bounded in patience and verified, in order of preference."""
         settings = self._settings
         loaded = registry.load(
             settings.adapters.order,
@@ -330,25 +341,21 @@ class Site:
             sign=sign,
             settings=settings.adapters.settings,
             roots={store.id: store.root for store in stores.values()},
+            certificate=certificate,
+            ca_file=settings.tls.ca_file,
+            pushes=tickets if settings.data.dialable else None,
         )
         return {one.name: Verifying(Stalling(one, stall_s=settings.replicator.stall_s)) for one in loaded}
 
-    def _data_application(
-        self,
-        catalog: Catalog,
-        membership: Membership,
-        custodian: Custodian,
-        views: Views,
-        stores: Mapping[str, PosixStore],
-    ) -> web.Application:
+    def _http_offer(self, address: str) -> AdapterOffer:
+        """This site's data plane; where nobody can dial it, it pushes."""
+        if self._settings.data.dialable:
+            return AdapterOffer(name="http", version=1, address=address, dial=Dial.DESTINATION)
+        return AdapterOffer(name="http", version=1, address="", dial=Dial.SOURCE)
+
+    def _data_application(self, routes: list[web.RouteDef], views: Views) -> web.Application:
         app = application(MAX_BODY_BYTES)
-        plane = DataPlane(
-            site=self._settings.site,
-            clock=self._clock,
-            holdings=_Holdings(catalog, membership, self._settings.site, stores),
-            suspicions=custodian,
-        )
-        app.add_routes(plane.routes())
+        app.add_routes(routes)
 
         async def metrics(_request: web.Request) -> web.Response:
             text = await views.scrape()
@@ -364,10 +371,6 @@ class Site:
 
         app.add_routes([web.get("/metrics", metrics), web.get("/livez", alive), web.get("/readyz", ready)])
         return app
-
-
-def _http_offer(advertise: str) -> AdapterOffer:
-    return AdapterOffer(name="http", version=1, address=advertise, dial=Dial.DESTINATION)
 
 
 def _catalog_url(settings: SiteSettings) -> str:

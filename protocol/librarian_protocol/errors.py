@@ -275,6 +275,22 @@ class SourceInvalid(TransferError):
     kind = "source_invalid"
 
 
+class NotOffered(TransferError):
+    """The source holds it, and does not offer it to this site."""
+
+    code = "E308"
+    kind = "not_offered"
+    exit_code = 12
+
+
+class SourceIdentity(TransferError):
+    """Whoever answers at the source's address does not have the certificate that the source announced."""
+
+    code = "E309"
+    kind = "source_identity"
+    exit_code = 12
+
+
 class StoreError(LibrarianError):
     """A place that holds bytes does not do its work."""
 

@@ -134,9 +134,7 @@ class ChaosProxy:
                 await asyncio.get_running_loop().sock_connect(far_socket, self.target)
                 far, on = await asyncio.open_connection(sock=far_socket, limit=_BUFFER_BYTES)
                 self._open.add(on)
-                await asyncio.gather(
-                    self._pass(near, on, self._count_up), self._pass(far, back, self._count_down)
-                )
+                await asyncio.gather(self._pass(near, on, self._count_up), self._pass(far, back, self._count_down))
             if on is None:
                 far_socket.close()
         finally:

@@ -23,8 +23,16 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     ingestable: bool
 
 
-def declare(tx: Tx, site: SiteName, stores: Sequence[Declared], offers: Sequence[AdapterOffer], software: str) -> None:
-    """Say what is new or different. Idempotent."""
+def declare(
+    tx: Tx,
+    site: SiteName,
+    stores: Sequence[Declared],
+    offers: Sequence[AdapterOffer],
+    software: str,
+    *,
+    certificate: str | None = None,
+) -> None:
+    """Say what is new or different. Idempotent. ``certificate``: of the data address, DER in base64."""
     store, announcement = schema.store.c, schema.announcement.c
     known = {
         row.id: row
@@ -43,8 +51,8 @@ def declare(tx: Tx, site: SiteName, stores: Sequence[Declared], offers: Sequence
             tx.say(_declared(row.id, row.label, StoreRole(row.role), active=False, ingestable=False))
     said = tx.connection.execute(select(schema.announcement).where(announcement.site == str(site))).first()
     adapters = wire.encode(list(offers)).decode()
-    if said is None or (said.software, said.adapters) != (software, adapters):
-        tx.say(SiteAnnounced(software=software, adapters=list(offers)))
+    if said is None or (said.software, said.adapters, said.certificate) != (software, adapters, certificate):
+        tx.say(SiteAnnounced(software=software, adapters=list(offers), certificate=certificate))
 
 
 def _declared(store: str, label: str, role: StoreRole, *, active: bool, ingestable: bool) -> StoreDeclared:

@@ -33,6 +33,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     admitter: SiteName | None
     software: str
     offers: list[AdapterOffer]
+    #: The certificate that it announced for its data address, DER in base64; None where none is to be pinned.
+    certificate: str | None = None
 
 
 class Anchor(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +92,7 @@ def roster(connection: Connection) -> dict[SiteName, Member]:
                 admitter=None if site == anchor.site else admitter,
                 software=news.software if news else "",
                 offers=_OFFERS.decode(news.adapters) if news else [],
+                certificate=news.certificate if news else None,
             )
             if row.may_admit:
                 pending.append((site, row.key))
