@@ -26,7 +26,7 @@ from librarian_daemon.ports import Bus, Clock, Incidents, Rng
 from librarian_daemon.signals import Signal
 from librarian_protocol import tokens, wire
 from librarian_protocol.api import Invite, JoinState
-from librarian_protocol.entries import Access, SiteAdmitted, SiteAnnounced
+from librarian_protocol.entries import Access, AdapterOffer, SiteAdmitted, SiteAnnounced
 from librarian_protocol.errors import BusUnavailable, BusUnsafe, LibrarianError, NotPossible, TokenInvalid
 from librarian_protocol.keys import SiteKey, fingerprint
 from librarian_protocol.names import SiteName
@@ -97,6 +97,16 @@ class Membership:
     def keys(self) -> dict[SiteName, str]:
         """The key of each other admitted site: whose signed requests are answered."""
         return {site: one.key for site, one in self.members.items() if site != self._site}
+
+    def certificate(self, site: SiteName) -> str | None:
+        """What a site announced for its data address, DER in base64; None where nothing is to be pinned."""
+        member = self.members.get(site)
+        return None if member is None else member.certificate
+
+    def offers(self, site: SiteName) -> list[AdapterOffer]:
+        """What a site offers; nothing where it is not admitted."""
+        member = self.members.get(site)
+        return [] if member is None else member.offers
 
     # ---- start -----------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import structlog
@@ -16,13 +16,11 @@ import structlog
 from librarian_adapters.bundle import BUNDLE_TYPE, BYTES_TYPE, MAX_MESSAGE_CHARACTERS
 from librarian_adapters.http_client import HttpClient, Stream
 from librarian_adapters.pushes import PUSH_REFUSED, PUSH_TARGET, PushMe, PushRefused, decode_push_me
-from librarian_daemon.catalog import mail
-from librarian_daemon.catalog.roster import roster
-from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.giving import Giver, Holdings
-from librarian_daemon.ports import Clock, Reader, Rng
+from librarian_daemon.ports import Clock, Reader
+from librarian_daemon.pushing import Send
 from librarian_protocol import backoff, wire
-from librarian_protocol.entries import Dial
+from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
     ArgumentInvalid,
     CatalogFault,
@@ -45,18 +43,22 @@ WORKERS = 8
 TRIES = 6
 
 
+#: What a site offers, by the roster as it is now.
+Offers = Callable[[SiteName], Sequence[AdapterOffer]]
+
+
 class Pusher:
     """Service, and the handler of the letters ``push-me``."""
 
     def __init__(
-        self, *, catalog: Catalog, client: HttpClient, giver: Giver, holdings: Holdings, clock: Clock, rng: Rng
+        self, *, client: HttpClient, giver: Giver, holdings: Holdings, offers: Offers, send: Send, clock: Clock
     ) -> None:
-        self._catalog = catalog
         self._client = client
         self._giver = giver
         self._holdings = holdings
         self._clock = clock
-        self._rng = rng
+        self._offers = offers
+        self._send = send
         self._waiting: asyncio.Queue[tuple[SiteName, PushMe]] = asyncio.Queue(MAX_WAITING)
         self._by_site: Counter[SiteName] = Counter()
         self._log = structlog.get_logger("pusher")
@@ -92,7 +94,7 @@ class Pusher:
 
     async def _push(self, site: SiteName, asked: PushMe) -> None:
         try:
-            address = await self._address(site)
+            address = self._address(site)
             if asked.bundle:
                 await self._sent(site, address, asked, None)
                 return
@@ -108,12 +110,11 @@ class Pusher:
             error = exc if isinstance(exc, TransferError) else SourceUnreachable(exc.message)
             await self._refuse(site, asked, error)
 
-    async def _address(self, site: SiteName) -> str:
+    def _address(self, site: SiteName) -> str:
         """Where the site is dialled: from the roster as it is now."""
         if why := self._holdings.may_read(site):
             raise SourceRefused(f"site {site} gets no data from here: {why}")
-        member = (await self._catalog.read(roster)).get(site)
-        for offer in member.offers if member is not None else ():
+        for offer in self._offers(site):
             if offer.name == "http" and offer.dial is not Dial.SOURCE:
                 return offer.address
         raise SourceRefused(f"site {site} asks to be pushed to, and announces no address that can be dialled")
@@ -179,6 +180,6 @@ class Pusher:
         """Say so by letter, so that nobody waits in vain. Where that fails too, they wait."""
         said = PushRefused(ticket=asked.ticket, code=error.code, message=error.message[:MAX_MESSAGE_CHARACTERS])
         try:
-            await self._catalog.write(mail.send, self._rng.hex(32), site, PUSH_REFUSED, wire.encode(said))
+            await self._send(site, PUSH_REFUSED, wire.encode(said))
         except CatalogFault as exc:
             self._log.warning("letter_not_written", peer=site, error=exc.message)

@@ -6,7 +6,7 @@ and nowhere else. Tickets stand in memory: after a restart the transfer machine 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import structlog
 from aiohttp import web
@@ -14,8 +14,6 @@ from aiohttp import web
 from librarian_adapters.contract import Push
 from librarian_adapters.http_client import spoken
 from librarian_adapters.pushes import PUSH_TARGET, decode_push_refused
-from librarian_daemon.catalog import mail
-from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.datagate import Gate, begin_of
 from librarian_daemon.ports import Clock, Rng
 from librarian_protocol import backoff
@@ -38,11 +36,15 @@ _UNANSWERED = 8
 _READ_BYTES = 256 << 10
 
 
+#: Has a letter sent: to whom, its verb, its body. Raises CatalogFault when too many wait for that site.
+Send = Callable[[SiteName, str, bytes], Awaitable[None]]
+
+
 class Tickets:
     """Implements the adapters' ``Pushes``. Lost at a restart, as the batches are that wait."""
 
-    def __init__(self, catalog: Catalog, clock: Clock, rng: Rng) -> None:
-        self._catalog = catalog
+    def __init__(self, send: Send, clock: Clock, rng: Rng) -> None:
+        self._send = send
         self._clock = clock
         self._rng = rng
         self._open: dict[str, Push] = {}
@@ -78,7 +80,7 @@ class Tickets:
             )
         self._silent[to] = (count + 1, now_s + backoff.delay_s(count + 1, str(to)))
         try:
-            await self._catalog.write(mail.send, self._rng.hex(32), to, verb, body)
+            await self._send(to, verb, body)
         except CatalogFault as exc:
             raise SourceUnreachable(f"no letter to site {to}: {exc.message}", hint=exc.hint) from exc
 

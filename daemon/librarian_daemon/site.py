@@ -21,7 +21,7 @@ from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
 from librarian_daemon import host
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.catalog import journal, transfers
+from librarian_daemon.catalog import journal, mail, transfers
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
@@ -122,7 +122,11 @@ class Site:
             clock=clock,
             rng=rng,
         )
-        tickets = Tickets(catalog, clock, rng)
+
+        async def send(to: SiteName, verb: str, body: bytes) -> None:
+            await catalog.write(mail.send, rng.hex(32), to, verb, body)
+
+        tickets = Tickets(send, clock, rng)
         letters = {PUSH_REFUSED: tickets.refused}
         projection = Projection(catalog, bus, incidents, clock, site, self._metrics, mail_handlers=letters)
         membership = Membership(
@@ -140,17 +144,15 @@ class Site:
         custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
         catalog.watch(custodian.wake, InstanceDoubted)
 
-        def certificate(peer: SiteName) -> str | None:
-            member = membership.members.get(peer)
-            return None if member is None else member.certificate
-
         sign = self._signer(key)
         held = CatalogHoldings(catalog, membership, site, by_id)
         giver = Giver(site, held, custodian)
-        client = http.client(sign, settings.adapters.settings.get("http", {}), certificate, settings.tls.ca_file)
-        pusher = Pusher(catalog=catalog, client=client, giver=giver, holdings=held, clock=clock, rng=rng)
+        client = http.client(
+            sign, settings.adapters.settings.get("http", {}), membership.certificate, settings.tls.ca_file
+        )
+        pusher = Pusher(client=client, giver=giver, holdings=held, offers=membership.offers, send=send, clock=clock)
         letters[PUSH_ME] = pusher.push_me
-        adapters = self._adapters(sign, by_id, certificate, tickets)
+        adapters = self._adapters(sign, by_id, membership.certificate, tickets)
         moved = Moved(catalog)
         lander = Lander(catalog, clock, self._metrics)
         transfers_changed = Signal()
