@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
 
 import aiohttp
 import msgspec
+from aiohttp.connector import AddrInfoType
 from msgspec import Meta
 
 from librarian_adapters.bundle import MAX_ITEM_BYTES, MAX_ITEMS, MAX_MESSAGE_CHARACTERS
@@ -43,6 +45,7 @@ _SPOKEN: dict[str, type[TransferError]] = {
 #: A pooled connection is given up well before the source closes it for being idle.
 _KEEPALIVE_S = 2.0
 _READ_BYTES = 1 << 20
+_UNSENT_BYTES = 128 << 10
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,7 +143,10 @@ class HttpClient:
                     raise SourceInvalid(f"{where}: answered with a content encoding nobody asked for")
                 yield response
             finally:
-                response.release()
+                if stream is None:
+                    response.release()
+                else:
+                    response.close()  # the other side may have answered before it had everything
 
     async def _watched(self, chunks: AsyncIterator[bytes], timer: asyncio.Timeout) -> AsyncGenerator[bytes]:
         """The chunks; the other side must take each in time."""
@@ -153,7 +159,11 @@ class HttpClient:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=_KEEPALIVE_S, resolver=GuardedResolver(), use_dns_cache=False
+                    limit=0,
+                    keepalive_timeout=_KEEPALIVE_S,
+                    resolver=GuardedResolver(),
+                    use_dns_cache=False,
+                    socket_factory=_socket,
                 ),
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=self._settings.connect_s, sock_read=self._settings.idle_s
@@ -171,6 +181,19 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    """A socket that keeps little unsent: what a dying link takes along of a push is sent again."""
+    family, kind, protocol, _, _ = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
 import structlog
 
@@ -41,6 +41,8 @@ MAX_WAITING_PER_SITE = 128
 WORKERS = 8
 #: How often a destination that does not answer is dialled for one ticket.
 TRIES = 6
+#: Chunks that are read before they are sent.
+_AHEAD = 2
 
 
 #: What a site offers, by the roster as it is now.
@@ -127,7 +129,7 @@ class Pusher:
                 return
             broken: list[TransferError] = []
             try:
-                async with aclosing(self._chunks(site, asked, reader, broken)) as chunks:
+                async with _pumped(self._bytes(site, asked, reader), broken) as chunks:
                     await self._request(site, address, asked, reader, chunks)
             except TransferError as exc:
                 if broken:
@@ -160,21 +162,10 @@ class Pusher:
         ):
             self._log.info("pushed", peer=site, ticket=asked.ticket, items=len(asked.items), begin=asked.begin)
 
-    async def _chunks(
-        self, site: SiteName, asked: PushMe, reader: Reader | None, broken: list[TransferError]
-    ) -> AsyncGenerator[bytes]:
-        """The body. What fails here is noted: the connection that it breaks would tell less."""
+    def _bytes(self, site: SiteName, asked: PushMe, reader: Reader | None) -> AsyncGenerator[bytes]:
         if reader is None:
-            chunks = self._giver.frames(site, asked.items)
-        else:
-            chunks = self._giver.read(asked.items[0], reader, asked.begin)
-        try:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    yield chunk
-        except TransferError as exc:
-            broken.append(exc)
-            raise
+            return self._giver.frames(site, asked.items)
+        return self._giver.read(asked.items[0], reader, asked.begin)
 
     async def _refuse(self, site: SiteName, asked: PushMe, error: TransferError) -> None:
         """Say so by letter, so that nobody waits in vain. Where that fails too, they wait."""
@@ -183,3 +174,39 @@ class Pusher:
             await self._send(site, PUSH_REFUSED, wire.encode(said))
         except CatalogFault as exc:
             self._log.warning("letter_not_written", peer=site, error=exc.message)
+
+
+@asynccontextmanager
+async def _pumped(source: AsyncGenerator[bytes], broken: list[TransferError]) -> AsyncGenerator[AsyncGenerator[bytes]]:
+    """The source's chunks, read by a task that has ended when the block ends.
+
+    Whoever sends the chunks may be stuck with one of them until long after the request is over; what the source reads
+    from is closed by then. What fails at the source is noted in ``broken``: the connection that it breaks tells less.
+    """
+    arrived: asyncio.Queue[bytes | TransferError | None] = asyncio.Queue(_AHEAD)
+
+    async def read() -> None:
+        async with aclosing(source):
+            try:
+                async for chunk in source:
+                    await arrived.put(chunk)
+                await arrived.put(None)
+            except TransferError as exc:
+                broken.append(exc)
+                await arrived.put(exc)
+
+    async def chunks() -> AsyncGenerator[bytes]:
+        while (chunk := await arrived.get()) is not None:
+            if isinstance(chunk, TransferError):
+                raise chunk
+            yield chunk
+
+    reading = asyncio.create_task(read(), name="push")
+    try:
+        yield chunks()
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+        while not arrived.empty():
+            arrived.get_nowait()
+        arrived.put_nowait(None)  # whoever still waits for a chunk ends

@@ -6,6 +6,7 @@ Each bound answers a way of holding a server up: slow headers, huge headers, end
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
 from typing import Annotated
@@ -13,6 +14,9 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 from msgspec import Meta
+
+#: Of one connection, at the source.
+UNSENT_BYTES = 128 << 10
 
 
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +96,15 @@ class TcpServer:
         await self._runner.cleanup()
 
 
+def bound_unsent(sock: socket.socket | None) -> None:
+    """Have the kernel keep little that is not on its way yet: what a dying link takes along is sent again.
+
+    Not a bound on the window: what is under way on a long link is as much as ever.
+    """
+    if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
 class _Capped(asyncio.Protocol):
     """One connection: passes everything to aiohttp, unless there are too many of them."""
 
@@ -109,6 +122,7 @@ class _Capped(asyncio.Protocol):
         if self._open.total() >= self._limits.connections or self._open[peer] >= self._limits.connections_per_ip:
             transport.abort()
             return
+        bound_unsent(transport.get_extra_info("socket"))
         self._peer = peer
         self._open[peer] += 1
         self._inner.connection_made(transport)

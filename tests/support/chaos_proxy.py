@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Self
 
@@ -170,3 +172,36 @@ class ChaosProxy:
             wait_s += self._free_at - now
         if wait_s > 0:
             await asyncio.sleep(wait_s)
+
+
+class ThreadedProxy:
+    """A proxy on a loop of its own, for tests that are not asynchronous themselves."""
+
+    def __init__(self, port: int, *, bytes_per_s: float | None = None, seed: int = 0) -> None:
+        self.proxy = ChaosProxy(("127.0.0.1", port), bytes_per_s=bytes_per_s, seed=seed)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._flapping: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.proxy.__aenter__(), self._loop).result(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.steady()
+        asyncio.run_coroutine_threadsafe(self.proxy.__aexit__(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def flap(self, **pace: float) -> None:
+        """See :meth:`ChaosProxy.flap`."""
+        self._flapping = asyncio.run_coroutine_threadsafe(self.proxy.flap(**pace), self._loop)  # type: ignore[arg-type]  # half_open_every is left alone
+
+    def steady(self) -> None:
+        """Flap no more."""
+        if self._flapping is not None:
+            self._flapping.cancel()
+            self._flapping = None
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(10)
