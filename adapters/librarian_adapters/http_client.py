@@ -16,7 +16,7 @@ from aiohttp.connector import AddrInfoType
 from msgspec import Meta
 
 from librarian_adapters.bundle import MAX_ITEM_BYTES, MAX_ITEMS, MAX_MESSAGE_CHARACTERS
-from librarian_adapters.contract import Signer
+from librarian_adapters.contract import Buffer, Signer
 from librarian_adapters.http_address import GuardedResolver, Identities, url_of
 from librarian_protocol import wire
 from librarian_protocol.api import ErrorBody
@@ -70,7 +70,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     #: None where it is not known before.
     size_bytes: int | None
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncIterator[Buffer]
 
 
 class HttpClient:
@@ -120,7 +120,7 @@ class HttpClient:
             # being idle, hence the limit on the whole time.
             timer = asyncio.timeout(self._settings.connect_s + self._settings.idle_s)
             async with timer:
-                data: AsyncIterator[bytes] | io.BytesIO | None = io.BytesIO(body) if body else None
+                data: AsyncIterator[Buffer] | io.BytesIO | None = io.BytesIO(body) if body else None
                 if stream is not None:
                     headers["Content-Type"] = stream.content_type
                     if stream.size_bytes is not None:
@@ -148,7 +148,7 @@ class HttpClient:
                 else:
                     response.close()  # the other side may have answered before it had everything
 
-    async def _watched(self, chunks: AsyncIterator[bytes], timer: asyncio.Timeout) -> AsyncGenerator[bytes]:
+    async def _watched(self, chunks: AsyncIterator[Buffer], timer: asyncio.Timeout) -> AsyncGenerator[Buffer]:
         """The chunks; the other side must take each in time."""
         async for chunk in chunks:
             timer.reschedule(asyncio.get_running_loop().time() + self._settings.idle_s)

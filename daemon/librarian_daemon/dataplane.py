@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from librarian_adapters.bundle import BUNDLE_TARGET, BUNDLE_TYPE, BYTES_TARGET, BYTES_TYPE, Asked, decode_request
-from librarian_adapters.contract import Part
+from librarian_adapters.contract import Buffer, Part
 from librarian_daemon.datagate import Gate, begin_of, cut
 from librarian_daemon.giving import Giver
 from librarian_protocol.digests import Digest
@@ -61,7 +61,7 @@ class DataPlane:
             reader.close()
         return response
 
-    async def _sent(self, response: web.StreamResponse, data: bytes) -> bool:
+    async def _sent(self, response: web.StreamResponse, data: Buffer) -> bool:
         """Whether the other side took it in time."""
         try:
             async with asyncio.timeout(self._gate.limits.stall_s):

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from librarian_adapters.bundle import MAX_ITEM_BYTES, Asked, encode_error, encode_frame
-from librarian_adapters.contract import Part
+from librarian_adapters.contract import Buffer, Part
 from librarian_adapters.threads import in_thread
 from librarian_daemon.ports import Reader
 from librarian_protocol.digests import Digest
@@ -28,6 +28,8 @@ from librarian_protocol.errors import (
 from librarian_protocol.names import MemberPath, Name, SiteName
 
 CHUNK_BYTES = 1 << 20
+#: What is handed to a connection at once: with a link that dies, most of it is lost.
+SENT_BYTES = 256 << 10
 #: A group of a bundle's items is read in one hop to a thread and sent in one write.
 _GROUP_ITEMS = 64
 
@@ -120,8 +122,8 @@ class Giver:
             raise SourceMissing(f"site {self._site} does not hold {asked.digest} any more: {reason}")
         return reader
 
-    async def read(self, asked: Asked, reader: Reader, begin: int) -> AsyncGenerator[bytes]:
-        """The bytes from ``begin`` on, at most 1 MiB at a time.
+    async def read(self, asked: Asked, reader: Reader, begin: int) -> AsyncGenerator[Buffer]:
+        """The bytes from ``begin`` on, in pieces: read 1 MiB at a time, sent in less.
 
         Raises:
             SourceMissing: they cannot be read, or end too early; the instance is suspected.
@@ -136,7 +138,9 @@ class Giver:
             if not chunk:
                 await self._suspicions.missing(asked.digest, f"{asked.part} ends at {begin}, not at {end}")
                 raise SourceMissing(f"{asked.part} of {asked.digest} ends at {begin}, not at {end}")
-            yield chunk
+            view = memoryview(chunk)
+            for at in range(0, len(chunk), SENT_BYTES):
+                yield view[at : at + SENT_BYTES]
             begin += len(chunk)
 
     async def frames(self, asker: SiteName, asked: Sequence[Asked]) -> AsyncGenerator[bytes]:

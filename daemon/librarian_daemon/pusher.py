@@ -14,6 +14,7 @@ from contextlib import aclosing, asynccontextmanager
 import structlog
 
 from librarian_adapters.bundle import BUNDLE_TYPE, BYTES_TYPE, MAX_MESSAGE_CHARACTERS
+from librarian_adapters.contract import Buffer
 from librarian_adapters.http_client import HttpClient, Stream
 from librarian_adapters.pushes import PUSH_REFUSED, PUSH_TARGET, PushMe, PushRefused, decode_push_me
 from librarian_daemon.giving import Giver, Holdings
@@ -144,7 +145,7 @@ class Pusher:
                 return
 
     async def _request(
-        self, site: SiteName, address: str, asked: PushMe, reader: Reader | None, chunks: AsyncGenerator[bytes]
+        self, site: SiteName, address: str, asked: PushMe, reader: Reader | None, chunks: AsyncGenerator[Buffer]
     ) -> None:
         stream = Stream(
             content_type=BUNDLE_TYPE if reader is None else BYTES_TYPE,
@@ -162,7 +163,7 @@ class Pusher:
         ):
             self._log.info("pushed", peer=site, ticket=asked.ticket, items=len(asked.items), begin=asked.begin)
 
-    def _bytes(self, site: SiteName, asked: PushMe, reader: Reader | None) -> AsyncGenerator[bytes]:
+    def _bytes(self, site: SiteName, asked: PushMe, reader: Reader | None) -> AsyncGenerator[Buffer]:
         if reader is None:
             return self._giver.frames(site, asked.items)
         return self._giver.read(asked.items[0], reader, asked.begin)
@@ -177,13 +178,15 @@ class Pusher:
 
 
 @asynccontextmanager
-async def _pumped(source: AsyncGenerator[bytes], broken: list[TransferError]) -> AsyncGenerator[AsyncGenerator[bytes]]:
+async def _pumped(
+    source: AsyncGenerator[Buffer], broken: list[TransferError]
+) -> AsyncGenerator[AsyncGenerator[Buffer]]:
     """The source's chunks, read by a task that has ended when the block ends.
 
     Whoever sends the chunks may be stuck with one of them until long after the request is over; what the source reads
     from is closed by then. What fails at the source is noted in ``broken``: the connection that it breaks tells less.
     """
-    arrived: asyncio.Queue[bytes | TransferError | None] = asyncio.Queue(_AHEAD)
+    arrived: asyncio.Queue[Buffer | TransferError | None] = asyncio.Queue(_AHEAD)
 
     async def read() -> None:
         async with aclosing(source):
@@ -195,7 +198,7 @@ async def _pumped(source: AsyncGenerator[bytes], broken: list[TransferError]) ->
                 broken.append(exc)
                 await arrived.put(exc)
 
-    async def chunks() -> AsyncGenerator[bytes]:
+    async def chunks() -> AsyncGenerator[Buffer]:
         while (chunk := await arrived.get()) is not None:
             if isinstance(chunk, TransferError):
                 raise chunk

@@ -122,6 +122,7 @@ class _Capped(asyncio.Protocol):
         if self._open.total() >= self._limits.connections or self._open[peer] >= self._limits.connections_per_ip:
             transport.abort()
             return
+        transport.set_write_buffer_limits(high=UNSENT_BYTES)
         bound_unsent(transport.get_extra_info("socket"))
         self._peer = peer
         self._open[peer] += 1

@@ -15,7 +15,7 @@ from tests.support.source import Collection, Destination, Source, noise
 
 from librarian_adapters import http
 from librarian_adapters.bundle import Asked
-from librarian_adapters.contract import Adapter, Context, Item
+from librarian_adapters.contract import Adapter, Buffer, Context, Item
 from librarian_adapters.http_address import GuardedResolver, url_of
 from librarian_adapters.verifying import Verifying
 from librarian_daemon.ports import Reader
@@ -40,12 +40,12 @@ class Served:
         self.ranges: dict[Digest, list[list[int]]] = {}
         real = source.giver.read
 
-        async def read(asked: Asked, reader: Reader, begin: int) -> AsyncGenerator[bytes]:
+        async def read(asked: Asked, reader: Reader, begin: int) -> AsyncGenerator[Buffer]:
             mine = [begin, begin]
             self.ranges.setdefault(asked.digest, []).append(mine)
             async for chunk in real(asked, reader, begin):
-                mine[1] += len(chunk)
                 yield chunk
+                mine[1] += len(chunk)
 
         source.giver.read = read  # type: ignore[method-assign]  # looks on
 

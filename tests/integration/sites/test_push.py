@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,13 @@ LARGE_BYTES = 256 << 20
 
 
 @contextmanager
-def pushing(root: Path, advertise: str = "") -> Generator[Pair]:
+def pushing(root: Path, advertise: str = "", listen: str = "") -> Generator[Pair]:
     """``summit`` dials out only; ``archive`` speaks TLS, at ``advertise`` for others."""
     bus = f"embedded:{free_port()}"
     source = Site(root / "summit", "summit", bus=bus, overlay={"LIBRARIAN_DATA__DIALABLE": "false"})
     overlay = {"LIBRARIAN_DATA__TLS": "on"}
     if advertise:
-        overlay["LIBRARIAN_DATA__ADVERTISE"] = advertise
+        overlay |= {"LIBRARIAN_DATA__ADVERTISE": advertise, "LIBRARIAN_DATA__LISTEN": listen}
     destination = Site(root / "archive", "archive", overlay=overlay)
     with sites(source, destination):
         made = Pair(source, destination)
@@ -59,28 +59,32 @@ def test_everything_is_pushed_and_acknowledged(tmp_path: Path) -> None:
         pair.assert_whole()
 
 
+@pytest.mark.timeout(400)
 def test_pushes_outlive_a_flapping_link_and_kills_of_both_sides(tmp_path: Path) -> None:
     """What was staged before a kill is gone on with."""
     port = free_port()
-    with ThreadedProxy(port, bytes_per_s=400e6 / 8) as link, pushing(tmp_path, link.proxy.address) as pair:
-        pair.destination.stop()
-        pair.destination.overlay["LIBRARIAN_DATA__LISTEN"] = f"127.0.0.1:{port}"
-        pair.destination.start()
+    with (
+        ThreadedProxy(port, bytes_per_s=800e6 / 8) as link,
+        pushing(tmp_path, link.proxy.address, f"127.0.0.1:{port}") as pair,
+    ):
         link.flap()
         wanted = drop_everything(pair.source)
-        staging = pair.destination.store / ".librarian" / "staging"
-        for victim in (pair.destination, pair.source):
-            pair.wait_for(
-                "a large part is staged",
-                lambda: any(one.stat().st_size > 16 << 20 for one in staging.glob("t*") if one.is_file()),
-                60,
-            )
+        for victim, staged in ((pair.destination, 16 << 20), (pair.source, 64 << 20)):
+            pair.wait_for("a part is staged", lambda staged=staged: largest_staged(pair.destination) > staged, 90)
             victim.kill()
             victim.start()
-        pair.acknowledged(SMALL + 2, 240)
+        pair.acknowledged(SMALL + 2, 200)
         assert_identical(pair.destination, wanted)
-        assert link.proxy.passed_up < 2 * sum(map(len, wanted.values()))
+        assert link.proxy.passed_up < 1.2 * sum(map(len, wanted.values()))
         pair.assert_whole()
+
+
+def largest_staged(site: Site) -> int:
+    """Bytes of the largest staged file."""
+    staging = site.store / ".librarian" / "staging"
+    with suppress(FileNotFoundError):  # it was placed meanwhile
+        return max((one.stat().st_size for one in staging.glob("t*") if one.is_file()), default=0)
+    return 0
 
 
 @pytest.mark.parametrize("dialable", ["true", "false"])
