@@ -62,6 +62,8 @@ class DemoSite:
                 bus_listen=f"127.0.0.1:{bus_port or 4222}",
                 bus_advertise="",
                 bus_url="",
+                leaf_listen="",
+                leaf_advertise="",
                 catalog="sqlite:///catalog.sqlite",
             ),
         )

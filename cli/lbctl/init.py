@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lbctl.app import App, Command, examples
+from lbctl.failure import usage
 
 if TYPE_CHECKING:
     from lbctl.site_toml import Choices
@@ -42,6 +43,9 @@ _ANY_ADDRESS = ("0.0.0.0", "[::]")
     "--bus", default="embedded", show_default=True, metavar="BUS", help="embedded[:PORT], nats://HOST:PORT or join."
 )
 @click.option(
+    "--leaf-listen", default="", metavar="HOST:PORT", help="Where bus servers of other sites dial in, by TLS."
+)
+@click.option(
     "--catalog", default="sqlite:///catalog.sqlite", show_default=True, metavar="URL", help="Or postgresql://…"
 )
 @click.pass_obj
@@ -55,6 +59,7 @@ def init(
     listen: str,
     advertise: str,
     bus: str,
+    leaf_listen: str,
     catalog: str,
 ) -> None:
     """Write DIR/site.toml and DIR/keys/site.key, and make the directories.
@@ -65,6 +70,12 @@ def init(
     from librarian_protocol.names import SiteName
 
     mode, bus_listen, bus_advertise, url = _bus(bus, _host_port("--listen", listen), advertise)
+    if leaf_listen:
+        _host_port("--leaf-listen", leaf_listen)
+        if mode != "embedded":
+            raise usage("--leaf-listen goes with --bus embedded")
+        # Its own daemon alone is a client; other sites come by leaf links.
+        bus_listen, bus_advertise = f"127.0.0.1:{bus_listen.rpartition(':')[2]}", ""
     _reachable(listen, advertise)
     made = create(
         directory,
@@ -79,6 +90,8 @@ def init(
             bus_listen=bus_listen,
             bus_advertise=bus_advertise,
             bus_url=url,
+            leaf_listen=leaf_listen,
+            leaf_advertise=_leaf_advertise(leaf_listen, advertise),
             catalog=_catalog(catalog),
         ),
     )
@@ -128,6 +141,13 @@ def _bus(bus: str, listen_host: str, advertise: str) -> tuple[str, str, str, str
     raise ArgumentInvalid(f"--bus: {bus!r} is no bus", hint="embedded, embedded:PORT, nats://HOST:PORT or join")
 
 
+def _leaf_advertise(leaf_listen: str, advertise: str) -> str:
+    """By which other sites' bus servers reach this one: the host of --advertise, where it says one."""
+    if not leaf_listen or not advertise:
+        return ""
+    return f"{_host_port('--advertise', advertise)}:{leaf_listen.rpartition(':')[2]}"
+
+
 def _catalog(url: str) -> str:
     from librarian_protocol.errors import ArgumentInvalid
 
@@ -165,11 +185,16 @@ def create(directory: Path, choices: Choices) -> Path:
     key.parent.chmod(0o700)
     for place in (choices.store, choices.drop, choices.drop_books):
         (directory / place).mkdir(parents=True, exist_ok=True)
-    _write(key, secrets.token_hex(32).encode() + b"\n", 0o600)
+    write_key(key, secrets.token_bytes(32))
     # The configuration comes last: where it stands, all that it speaks of is there.
     secret = _SECRET.search(choices.bus_url) or _SECRET.search(choices.catalog)
     _write(config, body, 0o600 if secret else 0o644)
     return config
+
+
+def write_key(path: Path, seed: bytes) -> None:
+    """A site's private key as a file that only its owner may read, durable, never over another."""
+    _write(path, seed.hex().encode() + b"\n", 0o600)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lbctl.app import App, Format, Group, examples
+from lbctl.failure import usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ JOIN_FILE = "join.token"
 #: Seconds between looks at how a join stands.
 POLL_S = 0.5
 
-HEADINGS = ("SITE", "ACCESS", "DOMAIN", "FINGERPRINT", "ADMITTED BY", "ADAPTERS", "SOFTWARE", "LAST HEARD")
+HEADINGS = ("SITE", "ACCESS", "DOMAIN", "GRANTS", "FINGERPRINT", "ADMITTED BY", "ADAPTERS", "SOFTWARE", "LAST HEARD")
 
 
 @click.group(cls=Group, epilog=examples("lbctl site list", "lbctl site invite", "lbctl site join lb1.eyJ…"))
@@ -36,38 +37,180 @@ def list_(app: App) -> None:
     """List the roster. Compare fingerprints with the sites' people."""
     from lbctl.output import rows
 
-    rows(app, app.client().sites(), HEADINGS, _row, empty="no sites")
+    rows(app, app.client().sites(), HEADINGS, row, empty="no sites")
 
 
-def _row(one: api.Site) -> Sequence[str]:
+def row(one: api.Site) -> Sequence[str]:
     from lbctl.shown import ago
 
     # The first of a mesh is admitted by nobody else; a site that is not in the roster has no access.
     admitted = one.admitted_by or ("itself" if one.access else "not yet")
     adapters = ", ".join(one.adapters) or "-"
     heard = "here" if one.here else ago(one.last_heard)
-    access, domain, software = one.access or "-", one.domain or "-", one.software or "-"
-    return one.site, access, domain, one.fingerprint, admitted, adapters, software, heard
+    access = "REVOKED" if one.revoked is not None else one.access or "-"
+    grants = ", ".join(one.grants) or "-"
+    rights = f"{access}, admits" if one.may_admit else access
+    return one.site, rights, one.domain or "-", grants, one.fingerprint, admitted, adapters, one.software or "-", heard
+
+
+ACCESS = click.Choice(["full", "callback", "witness"])
 
 
 @site.command(
     "invite",
-    epilog=examples("lbctl site invite", "lbctl site invite --expires-s 600 > token", "lbctl site invite -o json"),
+    epilog=examples(
+        "lbctl site invite",
+        "lbctl site invite --expires-s 600 > token",
+        "lbctl site invite --access callback --domain campus --grant 'derived/**' --confirm",
+    ),
 )
-@click.option("--expires-s", type=click.IntRange(min=1), metavar="SECONDS", help="How long it is good.")
+@click.option("--expires-s", default=86400, type=click.IntRange(60), metavar="SECONDS", help="How long it is good.")
+@click.option("--access", default="full", show_default=True, type=ACCESS, help="What the newcomer may read.")
+@click.option("--domain", default="", metavar="LABEL", help="Its failure domain. [its name]")
+@click.option("--grant", "grants", multiple=True, metavar="GLOB", help="What it may ingest; repeatable. [**]")
+@click.option("--may-admit", is_flag=True, help="It may admit others, and decide conflicts.")
+@click.option("--confirm", is_flag=True, help="It waits until `lbctl site confirm`.")
 @click.pass_obj
-def invite(app: App, expires_s: int | None) -> None:
+def invite(
+    app: App, expires_s: int, access: str, domain: str, grants: tuple[str, ...], may_admit: bool, confirm: bool
+) -> None:
     """Print an invite token, alone, on stdout. It is a secret, and good once."""
     from lbctl.output import emit, note
     from lbctl.shown import moment
+    from librarian_protocol import api
 
-    made = app.client().invite(expires_s)
+    made = app.client().invite(
+        api.InviteTerms(
+            expires_s=expires_s,
+            access=access,
+            domain=domain,
+            grants=list(grants) or ["**"],
+            may_admit=may_admit,
+            confirm=confirm,
+        )
+    )
     if app.output is not Format.TABLE:
         emit(app, made)
         return
     note(f"invited by {made.inviter}, fingerprint {made.fingerprint}; good once, until {moment(made.expires_at)}")
     note("at the new site: lbctl site join TOKEN")
+    if confirm:
+        note("then here: lbctl site pending; compare the fingerprint; lbctl site confirm")
     print(made.token)
+
+
+@site.command("pending", epilog=examples("lbctl site pending", "lbctl site pending -o json"))
+@click.pass_obj
+def pending(app: App) -> None:
+    """List newcomers that wait until a person has compared their fingerprint."""
+    from lbctl.output import rows
+
+    headings = ("SITE", "FINGERPRINT")
+    rows(app, app.client().pending(), headings, lambda one: (one.site, one.fingerprint), empty="nobody waits")
+
+
+@site.command(
+    "confirm",
+    epilog=examples("lbctl site confirm campus 4100-4f18-8e4f-de77", "lbctl site confirm campus 4100-4f18-8e4f-de77"),
+)
+@click.argument("name")
+@click.argument("fingerprint")
+@click.pass_obj
+def confirm(app: App, name: str, fingerprint: str) -> None:
+    """Admit a newcomer whose people told you this fingerprint (`lbctl site list` there shows it)."""
+    from lbctl.output import emit, say
+
+    found = app.client().confirm(name, fingerprint)
+    if app.output is not Format.TABLE:
+        emit(app, found)
+        return
+    say(app, f"{found.site} is admitted when it asks again, within a second or two")
+
+
+@site.command(
+    "set",
+    epilog=examples(
+        "lbctl site set campus --grant 'derived/**' --grant 'notes/**'", "lbctl site set vault --may-admit"
+    ),
+)
+@click.argument("name")
+@click.option("--access", type=ACCESS, help="What it may read.")
+@click.option("--domain", metavar="LABEL", help="Its failure domain.")
+@click.option("--grant", "grants", multiple=True, metavar="GLOB", help="What it may ingest; repeatable.")
+@click.option("--may-admit/--may-not-admit", default=None, help="Whether it may admit others, and decide conflicts.")
+@click.pass_obj
+def set_(
+    app: App, name: str, access: str | None, domain: str | None, grants: tuple[str, ...], may_admit: bool | None
+) -> None:
+    """Change what a site may do; only where it was admitted. What is not given stays."""
+    from librarian_protocol import api
+
+    change = api.SiteChange(site=name, access=access, domain=domain, grants=list(grants) or None, may_admit=may_admit)
+    if not any(value is not None for value in (access, domain, change.grants, may_admit)):
+        raise usage("say what is to be changed")
+    _show(app, app.client().change_site(change))
+
+
+@site.command(
+    "revoke",
+    epilog=examples(
+        "lbctl site revoke campus --reason 'its disk was sold'",
+        "lbctl site revoke campus --reason 'break-in on Monday' --cutoff 0f1e2d3c4b5a6978:1204",
+    ),
+)
+@click.argument("name")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; everybody sees it.")
+@click.option("--cutoff", metavar="INCARNATION:SEQ", help="The last entry of it that is believed. [all that is held]")
+@click.pass_obj
+def revoke(app: App, name: str, reason: str, cutoff: str | None) -> None:
+    """Take a site out of the mesh: it is not read, not answered and counts nowhere; its live link is cut."""
+    from librarian_protocol import api
+
+    _show(app, app.client().revoke_site(api.SiteEnd(site=name, reason=reason, cutoff=cutoff)))
+
+
+@site.command(
+    "readmit",
+    epilog=examples(
+        "lbctl site readmit campus",
+        "lbctl site readmit campus --key ed25519:… --cutoff 0f1e2d3c4b5a6978:1204",
+    ),
+)
+@click.argument("name")
+@click.option("--key", metavar="KEY", help="Its new public key, where it lost its own.")
+@click.option("--cutoff", metavar="INCARNATION:SEQ", help="The last entry that is believed under its former keys.")
+@click.pass_obj
+def readmit(app: App, name: str, key: str | None, cutoff: str | None) -> None:
+    """Take a site in again: one that was revoked, that lost its key, or that told two stories."""
+    from librarian_protocol import api
+
+    _show(app, app.client().readmit_site(api.SiteEnd(site=name, key=key, cutoff=cutoff)))
+
+
+@site.command("rekey", epilog=examples("lbctl site rekey", "lbctl site rekey && systemctl restart lbd"))
+@click.pass_obj
+def rekey(app: App) -> None:
+    """Make a new key for this site. The daemon goes over to it at its next start, and tells the others."""
+    import secrets
+
+    from lbctl.init import write_key
+    from lbctl.output import note, say
+    from librarian_protocol.errors import NotPossible
+    from librarian_protocol.keys import SiteKey, fingerprint
+
+    path = app.location().state / "keys" / "site.key.next"
+    if path.exists():
+        raise NotPossible(f"{path} waits already", hint="restart the daemon: it goes over to it")
+    seed = secrets.token_bytes(32)
+    write_key(path, seed)
+    say(app, f"new key {fingerprint(SiteKey(seed).public)} in {path}")
+    note("next: restart the daemon; it signs the change with the old key, then goes on with the new one")
+
+
+def _show(app: App, found: Sequence[api.Site]) -> None:
+    from lbctl.output import rows
+
+    rows(app, list(found), HEADINGS, row, empty="no sites")
 
 
 @site.command(
@@ -75,10 +218,12 @@ def invite(app: App, expires_s: int | None) -> None:
     epilog=examples("lbctl site join lb1.eyJ…", "lbctl site join - < token", "lbctl site join lb1.eyJ… --no-wait"),
 )
 @click.argument("token")
+@click.option("--fingerprint", metavar="FINGERPRINT", help="What the inviter's people told you; refuse another.")
+@click.option("--yes", is_flag=True, help="Do not ask whether the fingerprint is right.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the inviter has answered.")
 @click.option("--timeout-s", default=60.0, show_default=True, metavar="SECONDS", help="How long to wait.")
 @click.pass_obj
-def join(app: App, token: str, no_wait: bool, timeout_s: float) -> int:
+def join(app: App, token: str, fingerprint: str | None, yes: bool, no_wait: bool, timeout_s: float) -> int:
     """Join the mesh of a token; '-' reads it from stdin.
 
     It works before the daemon's first start too: the daemon finds the token. Exit 5 if the inviter has not
@@ -92,6 +237,7 @@ def join(app: App, token: str, no_wait: bool, timeout_s: float) -> int:
     found = tokens.decode(text)
     if found.expires <= time.time():
         raise TokenInvalid("the invite token has expired", hint=f"ask {found.inviter} for another")
+    _check_inviter(found.inviter, found.key, fingerprint, yes=yes or token == "-")
     location = app.location()
     keep(location.state, text)
     client = app.client()
@@ -109,6 +255,22 @@ def join(app: App, token: str, no_wait: bool, timeout_s: float) -> int:
         with busy(app, f"asking {found.inviter} …"):
             state = _settled(client, state, timeout_s)
     return _tell(app, state, waited=not no_wait)
+
+
+def _check_inviter(inviter: str, key: str, wanted: str | None, *, yes: bool) -> None:
+    """Have the inviter's fingerprint confirmed, by the option or by whoever sits there."""
+    from lbctl.output import note
+    from librarian_protocol.errors import NotPossible
+    from librarian_protocol.keys import fingerprint
+
+    shown = fingerprint(key)
+    if wanted is not None and wanted != shown:
+        raise NotPossible(
+            f"the token is of {inviter}, fingerprint {shown}, not {wanted}", hint="was it altered? ask for another"
+        )
+    note(f"inviter: {inviter}, fingerprint {shown}")
+    if wanted is None and not yes and sys.stdin.isatty() and not click.confirm("is that what its people told you?"):
+        raise NotPossible("the fingerprint was not confirmed", hint="`lbctl site list` at the inviter shows it")
 
 
 def keep(state: Path, token: str) -> None:
@@ -155,5 +317,6 @@ def _tell(app: App, state: api.JoinState, *, waited: bool) -> int:
         say(app, f"next: lbctl subscription add --from {state.inviter}")
         return 0
     say(app, f"asking {state.inviter}, fingerprint {state.fingerprint}: {state.detail or 'no answer yet'}")
+    say(app, f"this site's fingerprint, for its people: {state.own_fingerprint}")
     say(app, "the daemon goes on asking; lbctl status shows when it is answered")
     return BusUnavailable.exit_code if waited else 0

@@ -19,6 +19,8 @@ class Choices(NamedTuple):
     bus_listen: str
     bus_advertise: str
     bus_url: str
+    leaf_listen: str
+    leaf_advertise: str
     catalog: str
 
 
@@ -102,10 +104,20 @@ mode = {one.bus_mode}
 # Mode "embedded": where the server listens, and HOST:PORT by which invited sites reach it.
 listen = {one.bus_listen}
 advertise = {one.bus_advertise}
+# Mode "embedded": where bus servers of other sites dial in by leaf links (TLS), and HOST:PORT by which they reach it.
+# Links of all sites meet at one site; at the others this stays empty.
+leaf_listen = {one.leaf_listen}
+leaf_advertise = {one.leaf_advertise}
+# Every site tells the others which journal ends it holds, at least so often.
+# heads_every_s = 30.0
 # Mode "external". Invite tokens carry the URL as it stands here.
 {bus_url}
 # A file whose text is the password or token of the URL.
 # password_file = ""
+
+[mesh]
+# The public key of an administrator whose own is kept offline (`lbctl admin keygen`); set it at the first site.
+# administrator = ""
 
 [replicator]
 # Batches in flight at once, and how large one may be.

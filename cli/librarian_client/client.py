@@ -166,11 +166,49 @@ class Client:
         """The roster."""
         return self._transport.call("GET", "/sites", list[api.Site], timeout_s=self.timeout_s)
 
-    def invite(self, expires_s: int | None = None) -> api.Invite:
-        """A new invite token, good once."""
+    def invite(self, terms: api.InviteTerms | None = None) -> api.Invite:
+        """A new invite token, good once; ``terms`` are what the newcomer will be."""
         return self._transport.call(
-            "POST", "/invite", api.Invite, query={"expires_s": expires_s}, timeout_s=self.timeout_s
+            "POST", "/invite", api.Invite, body=terms or api.InviteTerms(), timeout_s=self.timeout_s
         )
+
+    def pending(self) -> list[api.PendingJoin]:
+        """Newcomers that wait for a person."""
+        return self._transport.call("GET", "/pending", list[api.PendingJoin], timeout_s=self.timeout_s)
+
+    def confirm(self, site: str, fingerprint: str) -> api.PendingJoin:
+        """A person has compared the newcomer's fingerprint.
+
+        Raises:
+            NotFound: it does not wait.
+            NotPossible: its fingerprint is another.
+        """
+        body = api.PendingJoin(site=site, key="", fingerprint=fingerprint)
+        return self._transport.call("POST", "/confirm", api.PendingJoin, body=body, timeout_s=self.timeout_s)
+
+    def change_site(self, change: api.SiteChange) -> list[api.Site]:
+        """State a site's admission anew."""
+        return self._transport.call("POST", "/site", list[api.Site], body=change, timeout_s=self.timeout_s)
+
+    def revoke_site(self, end: api.SiteEnd) -> list[api.Site]:
+        """Take a site out of the mesh."""
+        return self._transport.call("POST", "/site/revoke", list[api.Site], body=end, timeout_s=self.timeout_s)
+
+    def readmit_site(self, end: api.SiteEnd) -> list[api.Site]:
+        """Take a site in again."""
+        return self._transport.call("POST", "/site/readmit", list[api.Site], body=end, timeout_s=self.timeout_s)
+
+    def publish_statement(self, statement: api.Statement) -> list[api.Site]:
+        """Say what the administrator signed."""
+        return self._transport.call("POST", "/statement", list[api.Site], body=statement, timeout_s=self.timeout_s)
+
+    def bus_config(self) -> Iterator[bytes]:
+        """The configuration of this site's own bus server, secrets left out.
+
+        Raises:
+            NotFound: it has none.
+        """
+        return self._transport.chunks("/bus/config", query={}, timeout_s=self.timeout_s)
 
     def join(self, token: str) -> api.JoinState:
         """Ask to be admitted to the mesh of a token."""

@@ -1,97 +1,123 @@
-"""The site's own TLS certificate: made once, self-signed, pinned by the other sites from the roster (ADR 0016)."""
+"""This site's TLS certificate: self-signed, pinned by the others (docs/adr/0016), or given by the operator.
+
+The certificate is announced in the site's journal, and in invitations. So nobody needs an authority, and a name in DNS
+proves nothing: who connects trusts exactly this certificate, for this site.
+"""
 
 from __future__ import annotations
 
 import base64
+import datetime
 import ipaddress
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from librarian_protocol.errors import ConfigInvalid
 
-CERTIFICATE = "site.crt"
-KEY = "site.crt.key"
+#: From the beginning of RFC 5280's years to their end: the roster says how long it is good, not a clock (I13).
+_NOT_BEFORE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+_NOT_AFTER = datetime.datetime(2049, 12, 31, tzinfo=datetime.UTC)
+_ALWAYS = ("localhost", "127.0.0.1", "::1")
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
-    """Where certificate and key stand (PEM), and what is announced."""
+    """Certificate and key as files, and the certificate as it is announced."""
 
     path: Path
     key_path: Path
-    #: The certificate itself, DER in base64.
-    der_base64: str
+    #: DER in base64.
+    announced: str
 
 
-def load_or_make(directory: Path, hosts: Sequence[str]) -> Certificate:
-    """The certificate in ``directory``; made, for these host names and addresses, where there is none.
+def load_or_make(directory: Path, site: str, hosts: Sequence[str]) -> Certificate:
+    """``tls.crt`` and ``tls.key`` in the directory, made at first use, and anew when they lack one of the hosts.
 
-    Others pin the certificate as it is, so it does not expire in practice and its names are for people. Delete both
-    files to have a new one at the next start: it is announced, and peers follow. Idempotent. Blocks.
+    ``hosts`` are the names and addresses by which others reach this site. Idempotent.
 
     Raises:
-        ConfigInvalid: what stands there cannot be read, or others may read the key.
+        ConfigInvalid: the files cannot be read or written.
     """
-    path, key_path = directory / CERTIFICATE, directory / KEY
-    if not (path.exists() and key_path.exists()):
-        _make(path, key_path, hosts)
+    path, key_path = directory / "tls.crt", directory / "tls.key"
+    wanted = sorted({*hosts, *_ALWAYS} - {"", "0.0.0.0", "::"})
     try:
-        if key_path.stat().st_mode & 0o077:
-            raise ConfigInvalid(f"others may read the TLS key {key_path}", hint=f"chmod 600 {key_path}")
-        der = x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(serialization.Encoding.DER)
+        if path.exists() and key_path.exists():
+            found = x509.load_pem_x509_certificate(path.read_bytes())
+            if set(wanted) <= _hosts_of(found):
+                return _described(found, path, key_path)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made, key = _make(site, wanted)
+        _write(key_path, key)
+        _write(path, made.public_bytes(serialization.Encoding.PEM))
+        return _described(made, path, key_path)
     except (OSError, ValueError) as exc:
         raise ConfigInvalid(
-            f"the TLS certificate {path} cannot be read: {exc}", hint="delete it and its key to have a new one"
+            f"the certificate {path} cannot be used: {exc}", hint="remove tls.crt and tls.key: new ones are made"
         ) from exc
-    return Certificate(path=path, key_path=key_path, der_base64=base64.b64encode(der).decode())
 
 
-def _make(path: Path, key_path: Path, hosts: Sequence[str]) -> None:
+def pem_of(announced: str) -> str:
+    """An announced certificate as PEM.
+
+    Raises:
+        ConfigInvalid: it is none.
+    """
+    try:
+        found = x509.load_der_x509_certificate(base64.b64decode(announced, validate=True))
+    except ValueError as exc:
+        raise ConfigInvalid(f"an announced certificate is none: {exc}") from exc
+    return found.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _described(found: x509.Certificate, path: Path, key_path: Path) -> Certificate:
+    der = found.public_bytes(serialization.Encoding.DER)
+    return Certificate(path=path, key_path=key_path, announced=base64.b64encode(der).decode())
+
+
+def _hosts_of(found: x509.Certificate) -> set[str]:
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
+
+
+def _make(site: str, hosts: Sequence[str]) -> tuple[x509.Certificate, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "librarian site")])
-    certificate = (
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, site)])
+    made = (
         x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
+        .subject_name(name)
+        .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2120, 1, 1, tzinfo=UTC))
-        .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts if host]), critical=False)
+        .not_valid_before(_NOT_BEFORE)
+        .not_valid_after(_NOT_AFTER)
+        .add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
-        )
         .sign(key, hashes.SHA256())
     )
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(
-        key_path,
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-    )
-    _write(path, certificate.public_bytes(serialization.Encoding.PEM))
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made, pem
 
 
-def _write(path: Path, data: bytes) -> None:
-    """The whole file or none: the certificate comes last, so a crash between the two makes both anew."""
-    part = path.with_name(path.name + ".part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
-    os.replace(part, path)
-
-
-def _general_name(host: str) -> x509.GeneralName:
+def _general(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, and durable."""
+    partial = path.with_suffix(".new")
+    partial.unlink(missing_ok=True)
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

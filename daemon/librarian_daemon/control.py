@@ -22,6 +22,7 @@ from librarian_daemon.incident_control import IncidentControl
 from librarian_daemon.membership import Membership
 from librarian_daemon.ports import Clock, Rng, Store
 from librarian_daemon.signals import Signal
+from librarian_daemon.site_control import SiteControl
 from librarian_daemon.views import Views
 from librarian_protocol import api, globs, wire
 from librarian_protocol.digests import Digest
@@ -48,6 +49,7 @@ class Control:
         views: Views,
         feed: EventFeed,
         membership: Membership,
+        sites: SiteControl,
         custodian: Custodian,
         doctor: Doctor,
         clock: Clock,
@@ -61,6 +63,7 @@ class Control:
         self._views = views
         self._feed = feed
         self._membership = membership
+        self._sites = sites
         self._custodian = custodian
         self._doctor = doctor
         self._clock = clock
@@ -86,14 +89,11 @@ class Control:
                 post(f"{prefix}/subscriptions", self._subscribe),
                 web.delete(f"{prefix}/subscriptions", self._unsubscribe),
                 get(f"{prefix}/stores", self._list_stores),
-                get(f"{prefix}/sites", self._sites),
-                post(f"{prefix}/invite", self._invite),
-                post(f"{prefix}/join", self._join),
-                get(f"{prefix}/join", self._join_state),
                 get(f"{prefix}/events", self._feed.events),
                 get(f"{prefix}/events/verify", self._feed.verify),
                 get(f"{prefix}/doctor", self._examine),
                 *IncidentControl(self._catalog).routes(),
+                *self._sites.routes(),
             ]
         )
         return app
@@ -304,22 +304,3 @@ class Control:
         await self._catalog.write(work)
         self._log.info("unsubscribed", subscription=found[0].id)
         return answer(found[0])
-
-    # ---- sites -----------------------------------------------------------------------------------------
-
-    async def _sites(self, request: web.Request) -> web.Response:
-        return answer(await self._views.sites())
-
-    async def _invite(self, request: web.Request) -> web.Response:
-        expires_s = number_of(request, "expires_s", 86_400, 30 * 86_400)
-        return answer(await self._membership.invite(max(expires_s, 60)))
-
-    async def _join(self, request: web.Request) -> web.Response:
-        body = await body_of(request, wire.decoder(api.Join))
-        return answer(await self._membership.join(body.token))
-
-    async def _join_state(self, request: web.Request) -> web.Response:
-        state = await self._membership.current_join()
-        if state is None:
-            raise NotFound("this site is not joining", hint="`lbctl site join TOKEN` begins")
-        return answer(state)

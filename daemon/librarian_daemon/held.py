@@ -32,6 +32,8 @@ class CatalogHoldings:
         member = self._membership.members.get(site)
         if member is None:
             return "it is not admitted"
+        if member.revoked:
+            return "it was revoked"
         if member.access == Access.WITNESS:
             return "it is a witness, which holds journals and no data"
         return ""

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
+from librarian_daemon.settings import SiteSettings
 from librarian_protocol.errors import AlreadyRunning, ConfigInvalid
 from librarian_protocol.keys import SiteKey
 
@@ -54,6 +55,15 @@ def load_key(path: Path) -> SiteKey:
         return SiteKey(bytes.fromhex(text))
     except ValueError as exc:
         raise ConfigInvalid(f"the site key {path} is not 64 hex digits") from exc
+
+
+def certified_hosts(settings: SiteSettings) -> list[str]:
+    """The names and addresses by which others reach this site: its certificate is for these."""
+    addresses = [
+        settings.data.advertise or settings.data.listen,
+        settings.bus.leaf_advertise or settings.bus.leaf_listen,
+    ]
+    return [split_address(address)[0] for address in addresses if address]
 
 
 def split_address(text: str) -> tuple[str, int]:

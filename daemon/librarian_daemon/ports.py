@@ -301,6 +301,32 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class BusMember(msgspec.Struct, frozen=True, kw_only=True):
+    """A site of the roster, as far as the bus must know it."""
+
+    #: NKEYs of its journal and link connections, where it uses another site's server; else empty.
+    keys: Sequence[str] = ()
+    #: NKEY by which its own server dials out.
+    leaf: str | None = None
+    access: str = "full"
+    #: Where its own server is dialled, and the certificate (DER in base64) by which it proves itself there.
+    leaf_address: str = ""
+    certificate: str | None = None
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """What an invitation carries of the bus."""
+
+    #: Where clients connect; "" where only servers can, by a leaf link.
+    url: str
+    #: Where a newcomer's own server dials in, and the certificate it finds there (DER in base64); "" for nowhere.
+    leaf_address: str = ""
+    certificate: str = ""
+    #: The invited user; None for an external server, whose URL carries its own credential.
+    seed: str | None = None
+    public: str | None = None
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One part of an answer to a question."""
 
@@ -311,7 +337,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Answerer(Protocol):
     """What answers another site's question; ``asker`` is vouched for by the servers' permissions alone."""
 
-    def __call__(self, asker: SiteName, what: str, body: bytes) -> AsyncIterator[Part]:
+    def __call__(self, asker: SiteName, what: str, body: bytes) -> AsyncGenerator[Part, None]:
         """The parts of the answer, in order. Raising ``LibrarianError`` ends the answer with that message."""
         ...
 
@@ -343,8 +369,8 @@ class Bus(Protocol):
         """
         ...
 
-    async def ensure_readers(self, readers: Sequence[SiteName]) -> None:
-        """Have one durable consumer on this site's stream for each reader. Idempotent."""
+    async def ensure_readers(self, readers: Mapping[SiteName, str]) -> None:
+        """Have one durable consumer on this site's stream for each reader, by its access. Idempotent."""
         ...
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> int:
@@ -392,28 +418,49 @@ class Bus(Protocol):
         """Service: answers the questions of the sites in the roster, a bounded number at once for each, for ever."""
         ...
 
-    async def join(self, url: str, seed: str | None, inviter: SiteName, message: bytes) -> None:
-        """Send a join request over the invited user's own connection. It says nothing of the outcome."""
+    async def ask_to_join(self, credential: Credential, inviter: SiteName, message: bytes) -> bytes | None:
+        """Send a join request as the invited user; what the inviter answered, unchecked, or None for silence.
+
+        Raises:
+            BusUnavailable: the bus is away, or does not know the invitation.
+        """
         ...
 
     def joins(self) -> AsyncGenerator[bytes, None]:
         """Join requests addressed to this site, for ever."""
         ...
 
-    async def set_roster(self, users: Mapping[SiteName, Sequence[str]], invited: Sequence[str]) -> None:
-        """Whom the embedded server lets in: each site's two NKEYs, and those of open invitations.
+    async def answer_join(self, key: str, message: bytes) -> None:
+        """Answer the invited user of this public NKEY. Lost where nobody listens.
 
-        Regenerates the server's configuration and reloads it. Idempotent; does nothing for an external server.
+        Raises:
+            BusUnavailable: not connected.
         """
         ...
 
-    async def invite_credential(self) -> tuple[str, str | None, str | None]:
-        """What a token carries of the bus: url, seed of a new invited user, and its public NKEY.
+    async def dial(self, hub: SiteName, credential: Credential | None) -> None:
+        """For a site with a server of its own that joins: whose server its own one dials.
 
-        The last two are None for an external server, whose URL carries its own credential.
+        ``credential`` is the invitation's while this site is not admitted; None once it is: by its own key, at the
+        address and with the certificate that :meth:`set_roster` tells.
         """
+        ...
+
+    async def set_roster(self, members: Mapping[SiteName, BusMember], invited: Sequence[str]) -> None:
+        """Who may use the bus, and whom this site listens to; ``invited`` are public NKEYs of open invitations.
+
+        Regenerates an own server's configuration and reloads it; links of sites that are gone are cut. Idempotent.
+        """
+        ...
+
+    async def invite_credential(self) -> Credential:
+        """What a token carries of the bus, with a new invited user. Good once :meth:`set_roster` names it."""
+        ...
+
+    def leaf_key(self) -> str | None:
+        """Public NKEY by which this site's own server dials out; None where it has none."""
         ...
 
     def public_keys(self) -> Sequence[str]:
-        """This site's two public NKEYs: journal, link."""
+        """This site's two public NKEYs, journal and link, where it uses another site's server; else none."""
         ...

@@ -16,9 +16,10 @@ from librarian_daemon.catalog import journal
 from librarian_daemon.catalog.journal import Received
 from librarian_daemon.catalog.roster import Member
 from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.ports import Bus, Clock, Incidents, Message
-from librarian_protocol import mail, segments, subjects
+from librarian_daemon.ports import Bus, Clock, Message
+from librarian_daemon.signals import Signal
+from librarian_daemon.taking import Taking
+from librarian_protocol import mail, subjects
 from librarian_protocol.errors import CatalogFault, PeerError, SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import Verdict
@@ -30,6 +31,14 @@ MailHandler = Callable[[mail.Mail], Awaitable[None]]
 GAP_WAIT_S = 30.0
 
 
+#: What a reader believes by; it is made anew when this changes.
+Keys = tuple[object, ...]
+
+
+def _keys_of(member: Member) -> Keys:
+    return tuple(member.keys), tuple(member.former), member.cutoff
+
+
 class Reader:
     """Reads one site's journal, for as long as it is admitted."""
 
@@ -38,11 +47,11 @@ class Reader:
         member: Member,
         catalog: Catalog,
         bus: Bus,
-        incidents: Incidents,
         clock: Clock,
-        metrics: Metrics,
+        taking: Taking,
         *,
         site: SiteName,
+        gap: Signal,
         mail_handlers: Mapping[str, MailHandler],
     ) -> None:
         self._member = member
@@ -50,9 +59,9 @@ class Reader:
         self._mail_handlers = mail_handlers
         self._catalog = catalog
         self._bus = bus
-        self._incidents = incidents
         self._clock = clock
-        self._metrics = metrics
+        self._taking = taking
+        self._gap = gap
         self._log = structlog.get_logger("projection").bind(peer=member.site)
 
     async def run(self, *, from_start: bool = False) -> None:
@@ -82,46 +91,25 @@ class Reader:
                     after = message.stream_seq
 
     async def _take(self, message: Message) -> Received | None:
-        site, metrics = self._member.site, self._metrics
+        site = self._member.site
         if subjects.is_mail(message.subject, site):
             await self._open_letter(message)
             return None
         try:
-            segment = segments.open_signed(
-                message.payload,
-                message.headers.get(subjects.SIGNATURE_HEADER, ""),
-                site=site,
-                key=self._member.key,
-            )
-            if subjects.kind_of_journal(message.subject, site) != segment.kind:
-                raise SegmentInvalid(f"a {segment.kind} segment was published as {message.subject[:100]!r}")
+            kind = subjects.kind_of_journal(message.subject, site)
         except PeerError as exc:
-            await self._refuse(message, exc)
+            await self._taking.refused(site, exc)
+            await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
             return None
-        received = await self._catalog.write(
-            journal.receive,
-            segment,
-            message.payload,
-            message.headers[subjects.SIGNATURE_HEADER],
-            message.stream_seq,
-        )
-        metrics.applied_entries.labels(peer=site).inc(received.applied)
-        for problem in received.refused:
-            self._log.error("entry_refused", error=problem)
-            await self._incidents.open(
-                "entry-refused", site, problem, "the entry is kept in the journal and never applied; tell that site"
-            )
-        await self._note_chain(received)
+        signature = message.headers.get(subjects.SIGNATURE_HEADER, "")
+        try:
+            _, received = await self._taking.take(site, message.payload, signature, message.stream_seq, kind=kind)
+        except PeerError:
+            await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
+            return None
+        if received.verdict is Verdict.HOLD:
+            self._gap.set()
         return received
-
-    async def _refuse(self, message: Message, error: PeerError) -> None:
-        site = self._member.site
-        self._metrics.refused_messages.labels(peer=site).inc()
-        self._log.error("message_refused", stream_seq=message.stream_seq, error=error.message)
-        await self._incidents.open(
-            "message-refused", site, error.message, "compare the site's key at both ends: `lbctl site list`"
-        )
-        await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
 
     async def _open_letter(self, message: Message) -> None:
         """Hand a letter on. Letters to others are passed over; the cursor advances behind the handler."""
@@ -143,20 +131,8 @@ class Reader:
                 else:
                     await handler(letter)
             except PeerError as exc:
-                await self._refuse(message, exc)
-                return
+                await self._taking.refused(site, exc)
         await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
-
-    async def _note_chain(self, received: Received) -> None:
-        site = self._member.site
-        if received.verdict in {Verdict.EQUIVOCATION, Verdict.BROKEN}:
-            self._log.error("journal_not_believed", verdict=received.verdict, detail=received.stalled)
-            await self._incidents.open(
-                "equivocation" if received.verdict is Verdict.EQUIVOCATION else "chain-broken",
-                site,
-                received.stalled,
-                "nothing of that site is believed from there on; ask its operators what happened to it",
-            )
 
 
 class Projection:
@@ -166,19 +142,20 @@ class Projection:
         self,
         catalog: Catalog,
         bus: Bus,
-        incidents: Incidents,
         clock: Clock,
         site: SiteName,
-        metrics: Metrics,
+        taking: Taking,
         *,
+        gap: Signal,
         mail_handlers: Mapping[str, MailHandler] | None = None,
     ) -> None:
         self._catalog = catalog
         self._bus = bus
-        self._incidents = incidents
         self._clock = clock
         self._site = site
-        self._metrics = metrics
+        self._taking = taking
+        #: Set when a segment came whose predecessor has not: the repairer asks for it.
+        self._gap = gap
         self._mail_handlers = mail_handlers or {}
         self._followed: dict[SiteName, Member] = {}
         self._members: asyncio.Queue[dict[SiteName, Member]] = asyncio.Queue(maxsize=1)
@@ -192,14 +169,14 @@ class Projection:
 
     async def run(self) -> None:
         """Until cancelled."""
-        readers: dict[SiteName, tuple[str, asyncio.Task[None]]] = {}
+        readers: dict[SiteName, tuple[Keys, asyncio.Task[None]]] = {}
         self.follow(self._followed)
         async with asyncio.TaskGroup() as group:
             while True:
                 members = await self._members.get()
                 rekeyed: set[SiteName] = set()
-                for site, (key, task) in list(readers.items()):
-                    if site not in members or members[site].key != key:
+                for site, (keys, task) in list(readers.items()):
+                    if site not in members or _keys_of(members[site]) != keys:
                         task.cancel()
                         del readers[site]
                         rekeyed.add(site)
@@ -209,12 +186,12 @@ class Projection:
                             member,
                             self._catalog,
                             self._bus,
-                            self._incidents,
                             self._clock,
-                            self._metrics,
+                            self._taking,
                             site=self._site,
+                            gap=self._gap,
                             mail_handlers=self._mail_handlers,
                         )
                         # What was refused under another key stands behind the cursor: it is read once more.
                         run = reader.run(from_start=site in rekeyed)
-                        readers[site] = (member.key, group.create_task(run, name=f"reader-{site}"))
+                        readers[site] = (_keys_of(member), group.create_task(run, name=f"reader-{site}"))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from librarian_protocol.entries import Label, StoreRole
+from librarian_protocol.entries import Label, PublicKey, StoreRole
 from librarian_protocol.names import SiteName
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -100,10 +100,23 @@ class BusSettings(Settings, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:4222"
     #: ``HOST:PORT`` by which invited sites reach it; the address listened on where empty.
     advertise: str = ""
+    #: Where other sites' servers dial in by leaf links (TLS); "" where none do. They meet at one site.
+    leaf_listen: str = ""
+    #: ``HOST:PORT`` by which they reach it; the address listened on where empty.
+    leaf_advertise: str = ""
+    #: Every site tells the others which journal ends it holds, at least so often.
+    heads_every_s: Seconds = 30.0
     #: ``nats://[user:password@]host:port`` of an external server. Tokens carry it as it stands here.
     url: str = ""
     #: A file whose text is the password or token of the URL.
     password_file: str = ""
+
+
+class MeshSettings(Settings, frozen=True, kw_only=True):
+    """``[mesh]``."""
+
+    #: The public key of the administrator, whose own is kept offline; set at the first site, tokens carry it on.
+    administrator: PublicKey | None = None
 
 
 class ReplicatorSettings(Settings, frozen=True, kw_only=True):
@@ -147,6 +160,7 @@ class SiteSettings(Settings, frozen=True, kw_only=True):
     data: DataSettings = DataSettings()
     tls: TlsSettings = TlsSettings()
     bus: BusSettings = BusSettings()
+    mesh: MeshSettings = MeshSettings()
     replicator: ReplicatorSettings = ReplicatorSettings()
     adapters: AdapterSettings = AdapterSettings()
     log: LogSettings = LogSettings()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -19,9 +19,9 @@ from librarian_adapters.contract import Adapter, Signer
 from librarian_adapters.pushes import PUSH_ME, PUSH_REFUSED
 from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
-from librarian_daemon import host
+from librarian_daemon import certificates, host, rekeying
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.catalog import journal, mail, transfers
+from librarian_daemon.catalog import journal, mail, recovery, transfers
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
@@ -35,8 +35,11 @@ from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
 from librarian_daemon.fetching import Moved
 from librarian_daemon.giving import Giver
+from librarian_daemon.heads import Heads
 from librarian_daemon.held import CatalogHoldings
 from librarian_daemon.intake.service import Intake
+from librarian_daemon.inviting import Inviter
+from librarian_daemon.joining import Joiner
 from librarian_daemon.lander import Lander
 from librarian_daemon.ledger import CatalogLedger
 from librarian_daemon.membership import Membership
@@ -47,22 +50,28 @@ from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
 from librarian_daemon.pusher import Pusher
 from librarian_daemon.pushing import PushReceiver, Tickets
+from librarian_daemon.reconcile import Reconciler
+from librarian_daemon.recovery import Recoverer
+from librarian_daemon.repairing import Answering, Repairer
 from librarian_daemon.replicator import Replicator
 from librarian_daemon.server import TcpServer, application
 from librarian_daemon.settings import SiteSettings
 from librarian_daemon.signals import Signal
+from librarian_daemon.site_control import SiteControl
 from librarian_daemon.store.posix import PosixStore
 from librarian_daemon.stores import open_stores
 from librarian_daemon.supervising import supervise
-from librarian_daemon.tls import data_tls
+from librarian_daemon.taking import Taking
+from librarian_daemon.tls import AUTHORITY, DataTls, data_tls
 from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
 from librarian_protocol import requests, wire
-from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted
+from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted, SiteAnnounced
 from librarian_protocol.errors import ConfigInvalid, StoreError
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
 from librarian_protocol.requests import Request
+from librarian_protocol.segments import Position
 
 #: The most a request's body may have: a bundle's list.
 MAX_BODY_BYTES = 4 << 20
@@ -112,8 +121,10 @@ class Site:
         stores = await open_stores(settings, catalog, rng)
         by_id = {store.id: store for store in stores}
         await self._begin(catalog, stores)
+        key = await rekeying.go_over(catalog, site, key, self._state / "keys")
 
         incidents = CatalogIncidents(catalog)
+        certificate = certificates.load_or_make(self._state / "keys", site, host.certified_hosts(settings))
         bus = NatsBus(
             site=site,
             settings=settings.bus,
@@ -121,6 +132,7 @@ class Site:
             keys_directory=self._state / "keys",
             clock=clock,
             rng=rng,
+            certificate=certificate,
         )
 
         async def send(to: SiteName, verb: str, body: bytes) -> None:
@@ -128,19 +140,59 @@ class Site:
 
         tickets = Tickets(send, clock, rng)
         letters = {PUSH_REFUSED: tickets.refused}
-        projection = Projection(catalog, bus, incidents, clock, site, self._metrics, mail_handlers=letters)
+        lacking = Signal()
+        taking = Taking(catalog, incidents, self._metrics, site)
+        projection = Projection(catalog, bus, clock, site, taking, gap=lacking, mail_handlers=letters)
         membership = Membership(
+            catalog=catalog,
+            bus=bus,
+            clock=clock,
+            rng=rng,
+            site=site,
+            domain=settings.domain,
+            administrator=settings.mesh.administrator,
+            key=key,
+            follow=projection.follow,
+        )
+        inviter = Inviter(
             catalog=catalog,
             bus=bus,
             incidents=incidents,
             clock=clock,
             rng=rng,
             site=site,
-            domain=settings.domain,
+            key=key,
+            membership=membership,
+        )
+        joiner = Joiner(
+            catalog=catalog,
+            bus=bus,
+            incidents=incidents,
+            clock=clock,
+            site=site,
             key=key,
             state=self._state,
-            follow=projection.follow,
+            membership=membership,
+            own_server=settings.bus.mode == "embedded",
         )
+        heads = Heads(
+            catalog=catalog,
+            bus=bus,
+            incidents=incidents,
+            clock=clock,
+            site=site,
+            key=key,
+            membership=membership,
+            metrics=self._metrics,
+            every_s=settings.bus.heads_every_s,
+            heard=lacking,
+        )
+        repairer = Repairer(catalog, bus, clock, site, taking, heard=lacking, every_s=settings.bus.heads_every_s)
+        answering = Answering(catalog)
+
+        async def answer() -> None:
+            await bus.answer(answering)
+
         custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
         catalog.watch(custodian.wake, InstanceDoubted)
 
@@ -204,20 +256,41 @@ class Site:
         routes = [*DataPlane(gate, giver).routes(), *PushReceiver(gate, tickets).routes()]
         data = TcpServer(self._data_application(routes, views))
         address, port = host.split_address(settings.data.listen)
-        tls = data_tls(settings, self._state / "tls", settings.data.advertise or settings.data.listen)
+        tls = data_tls(settings, certificate, settings.data.advertise or settings.data.listen)
         try:
             port = await data.start(address, port, tls.context)
         except OSError as exc:
             raise ConfigInvalid(f"data.listen = {settings.data.listen!r}: {exc}", hint="is the port taken?") from exc
         advertise = settings.data.advertise or host.join_address(address, port)
-        if settings.bus.mode != "join":
+        if settings.bus.mode != "join" and not await catalog.read(recovery.state):
+            # A site whose catalog was lost is of a mesh already: it must be told again of which.
             await membership.found()
         declared = [
             Declared(id=store.id, label=store.label, role=store.role, ingestable=one.ingestable)
             for store, one in zip(stores, settings.store, strict=True)
         ]
-        await catalog.write(
-            declare, site, declared, [self._http_offer(tls.url(advertise))], VERSION, certificate=tls.certificate
+        announced = SiteAnnounced(
+            software=VERSION,
+            adapters=[self._http_offer(tls, advertise)],
+            certificate=certificate.announced if settings.bus.leaf_listen or tls.pinned else None,
+            leaf_address=bus.leaf_address(),
+        )
+
+        async def redeclare() -> None:
+            await catalog.write(declare, site, declared, announced)
+
+        async def renew() -> None:
+            await self._renew(catalog, stores, 0)
+
+        await redeclare()
+        recoverer = Recoverer(
+            catalog=catalog,
+            incidents=incidents,
+            clock=clock,
+            site=site,
+            reconciler=Reconciler(catalog, stores, site),
+            renew=renew,
+            redeclare=redeclare,
         )
 
         control = Control(
@@ -228,6 +301,13 @@ class Site:
             views=views,
             feed=EventFeed(site=site, own_key=key.public, catalog=catalog, views=views),
             membership=membership,
+            sites=SiteControl(
+                membership=membership,
+                inviter=inviter,
+                joiner=joiner,
+                roster=views.sites,
+                bus_config=bus.server_configuration,
+            ),
             custodian=custodian,
             doctor=Doctor(
                 catalog=catalog,
@@ -247,13 +327,18 @@ class Site:
         try:
             async with asyncio.TaskGroup() as group:
                 await membership.admit_to_bus()
-                await membership.resume()
+                await joiner.resume()
                 for name, service in {
                     "bus": bus.run,
-                    "roster": membership.run_roster,
-                    "inviter": membership.run_inviter,
-                    "joiner": membership.run_joiner,
+                    "roster": membership.run,
+                    "inviter": inviter.run,
+                    "joiner": joiner.run,
                     "projection": projection.run,
+                    "heads": heads.run_announcing,
+                    "listener": heads.run_listening,
+                    "repairer": repairer.run,
+                    "answering": answer,
+                    "recovery": recoverer.run,
                     "publisher": publisher.run,
                     "planner": planner.run,
                     "replicator": replicator.run,
@@ -280,6 +365,20 @@ class Site:
         heads = [host.read_head(text) for store in stores if (text := await store.read_head())]
         known = await catalog.read(journal.greatest_epoch_begun)
         witnessed = max((head.epoch for head in heads), default=0)
+        position = await self._renew(catalog, stores, witnessed)
+        if any(head.seq > position.seq for head in heads) or witnessed > known:
+            message = (
+                f"a store tells of epoch {witnessed}, the catalog of epoch {known} and {position.seq} entries:"
+                " the catalog was lost, or restored from a backup"
+            )
+            self._log.error("catalog_behind", epoch=known, witnessed=witnessed)
+            await catalog.write(recovery.begin, message)
+        while await catalog.write(journal.apply_unknown):
+            pass
+
+    async def _renew(self, catalog: Catalog, stores: Sequence[PosixStore], witnessed: int) -> Position:
+        """Begin a new incarnation above ``witnessed`` and all that the catalog knows; stores are told first."""
+        known = await catalog.read(journal.greatest_epoch_begun)
         epoch = 1 + max(known, witnessed)
         incarnation = self._rng.hex(16)
         position = await catalog.read(journal.next_position, self._settings.site, epoch, incarnation)
@@ -291,18 +390,8 @@ class Site:
                 # A full or read-only store still serves; its head is one witness of several.
                 self._log.error("store_head_not_written", store=store.label, error=exc.message)
         await catalog.begin(position)
-        ahead = any(head.seq > position.seq for head in heads)
-        if ahead or witnessed > known + 1:
-            message = (
-                f"a store tells of epoch {witnessed}, the catalog of epoch {known} and {position.seq} entries:"
-                " the catalog was lost, or restored from a backup"
-            )
-            hint = "what stands in the stores is not touched; restore the newest catalog, or ask before going on"
-            self._log.error("catalog_behind", epoch=known, witnessed=witnessed)
-            await CatalogIncidents(catalog).open("catalog-behind", self._settings.site, message, hint)
-        while await catalog.write(journal.apply_unknown):
-            pass
         self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)
+        return position
 
     def _signer(self, key: SiteKey) -> Signer:
         """Signs data requests as this site."""
@@ -349,10 +438,11 @@ class Site:
         )
         return {one.name: Verifying(Stalling(one, stall_s=settings.replicator.stall_s)) for one in loaded}
 
-    def _http_offer(self, address: str) -> AdapterOffer:
+    def _http_offer(self, tls: DataTls, address: str) -> AdapterOffer:
         """This site's data plane; where nobody can dial it, it pushes."""
         if self._settings.data.dialable:
-            return AdapterOffer(name="http", version=1, address=address, dial=Dial.DESTINATION)
+            params = {AUTHORITY: True} if tls.context is not None and not tls.pinned else {}
+            return AdapterOffer(name="http", version=1, address=tls.url(address), dial=Dial.DESTINATION, params=params)
         return AdapterOffer(name="http", version=1, address="", dial=Dial.SOURCE)
 
     def _data_application(self, routes: list[web.RouteDef], views: Views) -> web.Application:

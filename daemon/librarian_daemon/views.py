@@ -14,7 +14,7 @@ from librarian_daemon.fetching import Moved
 from librarian_daemon.membership import Membership
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.notices import CatalogIncidents
-from librarian_daemon.ports import Bus, Clock, Store
+from librarian_daemon.ports import Bus, Clock, Link, Store
 from librarian_daemon.version import VERSION
 from librarian_protocol import api
 from librarian_protocol.errors import NotFound, StoreError
@@ -154,6 +154,7 @@ class Views:
         read = self._catalog.read
         readings, heads = await read(queries.readings), await read(queries.heads)
         owed = await read(queries.owed_by_source)
+        links = self._bus.links()
         return [
             api.PeerStatus(
                 site=site,
@@ -161,6 +162,9 @@ class Views:
                 seq=heads.get(site, 0),
                 last_heard=readings.get(site, (None, ""))[0],
                 stalled=readings.get(site, (None, ""))[1],
+                link=_up_or_down(links.get(site)),
+                link_since=links[site].since if site in links else "",
+                link_detail=links[site].detail if site in links else "",
                 owed_files=owed.get(site, (0, 0))[0],
                 owed_bytes=owed.get(site, (0, 0))[1],
             )
@@ -268,6 +272,10 @@ class Views:
                 missing[f"store {store.label}"] = exc.message
         await self._catalog.read(journal.last_position)
         return missing
+
+
+def _up_or_down(link: Link | None) -> str:
+    return "unknown" if link is None else "up" if link.up else "down"
 
 
 def _problem(code: str, subject: str, message: str, hint: str) -> api.Problem:

@@ -108,6 +108,10 @@ class PeerStatus(msgspec.Struct, kw_only=True):
     #: Transfers from it that are not stored yet.
     owed_files: int
     owed_bytes: int
+    #: Whether its stream can be read: ``up``, ``down`` or ``unknown``; since when, and why not.
+    link: str = "unknown"
+    link_since: str = ""
+    link_detail: str = ""
 
 
 class StoreStatus(msgspec.Struct, kw_only=True):
@@ -315,6 +319,10 @@ class Site(msgspec.Struct, kw_only=True):
     software: str
     adapters: list[str]
     last_heard: str | None
+    grants: list[str] = []
+    may_admit: bool = False
+    #: Why it was revoked; None for a site that was not.
+    revoked: str | None = None
 
 
 class Invite(msgspec.Struct, kw_only=True):
@@ -324,6 +332,53 @@ class Invite(msgspec.Struct, kw_only=True):
     expires_at: str
     inviter: str
     fingerprint: str
+
+
+class InviteTerms(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /invite``: what the newcomer will be."""
+
+    expires_s: int = 86400
+    access: str = "full"
+    domain: str = ""
+    grants: list[str] = msgspec.field(default_factory=lambda: ["**"])
+    may_admit: bool = False
+    confirm: bool = False
+
+
+class PendingJoin(msgspec.Struct, kw_only=True):
+    """A newcomer that waits for a person."""
+
+    site: str
+    key: str
+    fingerprint: str
+
+
+class SiteChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /site``: what is to be said of a site; what is None stays."""
+
+    site: str
+    access: str | None = None
+    domain: str | None = None
+    grants: list[str] | None = None
+    may_admit: bool | None = None
+
+
+class SiteEnd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /site/revoke`` and ``/site/readmit``."""
+
+    site: str
+    reason: str = ""
+    #: Another key, for a site that lost its own.
+    key: str | None = None
+    #: ``INCARNATION:SEQ``: the last entry that is believed.
+    cutoff: str | None = None
+
+
+class Statement(msgspec.Struct, kw_only=True):
+    """Body of ``POST /statement``: an entry that the administrator signed, and its kind."""
+
+    kind: str
+    entry: msgspec.Raw
 
 
 class Join(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -339,6 +394,8 @@ class JoinState(msgspec.Struct, kw_only=True):
     inviter: str
     fingerprint: str
     detail: str
+    #: This site's own, for the inviter's people to compare.
+    own_fingerprint: str = ""
 
 
 class Event(msgspec.Struct, kw_only=True):

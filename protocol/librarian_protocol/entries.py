@@ -259,8 +259,10 @@ class SiteAdmitted(Entry, frozen=True, kw_only=True):
     leaf: BusKey | None = None
     #: Whether this site may admit others.
     may_admit: bool = False
-    #: After a lost key or an equivocation: nothing that the site said beyond this is believed under its old keys.
+    #: After a lost key or an equivocation: nothing that the site said beyond this is believed under its former keys.
     cutoff: Cutoff | None = None
+    #: The keys that count up to the cutoff.
+    former: Annotated[list[PublicKey], Meta(max_length=64)] = []
     #: An administrator's statement: its number (the greatest counts) and the signature of the offline key over it.
     statement: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] = 0
     administrator: Signature | None = None
@@ -275,10 +277,14 @@ class SiteRekeyed(Entry, frozen=True, kw_only=True):
 class SiteRevoked(Entry, frozen=True, kw_only=True):
     """A site is of the mesh no more. Written in the register of its admission by the same admitter.
 
-    What it said up to ``cutoff`` stays believed; without one, all that is held.
+    What it said up to ``cutoff`` stays believed; without one, all that is held. So its keys and grants stand here too.
     """
 
     site: SiteName
+    key: PublicKey
+    former: Annotated[list[PublicKey], Meta(max_length=64)] = []
+    domain: Label
+    grants: Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(max_length=256)]
     reason: Text
     cutoff: Cutoff | None = None
     statement: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] = 0

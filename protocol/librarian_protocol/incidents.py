@@ -188,6 +188,20 @@ CODES: dict[str, About] = {
         ),
         ends_by_itself=False,
     ),
+    "join-waits": About(
+        severity=Severity.INFO,
+        title="A newcomer waits to be admitted",
+        meaning="It holds a token that asks for a person to compare fingerprints first.",
+        steps=("`lbctl site pending` shows its fingerprint; compare it with its people.", "`lbctl site confirm`."),
+    ),
+    "rewound": About(
+        severity=Severity.WARNING,
+        title="A site's catalog was restored from a backup",
+        meaning="Its journal has two branches. Both are kept; the site fetches what it had lost and states again what"
+        " its disks show.",
+        steps=("Ask the operators of that site what happened to it.", "Its own `lbctl status` shows how it recovers."),
+        ends_by_itself=False,
+    ),
     "service-failed": About(
         severity=Severity.CRITICAL,
         title="A part of the daemon was begun again",

@@ -24,6 +24,7 @@ class Purpose(StrEnum):
     SEGMENT = "librarian/segment/1\n"
     REQUEST = "librarian/request/1\n"
     JOIN = "librarian/join/1\n"
+    JOIN_ANSWER = "librarian/join-answer/1\n"
     #: Every journal end that a site holds.
     HEAD = "librarian/head/1\n"
     #: A request to one site that needs no record.

@@ -22,7 +22,7 @@ RESERVED_COMPONENT = ".librarian"
 
 _SITE = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 #: Tokens that stand where a site's name could stand in a subject.
-RESERVED_SITE_NAMES = frozenset({"rpc", "head", "inbox", "pull", "reset", "join"})
+RESERVED_SITE_NAMES = frozenset({"rpc", "head", "inbox", "pull", "reset", "join", "joined"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 

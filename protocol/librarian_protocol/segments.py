@@ -13,6 +13,7 @@ the payload, whose bytes are kept as received.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -21,7 +22,7 @@ from msgspec import Meta
 
 from librarian_protocol import wire
 from librarian_protocol.entries import KINDS, MAX_INTEGER, Entry, IncarnationId, Seq, kind_of
-from librarian_protocol.errors import SegmentInvalid
+from librarian_protocol.errors import SegmentInvalid, SignatureInvalid
 from librarian_protocol.keys import Purpose, verify
 from librarian_protocol.names import SiteName
 
@@ -92,19 +93,35 @@ def decode(payload: bytes) -> Segment:
 
 
 def open_signed(payload: bytes, signature: str, *, site: SiteName, key: str) -> Segment:
-    """Decode a segment that must come from ``site``, whose key the roster gives as ``key``.
+    """Decode a segment that must come from ``site``, and be signed with this key.
 
     Raises:
         SegmentInvalid: as :func:`decode`; or another site's name stands in it.
         SignatureInvalid: it was not signed by that key.
     """
+    return open_of_member(payload, signature, site=site, keys=[key])[0]
+
+
+def open_of_member(payload: bytes, signature: str, *, site: SiteName, keys: Sequence[str]) -> tuple[Segment, str]:
+    """The same for a site that had several keys; also says which one signed it. Whether it might is not looked at.
+
+    Raises:
+        SegmentInvalid: as :func:`decode`; or another site's name stands in it.
+        SignatureInvalid: none of the keys signed it.
+    """
     if len(payload) > MAX_SEGMENT_BYTES:
         raise SegmentInvalid(f"segment has {len(payload)} bytes; {MAX_SEGMENT_BYTES} are allowed")
-    verify(key, Purpose.SEGMENT, payload, signature)
+    signer = keys[-1]
+    for key in keys[:-1]:
+        with suppress(SignatureInvalid):
+            verify(key, Purpose.SEGMENT, payload, signature)
+            signer = key
+            break
+    verify(signer, Purpose.SEGMENT, payload, signature)
     segment = decode(payload)
     if segment.site != site:
         raise SegmentInvalid(f"segment of site {segment.site!r} arrived as one of site {site!r}")
-    return segment
+    return segment, signer
 
 
 def entries_of(segment: Segment) -> list[Entry | SegmentInvalid] | None:

@@ -82,3 +82,8 @@ def inbox(asker: SiteName, answerer: SiteName, token: str) -> str:
 def join(inviter: SiteName) -> str:
     """Where an invited site asks to be admitted."""
     return f"lb.join.{inviter}"
+
+
+def joined(inviter: SiteName, key: str) -> str:
+    """Where the inviter answers the invited bus user of this public NKEY."""
+    return f"lb.joined.{inviter}.{key}"

@@ -16,7 +16,7 @@ from blake3 import blake3
 from msgspec import Meta
 
 from librarian_protocol import wire
-from librarian_protocol.entries import BusKey, PublicKey, Text
+from librarian_protocol.entries import BusKey, Certificate, PublicKey, Text
 from librarian_protocol.errors import SignatureInvalid, TokenInvalid
 from librarian_protocol.keys import Purpose, SiteKey, verify
 from librarian_protocol.names import SiteName
@@ -33,12 +33,18 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}(?!\n)$")]
     inviter: SiteName
     key: PublicKey
+    #: Where clients connect; "" where only servers can.
     bus_url: Text
     #: NKEY seed of a bus user that may only ask to join; None where the URL itself carries a credential.
     bus_seed: Annotated[str, Meta(pattern=r"^SU[A-Z2-7]{56}(?!\n)$")] | None
     secret: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
     #: Seconds since 1970.
     expires: int
+    #: Where a newcomer's own bus server dials in, and the certificate it finds there; "" for nowhere.
+    leaf_address: Text = ""
+    certificate: Certificate | None = None
+    #: The administrator's public key, which the newcomer believes from then on.
+    administrator: PublicKey | None = None
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +55,8 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     site: SiteName
     key: PublicKey
     bus: Annotated[list[BusKey], Meta(max_length=2)]
+    #: By which its own bus server will dial out, where it has one.
+    leaf: BusKey | None = None
 
 
 class SignedJoin(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +67,26 @@ class SignedJoin(msgspec.Struct, frozen=True, kw_only=True):
     proof: str
 
 
+class JoinAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the inviter says to a request. It is repeated with each request, so it may be lost."""
+
+    #: Names the invitation, and the newcomer's key, that are answered.
+    token: str
+    key: PublicKey
+    #: ``admitted``, ``waiting`` for a person, or ``refused``.
+    state: Annotated[str, Meta(pattern=r"^(admitted|waiting|refused)(?!\n)$")]
+    detail: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class SignedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer on the wire, signed by the inviter."""
+
+    answer: Annotated[str, Meta(max_length=4096)]
+    signature: str
+
+
+_ANSWER = wire.decoder(JoinAnswer)
+_SIGNED_ANSWER = wire.decoder(SignedAnswer)
 _TOKEN = wire.decoder(Token)
 _JOIN = wire.decoder(SignedJoin)
 _REQUEST = wire.decoder(JoinRequest)
@@ -116,3 +144,26 @@ def read(message: bytes) -> tuple[JoinRequest, SignedJoin]:
 def is_proved(sealed: SignedJoin, secret: str) -> bool:
     """Whether the newcomer holds the token's secret."""
     return hmac.compare_digest(_proof(secret, sealed.request.encode()).encode(), sealed.proof.encode())
+
+
+def seal_answer(answer: JoinAnswer, key: SiteKey) -> bytes:
+    """The inviter's message."""
+    raw = wire.encode(answer)
+    return wire.encode(SignedAnswer(answer=raw.decode(), signature=key.sign(Purpose.JOIN_ANSWER, raw)))
+
+
+def read_answer(message: bytes, token: Token, key: str) -> JoinAnswer:
+    """The inviter's answer to the site of ``key`` that asked by ``token``.
+
+    Raises:
+        TokenInvalid: malformed, not signed by the inviter, or an answer to somebody else.
+    """
+    try:
+        signed = _SIGNED_ANSWER.decode(message)
+        verify(token.key, Purpose.JOIN_ANSWER, signed.answer.encode(), signed.signature)
+        answer = _ANSWER.decode(signed.answer.encode())
+    except (*wire.NOT_DECODABLE, SignatureInvalid) as exc:
+        raise TokenInvalid(f"the answer to the join request is not valid: {exc}") from exc
+    if (answer.token, answer.key) != (token.id, key):
+        raise TokenInvalid("the answer to the join request is one to somebody else")
+    return answer

@@ -24,11 +24,10 @@ class MeshSite(Site):
     def __init__(
         self, root: Path, name: str, host: Host, *, hub: bool = False, dialable: bool = True, catalog: str = SQLITE
     ) -> None:
-        overlay = {"LIBRARIAN_BUS__HEADS_EVERY_S": HEADS_EVERY_S}
+        overlay = {"LIBRARIAN_BUS__HEADS_EVERY_S": HEADS_EVERY_S, "LIBRARIAN_BUS__LISTEN": "127.0.0.1:4222"}
         if hub:
             overlay["LIBRARIAN_BUS__LEAF_LISTEN"] = f"{host.address}:{LEAF_PORT}"
-        if not dialable:
-            overlay["LIBRARIAN_DATA__DIALABLE"] = "false"
+        # if not dialable: DIAL
         super().__init__(
             root, name, bus="embedded", catalog=catalog, address=host.address, run_on=host.prefix, overlay=overlay
         )

@@ -53,7 +53,7 @@ class Host:
     @property
     def prefix(self) -> list[str]:
         """What to put before a command to run it on this host."""
-        return ["ip", "netns", "exec", self.namespace]
+        return [shutil.which("ip") or "ip", "netns", "exec", self.namespace]
 
     def cut(self) -> None:
         """From now on nothing arrives and nothing leaves. Nobody is told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 
 import msgspec
@@ -19,18 +20,27 @@ from librarian_daemon.pusher import Pusher
 from librarian_daemon.pushing import PushReceiver, Tickets
 from librarian_daemon.server import TcpServer, application
 from librarian_daemon.settings import DataSettings, SiteSettings
-from librarian_daemon.tls import DataTls, data_tls
+from librarian_daemon.tls import data_tls
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.mail import VERSION, Mail
 from librarian_protocol.names import SiteName
 
 
-def certified(directory: Path) -> DataTls:
-    """TLS with a certificate of its own."""
+class Certified(msgspec.Struct, frozen=True, kw_only=True):
+    """TLS with a certificate of its own, or none."""
+
+    context: ssl.SSLContext | None = None
+    certificate: str | None = None
+
+    def url(self, address: str) -> str:
+        return address if self.context is None else f"https://{address}"
+
+
+def certified(directory: Path) -> Certified:
+    """A new one."""
+    made = load_or_make(directory, SUMMIT, ["127.0.0.1"])
     settings = SiteSettings(site=SUMMIT, data=DataSettings(tls="on"))
-    made = data_tls(settings, directory, "127.0.0.1:1")
-    assert made.certificate == load_or_make(directory, []).der_base64
-    return made
+    return Certified(context=data_tls(settings, made, "127.0.0.1:1").context, certificate=made.announced)
 
 
 class SourceClock(SystemClock):
@@ -56,7 +66,7 @@ class Receivers:
 class PushPair:
     """``summit`` pushes out of ``collection``; ``archive`` has the adapter."""
 
-    def __init__(self, collection: Collection, tls: DataTls | None = None) -> None:
+    def __init__(self, collection: Collection, tls: Certified | None = None) -> None:
         self.collection = collection
         self.tls = tls
         self.source = Destination(SUMMIT, 7)

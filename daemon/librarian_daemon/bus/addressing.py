@@ -1,6 +1,6 @@
 """Which subjects are used for what: the one place that knows how a shared server differs from an external one.
 
-On an embedded server, shared by sites, each site has two accounts, and readers reach the origin's consumer through
+On an embedded server each site that it serves has two accounts, and readers reach the origin's consumer through
 the service imports ``lb.pull.…`` and ``lb.reset.…``. On an external server all sites are users of one account and
 call JetStream's API by its own names.
 """
@@ -8,6 +8,7 @@ call JetStream's API by its own names.
 from __future__ import annotations
 
 from librarian_protocol import subjects
+from librarian_protocol.entries import Access
 from librarian_protocol.names import SiteName
 
 _API = "$JS.API"
@@ -101,14 +102,42 @@ def journal_subscribe(site: SiteName) -> list[str]:
     return [f"{Shared().request_inbox(site)}.>"]
 
 
-def link_publish(site: SiteName) -> list[str]:
-    """A site's link connection asks any origin, always as itself."""
-    return [subjects.pull(_ANY, site), subjects.reset(_ANY, site)]
+def link_publish(site: SiteName, access: str, *, local: bool) -> list[str]:
+    """What a site's link says, always as itself: it asks any origin, answers whoever asked, tells its heads.
+
+    A callback site asks nobody for journals. ``local``: the link of this server's own site, which also asks to be
+    admitted elsewhere, and answers who asks it.
+    """
+    found = [
+        subjects.pull(_ANY, site),
+        subjects.reset(_ANY, site),
+        subjects.inbox(_ANY, site, ">"),
+        subjects.head(site),
+    ]
+    if access != Access.CALLBACK:
+        found.append(subjects.rpc(_ANY, site, ">"))
+    return found + ([subjects.join(_ANY), f"lb.joined.{site}.*"] if local else [])
 
 
-def link_subscribe(site: SiteName, *, host: bool) -> list[str]:
-    """A site's link connection hears answers to itself; the host also those who ask to be admitted."""
-    return [f"lb.inbox.{site}.>", *([subjects.join(site)] if host else [])]
+def link_subscribe(site: SiteName, access: str, *, local: bool) -> list[str]:
+    """A site's link hears answers to itself, questions to itself, and heads; its own server's, who wants to join."""
+    found = [f"lb.inbox.{site}.>", f"lb.rpc.{site}.>"]
+    if access != Access.CALLBACK:
+        found.append(subjects.head(_ANY))
+    return found + ([subjects.join(site), "lb.joined.>"] if local else [])
+
+
+def leaf_publish(site: SiteName, access: str) -> list[str]:
+    """What may come in over a site's leaf link: what its link says."""
+    return link_publish(site, access, local=False)
+
+
+def leaf_subscribe(site: SiteName, access: str) -> list[str]:
+    """What may go out over a site's leaf link: what its link hears, and others' requests for its own stream.
+
+    Literal names: a server announces interest only where the whole wildcard fits inside the other side's list.
+    """
+    return [subjects.pull(site, _ANY), subjects.reset(site, _ANY), *link_subscribe(site, access, local=False)]
 
 
 def invited_publish(inviter: SiteName) -> list[str]:
@@ -116,6 +145,20 @@ def invited_publish(inviter: SiteName) -> list[str]:
     return [subjects.join(inviter)]
 
 
-def invited_subscribe(key: str) -> list[str]:
-    """A subject that nobody uses: an empty list would allow everything."""
-    return [f"_INBOX_{key}"]
+def invited_subscribe(inviter: SiteName, key: str) -> list[str]:
+    """It hears what it is answered, and nothing else. (An empty list would allow everything.)"""
+    return [subjects.joined(inviter, key)]
+
+
+def system_publish() -> list[str]:
+    """The daemon's own system user: whose leaf links there are, and cutting them. Nothing else of the server."""
+    return ["$SYS.REQ.SERVER.*.KICK", "$SYS.REQ.SERVER.*.LEAFZ"]
+
+
+def system_subscribe() -> list[str]:
+    """Answers to it."""
+    return [f"{SYSTEM_INBOX}.>"]
+
+
+#: Prefix of the inboxes of the system connection.
+SYSTEM_INBOX = "_INBOX_SYS"

@@ -7,19 +7,28 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 
-import structlog
-
 from librarian_daemon.bus import addressing, jetstream, keys, server_config
 from librarian_daemon.bus.connection import Connection, Session, Target, checked, open_session, shown
+from librarian_daemon.bus.hosting import Hosting
 from librarian_daemon.bus.reading import Reader
-from librarian_daemon.bus.server import EmbeddedServer, kept_port
-from librarian_daemon.ports import BusState, Clock, Message, Rng, StreamPosition
+from librarian_daemon.bus.talking import Talking
+from librarian_daemon.certificates import Certificate
+from librarian_daemon.ports import (
+    Answerer,
+    BusMember,
+    BusState,
+    Clock,
+    Credential,
+    Link,
+    Message,
+    Part,
+    Rng,
+    StreamPosition,
+)
 from librarian_daemon.settings import BusSettings
 from librarian_protocol import subjects
 from librarian_protocol.errors import BusUnavailable, ConfigInvalid, NotPossible
 from librarian_protocol.names import SiteName
-
-_log = structlog.get_logger(__name__)
 
 #: What our own configuration sets, too: where it differs between servers, reading stalls for ever.
 _MAX_PAYLOAD_BYTES = 1 << 20
@@ -27,14 +36,14 @@ _MAX_PAYLOAD_BYTES = 1 << 20
 _WAIT_S = 2.0
 #: Join requests that nobody took yet; a newcomer asks again.
 _JOINS_LIMIT = 64
-_WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_JOIN_ANSWER_S = 3.0
 
 
 class NatsBus:
-    """This site's server (if it is embedded here) and its two connections.
+    """This site's server (if it has one of its own) and its connections.
 
-    ``directory`` holds the embedded server's files, ``keys_directory`` the two NKEYs, made at first use. Construct it,
-    call :meth:`set_roster` (and :meth:`use`, for a site that joined), then keep :meth:`run` running.
+    ``directory`` holds the embedded server's files, ``keys_directory`` the NKEYs, made at first use. Construct it, call
+    :meth:`set_roster` (and :meth:`use` or :meth:`dial`, for a site that joined), then keep :meth:`run` running.
 
     Raises:
         ConfigInvalid: an address or a key file is wrong.
@@ -50,6 +59,7 @@ class NatsBus:
         keys_directory: Path,
         clock: Clock,
         rng: Rng,
+        certificate: Certificate | None = None,
     ) -> None:
         self._site = site
         self._settings = settings
@@ -59,21 +69,27 @@ class NatsBus:
         self._addressing: addressing.Addressing = addressing.Shared()
         self._url = ""
         self._unsafe_stream = ""
-        self._left_out: list[str] = []
-        self._server: EmbeddedServer | None = None
-        self._directory = directory
         self._journal = Connection(clock, None)
         self._link = Connection(clock, None)
+        self._talk = Connection(clock, None)
+        self._talking = Talking(self._talk, lambda: self._addressing, clock, rng, site)
         #: One for each origin that is read: what an origin sends can break only the connection by which it comes.
         self._readers: set[Connection] = set()
+        self._links: dict[SiteName, Link] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._started = asyncio.Event()
+        self._hosting: Hosting | None = None
         if settings.mode == "embedded":
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._host, port = _host_port(settings.listen, "listen")
-            self._port = port or kept_port(directory, self._host)
-            self._server = EmbeddedServer(directory, clock)
-            self._connect(f"nats://{_joined(_WILDCARD_HOSTS.get(self._host, self._host), self._port)}")
+            self._hosting = Hosting(
+                site=site,
+                settings=settings,
+                directory=directory,
+                own=self._keys,
+                certificate=certificate,
+                clock=clock,
+                rng=rng,
+            )
+            self._connect(self._hosting.url)
         elif settings.mode == "external":
             self._addressing = addressing.External()
             self._connect(settings.url)
@@ -86,14 +102,14 @@ class NatsBus:
         Raises:
             BusUnsafe: the bus is embedded, and there is no nats-server, or only one too old.
         """
-        if self._server is not None:
-            await self._server.check()
+        if self._hosting is not None:
+            await self._hosting.server.check()
         try:
             async with asyncio.TaskGroup() as tasks:
-                if self._server is not None:
-                    tasks.create_task(self._server.run())
-                tasks.create_task(self._journal.run())
-                tasks.create_task(self._link.run())
+                if self._hosting is not None:
+                    tasks.create_task(self._hosting.run())
+                for connection in (self._journal, self._link, self._talk):
+                    tasks.create_task(connection.run())
                 self._tasks = tasks
                 self._started.set()
         finally:
@@ -110,10 +126,27 @@ class NatsBus:
         self._addressing = addressing.External() if external else addressing.Shared()
         self._connect(url)
 
+    async def dial(self, hub: SiteName, credential: Credential | None) -> None:
+        """See the port.
+
+        Raises:
+            NotPossible: this site has no server of its own, or it is one that others dial.
+            ConfigInvalid: the invitation's certificate is none.
+        """
+        if self._hosting is None:
+            raise NotPossible("this site has no bus server of its own", hint='set [bus] mode = "embedded"')
+        if self._settings.leaf_listen:
+            raise NotPossible(
+                "this site's bus is dialled by others, so it cannot dial another's",
+                hint="links of all sites meet at one: remove bus.leaf_listen here",
+            )
+        await self._hosting.dial(hub, credential)
+
     def state(self) -> BusState:
         """How it is now."""
         journal, link = self._journal.current, self._link.current
-        details = [self._server.detail if self._server else "", self._journal.detail, self._link.detail]
+        server = self._hosting.server.detail if self._hosting else ""
+        details = [server, self._journal.detail, self._link.detail]
         return BusState(
             connected=journal is not None and link is not None,
             url=shown(self._url) if self._url else "",
@@ -135,17 +168,17 @@ class NatsBus:
         position, self._unsafe_stream = await jetstream.ensure_stream(session, self._site)
         return position
 
-    async def ensure_readers(self, readers: Sequence[SiteName]) -> None:
-        """Have one durable consumer on this site's stream for each reader. Idempotent.
+    async def ensure_readers(self, readers: Mapping[SiteName, str]) -> None:
+        """Have one durable consumer on this site's stream for each reader, by its access. Idempotent.
 
         Raises:
             BusUnavailable: the server does not answer, or there is no stream yet.
             BusUnsafe: it is too old.
         """
         session = await self._journal.session(_WAIT_S)
-        for reader in readers:
+        for reader, access in readers.items():
             if reader != self._site:
-                await jetstream.ensure_consumer(session, self._site, reader)
+                await jetstream.ensure_consumer(session, self._site, reader, access)
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> int:
         """Publish into this site's stream and wait for the acknowledgement; the number in the stream.
@@ -179,6 +212,7 @@ class NatsBus:
             site=self._site,
             origin=origin,
             after=after,
+            note=self._note_link,
         )
         try:
             async with aclosing(reader.messages()) as messages:
@@ -189,28 +223,63 @@ class NatsBus:
             running.cancel()
             await asyncio.wait({running})  # cancelled once more while it closes, it would leave the socket open
 
+    def links(self) -> Mapping[SiteName, Link]:
+        """How reading each other site stands."""
+        return dict(self._links)
+
+    def _note_link(self, origin: SiteName, up: bool, detail: str) -> None:
+        known = self._links.get(origin)
+        since = known.since if known is not None and known.up == up else self._clock.utc()
+        self._links[origin] = Link(up=up, since=since, detail=detail)
+
+    # ---- heads, questions ----------------------------------------------------------------------------
+
+    async def announce(self, heads: bytes) -> None:
+        """See the port."""
+        await self._talking.announce(heads)
+
+    def heads(self) -> AsyncGenerator[tuple[SiteName, bytes], None]:
+        """See the port."""
+        return self._talking.heads()
+
+    def ask(self, peer: SiteName, what: str, body: bytes, *, silence_s: float) -> AsyncGenerator[Part, None]:
+        """See the port."""
+        return self._talking.ask(peer, what, body, silence_s=silence_s)
+
+    async def answer(self, answerer: Answerer) -> None:
+        """See the port."""
+        await self._talking.answer(answerer)
+
     # ---- admission -----------------------------------------------------------------------------------
 
-    async def join(self, url: str, seed: str | None, inviter: SiteName, message: bytes) -> None:
-        """Send a join request over the invited user's own connection. It says nothing of the outcome.
+    async def ask_to_join(self, credential: Credential, inviter: SiteName, message: bytes) -> bytes | None:
+        """Send a join request as the invited user; what the inviter answered, unchecked, or None for silence.
+
+        A site with a server of its own sends it over the leaf link that it dials as the invited user; else over the
+        invited user's own connection.
 
         Raises:
-            BusUnavailable: the bus is away, or no longer knows the invitation.
+            BusUnavailable: the bus is away, or does not know the invitation.
             ConfigInvalid: the URL is none.
         """
+        public = keys.public_of(credential.seed) if credential.seed else self._keys.link.public
+        if self._hosting is not None and credential.leaf_address:
+            session = await self._talk.session(0)
+            return await _ask_to_join(session, inviter, public, message)
+        seed = credential.seed
         name = f"{self._site} asks to join"
-        session = await open_session(Target(url=checked(url), name=name, seed=seed, password=self._password(seed)))
+        target = Target(url=checked(credential.url), name=name, seed=seed, password=self._password(seed))
+        session = await open_session(target)
         try:
-            await session.publish(subjects.join(inviter), message)
-            await session.flush()
+            return await _ask_to_join(session, inviter, public, message)
         finally:
             await session.close()
 
     async def joins(self) -> AsyncGenerator[bytes, None]:
         """Join requests addressed to this site, for ever. None come where another site hosts the bus."""
         while True:
-            session = await self._link.session(None)
-            if self._server is None and isinstance(self._addressing, addressing.Shared):
+            session = await self._talk.session(None)
+            if self._hosting is None and isinstance(self._addressing, addressing.Shared):
                 await session.wait_ended()
             else:
                 with suppress(BusUnavailable):
@@ -220,57 +289,61 @@ class NatsBus:
             # It is made again meanwhile. An ended one may still be offered for a moment: never ask in a tight loop.
             await self._clock.sleep(0.1)
 
-    async def set_roster(self, users: Mapping[SiteName, Sequence[str]], invited: Sequence[str]) -> None:
-        """Whom the embedded server lets in: each site's two NKEYs, and those of open invitations.
+    async def answer_join(self, key: str, message: bytes) -> None:
+        """See the port."""
+        session = await self._talk.session(0)
+        await session.publish(subjects.joined(self._site, key), message)
 
-        Regenerates the server's configuration and reloads it. Idempotent; does nothing for an external server. This
-        site need not be among them; a site without two keys (it uses another bus) is passed over. One whose keys are
-        none, or are in use by the host or a site earlier in ``users``, is left out, which :meth:`state` says.
+    async def set_roster(self, members: Mapping[SiteName, BusMember], invited: Sequence[str]) -> None:
+        """Who may use the bus, and whom this site listens to; ``invited`` are public NKEYs of open invitations.
+
+        Regenerates an own server's configuration and reloads it; links of sites that are gone are cut. Idempotent. This
+        site need not be among them. A site whose keys are none, or are in use by the host or a site earlier in
+        ``members``, is left out, which :meth:`state` says.
 
         Raises:
             BusUnsafe: there is no usable nats-server.
         """
-        if self._server is None:
-            return
-        sites = {
-            site: server_config.SiteUsers(journal=both[0], link=both[1])
-            for site, both in users.items()
-            if len(both) == 2
-        }
-        journal, link = self.public_keys()
-        sites[self._site] = server_config.SiteUsers(journal=journal, link=link)
-        config = server_config.ServerConfig(
-            host=self._site,
-            listen=_joined(self._host, self._port),
-            directory=str(self._directory.absolute()),
-            sites=sites,
-            invited=[server_config.Invited(key=key, inviter=self._site) for key in invited],
-        )
-        config, left_out = server_config.usable(config)
-        if left_out != self._left_out:
-            _log.warning("bus_users_left_out", left_out=left_out)
-        self._left_out = left_out
-        await self._server.configure(server_config.render(config))
+        self._talking.listen_to(list(members))
+        for gone in self._links.keys() - members.keys():
+            del self._links[gone]
+        if self._hosting is not None:
+            await self._hosting.set_roster(members, invited)
 
-    async def invite_credential(self) -> tuple[str, str | None, str | None]:
-        """What a token carries of the bus: url, seed of a new invited user, and its public NKEY.
-
-        The last two are None for an external server, whose URL carries its own credential. The new user can do
-        something only once :meth:`set_roster` names it.
+    async def invite_credential(self) -> Credential:
+        """What a token carries of the bus, with a new invited user. Good once :meth:`set_roster` names it.
 
         Raises:
             NotPossible: another site hosts the bus, and only there users can be made.
             ConfigInvalid: invited sites could not reach the address.
         """
-        if self._server is not None:
-            user = keys.new_user(self._rng)
-            return self._advertised(), user.seed, user.public
+        if self._hosting is not None:
+            return self._hosting.invitation()
         if isinstance(self._addressing, addressing.External):
-            return self._url, None, None
+            return Credential(url=self._url)
         raise NotPossible("this site does not host the bus", hint="invite at the site that does")
 
+    def leaf_address(self) -> str:
+        """Where other sites' servers dial this one's; "" where they cannot.
+
+        Raises:
+            ConfigInvalid: nobody could reach it.
+        """
+        return self._hosting.leaf_address() if self._hosting is not None else ""
+
+    def leaf_key(self) -> str | None:
+        """Public NKEY by which this site's own server dials out; None where it has none."""
+        return self._keys.leaf.public if self._hosting is not None else None
+
+    def server_configuration(self) -> str:
+        """The own server's configuration as it is now, secrets left out; "" where this site has none."""
+        if self._hosting is None:
+            return ""
+        config = self._hosting.config()
+        return server_config.render(server_config.without_secrets(config))
+
     def public_keys(self) -> Sequence[str]:
-        """This site's two public NKEYs: journal, link."""
+        """This site's two public NKEYs, journal and link."""
         return [self._keys.journal.public, self._keys.link.public]
 
     # ---- inside --------------------------------------------------------------------------------------
@@ -281,6 +354,7 @@ class NatsBus:
         for connections, key, role in (
             ([self._journal], self._keys.journal, "journal"),
             ([self._link, *self._readers], self._keys.link, "link"),
+            ([self._talk], self._keys.link, "talk"),
         ):
             target = Target(
                 url=url,
@@ -305,19 +379,9 @@ class NatsBus:
         except (OSError, ValueError) as exc:
             raise ConfigInvalid(f"bus.password_file cannot be read: {exc}") from exc
 
-    def _advertised(self) -> str:
-        if self._settings.advertise:
-            host, port = _host_port(self._settings.advertise, "advertise")
-            return f"nats://{_joined(host, port)}"
-        if self._host in _WILDCARD_HOSTS:
-            raise ConfigInvalid(
-                f"bus.listen is {self._settings.listen}, by which no other site finds this one",
-                hint="set bus.advertise to the HOST:PORT by which invited sites reach it",
-            )
-        return f"nats://{_joined(self._host, self._port)}"
-
     def _unsafe(self, session: Session | None) -> list[str]:
-        found = [*self._left_out, *([self._unsafe_stream] if self._unsafe_stream else [])]
+        left_out = self._hosting.left_out if self._hosting else []
+        found = [*left_out, *([self._unsafe_stream] if self._unsafe_stream else [])]
         if isinstance(self._addressing, addressing.External):
             found.append("external server: sync_interval cannot be verified")
             found.append("external server: sites in one account can purge one another's streams")
@@ -326,12 +390,10 @@ class NatsBus:
         return found
 
 
-def _host_port(text: str, key: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ConfigInvalid(f"bus.{key} is {text!r}, not HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+async def _ask_to_join(session: Session, inviter: SiteName, key: str, message: bytes) -> bytes | None:
+    async with session.inbox(subjects.joined(inviter, key), 1) as inbox:
+        await session.publish(subjects.join(inviter), message)
+        await session.flush()
+        with suppress(BusUnavailable):
+            return (await inbox.get(_JOIN_ANSWER_S)).data
+    return None

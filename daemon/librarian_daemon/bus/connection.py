@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +19,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from librarian_daemon.bus.hardened import HardenedClient
 from librarian_daemon.ports import Clock
@@ -115,14 +116,21 @@ class Session:
         """What the server takes in one message, bytes."""
         return self._client.max_payload
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
+    @property
+    def server_id(self) -> str:
+        """The server's own id, by which its system account is asked."""
+        return str(self._client._server_info.get("server_id", ""))  # pyright: ignore[reportPrivateUsage]  # no other way
+
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         """Send, without knowing whether it arrives.
 
         Raises:
             BusUnavailable: the connection is gone.
         """
         try:
-            await self._client.publish(subject, payload, reply=reply)
+            await self._client.publish(subject, payload, reply=reply, headers=dict(headers or {}) or None)
         except NATS_ERRORS as exc:
             raise BusUnavailable(f"cannot publish {subject}: {exc}") from exc
 
@@ -157,20 +165,33 @@ class Session:
         Raises:
             BusUnavailable: the connection is gone.
         """
+        async with self.listening([subject], limit) as inbox:
+            yield inbox
+
+    @asynccontextmanager
+    async def listening(self, subjects: Sequence[str], limit: int) -> AsyncGenerator[Inbox]:
+        """Listen on several subjects, all into one inbox.
+
+        Raises:
+            BusUnavailable: the connection is gone.
+        """
         inbox = Inbox(limit)
-        try:
-            subscription = await self._client.subscribe(subject, cb=inbox.put)
-        except NATS_ERRORS as exc:
-            raise BusUnavailable(f"cannot listen on {subject}: {exc}") from exc
+        subscriptions: list[Subscription] = []
         self._inboxes.add(inbox)
-        if self._ended.is_set():
-            inbox.end()
         try:
+            for subject in subjects:
+                try:
+                    subscriptions.append(await self._client.subscribe(subject, cb=inbox.put))
+                except NATS_ERRORS as exc:
+                    raise BusUnavailable(f"cannot listen on {subject}: {exc}") from exc
+            if self._ended.is_set():
+                inbox.end()
             yield inbox
         finally:
             self._inboxes.discard(inbox)
-            with suppress(*NATS_ERRORS):  # the subscription may have gone with the connection
-                await subscription.unsubscribe()
+            for subscription in subscriptions:
+                with suppress(*NATS_ERRORS):  # it may have gone with the connection
+                    await subscription.unsubscribe()
 
     async def flush(self) -> None:
         """Wait until the server has seen all that was sent.

@@ -81,7 +81,7 @@ async def ensure_stream(session: Session, site: SiteName) -> tuple[StreamPositio
     return position, f"stream {wanted['name']} has other settings ({different}): {updated.error.description}"
 
 
-async def ensure_consumer(session: Session, origin: SiteName, reader: SiteName) -> None:
+async def ensure_consumer(session: Session, origin: SiteName, reader: SiteName, access: str) -> None:
     """Make the reader's consumer, or give it the settings above. Idempotent.
 
     Raises:
@@ -89,7 +89,7 @@ async def ensure_consumer(session: Session, origin: SiteName, reader: SiteName) 
     """
     body = {
         "stream_name": subjects.stream(origin),
-        "config": consumer_config(origin, reader),
+        "config": consumer_config(origin, reader, access),
         "action": "",
     }
     raw = await session.request(addressing.create_consumer(origin, reader), _encode(body), timeout_s=_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""The two NKEYs of this site's bus connections. They sign what a server chooses, so they must mean nothing else.
+"""The NKEYs of this site's bus connections. They sign what a server chooses, so they must mean nothing else.
 
 The site key, which signs what other sites believe, is another key and never comes near the bus (docs/events.md).
 """
@@ -25,10 +25,14 @@ class UserKey(msgspec.Struct, frozen=True):
 
 
 class BusKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """This site's two NKEYs."""
+    """This site's NKEYs."""
 
     journal: UserKey
     link: UserKey
+    #: By which its own server dials out to another's.
+    leaf: UserKey
+    #: By which its daemon asks its own server about leaf links.
+    system: UserKey
 
 
 def new_user(rng: Rng) -> UserKey:
@@ -36,15 +40,27 @@ def new_user(rng: Rng) -> UserKey:
     return _user(nkeys.encode_seed(rng.bytes(32), nkeys.PREFIX_BYTE_USER).decode())
 
 
+def public_of(seed: str) -> str:
+    """The public NKEY of a user's seed.
+
+    Raises:
+        ConfigInvalid: it is none.
+    """
+    try:
+        return _user(seed).public
+    except (nkeys.NkeysError, ValueError) as exc:
+        raise ConfigInvalid("the seed of the invited bus user is none") from exc
+
+
 def load(directory: Path, rng: Rng) -> BusKeys:
-    """Read ``bus-journal.nk`` and ``bus-link.nk``, making what is missing. Idempotent.
+    """Read ``bus-journal.nk``, ``-link``, ``-leaf``, ``-system``, making what is missing. Idempotent.
 
     Raises:
         ConfigInvalid: a file holds no seed of a user.
         OSError: it cannot be read or written.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return BusKeys(journal=_kept(directory / "bus-journal.nk", rng), link=_kept(directory / "bus-link.nk", rng))
+    return BusKeys(**{role: _kept(directory / f"bus-{role}.nk", rng) for role in BusKeys.__struct_fields__})
 
 
 def _kept(path: Path, rng: Rng) -> UserKey:

@@ -72,6 +72,7 @@ class Reader:
         site: SiteName,
         origin: SiteName,
         after: int,
+        note: Callable[[SiteName, bool, str], None],
     ) -> None:
         self._connection = connection
         self._clock = clock
@@ -83,6 +84,8 @@ class Reader:
         #: Number of the last message that was yielded.
         self._cursor = after
         self._created = ""
+        #: Told whether our consumer at the origin answers, and why not.
+        self._note = note
         self._patience_s = _FIRST_SILENCE_S
 
     async def messages(self) -> AsyncGenerator[Message, None]:
@@ -100,6 +103,7 @@ class Reader:
                 if exc.message != trouble:  # a peer may be away for weeks
                     _log.info("bus_reading_again", origin=self._origin, after=self._cursor, reason=exc.message)
                 trouble = exc.message
+                self._note(self._origin, False, exc.message)
                 self._patience_s = min(2 * self._patience_s, _SILENCE_S)
                 await self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -109,6 +113,7 @@ class Reader:
         base = addressing.inbox(self._site, self._origin, self._rng.hex(32))
         async with session.inbox(f"{base}.*", _INBOX_LIMIT) as inbox:
             await self._set_back(session, inbox, base)
+            self._note(self._origin, True, "")
             sent = 0  # the consumer's count of what it has sent since it was set back
             request = 0
             while True:

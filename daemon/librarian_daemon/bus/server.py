@@ -102,6 +102,12 @@ class EmbeddedServer:
                 self._process.send_signal(signal.SIGHUP)
                 _log.info("bus_server_reloaded", pid=self._process.pid)
 
+    def restart(self) -> None:
+        """Have it begun again, with the configuration as it is now. Harmless where it does not run."""
+        if self._process is not None and self._process.returncode is None:
+            _log.info("bus_server_restarted", pid=self._process.pid)
+            self._process.terminate()
+
     async def check(self) -> None:
         """Find the server.
 

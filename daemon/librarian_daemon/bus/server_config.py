@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import itertools
 from collections.abc import Iterator, Mapping, Sequence, Set
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from librarian_daemon.bus import addressing
 from librarian_daemon.bus.streams import STREAM_MAX_BYTES
 from librarian_protocol import subjects
+from librarian_protocol.entries import Access
 from librarian_protocol.names import SiteName
 
 #: The account by which sites reach one another: no JetStream in it, so that no reply subject does harm.
@@ -22,17 +22,43 @@ LINK = "LINK"
 
 
 class SiteUsers(msgspec.Struct, frozen=True, kw_only=True):
-    """The public NKEYs of one site's two connections."""
+    """The public NKEYs of the two connections of a site that this server serves."""
 
     journal: str
     link: str
 
 
+class LeafUser(msgspec.Struct, frozen=True, kw_only=True):
+    """A site whose own server dials this one."""
+
+    key: str
+
+
 class Invited(msgspec.Struct, frozen=True, kw_only=True):
-    """A user who may ask one site to be admitted, and nothing else."""
+    """A user who may ask one site to be admitted, and nothing else: as a client, or as a server that dials in."""
 
     key: str
     inviter: SiteName
+
+
+class LeafListen(msgspec.Struct, frozen=True, kw_only=True):
+    """Where other sites' servers dial in."""
+
+    #: ``HOST:PORT``.
+    listen: str
+    certificate: str
+    key: str
+
+
+class Remote(msgspec.Struct, frozen=True, kw_only=True):
+    """The server that this one dials."""
+
+    #: ``HOST:PORT``.
+    address: str
+    #: NKEY seed.
+    seed: str
+    #: The file of the certificate, or of the authority, by which it must prove itself.
+    ca_file: str
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +70,21 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     listen: str
     #: Absolute: where streams, the log and the ports file stand.
     directory: str
+    #: Sites whose daemons connect to this server; the host is one of them.
     sites: Mapping[SiteName, SiteUsers]
+    #: Sites whose own servers dial this one.
+    leaves: Mapping[SiteName, LeafUser] = {}
+    #: Access of every site of the roster, by which its permissions are made; full where it is not named.
+    access: Mapping[SiteName, str] = {}
     invited: Sequence[Invited] = ()
+    #: Public NKEY of the daemon's own system user.
+    system: str = ""
+    leaf_listen: LeafListen | None = None
+    remote: Remote | None = None
+
+    def readers(self, origin: SiteName) -> list[SiteName]:
+        """Who reads that site's stream, wherever they are: everybody else of the roster."""
+        return sorted(({*self.sites, *self.leaves, *self.access}) - {origin})
 
 
 def journal_account(site: SiteName) -> str:
@@ -74,8 +113,9 @@ def usable(config: ServerConfig) -> tuple[ServerConfig, list[str]]:
     then whoever stands earlier in ``sites``, then the invited.
     """
     sites: dict[SiteName, SiteUsers] = {}
+    leaves: dict[SiteName, LeafUser] = {}
     invited: list[Invited] = []
-    taken: set[str] = set()
+    taken: set[str] = {config.system} - {""}
     left_out: list[str] = []
     for site in sorted(config.sites, key=lambda site: site != config.host):  # stable: the others stay in order
         users = config.sites[site]
@@ -85,6 +125,13 @@ def usable(config: ServerConfig) -> tuple[ServerConfig, list[str]]:
         else:
             sites[site] = users
             taken |= {users.journal, users.link}
+    for site, leaf in config.leaves.items():
+        fault = _fault([leaf.key], taken)
+        if fault:
+            left_out.append(f"the leaf link of site {site!r} is not let in: {fault}")
+        else:
+            leaves[site] = leaf
+            taken.add(leaf.key)
     for guest in config.invited:
         fault = _fault([guest.key], taken)
         if fault:
@@ -92,7 +139,7 @@ def usable(config: ServerConfig) -> tuple[ServerConfig, list[str]]:
         else:
             invited.append(guest)
             taken.add(guest.key)
-    return msgspec.structs.replace(config, sites=sites, invited=invited), left_out
+    return msgspec.structs.replace(config, sites=sites, leaves=leaves, invited=invited), left_out
 
 
 def _fault(keys: Sequence[str], taken: Set[str]) -> str:
@@ -106,7 +153,14 @@ def _fault(keys: Sequence[str], taken: Set[str]) -> str:
 
 def render(config: ServerConfig) -> str:
     """The configuration file for users that are :func:`usable`."""
-    return "\n".join([*_server(config), "accounts {", *_accounts(config), "}", ""])
+    return "\n".join([*_server(config), *_leafnodes(config), "accounts {", *_accounts(config), "}", ""])
+
+
+def without_secrets(config: ServerConfig) -> ServerConfig:
+    """The same, to be shown."""
+    if config.remote is None:
+        return config
+    return msgspec.structs.replace(config, remote=msgspec.structs.replace(config.remote, seed="SECRET"))
 
 
 def _server(config: ServerConfig) -> Iterator[str]:
@@ -124,6 +178,7 @@ def _server(config: ServerConfig) -> Iterator[str]:
     yield "logfile_max_num: 2"
     yield "jetstream {"
     yield f"  store_dir: {_text(config.directory + '/jetstream')}"
+    yield f"  domain: {_text(config.host)}"
     yield "  sync_interval: always  # an acknowledged message survives a power cut"
     yield "  max_mem: 0"
     yield "  max_file: 16TB  # each stream reserves its limit; the disk is what really bounds"
@@ -132,33 +187,71 @@ def _server(config: ServerConfig) -> Iterator[str]:
     yield "system_account: SYS"
 
 
+def _leafnodes(config: ServerConfig) -> Iterator[str]:
+    """Where other sites' servers dial in, and whom this one dials: TLS always, one port."""
+    if config.leaf_listen is None and config.remote is None:
+        return
+    yield "leafnodes {"
+    if config.leaf_listen is not None:
+        one = config.leaf_listen
+        yield f"  listen: {_text(one.listen)}"
+        yield "  no_advertise: true  # nobody learns an address but the one he was given"
+        yield f"  tls {{ cert_file: {_text(one.certificate)}, key_file: {_text(one.key)}, timeout: 5 }}"
+    if config.remote is not None:
+        far = config.remote
+        own = _text(f"lb.{config.host}.>")
+        yield '  reconnect: "1s"'
+        yield "  remotes ["
+        yield f"    {{ url: {_text('tls://' + far.address)}, account: {LINK}, nkey: {far.seed}"
+        yield f'      deny_exports: [{own}], deny_imports: ["$JS.>", {own}]'
+        yield f"      tls {{ ca_file: {_text(far.ca_file)}, timeout: 5 }} }}"
+        yield "  ]"
+    yield "}"
+
+
 def _accounts(config: ServerConfig) -> Iterator[str]:
     sites = sorted(config.sites)
-    yield "  SYS { }"
+    yield "  SYS {"
+    if config.system:
+        yield "    users: ["
+        yield from _user(config.system, addressing.system_publish(), addressing.system_subscribe())
+        yield "    ]"
+    yield "  }"
     for site in sites:
-        yield from _journal(site, config.sites[site].journal, [r for r in sites if r != site])
+        yield from _journal(site, config.sites[site].journal, config.readers(site))
     yield f"  {LINK} {{  # no JetStream: answers to a forged reply subject find nothing that obeys"
     yield "    imports: ["
-    for origin, reader in itertools.permutations(sites, 2):
-        for account_subject, link_subject in (
-            (addressing.next_message(origin, reader), subjects.pull(origin, reader)),
-            (addressing.reset_consumer(origin, reader), subjects.reset(origin, reader)),
-        ):
-            source = f"{{ account: {_text(journal_account(origin))}, subject: {_text(account_subject)} }}"
-            yield f"      {{ service: {source}, to: {_text(link_subject)} }}"
+    for origin in sites:
+        for reader in config.readers(origin):
+            for account_subject, link_subject in (
+                (addressing.next_message(origin, reader), subjects.pull(origin, reader)),
+                (addressing.reset_consumer(origin, reader), subjects.reset(origin, reader)),
+            ):
+                source = f"{{ account: {_text(journal_account(origin))}, subject: {_text(account_subject)} }}"
+                yield f"      {{ service: {source}, to: {_text(link_subject)} }}"
     yield "    ]"
     yield "    users: ["
     for site in sites:
+        access, local = config.access.get(site, Access.FULL), site == config.host
         yield from _user(
             config.sites[site].link,
-            addressing.link_publish(site),
-            addressing.link_subscribe(site, host=site == config.host),
+            addressing.link_publish(site, access, local=local),
+            addressing.link_subscribe(site, access, local=local),
+        )
+    for site in sorted(config.leaves):
+        access = config.access.get(site, Access.FULL)
+        yield from _user(
+            config.leaves[site].key,
+            addressing.leaf_publish(site, access),
+            addressing.leaf_subscribe(site, access),
+            connections=("LEAFNODE",),
         )
     for invited in sorted(config.invited, key=lambda user: user.key):
         yield from _user(
             invited.key,
             addressing.invited_publish(invited.inviter),
-            addressing.invited_subscribe(invited.key),
+            addressing.invited_subscribe(invited.inviter, invited.key),
+            connections=("STANDARD", "LEAFNODE"),
         )
     yield "    ]"
     yield "  }"
@@ -181,9 +274,12 @@ def _journal(site: SiteName, key: str, readers: Sequence[SiteName]) -> Iterator[
     yield "  }"
 
 
-def _user(key: str, publish: Sequence[str], subscribe: Sequence[str]) -> Iterator[str]:
+def _user(
+    key: str, publish: Sequence[str], subscribe: Sequence[str], *, connections: Sequence[str] = ("STANDARD",)
+) -> Iterator[str]:
     """Allow-only: a deny list has been by-passed before, an allow list has not."""
-    yield f'      {{ nkey: {key}, allowed_connection_types: ["STANDARD"], permissions: {{'
+    kinds = ", ".join(map(_text, connections))
+    yield f"      {{ nkey: {key}, allowed_connection_types: [{kinds}], permissions: {{"
     yield f"        publish: {{ allow: [{', '.join(map(_text, publish))}] }}"
     yield f"        subscribe: {{ allow: [{', '.join(map(_text, subscribe))}] }} }} }}"
 

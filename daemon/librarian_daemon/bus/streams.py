@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from librarian_protocol import subjects
+from librarian_protocol.entries import Access
 from librarian_protocol.names import SiteName
 
 #: A full stream drops its oldest messages: journals heal that. 20 GiB hold about 10^8 entries.
@@ -31,10 +32,15 @@ def stream_config(site: SiteName) -> dict[str, Any]:
     }
 
 
-def consumer_config(origin: SiteName, reader: SiteName) -> dict[str, Any]:
-    """The durable consumer that an origin keeps for one reader. No acks: the cursor is in the reader's catalog."""
+def consumer_config(origin: SiteName, reader: SiteName, access: str) -> dict[str, Any]:
+    """The durable consumer that an origin keeps for one reader. No acks: the cursor is in the reader's catalog.
+
+    It is given the journal and its own mail; a callback site its mail alone.
+    """
     name = subjects.consumer(origin, reader)
+    mail = subjects.mail(origin, reader, "*")
     return {
+        "filter_subjects": [mail] if access == Access.CALLBACK else [subjects.journal(origin, "*.*"), mail],
         "name": name,
         "durable_name": name,
         "deliver_policy": "all",

@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, literal, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, exists, literal, or_, select, tuple_, update
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.statements import VERSION, chunks, insert, later, write_registers
 from librarian_protocol import wire
+from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     DigestAdded,
     Entry,
+    EntryId,
     FileEntry,
     FileIngested,
     FileWithdrawn,
@@ -37,6 +39,7 @@ from librarian_protocol.entries import (
     SubscriptionWithdrawn,
 )
 from librarian_protocol.names import SiteName
+from librarian_protocol.naming import Resolution, meaning
 from librarian_protocol.wanted import InstanceState
 
 
@@ -61,6 +64,9 @@ def apply(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
         rule = _RULES.get(type(page[0]))
         if rule is not None:
             rule(connection, page, said)
+        if isinstance(page[0], FileEntry | NameResolved):
+            names = {str(entry.name) for entry in cast(list[FileEntry | NameResolved], page)}
+            conflicts(connection, sorted(names), said.change)
 
 
 # ---- files -----------------------------------------------------------------------------------------------
@@ -107,30 +113,68 @@ def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> 
         for entry in entries
     ]
     connection.execute(statement.on_conflict_do_update(index_elements=["name", "digest"], set_=changes), rows)
-    _conflicts(connection, sorted({str(entry.name) for entry in entries}), said.change)
 
 
-def _conflicts(connection: Connection, names: Sequence[str], change: int) -> None:
-    """Compute anew which of the names have two digests; wake the planner for every file of those that changed."""
-    file, conflict = schema.file, schema.conflict
-    now = set(
-        connection.scalars(
-            select(file.c.name)
-            .where(file.c.name.in_(names), file.c.withdrawn.is_(False))
-            .group_by(file.c.name)
-            .having(func.count() > 1)
-        )
-    )
+def conflicts(connection: Connection, names: Sequence[str], change: int) -> None:
+    """Compute anew what the names mean; wake the planner for every file of those that changed.
+
+    A file that nobody ingested, and of which no instance was told, only mentioned, makes no conflict.
+    """
+    file, conflict, naming = schema.file, schema.conflict, schema.naming
+    digests: dict[str, set[Digest]] = {}
+    for row in connection.execute(
+        select(file.c.name, file.c.digest).where(file.c.name.in_(names), file.c.withdrawn.is_(False), spoken_of())
+    ):
+        digests.setdefault(row.name, set()).add(Digest(row.digest))
+    several = {name: found for name, found in digests.items() if len(found) > 1}
+    decided = _decided(connection, sorted(several))
+    meanings = {name: meaning(found, decided.get(name, ())) for name, found in several.items()}
+    now = {name for name, one in meanings.items() if one.conflict}
+    kept = {name: str(one.kept) for name, one in meanings.items() if one.kept is not None}
     before = set(connection.scalars(select(conflict.c.name).where(conflict.c.name.in_(names))))
+    kept_before = {row.name: row.kept for row in connection.execute(select(naming).where(naming.c.name.in_(names)))}
     if now - before:
         connection.execute(
             insert(connection, conflict).on_conflict_do_nothing(), [{"name": n} for n in sorted(now - before)]
         )
     if before - now:
         connection.execute(delete(conflict).where(conflict.c.name.in_(sorted(before - now))))
-    if now != before:
-        changed = sorted(now ^ before)
-        connection.execute(update(file).where(file.c.name.in_(changed)).values(change=change))
+    changed = {name for name in {*kept, *kept_before} if kept.get(name) != kept_before.get(name)}
+    if changed:
+        connection.execute(delete(naming).where(naming.c.name.in_(sorted(changed))))
+        rows = [{"name": name, "kept": kept[name]} for name in sorted(changed) if name in kept]
+        if rows:
+            connection.execute(insert(connection, naming), rows)
+    changed |= now ^ before
+    if changed:
+        connection.execute(update(file).where(file.c.name.in_(sorted(changed))).values(change=change))
+
+
+def spoken_of() -> Any:
+    """Condition on ``file``: somebody ingested it, or told of an instance. The others were only mentioned."""
+    file, instance = schema.file.c, schema.instance.c
+    return or_(file.origin_site.is_not(None), exists().where(instance.file_id == file.id))
+
+
+def _decided(connection: Connection, names: Sequence[str]) -> dict[str, list[Resolution]]:
+    """The decisions about each of these names."""
+    found: dict[str, list[Resolution]] = {}
+    if not names:
+        return found
+    for row in connection.execute(select(schema.resolution).where(schema.resolution.c.name.in_(names))):
+        found.setdefault(row.name, []).append(
+            Resolution(
+                id=EntryId(site=SiteName(row.site), incarnation=row.incarnation, seq=row.seq),
+                keep=Digest(row.keep),
+                over=tuple(_DIGESTS.decode(row.over)),
+                supersedes=tuple(_ENTRIES.decode(row.supersedes)),
+            )
+        )
+    return found
+
+
+_DIGESTS = wire.decoder(list[Digest])
+_ENTRIES = wire.decoder(list[EntryId])
 
 
 # ---- instances -------------------------------------------------------------------------------------------
@@ -270,6 +314,10 @@ def _admissions(connection: Connection, entries: Sequence[Entry], said: Said) ->
         row: dict[str, Any] = {
             "admitter": str(said.site),
             "site": str(entry.site),
+            "key": entry.key,
+            "former": wire.encode(entry.former).decode(),
+            "domain": entry.domain,
+            "grants": wire.encode(entry.grants).decode(),
             "cutoff": wire.encode(entry.cutoff).decode() if entry.cutoff else None,
             "statement": entry.statement,
             "administrator": entry.administrator,
@@ -277,18 +325,14 @@ def _admissions(connection: Connection, entries: Sequence[Entry], said: Said) ->
         }
         if isinstance(entry, SiteAdmitted):
             row |= {
-                "key": entry.key,
                 "access": entry.access.value,
-                "domain": entry.domain,
-                "grants": wire.encode(entry.grants).decode(),
                 "bus": wire.encode(entry.bus).decode(),
                 "leaf": entry.leaf,
                 "may_admit": entry.may_admit,
                 "reason": "",
             }
         else:
-            row |= {"key": "", "access": "", "domain": "", "grants": "[]", "bus": "[]", "leaf": None}
-            row |= {"may_admit": False, "reason": entry.reason}
+            row |= {"access": "", "bus": "[]", "leaf": None, "may_admit": False, "reason": entry.reason}
         write_registers(connection, schema.admission, [row | said.version(entry)])
 
 
@@ -318,7 +362,6 @@ def _resolutions(connection: Connection, entries: Sequence[Entry], said: Said) -
             for entry in page
         ],
     )
-    _conflicts(connection, sorted({str(entry.name) for entry in page}), said.change)
 
 
 def _announcements(connection: Connection, entries: Sequence[Entry], said: Said) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.writer import Tx
 from librarian_protocol import wire
-from librarian_protocol.entries import AdapterOffer, SiteAnnounced, StoreDeclared, StoreRole
+from librarian_protocol.entries import SiteAnnounced, StoreDeclared, StoreRole
 from librarian_protocol.names import SiteName
 
 
@@ -23,16 +23,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     ingestable: bool
 
 
-def declare(
-    tx: Tx,
-    site: SiteName,
-    stores: Sequence[Declared],
-    offers: Sequence[AdapterOffer],
-    software: str,
-    *,
-    certificate: str | None = None,
-) -> None:
-    """Say what is new or different. Idempotent. ``certificate``: of the data address, DER in base64."""
+def declare(tx: Tx, site: SiteName, stores: Sequence[Declared], announced: SiteAnnounced) -> None:
+    """Say what is new or different. Idempotent."""
     store, announcement = schema.store.c, schema.announcement.c
     known = {
         row.id: row
@@ -50,9 +42,10 @@ def declare(
             # Taken out of the configuration: what stands in it is still there, but nothing new goes to it.
             tx.say(_declared(row.id, row.label, StoreRole(row.role), active=False, ingestable=False))
     said = tx.connection.execute(select(schema.announcement).where(announcement.site == str(site))).first()
-    adapters = wire.encode(list(offers)).decode()
-    if said is None or (said.software, said.adapters, said.certificate) != (software, adapters, certificate):
-        tx.say(SiteAnnounced(software=software, adapters=list(offers), certificate=certificate))
+    adapters = wire.encode(announced.adapters).decode()
+    now_said = (announced.software, adapters, announced.certificate, announced.leaf_address)
+    if said is None or (said.software, said.adapters, said.certificate, said.leaf_address) != now_said:
+        tx.say(announced)
 
 
 def _declared(store: str, label: str, role: StoreRole, *, active: bool, ingestable: bool) -> StoreDeclared:

@@ -71,7 +71,7 @@ def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> d
     found: dict[Digest, Holding] = {}
     for page in chunks(digests):
         ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.digest.in_(page)).limit(4 * CHUNK)).all()
-        for one in _of_files(connection, site, ids):
+        for one in of_files(connection, site, ids):
             if one.state == "available" and not one.doubted:
                 found.setdefault(one.digest, one)
     return found
@@ -80,12 +80,14 @@ def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> d
 def of_name(connection: Connection, site: SiteName, name: Name) -> list[Holding]:
     """This site's instances under a name, removed ones left out."""
     ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.name == str(name)).limit(CHUNK)).all()
-    return [one for one in _of_files(connection, site, ids) if one.state != "removed"]
+    return [one for one in of_files(connection, site, ids) if one.state != "removed"]
 
 
-def _of_files(connection: Connection, site: SiteName, ids: Sequence[int]) -> list[Holding]:
-    """The site's instances of these files. Files are looked up first, by the index that fits: joined in one
-    statement, the database would rather walk through all instances of the site.
+def of_files(connection: Connection, site: SiteName, ids: Sequence[int]) -> list[Holding]:
+    """The site's instances of these files, removed ones included.
+
+    Files are looked up first, by the index that fits: joined in one statement, the database would rather walk through
+    all instances of the site.
     """
     if not ids:
         return []
@@ -101,7 +103,7 @@ def doubted_here(connection: Connection, site: SiteName, limit: int) -> list[Hol
     doubted = sorted(set(connection.scalars(select(doubt.file_id).where(doubt.site == str(site)))))
     found: list[Holding] = []
     for ids in chunks(doubted):
-        found += [one for one in _of_files(connection, site, ids) if one.doubted and one.state == "available"]
+        found += [one for one in of_files(connection, site, ids) if one.doubted and one.state == "available"]
         if len(found) >= limit:
             break
     return found[:limit]

@@ -7,6 +7,23 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.writer import Tx
+from librarian_protocol import wire
+from librarian_protocol.entries import Access
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the newcomer will be; the inviter decides it."""
+
+    access: Access = Access.FULL
+    #: Failure domain; the site's own name where empty.
+    domain: str = ""
+    grants: list[str] = msgspec.field(default_factory=lambda: ["**"])
+    may_admit: bool = False
+    #: A person at the inviter compares fingerprints before it is admitted.
+    confirm: bool = False
+
+
+_TERMS = wire.decoder(Terms)
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +36,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     expires: int
     #: The site that used it; None while it is open.
     used_by: str | None
+    terms: Terms = Terms()
 
 
 def add(tx: Tx, invitation: Invitation) -> None:
@@ -32,6 +50,7 @@ def add(tx: Tx, invitation: Invitation) -> None:
             "expires": invitation.expires,
             "used_by": invitation.used_by,
             "created_at": tx.now,
+            "terms": wire.encode(invitation.terms).decode(),
         },
     )
 
@@ -41,7 +60,14 @@ def find(connection: Connection, token_id: str) -> Invitation | None:
     row = connection.execute(select(schema.invite).where(schema.invite.c.id == token_id)).first()
     if row is None:
         return None
-    return Invitation(id=row.id, secret=row.secret, bus_key=row.bus_key, expires=row.expires, used_by=row.used_by)
+    return Invitation(
+        id=row.id,
+        secret=row.secret,
+        bus_key=row.bus_key,
+        expires=row.expires,
+        used_by=row.used_by,
+        terms=_TERMS.decode(row.terms),
+    )
 
 
 def used(tx: Tx, token_id: str, site: str) -> None:

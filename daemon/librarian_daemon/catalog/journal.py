@@ -5,14 +5,13 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.apply import Said
-from librarian_daemon.catalog.roster import Member, roster
+from librarian_daemon.catalog import cursors, recovery, schema
+from librarian_daemon.catalog.believed import apply_segment
+from librarian_daemon.catalog.refolding import refold
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal, get_meta
-from librarian_protocol import globs, segments
-from librarian_protocol.entries import KINDS, Entry, FileIngested, FileWithdrawn
-from librarian_protocol.errors import SegmentInvalid
+from librarian_protocol import segments
+from librarian_protocol.entries import KINDS
 from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import MAX_HELD, Place, Verdict, judge
 from librarian_protocol.segments import Position, Segment
@@ -48,10 +47,15 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     stalled: str = ""
     #: Not even held: so many are held already that pulling must stop until the gap is filled.
     full: bool = False
+    #: The segment goes on from where another one does already: its site's catalog was restored (rewound).
+    branched: bool = False
 
 
-def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq: int) -> Received:
-    """Judge, keep and apply a segment whose signature was checked, and advance the reader's cursor with it."""
+def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq: int | None) -> Received:
+    """Judge, keep and apply a segment whose signature was checked, and advance the reader's cursor with it.
+
+    ``stream_seq`` is None where it did not come by the site's stream: then no cursor in a stream advances.
+    """
     connection = tx.connection
     segment_hash = segments.hash_of(payload)
     verdict = judge(
@@ -66,19 +70,44 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
         _keep(tx, segment, payload, signature, segment_hash, "held")
         applied, refused = _release(tx, segment.site, segment_hash)
     elif verdict is Verdict.HOLD:
-        if _held(connection, segment.site) >= MAX_HELD:
+        if held(connection, segment.site) >= MAX_HELD:
             return Received(
                 verdict=verdict, full=True, stalled=f"gap before entry {segment.first_seq}; {MAX_HELD} segments held"
             )
         _keep(tx, segment, payload, signature, segment_hash, "held")
         stalled = _stalled(connection, segment.site)
     elif verdict is Verdict.EQUIVOCATION:
+        # Both are kept as proof, and go round; what builds on either does not count any more.
         _keep(tx, segment, payload, signature, segment_hash, "void")
+        refold(tx, segment.site)
         stalled = _stalled(connection, segment.site)
     elif verdict is Verdict.BROKEN:
+        _keep(tx, segment, payload, signature, segment_hash, "void")
         stalled = f"segment at entry {segment.first_seq} does not continue its predecessor"
-    note_reading(tx, segment.site, stream_seq, stalled)
-    return Received(verdict=verdict, applied=applied, refused=refused, stalled=stalled)
+    if segment.site == tx.site and verdict in {Verdict.APPLY, Verdict.HOLD}:
+        recovery.begin(tx, "entries of this site came back that its catalog did not hold")
+    if stream_seq is None:
+        _note_stalled(tx, segment.site, stalled)
+    else:
+        note_reading(tx, segment.site, stream_seq, stalled)
+    branched = verdict is Verdict.APPLY and _branches(connection, segment, segment_hash)
+    return Received(verdict=verdict, applied=applied, refused=refused, stalled=stalled, branched=branched)
+
+
+def _branches(connection: Connection, segment: Segment, segment_hash: str) -> bool:
+    """Whether another segment of the site, in another incarnation, continues the same predecessor."""
+    journal = schema.journal.c
+    other = connection.scalar(
+        select(journal.position)
+        .where(
+            journal.prev == segment.prev,
+            journal.site == str(segment.site),
+            journal.hash != segment_hash,
+            journal.state != "void",
+        )
+        .limit(1)
+    )
+    return other is not None
 
 
 def _at_place(connection: Connection, segment: Segment, segment_hash: str) -> str | None:
@@ -126,7 +155,8 @@ def _is_void(connection: Connection, segment: Segment) -> bool:
     return bool(found)
 
 
-def _held(connection: Connection, site: SiteName) -> int:
+def held(connection: Connection, site: SiteName) -> int:
+    """How many segments of the site wait here for what comes before them."""
     journal = schema.journal.c
     return connection.scalar(select(func.count()).where(journal.site == str(site), journal.state == "held")) or 0
 
@@ -147,6 +177,7 @@ def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash
             "payload": compress(payload),
             "state": state,
             "received_at": tx.now,
+            "returned": segment.site == tx.site,
         },
     )
 
@@ -160,7 +191,7 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
             select(journal.position, journal.payload, journal.hash).where(journal.hash == ready.pop(0))
         ).one()
         segment = segments.decode(decompress(row.payload))
-        known, bad = _apply_segment(tx, segment)
+        known, bad = apply_segment(tx, segment)
         applied += known or 0
         refused += bad
         tx.connection.execute(
@@ -168,7 +199,7 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
             .where(journal.position == row.position)
             .values(state="unknown" if known is None else "applied")
         )
-        _advance(tx, segment, row.hash)
+        cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, row.hash)
         followers = tx.connection.execute(
             select(journal.hash, journal.payload).where(
                 journal.site == str(site), journal.prev == row.hash, journal.state == "held"
@@ -185,54 +216,6 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
     return applied, refused
 
 
-def _apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
-    """How many entries were applied (None: the kind is of a later version), and why others were refused."""
-    found = segments.entries_of(segment)
-    if found is None:
-        return None, []
-    member = roster(tx.connection).get(segment.site)
-    good: list[Entry] = []
-    refused: list[str] = []
-    for entry in found:
-        problem = entry.message if isinstance(entry, SegmentInvalid) else not_allowed(entry, segment.site, member)
-        if problem:
-            refused.append(problem)
-        elif isinstance(entry, Entry):
-            good.append(entry)
-    tx.apply_foreign(good, Said(site=segment.site, epoch=segment.epoch, incarnation=segment.incarnation, change=0))
-    return len(good), refused
-
-
-def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
-    """Why a site may not say this; "" where it may."""
-    if isinstance(entry, FileIngested):
-        grants = member.grants if member else []
-        if not any(globs.matches(grant, entry.name) for grant in grants):
-            return f"site {site!r} may not ingest {entry.name!a}: outside its grants"
-    if isinstance(entry, FileWithdrawn) and not (member and member.may_admit):
-        return f"site {site!r} may not withdraw {entry.name!a}: that is an administrator's word"
-    return ""
-
-
-def _advance(tx: Tx, segment: Segment, segment_hash: str) -> None:
-    statement = upsert(tx.connection, schema.cursor)
-    new = statement.excluded
-    tx.connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["site", "incarnation"],
-            set_={"epoch": new.epoch, "seq": new.seq, "hash": new.hash},
-            where=new.seq > schema.cursor.c.seq,
-        ),
-        {
-            "site": str(segment.site),
-            "incarnation": segment.incarnation,
-            "epoch": segment.epoch,
-            "seq": segment.last_seq,
-            "hash": segment_hash,
-        },
-    )
-
-
 def apply_unknown(tx: Tx) -> int:
     """After an upgrade: apply some segments whose kind was not known when they came. Says how many; 0: no more."""
     journal = schema.journal.c
@@ -243,7 +226,7 @@ def apply_unknown(tx: Tx) -> int:
         .limit(100)
     ).all()
     for row in rows:
-        _apply_segment(tx, segments.decode(decompress(row.payload)))
+        apply_segment(tx, segments.decode(decompress(row.payload)))
         tx.connection.execute(update(schema.journal).where(journal.position == row.position).values(state="applied"))
     return len(rows)
 
@@ -268,6 +251,13 @@ def note_reading(tx: Tx, site: SiteName, stream_seq: int, stalled: str) -> None:
             "stalled": stalled,
         },
     )
+
+
+def _note_stalled(tx: Tx, site: SiteName, stalled: str) -> None:
+    """What stops the site's journal, where nothing came by its stream."""
+    stalled = stalled or _stalled(tx.connection, site)
+    reading = schema.reading
+    tx.connection.execute(update(reading).where(reading.c.site == str(site)).values(stalled=stalled))
 
 
 def _stalled(connection: Connection, site: SiteName) -> str:
@@ -394,4 +384,14 @@ def has_journal(connection: Connection, site: str) -> bool:
     """Whether any segment of the site was ever taken here."""
     return (
         connection.scalar(select(schema.journal.c.position).where(schema.journal.c.site == site).limit(1)) is not None
+    )
+
+
+def hash_at(connection: Connection, site: str, incarnation: str, seq: int) -> str | None:
+    """The hash of the segment that ends with this entry; None where none does."""
+    journal = schema.journal.c
+    return connection.scalar(
+        select(journal.hash).where(
+            journal.site == site, journal.incarnation == incarnation, journal.last_seq == seq, journal.state != "void"
+        )
     )

@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import schema, transfers
-from librarian_daemon.catalog.apply import unanswered
-from librarian_daemon.catalog.roster import roster
+from librarian_daemon.catalog.apply import spoken_of, unanswered
+from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.statements import chunks
 from librarian_daemon.catalog.transfers import Owed
 from librarian_protocol import api, globs, wire
@@ -33,7 +33,7 @@ def files(connection: Connection, *, match: str, after: str, limit: int) -> api.
     position = after
     while len(rows) <= limit and looked < _LOOK_AT:
         page = connection.execute(
-            select(schema.file).where(file.name > position).order_by(file.name, file.id).limit(1000)
+            select(schema.file).where(file.name > position, spoken_of()).order_by(file.name, file.id).limit(1000)
         ).all()
         if not page:
             break
@@ -325,19 +325,22 @@ def store_totals(connection: Connection, site: SiteName) -> dict[str, tuple[int,
 def sites(connection: Connection, here: SiteName, key: str) -> list[api.Site]:
     """The roster, this site included even before it is admitted anywhere."""
     heard = readings(connection)
-    members = roster(connection)
+    members = known_members(connection)
     found = [
         api.Site(
             site=one.site,
             here=one.site == here,
             key=one.key,
             fingerprint=fingerprint(one.key),
-            access=one.access,
+            access="" if one.revoked else one.access,
             domain=one.domain,
             admitted_by=one.admitter,
             software=one.software,
             adapters=[offer.name for offer in one.offers],
             last_heard=heard.get(one.site, (None, ""))[0],
+            grants=one.grants,
+            may_admit=one.may_admit,
+            revoked=one.reason if one.revoked else None,
         )
         for one in members.values()
     ]

@@ -1,51 +1,25 @@
-"""The roster: which sites are admitted, computed from admissions whenever it is read (docs/architecture.md).
-
-An admission counts when its writer may admit: the mesh's first site as this site knows it (the *anchor*: itself, or
-the inviter whose key came with the token), or a site admitted by one that counts, with the right to admit.
-"""
+"""The roster's rows: loaded whenever it is read, and folded by the protocol (docs/events.md)."""
 
 from __future__ import annotations
 
-import msgspec
-from sqlalchemy import Connection, select
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.writer import get_meta, put_meta
 from librarian_protocol import wire
-from librarian_protocol.entries import AdapterOffer
+from librarian_protocol.entries import Access, AdapterOffer, Cutoff, SiteAdmitted, SiteRevoked
 from librarian_protocol.names import SiteName
+from librarian_protocol.registers import Version
+from librarian_protocol.roster import Anchor, Announced, Member, Rekey, Said, fold
 
 _OFFERS = wire.decoder(list[AdapterOffer])
 _TEXTS = wire.decoder(list[str])
-
-
-class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """An admitted site."""
-
-    site: SiteName
-    key: str
-    access: str
-    domain: str
-    grants: list[str]
-    bus: list[str]
-    may_admit: bool
-    #: None for the anchor.
-    admitter: SiteName | None
-    software: str
-    offers: list[AdapterOffer]
-    #: The certificate that it announced for its data address, DER in base64; None where none is to be pinned.
-    certificate: str | None = None
-
-
-class Anchor(msgspec.Struct, frozen=True, kw_only=True):
-    """The site whose admissions this one believes from the beginning."""
-
-    mesh: str
-    site: SiteName
-    key: str
-
-
+_CUTOFF = wire.decoder(Cutoff)
 _ANCHOR = wire.decoder(Anchor)
+
+__all__ = ["Anchor", "Member", "get_anchor", "known_members", "put_anchor", "roster"]
 
 
 def get_anchor(connection: Connection) -> Anchor | None:
@@ -60,54 +34,60 @@ def put_anchor(connection: Connection, anchor: Anchor) -> None:
 
 
 def roster(connection: Connection) -> dict[SiteName, Member]:
-    """All admitted sites, this one included where it is one."""
+    """All admitted sites, this one included where it is one; those that were revoked are not."""
+    return {site: one for site, one in known_members(connection).items() if not one.revoked}
+
+
+def known_members(connection: Connection) -> dict[SiteName, Member]:
+    """All sites that are or were of the mesh: whose journals are believed, up to where they are."""
     anchor = get_anchor(connection)
     if anchor is None:
         return {}
-    admissions = connection.execute(select(schema.admission).order_by(schema.admission.c.site)).all()
-    announced = {row.site: row for row in connection.execute(select(schema.announcement))}
-    found: dict[SiteName, Member] = {}
-    pending: list[tuple[SiteName, str]] = [(anchor.site, anchor.key)]
-    seen: set[str] = set()
-    while pending:
-        admitter, _ = pending.pop(0)
-        if admitter in seen:
-            continue
-        seen.add(admitter)
-        for row in admissions:
-            site = SiteName(row.site)
-            if row.admitter != admitter or site in found:
-                continue
-            if site == anchor.site and row.key != anchor.key:
-                continue
-            news = announced.get(row.site)
-            found[site] = Member(
-                site=site,
-                key=row.key,
-                access=row.access,
-                domain=row.domain,
-                grants=_TEXTS.decode(row.grants),
-                bus=_TEXTS.decode(row.bus),
-                may_admit=row.may_admit,
-                admitter=None if site == anchor.site else admitter,
-                software=news.software if news else "",
-                offers=_OFFERS.decode(news.adapters) if news else [],
-                certificate=news.certificate if news else None,
-            )
-            if row.may_admit:
-                pending.append((site, row.key))
-    if anchor.site not in found:
-        # Known from the token alone, until its own journal has arrived.
-        found[anchor.site] = Member(
-            site=anchor.site,
-            key=anchor.key,
-            access="full",
-            domain="",
-            grants=["**"],
-            bus=[],
-            may_admit=True,
-            admitter=None,
-            software="",
-            offers=[],
+    said = [_said(row) for row in connection.execute(select(schema.admission))]
+    rekeys = [
+        Rekey(SiteName(row.site), Version(row.epoch, row.incarnation, row.seq), row.key)
+        for row in connection.execute(select(schema.rekey))
+    ]
+    announced = {
+        SiteName(row.site): Announced(
+            software=row.software,
+            offers=_OFFERS.decode(row.adapters),
+            certificate=row.certificate,
+            leaf_address=row.leaf_address,
         )
-    return found
+        for row in connection.execute(select(schema.announcement))
+    }
+    return fold(anchor, said, rekeys, announced)
+
+
+def _said(row: Row[Any]) -> Said:
+    cutoff = _CUTOFF.decode(row.cutoff) if row.cutoff else None
+    entry: SiteAdmitted | SiteRevoked
+    if row.revoked:
+        entry = SiteRevoked(
+            site=SiteName(row.site),
+            key=row.key,
+            former=_TEXTS.decode(row.former),
+            domain=row.domain,
+            grants=_TEXTS.decode(row.grants),
+            reason=row.reason,
+            cutoff=cutoff,
+            statement=row.statement,
+            administrator=row.administrator,
+        )
+    else:
+        entry = SiteAdmitted(
+            site=SiteName(row.site),
+            key=row.key,
+            access=Access(row.access),
+            domain=row.domain,
+            grants=_TEXTS.decode(row.grants),
+            bus=_TEXTS.decode(row.bus),
+            leaf=row.leaf,
+            may_admit=row.may_admit,
+            cutoff=cutoff,
+            former=_TEXTS.decode(row.former),
+            statement=row.statement,
+            administrator=row.administrator,
+        )
+    return Said(SiteName(row.admitter), entry)

@@ -61,6 +61,7 @@ admission = Table(
     Column("may_admit", Boolean, nullable=False),
     Column("leaf", Text),
     Column("cutoff", Text),
+    Column("former", Text, nullable=False, server_default="[]"),
     #: A kept value, written by ``site.revoked`` into the same register.
     Column("revoked", Boolean, nullable=False, server_default=text("false")),
     Column("reason", Text, nullable=False, server_default=""),
@@ -117,6 +118,14 @@ file = Table(
 
 #: Names with two digests that are not withdrawn: computed by ``apply`` whenever a file of the name changes.
 conflict = Table("conflict", metadata, Column("name", BytewiseText, primary_key=True))
+
+#: Names with several digests that were decided: the one that was kept; the others are set aside. Computed likewise.
+naming = Table(
+    "naming",
+    metadata,
+    Column("name", BytewiseText, primary_key=True),
+    Column("kept", BytewiseText, nullable=False),
+)
 
 instance = Table(
     "instance",
@@ -219,10 +228,13 @@ journal = Table(
     Column("signature", Text, nullable=False),
     #: The bytes as received, compressed with zstd.
     Column("payload", LargeBinary, nullable=False),
-    #: ``applied``; ``held`` (beyond a gap); ``unknown`` (a kind of a later version); ``void`` (equivocation).
+    #: ``applied``; ``held`` (beyond a gap); ``unknown`` (a kind of a later version); ``void`` (it does not count).
     Column("state", Text, nullable=False),
     Column("received_at", Text, nullable=False),
+    #: A segment of this site itself that came back from others: its catalog had lost it.
+    Column("returned", Boolean, nullable=False, server_default=text("false")),
     Index("journal_site", "site", "first_seq"),
+    Index("journal_prev", "prev"),
     Index("journal_state", "state", "site"),
 )
 
@@ -366,6 +378,8 @@ invite = Table(
     Column("expires", BigInteger, nullable=False),
     Column("used_by", Text),
     Column("created_at", Text, nullable=False),
+    #: What the newcomer will be, as JSON.
+    Column("terms", Text, nullable=False, server_default="{}"),
 )
 
 incident = Table(

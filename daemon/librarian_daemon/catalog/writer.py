@@ -9,7 +9,7 @@ in one of the three places only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -18,14 +18,17 @@ import zstandard
 from sqlalchemy import Connection, Select, func, insert, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.apply import Said, apply
+from librarian_daemon.catalog.apply import Said, apply, conflicts
+from librarian_daemon.catalog.cursors import advance
 from librarian_daemon.catalog.database import Database
+from librarian_daemon.catalog.statements import chunks
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.ports import Clock
 from librarian_daemon.signals import Broadcast, Signal
 from librarian_protocol.entries import Entry
 from librarian_protocol.errors import AlreadyRunning, CatalogFault, LibrarianError, SegmentInvalid
 from librarian_protocol.keys import Purpose, SiteKey
+from librarian_protocol.names import SiteName
 from librarian_protocol.segments import MAX_SEGMENT_BYTES, NO_HASH, Position, cut, following
 
 P = ParamSpec("P")
@@ -49,6 +52,10 @@ class Tx:
         """The time that the group's entries are stamped with."""
         return self._group.at
 
+    def use_key(self, key: SiteKey) -> None:
+        """Sign with this key from the next commit on."""
+        self._key = key
+
     @property
     def position(self) -> Position:
         """Where this site's journal ended before the group."""
@@ -65,9 +72,19 @@ class Tx:
             self._group.kinds.add(type(entries[0]))
             apply(self.connection, entries, msgspec.structs.replace(said_by, change=self.next_change()))
 
+    @property
+    def site(self) -> SiteName:
+        """This site."""
+        return self._group.position.site
+
     def mailed(self) -> None:
         """A letter was written: the publisher is woken when this is committed."""
         self._group.mailed = True
+
+    def recompute_conflicts(self, names: Iterable[str]) -> None:
+        """Compute anew what these names mean."""
+        for page in chunks(names):
+            conflicts(self.connection, page, self.next_change())
 
     def next_change(self) -> int:
         """A change number greater than all before: the planner will look at the files that carry it."""
@@ -121,6 +138,8 @@ class _Group:
             written = connection.execute(insert(schema.journal).returning(schema.journal.c.position), row)
             connection.execute(insert(schema.outbox), {"position": written.scalar_one()})
             position = following(position, done)
+        if position.seq > self.position.seq:
+            advance(connection, position.site, position.epoch, position.incarnation, position.seq, position.hash)
         return position
 
 
@@ -149,6 +168,8 @@ class Catalog:
         self._clock = clock
         self._key = key
         self._queue: asyncio.Queue[_Unit] = asyncio.Queue(maxsize=4 * GROUP)
+        #: Groups and a new incarnation do not overlap.
+        self._exclusive = asyncio.Lock()
         self._position: Position | None = None
         self._change = 0
         self._log = structlog.get_logger("catalog")
@@ -161,6 +182,10 @@ class Catalog:
     def watch(self, signal: Signal, *kinds: type[Entry]) -> None:
         """Set the signal after each commit in which an entry of these kinds was applied."""
         self._watched.append((frozenset(kinds), signal))
+
+    def use_key(self, key: SiteKey) -> None:
+        """Sign with this key from the next commit on."""
+        self._key = key
 
     @property
     def position(self) -> Position:
@@ -176,16 +201,18 @@ class Catalog:
     async def begin(self, position: Position) -> None:
         """Begin an incarnation: from here on entries continue the journal's end under it.
 
-        ``position`` comes from :func:`librarian_daemon.catalog.journal.next_position`. Where the journal ends is read
-        once more here: from now on no daemon of an earlier incarnation can add to it.
+        ``position`` gives site, epoch and incarnation. Where the journal ends is read here: from now on no daemon of an
+        earlier incarnation can add to it. Also while the committer runs: groups before it end first.
         """
 
         def work(connection: Connection) -> tuple[Position, int]:
             put_meta(connection, "incarnation", position.incarnation)
             put_meta(connection, "epoch", str(position.epoch))
-            return _standing_now(connection, position)
+            seq, last = end_of_journal(connection, position.site)
+            return _standing_now(connection, msgspec.structs.replace(position, seq=seq, hash=last))
 
-        self._position, self._change = await self._database.write(work)
+        async with self._exclusive:
+            self._position, self._change = await self._database.write(work)
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function that only reads."""
@@ -225,6 +252,10 @@ class Catalog:
                         unit.result.cancel()
 
     async def _commit(self, units: list[_Unit]) -> None:
+        async with self._exclusive:
+            await self._commit_group(units)
+
+    async def _commit_group(self, units: list[_Unit]) -> None:
         group = _Group(self.position, self._change, self._clock.utc())
 
         def work(connection: Connection) -> tuple[list[Any], Position]:
@@ -245,7 +276,7 @@ class Catalog:
                 _fail(units[0], exc)
             else:
                 for unit in units:
-                    await self._commit([unit])
+                    await self._commit_group([unit])
             return
         except LibrarianError as exc:
             self._log.error("commit_failed", units=len(units), error=exc.message)
@@ -312,10 +343,18 @@ def _run_unit(connection: Connection, group: _Group, work: Callable[[Tx], Any]) 
 
 
 def _standing_now(connection: Connection, position: Position) -> tuple[Position, int]:
-    """The same incarnation where the journal really ends, and the last change number."""
-    seq, last = end_of_journal(connection, position.site)
+    """The same incarnation where it really ends, and the last change number."""
+    journal = schema.journal.c
+    row = connection.execute(
+        select(journal.last_seq, journal.hash)
+        .where(journal.site == str(position.site), journal.incarnation == position.incarnation)
+        .order_by(journal.first_seq.desc())
+        .limit(1)
+    ).first()
     change = connection.scalar(select(func.coalesce(func.max(schema.file.c.change), 0))) or 0
-    return msgspec.structs.replace(position, seq=seq, hash=last), change
+    if row is not None:
+        position = msgspec.structs.replace(position, seq=row.last_seq, hash=row.hash)
+    return position, change
 
 
 def end_of_journal(connection: Connection, site: str) -> tuple[int, str]:

@@ -12,10 +12,11 @@ from itertools import islice
 
 from librarian_adapters.contract import Part, Staging
 from librarian_daemon.ports import Check, Landing, NotPlaced, Placed, Space
-from librarian_daemon.store import books, layout
+from librarian_daemon.store import books, layout, looking
 from librarian_daemon.store.confined import READ_FILE, open_beneath, opened, write_file
 from librarian_daemon.store.faults import naming, store_error
 from librarian_daemon.store.layout import HEAD, OURS, Marker, Root, manifest_path
+from librarian_daemon.store.looking import Standing
 from librarian_daemon.store.placing import Placer
 from librarian_daemon.store.reading import Stopped, hash_fd
 from librarian_daemon.store.sealing import Sealer
@@ -23,7 +24,7 @@ from librarian_daemon.store.staging import FileStaging
 from librarian_daemon.store.threads import Threads
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
-from librarian_protocol.errors import ChecksumMismatch, SizeMismatch, SourceMissing, StoreError
+from librarian_protocol.errors import ChecksumMismatch, LibrarianError, SizeMismatch, SourceMissing, StoreError
 from librarian_protocol.manifest import Member
 from librarian_protocol.names import MemberPath, Name
 
@@ -245,6 +246,26 @@ class PosixStore:
     def _page(self, members: Iterator[Member]) -> list[Member]:
         with naming("reading a manifest", self.root):
             return list(islice(members, PAGE_MEMBERS))
+
+    async def entries(self, directory: bytes) -> AsyncIterator[Sequence[Standing]]:
+        """What stands in one directory, in pages; ``b""`` is the store itself, without what it keeps for itself.
+
+        Raises:
+            StoreError: it cannot be listed.
+        """
+        with naming(f"listing {os.fsdecode(directory)!a}", self.root):
+            pages = looking.entries(self._root, directory)
+            while (page := await self._threads.run(next, pages, None)) is not None:
+                yield page
+
+    async def look(self, wanted: Landing) -> LibrarianError | None:
+        """What is wrong with what stands at a name, by kinds, names and sizes; None where nothing is.
+
+        Raises:
+            StoreError: it cannot be looked at.
+        """
+        with naming(f"looking at {wanted.name!a}", self.root):
+            return await self._threads.run(looking.look, self._root, wanted)
 
     async def space(self) -> Space:
         """How full the filesystem is, for a user without privileges.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.fetching import WatchedStaging, batch_of, failures, landed_keys, outcomes_of
-from tests.support.pushing import certified
+from tests.support.pushing import Certified, certified
 from tests.support.source import Collection, Destination, Source, noise
 
 from librarian_adapters import http
@@ -19,7 +19,6 @@ from librarian_adapters.contract import Adapter, Buffer, Context, Item
 from librarian_adapters.http_address import GuardedResolver, url_of
 from librarian_adapters.verifying import Verifying
 from librarian_daemon.ports import Reader
-from librarian_daemon.tls import DataTls
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import NotOffered, SourceIdentity, SourceInvalid, SourceRefused, TransferError
 
@@ -74,7 +73,7 @@ async def until_landed(adapter: Adapter, address: str, items: Sequence[Item], st
 async def test_over_a_flapping_link_no_byte_of_a_large_file_is_sent_three_times(tmp_path: Path, tls: bool) -> None:
     collection, destination = Collection(tmp_path / "store"), Destination()
     collection.keys[destination.name] = destination.key.public
-    made = certified(tmp_path / "tls") if tls else DataTls(context=None, certificate=None)
+    made = certified(tmp_path / "tls") if tls else Certified()
     source = Source(collection, tls=made.context)
     await source.start()
     served = Served(source)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from librarian_daemon.bus.client import NatsBus
 from librarian_daemon.clock import SystemClock, SystemRng
-from librarian_daemon.ports import Message
+from librarian_daemon.ports import BusMember, Message
 from librarian_daemon.settings import BusSettings
 from librarian_protocol import subjects
 from librarian_protocol.names import SiteName
@@ -109,9 +109,14 @@ def numbers(messages: Sequence[Message]) -> list[int]:
     return [number(message) for message in messages]
 
 
-def users(*sites: Site) -> Mapping[SiteName, Sequence[str]]:
+def users(*sites: Site) -> Mapping[SiteName, BusMember]:
     """The roster's part that the bus needs."""
-    return {site.name: site.bus.public_keys() for site in sites}
+    return {site.name: BusMember(keys=site.bus.public_keys()) for site in sites}
+
+
+def readers(*names: SiteName) -> Mapping[SiteName, str]:
+    """Readers that may read everything."""
+    return dict.fromkeys(names, "full")
 
 
 @asynccontextmanager
@@ -120,7 +125,7 @@ async def shared(root: Path, *guests: SiteName) -> AsyncGenerator[tuple[Site, ..
     host = Site(A, root / A, BusSettings(mode="embedded", listen="127.0.0.1:0"))
     sites = [host, *(Site(name, root / name, BusSettings(mode="join")) for name in guests)]
     await host.bus.set_roster(users(*sites), [])
-    url, _, _ = await host.bus.invite_credential()
+    url = (await host.bus.invite_credential()).url
     try:
         for site in sites:
             if site is not host:
@@ -129,7 +134,7 @@ async def shared(root: Path, *guests: SiteName) -> AsyncGenerator[tuple[Site, ..
         for site in sites:
             await eventually(lambda site=site: site.bus.state().connected)  # type: ignore[misc]
             await site.bus.ensure_stream()
-            await site.bus.ensure_readers([other.name for other in sites])
+            await site.bus.ensure_readers(readers(*(other.name for other in sites)))
         yield tuple(sites)
     finally:
         for site in reversed(sites):

@@ -9,7 +9,8 @@ from tests.support.sites import Site, free_port, sites, wait_for
 
 
 def test_an_operator_sees_it_acknowledges_it_and_it_ends_with_its_cause(tmp_path: Path) -> None:
-    site = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}")
+    looking_often = {"# walk_every_s = 60.0": "walk_every_s = 1.0"}
+    site = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}", changed=looking_often)
     with sites(site):
         site.start()
         wait_for("all is well", lambda: site.client.status().healthy, site)

@@ -15,14 +15,18 @@ def upgrade() -> None:
     for column in (
         sa.Column("leaf", sa.Text()),
         sa.Column("cutoff", sa.Text()),
+        sa.Column("former", sa.Text(), nullable=False, server_default="[]"),
         sa.Column("revoked", sa.Boolean(), nullable=False, server_default=sa.text("false")),
         sa.Column("reason", sa.Text(), nullable=False, server_default=""),
         sa.Column("statement", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("administrator", sa.Text()),
     ):
         op.add_column("admission", column)
+    op.add_column("invite", sa.Column("terms", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("announcement", sa.Column("certificate", sa.Text()))
     op.add_column("announcement", sa.Column("leaf_address", sa.Text(), nullable=False, server_default=""))
+    op.add_column("journal", sa.Column("returned", sa.Boolean(), nullable=False, server_default=sa.text("false")))
+    op.create_index("journal_prev", "journal", ["prev"])
     op.create_table(
         "rekey",
         sa.Column("site", BYTEWISE, nullable=False),
@@ -45,6 +49,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "incarnation", "seq"),
     )
     op.create_index("resolution_name", "resolution", ["name"])
+    op.create_table(
+        "naming",
+        sa.Column("name", BYTEWISE, nullable=False),
+        sa.Column("kept", BYTEWISE, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_table(
         "mail",
         sa.Column("position", BIG_KEY, primary_key=True, autoincrement=True),

@@ -1,0 +1,52 @@
+"""Applying the entries of a believed segment: those that its site may say."""
+
+from __future__ import annotations
+
+from librarian_daemon.catalog.apply import Said
+from librarian_daemon.catalog.roster import Member, known_members
+from librarian_daemon.catalog.writer import Tx
+from librarian_protocol import globs, segments
+from librarian_protocol.entries import (
+    Access,
+    Entry,
+    FileIngested,
+    FileWithdrawn,
+    NameResolved,
+    SiteAdmitted,
+    SiteRevoked,
+)
+from librarian_protocol.errors import SegmentInvalid
+from librarian_protocol.names import SiteName
+from librarian_protocol.segments import Segment
+
+
+def apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
+    """How many entries were applied (None: the kind is of a later version), and why others were refused."""
+    found = segments.entries_of(segment)
+    if found is None:
+        return None, []
+    member = known_members(tx.connection).get(segment.site)
+    good: list[Entry] = []
+    refused: list[str] = []
+    for entry in found:
+        problem = entry.message if isinstance(entry, SegmentInvalid) else not_allowed(entry, segment.site, member)
+        if problem:
+            refused.append(problem)
+        elif isinstance(entry, Entry):
+            good.append(entry)
+    tx.apply_foreign(good, Said(site=segment.site, epoch=segment.epoch, incarnation=segment.incarnation, change=0))
+    return len(good), refused
+
+
+def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
+    """Why a site may not say this; "" where it may."""
+    if isinstance(entry, FileIngested):
+        grants = member.grants if member else []
+        if not any(globs.matches(grant, entry.name) for grant in grants):
+            return f"site {site!r} may not ingest {entry.name!a}: outside its grants"
+    if isinstance(entry, FileWithdrawn | NameResolved) and not (member and member.may_admit):
+        what = "withdraw" if isinstance(entry, FileWithdrawn) else "resolve"
+        return f"site {site!r} may not {what} {entry.name!a}: that is an administrator's word"
+    if isinstance(entry, SiteAdmitted | SiteRevoked) and member is not None and member.access == Access.CALLBACK:
+        return f"site {site!r} may not speak of sites: its access is callback"
+    return ""

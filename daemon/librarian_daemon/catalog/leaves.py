@@ -1,0 +1,148 @@
+"""Operations on heads: which journal ends are held here, which ones others hold, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, delete, exists, insert, select
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.writer import Tx, decompress
+from librarian_protocol.heads import MAX_LEAVES, Leaf
+from librarian_protocol.names import SiteName
+
+
+def leaves(connection: Connection) -> list[Leaf]:
+    """Every end of every journal held here: segments that count or are proof, and that nothing held continues.
+
+    Read from the ends of incarnations, of which there are as many as starts; never from the whole journal.
+    """
+    cursor, journal = schema.cursor.c, schema.journal.c
+    later = schema.journal.alias("later")
+    ends = connection.execute(
+        select(cursor.site, cursor.epoch, cursor.incarnation, cursor.seq, cursor.hash)
+        .where(~exists().where(later.c.prev == cursor.hash, later.c.state != "held"))
+        .order_by(cursor.site, cursor.epoch, cursor.incarnation)
+        .limit(MAX_LEAVES)
+    ).all()
+    proofs = connection.execute(
+        select(journal.site, journal.epoch, journal.incarnation, journal.last_seq.label("seq"), journal.hash)
+        .where(journal.state == "void", ~exists().where(later.c.prev == journal.hash, later.c.state != "held"))
+        .order_by(journal.site, journal.epoch, journal.first_seq)
+        .limit(MAX_LEAVES)
+    ).all()
+    found = {
+        row.hash: Leaf(
+            site=SiteName(row.site), epoch=row.epoch, incarnation=row.incarnation, seq=row.seq, hash=row.hash
+        )
+        for row in [*ends, *proofs]
+    }
+    return list(found.values())[:MAX_LEAVES]
+
+
+def heard(tx: Tx, peer: SiteName, told: Sequence[Leaf]) -> None:
+    """What a peer holds now, in place of what it held before."""
+    head = schema.peer_head
+    tx.connection.execute(delete(head).where(head.c.peer == str(peer)))
+    if told:
+        tx.connection.execute(
+            insert(head),
+            [
+                {
+                    "peer": str(peer),
+                    "hash": leaf.hash,
+                    "origin": str(leaf.site),
+                    "epoch": leaf.epoch,
+                    "incarnation": leaf.incarnation,
+                    "seq": leaf.seq,
+                    "heard_at": tx.now,
+                }
+                for leaf in {leaf.hash: leaf for leaf in told}.values()
+            ],
+        )
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """A journal end that others hold and this site does not."""
+
+    origin: SiteName
+    hash: str
+    seq: int
+    #: Who holds it, its own site first.
+    peers: list[SiteName]
+
+
+def missing(connection: Connection) -> list[Missing]:
+    """All of them, by origin; at most a few hundred at once."""
+    head = schema.peer_head.c
+    rows = connection.execute(
+        select(head.origin, head.hash, head.seq, head.peer)
+        .where(~exists().where(schema.journal.c.hash == head.hash))
+        .order_by(head.origin, head.seq, head.hash, head.peer)
+        .limit(MAX_LEAVES)
+    )
+    found: dict[str, Missing] = {}
+    for row in rows:
+        one = found.setdefault(row.hash, Missing(origin=SiteName(row.origin), hash=row.hash, seq=row.seq, peers=[]))
+        one.peers.append(SiteName(row.peer))
+    # Whoever wrote it is asked first.
+    return [
+        msgspec.structs.replace(
+            one, peers=[*(p for p in one.peers if p == one.origin), *(p for p in one.peers if p != one.origin)]
+        )
+        for one in found.values()
+    ]
+
+
+def holds(connection: Connection, segment_hash: str) -> bool:
+    """Whether a segment is held here, applied or not."""
+    return connection.scalar(select(schema.journal.c.position).where(schema.journal.c.hash == segment_hash)) is not None
+
+
+def applied_until(connection: Connection, origin: SiteName) -> int:
+    """The greatest number of an entry of the origin that is applied here; 0 for none."""
+    cursor = schema.cursor.c
+    return (
+        connection.scalar(select(cursor.seq).where(cursor.site == str(origin)).order_by(cursor.seq.desc()).limit(1))
+        or 0
+    )
+
+
+def segments_behind(
+    connection: Connection, origin: SiteName, after: int, *, limit: int, max_bytes: int
+) -> list[tuple[str, bytes]]:
+    """Signatures and payloads of an origin's segments that reach behind entry ``after``, in the order of numbers.
+
+    All branches, and what is kept as proof, are among them. At least one, where there is one, else within the bounds.
+    """
+    journal = schema.journal.c
+    rows = connection.execute(
+        select(journal.signature, journal.payload)
+        .where(journal.site == str(origin), journal.last_seq > after)
+        .order_by(journal.first_seq, journal.epoch, journal.incarnation, journal.hash)
+        .limit(limit)
+    )
+    found: list[tuple[str, bytes]] = []
+    size_bytes = 0
+    for row in rows:
+        payload = decompress(row.payload)
+        size_bytes += len(payload)
+        if found and size_bytes > max_bytes:
+            break
+        found.append((row.signature, payload))
+    return found
+
+
+def branches(connection: Connection, origin: SiteName) -> int:
+    """How many ends of the origin's journal are held here."""
+    return sum(leaf.site == origin for leaf in leaves(connection))
+
+
+def peers_heard(connection: Connection) -> dict[SiteName, str]:
+    """When each peer last announced its heads."""
+    head = schema.peer_head.c
+    return {
+        SiteName(row.peer): row.heard_at
+        for row in connection.execute(select(head.peer, head.heard_at).distinct().order_by(head.peer))
+    }

@@ -1,0 +1,86 @@
+"""Operations of comparing a store with the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from librarian_daemon.catalog import holdings, schema
+from librarian_daemon.catalog.holdings import Holding
+from librarian_daemon.catalog.statements import chunks
+from librarian_daemon.catalog.writer import Tx
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import FileIngested, InstanceRegistered, Unit
+from librarian_protocol.names import Name, SiteName
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the catalog knows under a name."""
+
+    digest: Digest
+    size_bytes: int
+    unit: Unit
+    #: The store of this site that is said to hold it, removed and suspected instances included; None where none is.
+    here: str | None
+
+
+def instances_after(connection: Connection, site: SiteName, store: str, file_id: int, limit: int) -> list[Holding]:
+    """Instances in a store of this site that were not removed, in the order of their files."""
+    instance = schema.instance.c
+    ids = connection.scalars(
+        select(instance.file_id)
+        .where(
+            instance.site == str(site),
+            instance.store == store,
+            instance.state != "removed",
+            instance.file_id > file_id,
+        )
+        .order_by(instance.file_id)
+        .limit(limit)
+    ).all()
+    return [one for one in holdings.of_files(connection, site, ids) if one.store == store and one.state != "removed"]
+
+
+def state(connection: Connection, site: SiteName, store: str, file_id: int) -> str | None:
+    """What is said of an instance now."""
+    instance = schema.instance.c
+    return connection.scalar(
+        select(instance.state).where(instance.file_id == file_id, instance.site == str(site), instance.store == store)
+    )
+
+
+def known(connection: Connection, site: SiteName, names: Sequence[str]) -> dict[str, list[Known]]:
+    """Files under these names, by name. A name that is just being landed counts as known: its row comes."""
+    file, instance, landing = schema.file.c, schema.instance.c, schema.landing.c
+    found: dict[str, list[Known]] = {}
+    for page in chunks(names):
+        rows = connection.execute(
+            select(file.name, file.digest, file.size_bytes, file.unit, instance.store, instance.state)
+            .outerjoin(schema.instance, (instance.file_id == file.id) & (instance.site == str(site)))
+            .where(file.name.in_(page))
+        )
+        for row in rows:
+            found.setdefault(row.name, []).append(
+                Known(
+                    digest=Digest(row.digest),
+                    size_bytes=row.size_bytes,
+                    unit=Unit(row.unit),
+                    here=row.store if row.state in {"available", "suspected"} else None,
+                )
+            )
+        for row in connection.execute(select(schema.landing).where(landing.name.in_(page))):
+            found.setdefault(row.name, []).append(
+                Known(digest=Digest(row.digest), size_bytes=row.size_bytes, unit=Unit(row.unit), here=row.store)
+            )
+    return found
+
+
+def state_found(tx: Tx, site: SiteName, entry: InstanceRegistered | FileIngested) -> bool:
+    """Say that a file was found, unless something is known of its name and store by now."""
+    files = known(tx.connection, site, [str(Name(entry.name))]).get(str(entry.name), [])
+    if any(one.here == entry.store for one in files) or (isinstance(entry, FileIngested) and files):
+        return False
+    tx.say(entry)
+    return True

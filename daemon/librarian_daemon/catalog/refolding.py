@@ -1,0 +1,205 @@
+"""Refolding: what one site said is taken out of the shared tables and applied anew (docs/adr/0013).
+
+Done when it turns out that some of it does not count (two stories about one number, a cut-off, a revocation, another
+key), or counts now (wider grants). Every register is written by one site, so nobody else's facts are touched; what is
+left equals a replay of all journals with the same knowledge. It costs a pass through that site's journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, exists, or_, select, update
+
+from librarian_daemon.catalog import cursors, schema
+from librarian_daemon.catalog.believed import apply_segment
+from librarian_daemon.catalog.roster import known_members
+from librarian_daemon.catalog.writer import Tx, decompress
+from librarian_protocol import segments
+from librarian_protocol.errors import PeerError
+from librarian_protocol.names import SiteName
+from librarian_protocol.registers import Version
+from librarian_protocol.roster import Member
+from librarian_protocol.segments import NO_HASH
+
+_PAGE = 200
+#: Registers by who writes them.
+_WRITTEN_BY = (
+    (schema.instance, "site"),
+    (schema.doubt, "doubter"),
+    (schema.digest, "site"),
+    (schema.subscription, "site"),
+    (schema.store, "site"),
+    (schema.announcement, "site"),
+    (schema.admission, "admitter"),
+    (schema.rekey, "site"),
+    (schema.resolution, "site"),
+    (schema.cursor, "site"),
+)
+
+
+def refold(tx: Tx, site: SiteName) -> None:
+    """Apply what counts of the site's journal, and nothing else of it. Idempotent."""
+    member = known_members(tx.connection).get(site)
+    _judge_anew(tx.connection, site, member)
+    change = tx.next_change()
+    touched = _touch(tx.connection, site, change)
+    for table, column in _WRITTEN_BY:
+        tx.connection.execute(delete(table).where(table.c[column] == str(site)))
+    file = schema.file
+    tx.connection.execute(
+        update(file)
+        .where(file.c.origin_site == str(site))
+        .values(origin_site=None, origin_epoch=None, origin_incarnation=None, origin_seq=None, ingested_at=None)
+    )
+    tx.connection.execute(update(file).where(file.c.withdrawn.is_(True)).values(withdrawn=False, change=change))
+    _apply_again(tx, [str(site)], None)
+    _apply_again(tx, None, "file.withdrawn")
+    if touched and _lost_origin(tx.connection, change):
+        _apply_again(tx, None, "file.ingested")
+    tx.recompute_conflicts(list(_names(tx.connection, change)))
+    _forget_unspoken(tx.connection, change)
+
+
+def _judge_anew(connection: Connection, site: SiteName, member: Member | None) -> None:
+    """Which segments count: in chain order, each with its predecessor, none void by itself."""
+    journal = schema.journal
+    void_from = _two_stories(connection, site)
+    counting: set[str] = {NO_HASH}
+    for row in _rows(connection, [str(site)], None, states=None):
+        place = Version(row.epoch, row.incarnation, row.first_seq)
+        told_twice = row.incarnation in void_from and row.last_seq >= void_from[row.incarnation]
+        if told_twice or (member is not None and _is_void(member, row.payload, row.signature, place)):
+            state = "void"
+        elif row.prev in counting:
+            state = "unknown" if row.state == "unknown" else "applied"
+            counting.add(row.hash)
+        else:
+            known = connection.scalar(select(journal.c.state).where(journal.c.hash == row.prev))
+            state = "held" if known in {None, "held"} else "void"
+        if state != row.state:
+            connection.execute(update(journal).where(journal.c.position == row.position).values(state=state))
+
+
+def _is_void(member: Member, payload: bytes, signature: str, place: Version) -> bool:
+    if member.cutoff is None:
+        return False
+    try:
+        _, key = segments.open_of_member(decompress(payload), signature, site=member.site, keys=member.every_key)
+    except PeerError:
+        return True
+    return member.is_void(key, place)
+
+
+def _two_stories(connection: Connection, site: SiteName) -> dict[str, int]:
+    """From which entry on each incarnation told two stories."""
+    one, other = schema.journal.alias("one"), schema.journal.alias("other")
+    rows = connection.execute(
+        select(one.c.incarnation, one.c.first_seq, other.c.first_seq)
+        .join(
+            other,
+            (other.c.site == one.c.site)
+            & (other.c.incarnation == one.c.incarnation)
+            & (other.c.hash > one.c.hash)
+            & (other.c.first_seq <= one.c.last_seq)
+            & (other.c.last_seq >= one.c.first_seq),
+        )
+        .where(one.c.site == str(site))
+    )
+    found: dict[str, int] = {}
+    for incarnation, first, second in rows:
+        found[incarnation] = min(found.get(incarnation, 1 << 63), max(first, second))
+    return found
+
+
+def _touch(connection: Connection, site: SiteName, change: int) -> bool:
+    """Have the planner look again at every file of which the site said something; whether there was one."""
+    file, instance, doubt, digest = schema.file, schema.instance.c, schema.doubt.c, schema.digest.c
+    done = connection.execute(
+        update(file)
+        .where(
+            or_(
+                file.c.origin_site == str(site),
+                file.c.id.in_(select(instance.file_id).where(instance.site == str(site))),
+                file.c.id.in_(select(doubt.file_id).where(doubt.doubter == str(site))),
+                file.c.id.in_(select(digest.file_id).where(digest.site == str(site))),
+            )
+        )
+        .values(change=change)
+    )
+    return bool(done.rowcount)
+
+
+def _apply_again(tx: Tx, sites: list[str] | None, kind: str | None) -> None:
+    for row in _rows(tx.connection, sites, kind, states=("applied",)):
+        segment = segments.decode(decompress(row.payload))
+        apply_segment(tx, segment)
+        if sites is not None:
+            cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, row.hash)
+
+
+def _rows(
+    connection: Connection, sites: list[str] | None, kind: str | None, *, states: tuple[str, ...] | None
+) -> Iterator[Row[Any]]:
+    """Rows of the record in an order in which no segment comes before its predecessor, a page at a time."""
+    journal = schema.journal.c
+    after = (-1, -1, -1)
+    while True:
+        query = select(schema.journal).where(
+            (journal.epoch > after[0])
+            | ((journal.epoch == after[0]) & (journal.first_seq > after[1]))
+            | ((journal.epoch == after[0]) & (journal.first_seq == after[1]) & (journal.position > after[2]))
+        )
+        if sites is not None:
+            query = query.where(journal.site.in_(sites))
+        if kind is not None:
+            query = query.where(journal.kind == kind)
+        if states is not None:
+            query = query.where(journal.state.in_(states))
+        page = connection.execute(query.order_by(journal.epoch, journal.first_seq, journal.position).limit(_PAGE)).all()
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = (page[-1].epoch, page[-1].first_seq, page[-1].position)
+
+
+def _lost_origin(connection: Connection, change: int) -> bool:
+    """Whether a touched file has no origin now although another site speaks of an instance of it."""
+    file, instance = schema.file.c, schema.instance.c
+    return bool(
+        connection.scalar(
+            select(file.id)
+            .where(file.change >= change, file.origin_site.is_(None), exists().where(instance.file_id == file.id))
+            .limit(1)
+        )
+    )
+
+
+def _forget_unspoken(connection: Connection, change: int) -> None:
+    """Touched files of which nobody says anything now, and which nothing here is about."""
+    file = schema.file
+    about = (schema.instance, schema.doubt, schema.digest, schema.transfer, schema.verified)
+    connection.execute(
+        delete(file).where(
+            file.c.change >= change,
+            file.c.origin_site.is_(None),
+            file.c.withdrawn.is_(False),
+            *(~exists().where(table.c.file_id == file.c.id) for table in about),
+        )
+    )
+
+
+def _names(connection: Connection, change: int) -> Iterator[str]:
+    """Names of the files that were touched."""
+    file = schema.file.c
+    after = 0
+    while True:
+        page = connection.execute(
+            select(file.id, file.name).where(file.change >= change, file.id > after).order_by(file.id).limit(_PAGE)
+        ).all()
+        for row in page:
+            yield row.name
+        if len(page) < _PAGE:
+            return
+        after = page[-1].id

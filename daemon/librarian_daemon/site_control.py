@@ -1,0 +1,155 @@
+"""The control API's routes about sites: the roster, inviting, joining, and what a person says of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from librarian_daemon.answers import answer, body_of
+from librarian_daemon.catalog.invites import Terms
+from librarian_daemon.inviting import Inviter
+from librarian_daemon.joining import Joiner
+from librarian_daemon.membership import Membership
+from librarian_protocol import api, wire
+from librarian_protocol.entries import Access, SiteAdmitted, SiteRevoked
+from librarian_protocol.errors import ArgumentInvalid, NotFound
+from librarian_protocol.keys import is_public_key
+from librarian_protocol.names import SiteName
+
+LONGEST_S = 30 * 86_400
+_TERMS = wire.decoder(api.InviteTerms)
+_JOIN = wire.decoder(api.Join)
+_CHANGE = wire.decoder(api.SiteChange)
+_END = wire.decoder(api.SiteEnd)
+_CONFIRM = wire.decoder(api.PendingJoin)
+_ADMITTED = wire.decoder(SiteAdmitted)
+_REVOKED = wire.decoder(SiteRevoked)
+_STATEMENT = wire.decoder(api.Statement)
+
+
+class SiteControl:
+    """The routes."""
+
+    def __init__(
+        self,
+        *,
+        membership: Membership,
+        inviter: Inviter,
+        joiner: Joiner,
+        roster: Callable[[], Awaitable[list[api.Site]]],
+        bus_config: Callable[[], str],
+    ) -> None:
+        self._membership = membership
+        self._inviter = inviter
+        self._joiner = joiner
+        self._roster = roster
+        self._bus_config = bus_config
+
+    def routes(self) -> list[web.RouteDef]:
+        """What to add to the application."""
+        prefix = api.PREFIX
+        return [
+            web.get(f"{prefix}/sites", self._sites),
+            web.post(f"{prefix}/invite", self._invite),
+            web.get(f"{prefix}/pending", self._pending),
+            web.post(f"{prefix}/confirm", self._confirm),
+            web.post(f"{prefix}/join", self._join),
+            web.get(f"{prefix}/join", self._join_state),
+            web.post(f"{prefix}/site", self._change),
+            web.post(f"{prefix}/site/revoke", self._revoke),
+            web.post(f"{prefix}/site/readmit", self._readmit),
+            web.post(f"{prefix}/statement", self._statement),
+            web.get(f"{prefix}/bus/config", self._config),
+        ]
+
+    async def _sites(self, request: web.Request) -> web.Response:
+        return answer(await self._roster())
+
+    async def _invite(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _TERMS)
+        if body.access not in list(Access):
+            raise ArgumentInvalid(f"access {body.access!r} is not one of {', '.join(Access)}")
+        if not 60 <= body.expires_s <= LONGEST_S:
+            raise ArgumentInvalid(f"expires_s={body.expires_s} is not between 60 and {LONGEST_S}")
+        terms = Terms(
+            access=Access(body.access),
+            domain=body.domain,
+            grants=body.grants,
+            may_admit=body.may_admit,
+            confirm=body.confirm,
+        )
+        return answer(await self._inviter.invite(body.expires_s, terms))
+
+    async def _pending(self, request: web.Request) -> web.Response:
+        return answer(self._inviter.pending())
+
+    async def _confirm(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _CONFIRM)
+        return answer(self._inviter.confirm(SiteName.parse(body.site), body.fingerprint))
+
+    async def _join(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _JOIN)
+        return answer(await self._joiner.join(body.token))
+
+    async def _join_state(self, request: web.Request) -> web.Response:
+        state = await self._joiner.current_join()
+        if state is None:
+            raise NotFound("this site is not joining", hint="`lbctl site join TOKEN` begins")
+        return answer(state)
+
+    async def _change(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _CHANGE)
+        site = SiteName.parse(body.site)
+        await self._membership.change(site, body)
+        return await self._one(site)
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _END)
+        site = SiteName.parse(body.site)
+        if not body.reason:
+            raise ArgumentInvalid("a revocation needs a reason")
+        await self._membership.revoke(site, body.reason[:1024], _cutoff(body.cutoff))
+        return await self._one(site)
+
+    async def _readmit(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _END)
+        site = SiteName.parse(body.site)
+        if body.key is not None and not is_public_key(body.key):
+            raise ArgumentInvalid(f"{body.key[:80]!a} is not a public key: ed25519:<64 hex digits>")
+        await self._membership.readmit(site, body.key, _cutoff(body.cutoff))
+        return await self._one(site)
+
+    async def _statement(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _STATEMENT)
+        entry: SiteAdmitted | SiteRevoked
+        try:
+            match body.kind:
+                case "site.admitted":
+                    entry = _ADMITTED.decode(body.entry)
+                case "site.revoked":
+                    entry = _REVOKED.decode(body.entry)
+                case _:
+                    raise ArgumentInvalid(f"a statement is site.admitted or site.revoked, not {body.kind[:80]!a}")
+        except wire.NOT_DECODABLE as exc:
+            raise ArgumentInvalid(f"the statement does not decode: {exc}") from exc
+        await self._membership.publish(entry)
+        return await self._one(entry.site)
+
+    async def _config(self, request: web.Request) -> web.Response:
+        text = self._bus_config()
+        if not text:
+            raise NotFound("this site has no bus server of its own", hint="`lbctl status` shows which one it uses")
+        return web.Response(text=text)
+
+    async def _one(self, site: SiteName) -> web.Response:
+        return answer([one for one in await self._roster() if one.site == site])
+
+
+def _cutoff(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    incarnation, colon, seq = text.partition(":")
+    if not colon or not seq.isdecimal():
+        raise ArgumentInvalid(f"a cut-off is INCARNATION:SEQ, not {text[:80]!a}")
+    return incarnation, int(seq)
