@@ -27,7 +27,9 @@
     │   ├── SourceUnreachable     E304
     │   ├── TransferTimeout       E305
     │   ├── SourceRefused         E306
-    │   └── SourceInvalid         E307
+    │   ├── SourceInvalid         E307
+    │   ├── NotOffered            E308
+    │   └── SourceIdentity        E309
     ├── StoreError                E4xx  a place that holds bytes does not do its work
     │   ├── StoreFull             E401
     │   ├── NoInodes              E402

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,13 +71,18 @@ def test_pushes_outlive_a_flapping_link_and_kills_of_both_sides(tmp_path: Path) 
         link.flap()
         wanted = drop_everything(pair.source)
         for victim, staged in ((pair.destination, 16 << 20), (pair.source, 64 << 20)):
-            pair.wait_for("a part is staged", lambda staged=staged: largest_staged(pair.destination) > staged, 90)
+            pair.wait_for("a part is staged", partial(reached, pair.destination, staged), 90)
             victim.kill()
             victim.start()
         pair.acknowledged(SMALL + 2, 200)
         assert_identical(pair.destination, wanted)
         assert link.proxy.passed_up < 1.2 * sum(map(len, wanted.values()))
         pair.assert_whole()
+
+
+def reached(site: Site, size_bytes: int) -> bool:
+    """Whether so much of one file is staged."""
+    return largest_staged(site) > size_bytes
 
 
 def largest_staged(site: Site) -> int:
