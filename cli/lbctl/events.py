@@ -102,3 +102,65 @@ def _row(one: api.JournalReport) -> Sequence[str]:
     problems = "; ".join(one.problems)
     segments, entries, last = f"{one.segments:,}", f"{one.entries:,}", f"{one.last_seq:,}"
     return one.site, result, segments, entries, last, digest(one.hash), problems
+
+
+@events.command("audit", epilog=examples("lbctl events audit", "lbctl events audit --digest"))
+@click.option("--digest", "only_digest", is_flag=True, help="Only the digests of the tables as they stand, to compare.")
+@click.pass_obj
+def audit(app: App, only_digest: bool) -> int:
+    """Rebuild the catalog aside from its journals and compare, table by table. Exit 6 if they differ.
+
+    Every signature, hash and chain is checked on the way. Sites that hold the same journals print the same digests.
+    """
+    return _rebuild(app, ["--digest"] if only_digest else [])
+
+
+@events.command(
+    "replay",
+    epilog=examples(
+        "lbctl events replay --into sqlite:////tmp/again.sqlite",
+        "lbctl events replay --into postgresql://lb@localhost/again",
+    ),
+)
+@click.option("--into", required=True, metavar="URL", help="An empty database: sqlite:///FILE or postgresql://….")
+@click.pass_obj
+def replay(app: App, into: str) -> int:
+    """Rebuild a catalog from the journals that are held here."""
+    return _rebuild(app, ["--into", into])
+
+
+def _rebuild(app: App, arguments: list[str]) -> int:
+    """Run the daemon's own program for it; it needs no running daemon, only its database."""
+    import json
+    import subprocess
+    import sys
+
+    from lbctl.output import emit, say, table
+
+    done = subprocess.run(
+        [sys.executable, "-m", "librarian_daemon.rebuilding", "--config", str(app.config_path), *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if not done.stdout:
+        return done.returncode
+    report = json.loads(done.stdout)
+    if app.output is not Format.TABLE:
+        emit(app, report)
+        return done.returncode
+    rows = [
+        (one["table"], f"{one['rows']:,}", one["digest"][:32], _same(one["digest"], one["rebuilt"]))
+        for one in report["tables"]
+    ]
+    table(app, ("TABLE", ">ROWS", "DIGEST", "REBUILT"), rows)
+    for one in report["tables"]:
+        for line in one["differences"]:
+            say(app, f"  {one['table']}: {line}")
+    for problem in report["problems"]:
+        say(app, f"  ! {problem}")
+    return done.returncode
+
+
+def _same(digest: str, rebuilt: str | None) -> str:
+    return "-" if rebuilt is None else "the same" if rebuilt == digest else "DIFFERENT"

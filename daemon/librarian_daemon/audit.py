@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from librarian_daemon.believing import believe
 from librarian_daemon.catalog import journal, queries
 from librarian_daemon.catalog.journal import ChainRow
-from librarian_daemon.catalog.roster import roster
+from librarian_daemon.catalog.roster import Member, known_members
 from librarian_daemon.catalog.writer import Catalog, decompress
 from librarian_protocol import segments
 from librarian_protocol.api import JournalReport
@@ -19,8 +20,7 @@ _SAME = ("epoch", "incarnation", "first_seq", "last_seq", "kind", "prev")
 
 async def verify_journal(catalog: Catalog, site: SiteName, own_key: str | None) -> JournalReport:
     """Re-check one site's journal as it is held here. ``own_key`` is given for this site's own."""
-    members = await catalog.read(roster)
-    key = own_key or (members[site].key if site in members else "")
+    member = (await catalog.read(known_members)).get(site)
     report = JournalReport(site=site, segments=0, entries=0, last_seq=0, hash=segments.NO_HASH, problems=[])
     ends: dict[str, int] = {segments.NO_HASH: 0}
     after = (0, 0)
@@ -32,7 +32,7 @@ async def verify_journal(catalog: Catalog, site: SiteName, own_key: str | None) 
             after = (row.first_seq, row.position)
             report.segments += 1
             report.entries += row.last_seq - row.first_seq + 1
-            problem = _check(row, site, key, ends)
+            problem = _check(row, site, member, own_key, ends)
             if problem and len(report.problems) < MAX_PROBLEMS:
                 report.problems.append(problem)
             ends[row.hash] = row.last_seq
@@ -47,7 +47,7 @@ async def verify_journal(catalog: Catalog, site: SiteName, own_key: str | None) 
     return report
 
 
-def _check(row: ChainRow, site: SiteName, key: str, ends: dict[str, int]) -> str:
+def _check(row: ChainRow, site: SiteName, member: Member | None, own_key: str | None, ends: dict[str, int]) -> str:
     where = f"entries {row.first_seq}-{row.last_seq} (segment {row.hash[:16]}…)"
     try:
         payload = decompress(row.payload)
@@ -56,7 +56,10 @@ def _check(row: ChainRow, site: SiteName, key: str, ends: dict[str, int]) -> str
     if segments.hash_of(payload) != row.hash:
         return f"{where}: the stored bytes do not have the stored hash"
     try:
-        segment = segments.open_signed(payload, row.signature, site=site, key=key)
+        if member is not None:
+            segment = believe(member, payload, row.signature)
+        else:  # this site itself, before it is admitted anywhere; or a site that is not of the mesh
+            segment = segments.open_signed(payload, row.signature, site=site, key=own_key or "")
     except PeerError as exc:
         return f"{where}: {exc.message}"
     if any(getattr(segment, field) != getattr(row, field) for field in _SAME):

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from librarian_daemon.catalog import invites, journal
+from librarian_daemon.catalog.refolding import refold_changed
 from librarian_daemon.catalog.roster import Anchor, Member, get_anchor, known_members, put_anchor, roster
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.ports import Bus, BusMember, Clock, Rng
@@ -167,7 +168,7 @@ class Membership:
             for field in ("domain", "grants", "may_admit"):
                 if getattr(change, field) is not None:
                     changes[field] = getattr(change, field)
-            tx.say(msgspec.structs.replace(admission_of(known), **changes))
+            self._say(tx, msgspec.structs.replace(admission_of(known), **changes))
 
         await self._catalog.write(work)
         self._log.info("site_changed", peer=site)
@@ -184,7 +185,8 @@ class Membership:
 
         def work(tx: Tx) -> None:
             known = self._mine_to_say(tx, site)
-            tx.say(
+            self._say(
+                tx,
                 SiteRevoked(
                     site=site,
                     key=known.keys[0][1],
@@ -193,7 +195,7 @@ class Membership:
                     grants=known.grants,
                     reason=reason,
                     cutoff=None if cutoff is None else self._cutoff(tx, site, cutoff),
-                )
+                ),
             )
 
         await self._catalog.write(work)
@@ -219,7 +221,7 @@ class Membership:
                     former=known.every_key,
                     cutoff=self._cutoff(tx, site, cutoff),
                 )
-            tx.say(entry)
+            self._say(tx, entry)
 
         await self._catalog.write(work)
         self._log.warning("site_readmitted", peer=site)
@@ -238,10 +240,17 @@ class Membership:
                     "the statement is not signed by this mesh's administrator",
                     hint="compare its key with [mesh] administrator in site.toml, and the mesh with `lbctl status`",
                 )
-            tx.say(entry)
+            self._say(tx, entry)
 
         await self._catalog.write(work)
         self._log.warning("statement_published", peer=entry.site, statement=entry.statement)
+
+    @staticmethod
+    def _say(tx: Tx, entry: SiteAdmitted | SiteRevoked) -> None:
+        """Say it, and apply anew what counts now of the sites that it is about."""
+        before = known_members(tx.connection)
+        tx.say(entry)
+        refold_changed(tx, before)
 
     def _mine_to_say(self, tx: Tx, site: SiteName) -> Member:
         known = known_members(tx.connection)

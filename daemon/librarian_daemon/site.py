@@ -97,7 +97,7 @@ class Site:
         """
         lock = host.lock(self._state)
         try:
-            database = open_database(_catalog_url(self._settings))
+            database = open_database(catalog_url(self._settings))
             try:
                 await database.write(upgrade)
                 await self._run(database)
@@ -465,7 +465,8 @@ class Site:
         return app
 
 
-def _catalog_url(settings: SiteSettings) -> str:
+def catalog_url(settings: SiteSettings) -> str:
+    """The catalog's URL, with the password from its file."""
     url, password_file = settings.catalog.url, settings.catalog.password_file
     if not password_file:
         return url

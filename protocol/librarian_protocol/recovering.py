@@ -15,7 +15,6 @@ from librarian_protocol.entries import Access
 from librarian_protocol.names import SiteName
 from librarian_protocol.roster import Member
 
-
 #: The last thing that is waited for.
 COMPARING = "names in the stores are not compared with the catalog yet"
 

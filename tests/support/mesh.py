@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.support.network import Host, Network, network
@@ -58,10 +59,13 @@ class Mesh:
         for site in self.sites:
             wait_for(
                 f"{site.name} knows all and is linked to all",
-                lambda site=site: self.peers_up(site) == everybody - {site.name},
+                partial(self._all_up, site, everybody),
                 *self.sites,
                 deadline_s=60 + 5 * len(self.sites),
             )
+
+    def _all_up(self, site: Site, everybody: set[str]) -> bool:
+        return self.peers_up(site) == everybody - {site.name}
 
     def peers_up(self, site: Site) -> set[str]:
         """The peers whose link is up, as seen from one site."""
@@ -79,7 +83,7 @@ class Mesh:
         for site in self.sites:
             wait_for(
                 f"{site.name} has {files} files and knows of them everywhere",
-                lambda site=site: self._is_settled(site, files),
+                partial(self._is_settled, site, files),
                 *self.sites,
                 deadline_s=deadline_s,
             )

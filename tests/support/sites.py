@@ -317,6 +317,7 @@ class Pair:
             assert set(reports) == {one.name for one in self.sites}
             assert [one.problems for one in reports.values()] == [[], []]
             site.lbctl("events", "verify")
+            site.lbctl("events", "audit")
 
 
 def join(inviter: Site, newcomer: Site) -> None:

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from librarian_daemon.catalog import cursors, recovery, schema
 from librarian_daemon.catalog.believed import apply_segment
-from librarian_daemon.catalog.refolding import refold
+from librarian_daemon.catalog.refolding import refold, refold_changed
+from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal, get_meta
 from librarian_protocol import segments
@@ -67,8 +68,10 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
     )
     applied, refused, stalled = 0, list[str](), ""
     if verdict is Verdict.APPLY:
+        before = known_members(connection) if segment.kind in _OF_THE_ROSTER else {}
         _keep(tx, segment, payload, signature, segment_hash, "held")
         applied, refused = _release(tx, segment.site, segment_hash)
+        refold_changed(tx, before)
     elif verdict is Verdict.HOLD:
         if held(connection, segment.site) >= MAX_HELD:
             return Received(
@@ -108,6 +111,10 @@ def _branches(connection: Connection, segment: Segment, segment_hash: str) -> bo
         .limit(1)
     )
     return other is not None
+
+
+#: Kinds that can change which entries of other sites count.
+_OF_THE_ROSTER = frozenset({"site.admitted", "site.revoked"})
 
 
 def _at_place(connection: Connection, segment: Segment, segment_hash: str) -> str | None:

@@ -7,7 +7,7 @@ left equals a replay of all journals with the same knowledge. It costs a pass th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, or_, select, update
@@ -203,3 +203,16 @@ def _names(connection: Connection, change: int) -> Iterator[str]:
         if len(page) < _PAGE:
             return
         after = page[-1].id
+
+
+def refold_changed(tx: Tx, before: Mapping[SiteName, Member]) -> None:
+    """Refold every site of which other entries count now than before the roster changed."""
+    for site, now in known_members(tx.connection).items():
+        then = before.get(site)
+        if then is not None and _counts(then) != _counts(now):
+            refold(tx, site)
+
+
+def _counts(member: Member) -> tuple[object, ...]:
+    """What decides which entries of a site count."""
+    return member.grants, member.cutoff, member.former, member.access, member.may_admit

@@ -143,6 +143,12 @@ class _Group:
         return position
 
 
+def silent(connection: Connection, site: SiteName, change: int, at: str) -> Tx:
+    """A transaction that says nothing of its own: for taking journals into a catalog that nobody runs."""
+    position = Position(site=site, epoch=0, incarnation="0" * 16, seq=0, hash=NO_HASH)
+    return Tx(connection, _Group(position, change, at))
+
+
 class Failed(msgspec.Struct, frozen=True):
     """How a unit of work ended when it raised."""
 

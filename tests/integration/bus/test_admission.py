@@ -25,12 +25,13 @@ async def test_a_stranger_is_refused(tmp_path: Path) -> None:
 
 async def test_an_invited_user_can_do_nothing_but_ask_to_join(tmp_path: Path) -> None:
     async with shared(tmp_path, B) as (a, b):
-        _, seed, public = await a.bus.invite_credential()
+        credential = await a.bus.invite_credential()
+        seed, public = credential.seed, credential.public
         assert seed is not None
         assert public is not None
         assert await is_refused(url(a), nkeys_seed_str=seed)  # not before the roster names it
         await a.bus.set_roster(users(a, b), [public])
-        await insist(lambda: a.bus.join(url(a), seed, A, b""), BusUnavailable)  # the server has reloaded
+        await insist(lambda: a.bus.ask_to_join(credential, A, b""), BusUnavailable)  # the server has reloaded
         async with intruder(url(a), nkeys_seed_str=seed) as guest:
             for subject in (">", "lb.>", "lb.join.a", "lb.inbox.a.>", "_INBOX.>", "lb.a.>", "$SYS.>"):
                 await guest.listen(subject)
@@ -44,7 +45,8 @@ async def test_an_invited_user_can_do_nothing_but_ask_to_join(tmp_path: Path) ->
 
 async def test_a_newcomer_asks_and_is_let_in(tmp_path: Path) -> None:
     async with shared(tmp_path) as (a,):
-        where, seed, public = await a.bus.invite_credential()
+        credential = await a.bus.invite_credential()
+        where, public = credential.url, credential.public
         assert public is not None
         await a.bus.set_roster(users(a), [public])
         newcomer = Site(C, tmp_path / C, BusSettings(mode="join"))
@@ -56,27 +58,28 @@ async def test_a_newcomer_asks_and_is_let_in(tmp_path: Path) -> None:
             async with asyncio.timeout(10), aclosing(a.bus.joins()) as joins:
                 asked = asyncio.ensure_future(anext(joins))
                 while not asked.done():  # a request that nobody heard yet is sent again
-                    await insist(lambda: newcomer.bus.join(where, seed, A, b"let me in"), BusUnavailable)
+                    await insist(lambda: newcomer.bus.ask_to_join(credential, A, b"let me in"), BusUnavailable)
                     await asyncio.wait({asked}, timeout=0.1)
                 assert await asked == b"let me in"
             await a.bus.set_roster(users(a, newcomer), [])
             await eventually(lambda: newcomer.bus.state().connected)
             with pytest.raises(BusUnavailable):
-                await newcomer.bus.join(where, seed, A, b"once more")
+                await newcomer.bus.ask_to_join(credential, A, b"once more")
         finally:
             await newcomer.stop()
 
 
 async def test_join_requests_wait_in_a_bounded_queue(tmp_path: Path) -> None:
     async with shared(tmp_path) as (a,):
-        where, seed, public = await a.bus.invite_credential()
+        credential = await a.bus.invite_credential()
+        where, seed, public = credential.url, credential.seed, credential.public
         assert public is not None
         assert seed is not None
         await a.bus.set_roster(users(a), [public])
         async with asyncio.timeout(20), aclosing(a.bus.joins()) as joins:
             first = asyncio.ensure_future(anext(joins))
             while not first.done():
-                await insist(lambda: a.bus.join(where, seed, A, b"first"), BusUnavailable)
+                await insist(lambda: a.bus.ask_to_join(credential, A, b"first"), BusUnavailable)
                 await asyncio.wait({first}, timeout=0.1)
             async with intruder(where, nkeys_seed_str=seed) as guest:
                 for number in range(1000):
@@ -110,5 +113,4 @@ async def test_a_token_never_names_an_address_that_nobody_can_reach(tmp_path: Pa
     with pytest.raises(ConfigInvalid, match="by which no other site"):
         await Site(A, tmp_path / A, everywhere).bus.invite_credential()
     named = BusSettings(listen="0.0.0.0:0", advertise="hub.example:4222")
-    where, _, _ = await Site(A, tmp_path / A, named).bus.invite_credential()
-    assert where == "nats://hub.example:4222"
+    assert (await Site(A, tmp_path / A, named).bus.invite_credential()).url == "nats://hub.example:4222"

@@ -141,7 +141,7 @@ async def test_in_one_account_the_same_reply_subject_purges(tmp_path: Path) -> N
 
         await ask("STREAM.CREATE.LB_a", stream_config(A))
         for reader in (B, C):
-            body = {"stream_name": "LB_a", "config": consumer_config(A, reader)}
+            body = {"stream_name": "LB_a", "config": consumer_config(A, reader, "full")}
             await ask(f"CONSUMER.CREATE.LB_a.a_to_{reader}", body)
         for n in range(10):
             await origin.client.request("lb.a.file.ingested", b'{"n":%d}' % n, timeout=5)

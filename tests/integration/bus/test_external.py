@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from tests.integration.bus.intruder import intruder
 from tests.integration.bus.plain import plain_server
-from tests.integration.bus.sites import A, B, Site, eventually, insist, numbers, take
+from tests.integration.bus.sites import A, B, Site, eventually, insist, numbers, readers, take, users
 
+from librarian_daemon.ports import Credential
 from librarian_daemon.settings import BusSettings
 from librarian_protocol.errors import BusUnavailable, BusUnsafe, ConfigInvalid
 
@@ -34,15 +35,15 @@ async def test_two_sites_meet_on_an_external_server(tmp_path: Path) -> None:
     async with plain_server(tmp_path / "plain", USERS) as where:
         a = external("a", tmp_path, f"nats://lb:secret@{where}")
         a.start()
-        url, seed, public = await a.bus.invite_credential()
-        assert (url, seed, public) == (f"nats://lb:secret@{where}", None, None)
+        credential = await a.bus.invite_credential()
+        assert credential == Credential(url=f"nats://lb:secret@{where}")
         b = Site(B, tmp_path / B, BusSettings(mode="join"))
-        await b.bus.use(url, external=True)
+        await b.bus.use(credential.url, external=True)
         b.start()
         try:
             for site, other in ((a, b), (b, a)):
                 await site.bus.ensure_stream()
-                await site.bus.ensure_readers([other.name])
+                await site.bus.ensure_readers(readers(other.name))
             for number in range(1, 301):
                 await a.publish(number)
             assert numbers(await take(b.bus, A, 0, 300)) == list(range(1, 301))
@@ -53,11 +54,11 @@ async def test_two_sites_meet_on_an_external_server(tmp_path: Path) -> None:
                 "external server: sites in one account can purge one another's streams",
             ]
             assert (state.connected, state.url, state.detail) == (True, f"nats://{where}", "")
-            await a.bus.set_roster({B: b.bus.public_keys()}, [])  # of no effect
+            await a.bus.set_roster(users(a, b), [])  # of no effect on the server
             async with asyncio.timeout(10), aclosing(a.bus.joins()) as joins:
                 asked = asyncio.ensure_future(anext(joins))
                 while not asked.done():
-                    await b.bus.join(url, None, A, b"let me in")
+                    await b.bus.ask_to_join(credential, A, b"let me in")
                     await asyncio.wait({asked}, timeout=0.1)
                 assert await asked == b"let me in"
         finally:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from tests.integration.bus.sites import A, B, Site, eventually, insist, number, numbers, shared, take
+from tests.integration.bus.sites import A, B, Site, eventually, insist, number, numbers, readers, shared, take
 
 from librarian_protocol.errors import BusUnavailable
 
@@ -116,7 +116,7 @@ async def test_a_stream_that_was_lost_is_read_again_from_its_start(tmp_path: Pat
         a.start()
         after = await insist(a.bus.ensure_stream, BusUnavailable)
         assert (after.last_seq, after.created == before.created) == (0, False)  # by which the publisher notices
-        await a.bus.ensure_readers([B])
+        await a.bus.ensure_readers(readers(B))
         await publish_all(a, 31, 35)
         assert numbers(await reading) == list(range(31, 36))
 
@@ -125,7 +125,7 @@ async def test_ensuring_stream_and_readers_twice_changes_nothing(tmp_path: Path)
     async with shared(tmp_path, B) as (a, b):
         await publish_all(a, 1, 3)
         first = await a.bus.ensure_stream()
-        await a.bus.ensure_readers([A, B])
+        await a.bus.ensure_readers(readers(A, B))
         assert await a.bus.ensure_stream() == first
         assert a.bus.state().unsafe == []
         assert numbers(await take(b.bus, A, 0, 3)) == [1, 2, 3]

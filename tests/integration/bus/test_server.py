@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from tests.integration.bus.intruder import intruder, seed, url
-from tests.integration.bus.sites import A, B, C, Site, eventually, insist, number, shared, users
+from tests.integration.bus.sites import A, B, C, Site, eventually, insist, number, readers, shared, users
 
 from librarian_daemon.bus import server as server_module
 from librarian_daemon.bus.keys import new_user
 from librarian_daemon.bus.server import EmbeddedServer
 from librarian_daemon.clock import SystemClock, SystemRng
+from librarian_daemon.ports import BusMember
 from librarian_daemon.settings import BusSettings
 from librarian_protocol.errors import BusUnavailable, BusUnsafe
 
@@ -25,6 +26,7 @@ import asyncio, sys
 from pathlib import Path
 from librarian_daemon.bus.client import NatsBus
 from librarian_daemon.clock import SystemClock, SystemRng
+from librarian_daemon.ports import BusMember
 from librarian_daemon.settings import BusSettings
 from librarian_protocol.names import SiteName
 
@@ -167,7 +169,7 @@ async def test_a_third_site_joins_while_traffic_runs_and_no_connection_is_cut(tm
                 await eventually(lambda: "not admitted" in c.bus.state().detail)
                 await a.bus.set_roster(users(a, b, c), [])
                 # While the server takes the new accounts over, JetStream is without an answer for a moment.
-                await insist(lambda: a.bus.ensure_readers([B, C]), BusUnavailable)
+                await insist(lambda: a.bus.ensure_readers(readers(B, C)), BusUnavailable)
                 await eventually(lambda: c.bus.state().connected)
                 seen = 0
                 async for message in c.bus.read(A, 0):
@@ -195,7 +197,7 @@ async def test_a_site_that_is_taken_off_the_roster_is_cut(tmp_path: Path) -> Non
 
 async def test_a_newcomer_who_brings_the_key_of_another_site_is_left_out(tmp_path: Path) -> None:
     async with shared(tmp_path, B) as (a, b):
-        thief = {C: [new_user(SystemRng()).public, b.bus.public_keys()[1]]}
+        thief = {C: BusMember(keys=[new_user(SystemRng()).public, b.bus.public_keys()[1]])}
         await a.bus.set_roster({**users(a, b), **thief}, [])
         assert "JOURNAL_c" not in (a.root / "bus" / "nats.conf").read_text()
         (warning,) = a.bus.state().unsafe

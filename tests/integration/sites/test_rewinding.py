@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 from tests.support.oracle import digest_of, some_bytes, standing
@@ -58,6 +59,11 @@ def agree(both: Pair) -> bool:
         for site in both.sites
     ]
     return found[0] == found[1]
+
+
+def matches(site: Site, wanted: set[str]) -> bool:
+    """Whether these are the globs of all subscriptions that a site knows."""
+    return {one.match for one in site.client.subscriptions()} == wanted
 
 
 def test_a_site_with_an_old_catalog_takes_back_what_it_said_and_goes_on(tmp_path: Path) -> None:
@@ -121,7 +127,7 @@ def test_what_an_operator_decided_since_the_restore_counts(tmp_path: Path) -> No
         for site in both.sites:
             both.wait_for(
                 f"{site.name} knows what counts",
-                lambda site=site: {one.match for one in site.client.subscriptions()} == {"b/**"},
+                partial(matches, site, {"b/**"}),
             )
 
 

@@ -40,6 +40,30 @@ def ingested(name: str, data: bytes) -> FileIngested:
     )
 
 
+def _names(site: Site) -> set[str]:
+    return {one.name for one in site.client.files().files}
+
+
+def _heard(site: Site, name: str) -> int:
+    return site.told("file.ingested")[name]
+
+
+def _stalls(site: Site) -> bool:
+    return any(one.site == "archive" and one.stalled for one in site.client.status().peers)
+
+
+def _knows(site: Site, names: set[str]) -> bool:
+    return _names(site) >= names
+
+
+def _knows_none(site: Site, names: set[str]) -> bool:
+    return not _names(site) & names
+
+
+def _in_conflict(site: Site, name: str) -> bool:
+    return name in site.problems().get("conflict", [])
+
+
 class Scene:
     """The summit, which is honest; the campus, which only watches; the archive, which was taken over."""
 
@@ -74,13 +98,15 @@ class Scene:
         for site in self.honest:
             wait_for(
                 f"{site.name} shows {code}: {why}",
-                lambda site=site: [
-                    one
-                    for one in site.client.status().problems
-                    if (one.code, one.subject) == (code, "archive") and why in one.message and self._is_news(site, one)
-                ],
+                partial(self._shows, site, code, why),
                 *self.honest,
             )
+
+    def _shows(self, site: Site, code: str, why: str) -> bool:
+        return any(
+            (one.code, one.subject) == (code, "archive") and why in one.message and self._is_news(site, one)
+            for one in site.client.status().problems
+        )
 
     def _is_news(self, site: Site, problem: api.Problem) -> bool:
         """Whether it was counted since the last look."""
@@ -163,7 +189,7 @@ async def test_entries_out_of_order_wait_for_what_comes_before_them(scene: Scene
     for site in scene.honest:
         wait_for(
             "the gap shows",
-            lambda site=site: [one for one in site.client.status().peers if one.site == "archive" and one.stalled],
+            partial(_stalls, site),
             *scene.honest,
         )
         assert not {one.name for one in site.client.files().files} & {"one", "two"}
@@ -171,7 +197,7 @@ async def test_entries_out_of_order_wait_for_what_comes_before_them(scene: Scene
     for site in scene.honest:
         wait_for(
             "both are applied",
-            lambda site=site: {one.name for one in site.client.files().files} >= {"one", "two"},
+            partial(_knows, site, {"one", "two"}),
             *scene.honest,
         )
 
@@ -208,11 +234,11 @@ async def test_it_cannot_remove_or_withdraw_what_is_not_its_own(scene: Scene) ->
 
 async def test_it_cannot_admit_anybody_nor_give_itself_rights(scene: Scene) -> None:
     before = {(one.site, one.key) for one in scene.summit.client.sites()}
-    for site, key in (("crony", OTHER_KEY), ("summit", OTHER_KEY), ("archive", scene.attacker.key)):
+    for name, key in (("crony", OTHER_KEY), ("summit", OTHER_KEY), ("archive", scene.attacker.key)):
         await scene.attacker.publish(
             scene.attacker.cut(
                 SiteAdmitted(
-                    site=SiteName.parse(site),
+                    site=SiteName.parse(name),
                     key=key.public,
                     access=Access.FULL,
                     domain="anywhere",
@@ -238,7 +264,7 @@ async def test_two_stories_about_one_number_void_the_site_from_there_on_and_noth
     for site in scene.honest:
         wait_for(
             f"at {site.name} neither story counts",
-            lambda site=site: not {one.name for one in site.client.files().files} & {"story-a", "after-a", "story-b"},
+            partial(_knows_none, site, {"story-a", "after-a", "story-b"}),
             *scene.honest,
         )
         names = {one.name for one in site.client.files().files}

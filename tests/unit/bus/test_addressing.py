@@ -33,7 +33,25 @@ def test_each_connection_is_allowed_what_it_needs_and_no_more() -> None:
         "$JS.API.CONSUMER.CREATE.LB_a.*",
     ]
     assert addressing.journal_subscribe(A) == ["_INBOX_a.>"]
-    assert addressing.link_publish(B) == ["lb.pull.*.b-1", "lb.reset.*.b-1"]
-    assert addressing.link_subscribe(B, host=False) == ["lb.inbox.b-1.>"]
-    assert addressing.link_subscribe(A, host=True) == ["lb.inbox.a.>", "lb.join.a"]
+    assert addressing.link_publish(B, "full", local=False) == [
+        "lb.pull.*.b-1",
+        "lb.reset.*.b-1",
+        "lb.inbox.*.b-1.>",
+        "lb.head.b-1",
+        "lb.rpc.*.b-1.>",
+    ]
+    assert addressing.link_subscribe(B, "full", local=False) == ["lb.inbox.b-1.>", "lb.rpc.b-1.>", "lb.head.*"]
+    assert addressing.link_subscribe(A, "full", local=True)[3:] == ["lb.join.a", "lb.joined.>"]
+    assert addressing.link_publish(A, "full", local=True)[5:] == ["lb.join.*", "lb.joined.a.*"]
+    assert addressing.leaf_subscribe(B, "full")[:2] == ["lb.pull.b-1.*", "lb.reset.b-1.*"]
+
+
+def test_a_callback_site_neither_asks_nor_hears_heads() -> None:
+    said = addressing.leaf_publish(B, "callback")
+    assert not any(subject.startswith("lb.rpc.") for subject in said)
+    assert not any(subject.startswith("lb.head.") for subject in addressing.leaf_subscribe(B, "callback"))
+    assert "lb.head.b-1" in said, "it tells its own, so that its journal can be made whole"
+
+
+def test_an_invited_user_asks_and_hears_its_own_answer() -> None:
     assert addressing.invited_publish(A) == ["lb.join.a"]

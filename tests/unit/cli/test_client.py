@@ -66,9 +66,9 @@ CALLS: list[tuple[Call, str, dict[str, str], object]] = [
     (lambda c: c.unsubscribe("5e"), "DELETE /subscriptions", {"id": "5e"}, samples.subscription()),
     (lambda c: c.sites(), "GET /sites", {}, [samples.site()]),
     (
-        lambda c: c.invite(60),
+        lambda c: c.invite(),
         "POST /invite",
-        {"expires_s": "60"},
+        {},
         api.Invite(token="t", expires_at="x", inviter="summit", fingerprint="f"),
     ),
     (

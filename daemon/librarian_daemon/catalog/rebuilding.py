@@ -1,0 +1,90 @@
+"""Taking journals into a catalog that nobody runs, as it would have come about: replay and audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from librarian_daemon.believing import believe
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.believed import apply_segment
+from librarian_daemon.catalog.journal import receive
+from librarian_daemon.catalog.roster import Anchor, known_members, put_anchor
+from librarian_daemon.catalog.writer import decompress, silent
+from librarian_protocol.errors import PeerError
+from librarian_protocol.names import SiteName
+
+#: Nobody's: a catalog that is rebuilt says nothing itself.
+_NOBODY = SiteName("auditor")
+ROSTER_KINDS = ("site.admitted", "site.revoked", "site.rekeyed", "site.announced")
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment as it stands in a journal."""
+
+    site: SiteName
+    payload: bytes
+    signature: str
+
+
+def records(
+    connection: Connection, after: tuple[int, int, int], limit: int, kinds: Sequence[str] | None = None
+) -> tuple[list[Record], tuple[int, int, int] | None]:
+    """A page of the record, no segment before its predecessor; and where the next page begins, None at the end."""
+    journal = schema.journal.c
+    query = select(schema.journal).where(
+        (journal.epoch > after[0])
+        | ((journal.epoch == after[0]) & (journal.first_seq > after[1]))
+        | ((journal.epoch == after[0]) & (journal.first_seq == after[1]) & (journal.position > after[2]))
+    )
+    if kinds is not None:
+        query = query.where(journal.kind.in_(kinds))
+    page = connection.execute(query.order_by(journal.epoch, journal.first_seq, journal.position).limit(limit)).all()
+    found = [Record(site=SiteName(row.site), payload=decompress(row.payload), signature=row.signature) for row in page]
+    last: Any = page[-1] if page else None
+    return found, (last.epoch, last.first_seq, last.position) if len(page) == limit else None
+
+
+def begin(connection: Connection, anchor: Anchor) -> None:
+    """The catalog believes from this anchor on."""
+    put_anchor(connection, anchor)
+
+
+def apply_roster(connection: Connection, page: Sequence[Record], at: str) -> int:
+    """What is believed of sites' admissions and keys; says how many segments. Again until it stays the same.
+
+    The roster must be known before anything else is judged: whose key counts, and what a site may say.
+    """
+    taken = 0
+    for one in page:
+        members = known_members(connection)
+        member = members.get(one.site)
+        if member is None:
+            continue
+        try:
+            segment = believe(member, one.payload, one.signature)
+        except PeerError:
+            continue
+        apply_segment(silent(connection, _NOBODY, 0, at), segment)
+        taken += 1
+    return taken
+
+
+def take(connection: Connection, page: Sequence[Record], change: int, at: str) -> list[str]:
+    """Take segments as they would be taken from the bus; says why some were not believed."""
+    problems: list[str] = []
+    for one in page:
+        member = known_members(connection).get(one.site)
+        if member is None:
+            problems.append(f"a segment of {one.site}, which is not of the mesh")
+            continue
+        try:
+            segment = believe(member, one.payload, one.signature)
+        except PeerError as exc:
+            problems.append(f"{one.site}: {exc.message}")
+            continue
+        receive(silent(connection, _NOBODY, change, at), segment, one.payload, one.signature, None)
+    return problems

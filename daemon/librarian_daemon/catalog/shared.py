@@ -1,0 +1,96 @@
+"""The shared tables as any site must have them: rows in one order, without row ids and local change numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+from sqlalchemy import Connection, Select, exists, or_, select
+
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.apply import spoken_of
+
+#: Read at once.
+_PAGE = 2000
+_LOCAL = {"id", "change", "file_id"}
+
+
+def _files() -> Select[Any]:
+    """Files of which somebody says something; what was only mentioned says nothing."""
+    file = schema.file
+    mentioned = [exists().where(table.c.file_id == file.c.id) for table in (schema.doubt, schema.digest)]
+    columns = [column for column in file.c if column.name not in _LOCAL]
+    return (
+        select(*columns)
+        .where(or_(spoken_of(), file.c.withdrawn.is_(True), *mentioned))
+        .order_by(file.c.name, file.c.digest)
+    )
+
+
+def _of_files(table: Any) -> Select[Any]:
+    file = schema.file.c
+    columns = [column for column in table.c if column.name not in _LOCAL]
+    keys = [column for column in table.primary_key.columns if column.name not in _LOCAL]
+    return (
+        select(file.name.label("file_name"), file.digest.label("file_digest"), *columns)
+        .join(schema.file, file.id == table.c.file_id)
+        .order_by(file.name, file.digest, *keys)
+    )
+
+
+def _plain(table: Any) -> Select[Any]:
+    return select(table).order_by(*table.primary_key.columns)
+
+
+def _queries() -> dict[str, Select[Any]]:
+    return {
+        "admission": _plain(schema.admission),
+        "rekey": _plain(schema.rekey),
+        "announcement": _plain(schema.announcement),
+        "file": _files(),
+        "conflict": _plain(schema.conflict),
+        "naming": _plain(schema.naming),
+        "resolution": _plain(schema.resolution),
+        "instance": _of_files(schema.instance),
+        "doubt": _of_files(schema.doubt),
+        "subscription": _plain(schema.subscription),
+        "store": _plain(schema.store),
+        "digest": _of_files(schema.digest),
+    }
+
+
+TABLES = tuple(_queries())
+
+
+def rows(connection: Connection, table: str) -> Iterator[bytes]:
+    """Every row of a shared table, as JSON, in order."""
+    result = connection.execution_options(yield_per=_PAGE).execute(_queries()[table])
+    for row in result:
+        yield msgspec.json.encode([_plain_value(value) for value in row])
+
+
+def _plain_value(value: object) -> object:
+    """SQLite has no booleans of its own."""
+    return int(value) if isinstance(value, bool) else value
+
+
+class Digest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a table holds, in one line."""
+
+    table: str
+    rows: int
+    digest: str
+
+
+def digests(connection: Connection) -> list[Digest]:
+    """Of every shared table; equal where two catalogs hold the same journals."""
+    found: list[Digest] = []
+    for table in TABLES:
+        hasher, count = blake3(), 0
+        for row in rows(connection, table):
+            hasher.update(row + b"\n")
+            count += 1
+        found.append(Digest(table=table, rows=count, digest=hasher.hexdigest()))
+    return found

@@ -1,0 +1,176 @@
+"""Replaying journals into an empty catalog, and auditing a live one against its own journals.
+
+A program of its own, ``python -m librarian_daemon.rebuilding``, which ``lbctl events replay|audit`` runs: it needs the
+catalog's database and nothing of the running daemon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from librarian_daemon import config
+from librarian_daemon.catalog import journal, rebuilding, shared
+from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.roster import get_anchor
+from librarian_daemon.catalog.upgrade import upgrade
+from librarian_daemon.clock import SystemClock
+from librarian_daemon.site import catalog_url
+from librarian_protocol.errors import LibrarianError, NotPossible
+
+PAGE = 200
+MAX_PROBLEMS = 20
+INTEGRITY = 6
+#: Examples of what differs, for each table.
+EXAMPLES = 5
+
+
+class TableReport(msgspec.Struct, kw_only=True):
+    """A shared table: as it stands, and as the journals make it."""
+
+    table: str
+    rows: int
+    digest: str
+    #: None where it was not rebuilt.
+    rebuilt: str | None = None
+    differences: list[str] = []
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What an audit found."""
+
+    segments: int
+    problems: list[str]
+    tables: list[TableReport]
+    ok: bool
+    schema: str = "lb.audit/1"
+
+
+async def replay(source: Database, target: Database, say: Callable[[str], None]) -> tuple[int, list[str]]:
+    """Rebuild the target from the source's journals: how many segments, and which were not believed.
+
+    Raises:
+        NotPossible: the source is of no mesh, or something stands in the target already.
+    """
+    at = SystemClock().utc()
+    anchor = await source.read(get_anchor)
+    if anchor is None:
+        raise NotPossible("the catalog is of no mesh: there is nothing to begin from")
+    await target.write(upgrade)
+    if await target.read(journal.last_position):
+        raise NotPossible("the target is not empty", hint="give the URL of an empty database")
+    await target.write(lambda connection: rebuilding.begin(connection, anchor))
+    # Sites are admitted by sites: again until no more turn out to be.
+    taken, before = 0, -1
+    while taken != before:
+        before, taken = taken, 0
+        after: tuple[int, int, int] | None = (-1, -1, -1)
+        while after is not None:
+            page, after = await source.read(rebuilding.records, after, PAGE, rebuilding.ROSTER_KINDS)
+            taken += await target.write(partial(rebuilding.apply_roster, page=page, at=at))
+    segments, problems = 0, list[str]()
+    after = (-1, -1, -1)
+    while after is not None:
+        page, after = await source.read(rebuilding.records, after, PAGE)
+        problems += await target.write(partial(rebuilding.take, page=page, change=segments // PAGE + 1, at=at))
+        segments += len(page)
+        if segments % (50 * PAGE) < PAGE:
+            say(f"{segments:,} segments")
+    return segments, problems[:MAX_PROBLEMS]
+
+
+async def audit(source: Database, aside: str, say: Callable[[str], None]) -> Report:
+    """Rebuild aside and compare, table by table."""
+    target = open_database(aside)
+    try:
+        segments, problems = await replay(source, target, say)
+        tables: list[TableReport] = []
+        for live, made in zip(await source.read(shared.digests), await target.read(shared.digests), strict=True):
+            differences: list[str] = []
+            if live != made:
+                differences = await _differences(source, target, live.table)
+            tables.append(
+                TableReport(
+                    table=live.table,
+                    rows=live.rows,
+                    digest=live.digest,
+                    rebuilt=made.digest,
+                    differences=differences,
+                )
+            )
+        same = all(one.digest == one.rebuilt for one in tables)
+        return Report(segments=segments, problems=problems, tables=tables, ok=same and not problems)
+    finally:
+        await target.close()
+
+
+async def _differences(source: Database, target: Database, table: str) -> list[str]:
+    """``- `` stands only in the live catalog, ``+ `` only in the rebuilt one. Rows of the latter are few enough."""
+    made = set(await target.read(lambda connection: list(shared.rows(connection, table))))
+    live = set(await source.read(lambda connection: list(shared.rows(connection, table))))
+    found = [f"- {row.decode()}" for row in sorted(live - made)[:EXAMPLES]]
+    return found + [f"+ {row.decode()}" for row in sorted(made - live)[:EXAMPLES]]
+
+
+async def _audit(path: Path, *, only_digest: bool, say: Callable[[str], None]) -> Report:
+    settings = config.load(path)
+    source = open_database(catalog_url(settings))
+    aside = Path(settings.state) / f"audit-{os.getpid()}.sqlite"
+    try:
+        if only_digest:
+            found = await source.read(shared.digests)
+            tables = [TableReport(table=one.table, rows=one.rows, digest=one.digest) for one in found]
+            return Report(segments=0, problems=[], tables=tables, ok=True)
+        return await audit(source, f"sqlite:///{aside}", say)
+    finally:
+        await source.close()
+        for left in Path(settings.state).glob(f"{aside.name}*"):
+            left.unlink()
+
+
+async def _replay(path: Path, into: str, say: Callable[[str], None]) -> Report:
+    source, target = open_database(catalog_url(config.load(path))), open_database(into)
+    try:
+        segments, problems = await replay(source, target, say)
+        found = await target.read(shared.digests)
+        tables = [TableReport(table=one.table, rows=one.rows, digest=one.digest) for one in found]
+        return Report(segments=segments, problems=problems, tables=tables, ok=not problems)
+    finally:
+        await source.close()
+        await target.close()
+
+
+def main() -> int:
+    """Parse, run, print the report as JSON on stdout; progress goes to stderr."""
+    parser = argparse.ArgumentParser(prog="python -m librarian_daemon.rebuilding", description=__doc__)
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--digest", action="store_true", help="print the digests of the live tables, rebuild nothing")
+    parser.add_argument("--into", metavar="URL", help="rebuild into this empty database instead of comparing")
+    asked = parser.parse_args()
+
+    def say(what: str) -> None:
+        sys.stderr.write(f"{what}\n")
+
+    try:
+        if asked.into:
+            report = asyncio.run(_replay(asked.config, asked.into, say))
+        else:
+            report = asyncio.run(_audit(asked.config, only_digest=asked.digest, say=say))
+    except LibrarianError as exc:
+        sys.stderr.write(f"error[{exc.code}]: {exc.message}\n")
+        if exc.hint:
+            sys.stderr.write(f"hint: {exc.hint}\n")
+        return exc.exit_code
+    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    return 0 if report.ok else INTEGRITY
+
+
+if __name__ == "__main__":
+    sys.exit(main())
