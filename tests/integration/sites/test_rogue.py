@@ -5,6 +5,7 @@ not believed, what it says twice counts once, and whoever listens goes on listen
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import msgspec
 import pytest
@@ -89,9 +90,7 @@ class Scene:
     def known_everywhere(self, name: str) -> None:
         """Wait until all honest sites have heard of a file."""
         for site in self.honest:
-            wait_for(
-                f"{site.name} has heard of {name}", lambda site=site: site.told("file.ingested")[name], *self.honest
-            )
+            wait_for(f"{site.name} has heard of {name}", partial(_heard, site, name), *self.honest)
 
     def refused_everywhere(self, code: str, why: str) -> None:
         """Wait until all honest sites show an incident about the archive, counted once more than at the last look."""
@@ -206,7 +205,7 @@ async def test_a_name_is_not_taken_over(scene: Scene) -> None:
     """Other bytes under the summit's name: a conflict that everybody sees; the summit's bytes stay and are served."""
     await scene.attacker.publish(scene.attacker.cut(ingested("mine.dat", b"the attacker's")))
     for site in scene.honest:
-        wait_for("the conflict shows", lambda site=site: site.problems().get("conflict") == ["mine.dat"], *scene.honest)
+        wait_for("the conflict shows", partial(_in_conflict, site, "mine.dat"), *scene.honest)
     assert (scene.summit.store / "mine.dat").read_bytes() == b"the summit's"
     files = {one.digest for one in scene.summit.client.file("mine.dat").files}
     assert files == {digest_of(b"the summit's"), digest_of(b"the attacker's")}
