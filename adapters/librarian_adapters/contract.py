@@ -22,7 +22,7 @@ Capabilities are data. Retry, rate limit, verification and logging are wrappers 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ import msgspec
 
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial
-from librarian_protocol.errors import LibrarianError, StoreError
+from librarian_protocol.errors import LibrarianError, StoreError, TransferError
 from librarian_protocol.names import MemberPath, Name, SiteName
 
 Buffer = bytes | bytearray | memoryview
@@ -202,6 +202,11 @@ class Signer(Protocol):
         ...
 
 
+def no_certificate(site: SiteName) -> str | None:
+    """Where there is no roster, nothing is pinned."""
+    return None
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What an adapter is made from."""
 
@@ -211,6 +216,61 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any]
     #: Roots of the stores that this machine can read itself, by store id.
     roots: Mapping[str, str]
+    #: The certificate that a site announces now, DER in base64; None where none is to be pinned.
+    certificate: Callable[[SiteName], str | None] = no_certificate
+    #: PEM file of the authorities that certify sites which announce none; "" where no authority is configured.
+    ca_file: str = ""
+    #: Where a source that cannot be dialled brings what it was asked for by a letter; None where it cannot.
+    pushes: Pushes | None = None
+
+
+class Push(Protocol):
+    """What one ticket lets one site bring, once."""
+
+    source: SiteName
+    content_type: str
+
+    async def receive(self, chunks: AsyncIterator[bytes], begin: int, length: int | None) -> None:
+        """Take the body of the one request that a ticket is good for.
+
+        ``begin`` is the offset that the other side says it begins at, ``length`` how much it says will come.
+
+        Raises:
+            TransferError: it is not what was asked for, or broke off; what was whole is kept.
+        """
+        ...
+
+    def end(self, error: TransferError) -> None:
+        """Nothing will come, and why."""
+        ...
+
+
+class Pushes(Protocol):
+    """Live tickets, and the way to ask for their use."""
+
+    def open(self, ticket: str, push: Push) -> None:
+        """Let the ticket be used once. Raises TransferError when too many are open."""
+        ...
+
+    def close(self, ticket: str) -> None:
+        """It is good no more. Idempotent."""
+        ...
+
+    def new_ticket(self) -> str:
+        """128 random bits in hex."""
+        ...
+
+    def expires(self) -> int:
+        """Seconds since 1970 until which a ticket made now is good."""
+        ...
+
+    async def ask(self, to: SiteName, verb: str, body: bytes) -> None:
+        """Have a letter sent; returns when it is written down. It may be slow, or lost. ``body`` is JSON.
+
+        Raises:
+            TransferError: too many letters wait for that site already, or it did not answer the last ones.
+        """
+        ...
 
 
 class Factory(Protocol):
@@ -240,6 +300,8 @@ __all__ = [
     "Outcome",
     "Part",
     "Progress",
+    "Push",
+    "Pushes",
     "Signer",
     "Sink",
     "Staging",

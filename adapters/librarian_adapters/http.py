@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -17,9 +19,6 @@ from librarian_adapters.bundle import (
     BUNDLE_TYPE,
     BYTES_TARGET,
     BYTES_TYPE,
-    Asked,
-    Frame,
-    FrameReader,
 )
 from librarian_adapters.contract import (
     Batch,
@@ -32,16 +31,23 @@ from librarian_adapters.contract import (
     Outcome,
     Part,
     Progress,
+    Pushes,
+    Signer,
     Sink,
     Staging,
 )
-from librarian_adapters.http_client import HttpClient, HttpSettings, spoken
+from librarian_adapters.http_address import Identities
+from librarian_adapters.http_client import HttpClient, HttpSettings
+from librarian_adapters.http_expecting import Expected, expected
+from librarian_adapters.http_receiving import Receiving, asked
+from librarian_adapters.pushes import MAX_LETTER_BYTES
 from librarian_protocol import wire
 from librarian_protocol.entries import Dial
 from librarian_protocol.errors import (
     ConfigInvalid,
     LibrarianError,
     SizeMismatch,
+    SourceIdentity,
     SourceInvalid,
     SourceRefused,
     SourceUnreachable,
@@ -49,13 +55,11 @@ from librarian_protocol.errors import (
     TransferError,
     TransferTimeout,
 )
+from librarian_protocol.names import SiteName
 
-#: Small items are staged in groups of about this much: few calls, little memory.
-_GROUP_BYTES = 2 << 20
-_GROUP_ITEMS = 256
 #: After so many requests in a row that failed for the source's sake, the rest of the batch is not tried.
 _PATIENCE = 3
-_SOURCE_AT_FAULT = (SourceUnreachable, SourceRefused, SourceInvalid, TransferTimeout)
+_SOURCE_AT_FAULT = (SourceUnreachable, SourceRefused, SourceInvalid, SourceIdentity, TransferTimeout)
 
 
 def factory(context: Context) -> Http:
@@ -64,25 +68,42 @@ def factory(context: Context) -> Http:
     Raises:
         ConfigInvalid: ``[adapters.http]`` is wrong.
     """
+    settings = _settings(context.settings)
+    sends = client(context.sign, context.settings, context.certificate, context.ca_file)
+    return Http(sends, settings, context.pushes)
+
+
+def client(
+    sign: Signer, settings: Mapping[str, Any], certificate: Callable[[SiteName], str | None], ca_file: str
+) -> HttpClient:
+    """What sends signed requests to other sites, with the adapter's settings.
+
+    Raises:
+        ConfigInvalid: ``[adapters.settings.http]`` is wrong, or the authority's file cannot be read.
+    """
+    return HttpClient(sign, _settings(settings), Identities(certificate, ca_file))
+
+
+def _settings(settings: Mapping[str, Any]) -> HttpSettings:
     try:
-        settings = msgspec.convert(dict(context.settings), HttpSettings)
+        return msgspec.convert(dict(settings), HttpSettings)
     except msgspec.ValidationError as exc:
         raise ConfigInvalid(f"adapters.settings.http: {exc}") from exc
-    return Http(HttpClient(context.sign, settings), settings)
 
 
 class Http:
-    """Pulls from the data plane of another site. The destination dials."""
+    """Pulls from the data plane of another site; or has the site push, where it cannot be dialled."""
 
     name = "http"
     version = 1
     capabilities = Capabilities(
-        max_files=10_000, max_bytes=1 << 40, resumable=True, verifies_inline=False, dial=Dial.DESTINATION
+        max_files=10_000, max_bytes=1 << 40, resumable=True, verifies_inline=False, dial=Dial.EITHER
     )
 
-    def __init__(self, client: HttpClient, settings: HttpSettings) -> None:
+    def __init__(self, client: HttpClient, settings: HttpSettings, pushes: Pushes | None = None) -> None:
         self._client = client
         self._settings = settings
+        self._pushes = pushes
 
     async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome, None]:
         """As :meth:`Adapter.fetch`.
@@ -90,7 +111,10 @@ class Http:
         Raises:
             TransferError: three requests in a row failed for the source's sake; the rest was not tried.
         """
-        run = _Run(self._client, self._settings, batch, staging, progress)
+        pushes = self._pushes if batch.offer.dial is Dial.SOURCE else None
+        if pushes is None and batch.offer.dial is Dial.SOURCE:
+            raise SourceUnreachable(f"site {batch.source} cannot be dialled, and cannot push to this site either")
+        run = _Run(self._client, self._settings, batch, staging, progress, pushes)
         working = asyncio.create_task(run.work(), name=f"http batch {batch.id}")
         working.add_done_callback(lambda _: run.outcomes.put_nowait(None))
         try:
@@ -112,14 +136,22 @@ class _Run:
     """One batch on its way."""
 
     def __init__(
-        self, client: HttpClient, settings: HttpSettings, batch: Batch, staging: Staging, progress: Progress
+        self,
+        client: HttpClient,
+        settings: HttpSettings,
+        batch: Batch,
+        staging: Staging,
+        progress: Progress,
+        pushes: Pushes | None,
     ) -> None:
         self._client = client
         self._settings = settings
         self._batch = batch
         self._staging = staging
         self._progress = progress
-        self._jobs = deque(_jobs(batch.items, settings))
+        #: None where this site dials.
+        self._pushes = pushes
+        self._jobs = deque(_jobs(batch.items, settings, pushed=pushes is not None))
         self._failures = 0
         #: Why the rest of the batch was not tried.
         self.gave_up: TransferError | None = None
@@ -165,7 +197,10 @@ class _Run:
             try:
                 # What is there already may be all: the daemon stopped between the last byte and the commit.
                 if item.part is Part.MANIFEST or sink.offset < item.size_bytes:
-                    await self._download(item, sink)
+                    if self._pushes is None:
+                        await self._download(item, sink)
+                    else:
+                        await self._await_push(self._pushes, item, sink)
             finally:
                 await sink.close()
         except TransferError as exc:
@@ -191,16 +226,14 @@ class _Run:
             target += f"&member={quote(item.member, safe='')}"
         byte_range = f"bytes={begin}-" if begin else ""
         async with self._client.request(
-            self._batch, "GET", target, content_type=BYTES_TYPE, byte_range=byte_range
+            self._batch.source,
+            self._batch.offer.address,
+            "GET",
+            target,
+            content_type=BYTES_TYPE,
+            byte_range=byte_range,
         ) as response:
-            length = response.content_length
-            if length is None:
-                raise SourceInvalid(f"{self._batch.source}: an answer without Content-Length")
-            if length > end - begin or (item.part is not Part.MANIFEST and length < end - begin):
-                raise SizeMismatch(
-                    f"{item.part} of {item.name!a}: the source sends {length} bytes from {begin}, "
-                    f"not up to {end} as announced"
-                )
+            self._check_length(item, begin, response.content_length)
             answered = (response.status, response.headers.get("Content-Range", ""))
             if answered != ((206, f"bytes {begin}-{end - 1}/{end}") if begin else (200, "")):
                 raise SourceInvalid(f"{self._batch.source}: asked for {byte_range!r}, answered {answered!a}")
@@ -208,17 +241,58 @@ class _Run:
                 await sink.write(chunk)
                 self._progress.moved(item, len(chunk))
 
+    def _check_length(self, item: Item, begin: int, length: int | None) -> int:
+        end = item.size_bytes
+        if length is None:
+            raise SourceInvalid(f"{self._batch.source}: an answer without Content-Length")
+        if length > end - begin or (item.part is not Part.MANIFEST and length < end - begin):
+            raise SizeMismatch(
+                f"{item.part} of {item.name!a}: the source sends {length} bytes from {begin}, "
+                f"not up to {end} as announced"
+            )
+        return length
+
+    async def _await_push(self, pushes: Pushes, item: Item, sink: Sink) -> None:
+        begin = sink.offset
+        async with expected(pushes, self._expected(BYTES_TYPE), [asked(item)], bundle=False, begin=begin) as push:
+            async with aclosing(push.chunks()) as chunks:
+                left: int | None = None
+                async for chunk in chunks:
+                    if left is None:
+                        left = self._pushed_length(push, item, begin)
+                    if len(chunk) > left:
+                        raise SizeMismatch(f"{item.part} of {item.name!a}: more is pushed than was said")
+                    left -= len(chunk)
+                    await sink.write(chunk)
+                    self._progress.moved(item, len(chunk))
+            if left is None:
+                left = self._pushed_length(push, item, begin)
+            if left:
+                raise SourceUnreachable(f"{self._batch.source}: the push ended {left} bytes early")
+
+    def _pushed_length(self, push: Expected, item: Item, begin: int) -> int:
+        if push.begin != begin:
+            raise SourceInvalid(f"{self._batch.source}: pushes from {push.begin}, asked for from {begin}")
+        return self._check_length(item, begin, push.length)
+
+    def _expected(self, content_type: str) -> Expected:
+        settings = self._settings
+        return Expected(self._batch.source, content_type, begin_s=settings.push_s, idle_s=settings.idle_s)
+
     # ---- many small ones ---------------------------------------------------------------------------------
 
     async def _bundle(self, items: Sequence[Item]) -> None:
-        receiving = _Receiving(self, items)
+        receiving = Receiving(self, items)
         try:
-            async with self._client.request(
-                self._batch, "POST", BUNDLE_TARGET, content_type=BUNDLE_TYPE, body=receiving.request()
-            ) as response:
-                async for chunk in response.content.iter_any():
-                    await receiving.feed(chunk)
-                receiving.frames.finish()
+            if self._pushes is None:
+                await self._ask_bundle(receiving)
+            else:
+                everything = [asked(item) for item in items]
+                async with expected(self._pushes, self._expected(BUNDLE_TYPE), everything, bundle=True) as push:
+                    async with aclosing(push.chunks()) as chunks:
+                        async for chunk in chunks:
+                            await receiving.feed(chunk)
+                    receiving.frames.finish()
             if receiving.waiting:
                 raise SourceInvalid(f"{self._batch.source}: {len(receiving.waiting)} items have no answer")
         except TransferError as exc:
@@ -228,6 +302,19 @@ class _Run:
             self._broke(exc)
         else:
             await receiving.stage()
+
+    async def _ask_bundle(self, receiving: Receiving) -> None:
+        async with self._client.request(
+            self._batch.source,
+            self._batch.offer.address,
+            "POST",
+            BUNDLE_TARGET,
+            content_type=BUNDLE_TYPE,
+            body=receiving.request(),
+        ) as response:
+            async for chunk in response.content.iter_any():
+                await receiving.feed(chunk)
+            receiving.frames.finish()
 
     async def stage(self, group: Sequence[tuple[Item, Buffer]]) -> None:
         """Put whole small items into staging."""
@@ -250,83 +337,27 @@ class _Run:
         self._failed(item, error)
 
 
-class _Receiving:
-    """The answer to one bundle request."""
+def _jobs(items: Sequence[Item], settings: HttpSettings, *, pushed: bool) -> Iterator[Item | list[Item]]:
+    """Requests to send. Small items come first: a few huge ones must not keep a thousand waiting.
 
-    def __init__(self, run: _Run, items: Sequence[Item]) -> None:
-        self._run = run
-        self._items = items
-        #: Items that have had no frame yet, by their index in the request.
-        self.waiting = dict(enumerate(items))
-        self.frames = FrameReader(max((item.size_bytes for item in items), default=0))
-        self._group: list[tuple[Item, Buffer]] = []
-        self._group_bytes = 0
-        #: Bytes of the incomplete frame that were told of already.
-        self._told = 0
-
-    def request(self) -> bytes:
-        """What is asked for."""
-        return wire.encode(
-            [
-                Asked(digest=item.file_digest, part=item.part, member=item.member, size_bytes=item.size_bytes)
-                for item in self._items
-            ]
-        )
-
-    async def feed(self, chunk: bytes) -> None:
-        """Take in what came.
-
-        Raises:
-            SourceInvalid: it is not what was asked for.
-        """
-        for frame in self.frames.feed(chunk):
-            self._take(frame)
-            if len(self._group) >= _GROUP_ITEMS or self._group_bytes >= _GROUP_BYTES:
-                await self.stage()
-        partial = self.frames.partial
-        if partial is not None and partial[0] in self.waiting:
-            self._run.arrived(self.waiting[partial[0]], partial[1] - self._told)
-            self._told = partial[1]
-
-    def _take(self, frame: Frame) -> None:
-        item = self.waiting.pop(frame.head.item, None)
-        if item is None:
-            raise SourceInvalid(f"bundle: a frame for item {frame.head.item}, which nobody waits for")
-        told, self._told = self._told, 0
-        if frame.head.code:
-            self._run.refused(item, spoken(frame.head.code, frame.head.message))
-            return
-        size_bytes = len(frame.body)
-        self._run.arrived(item, size_bytes - told)
-        if size_bytes > item.size_bytes or (item.part is not Part.MANIFEST and size_bytes < item.size_bytes):
-            message = f"{item.part} of {item.name!a}: the source sends {size_bytes} bytes, not {item.size_bytes}"
-            self._run.refused(item, SizeMismatch(f"{message} as announced"))
-            return
-        self._group.append((item, frame.body))
-        self._group_bytes += size_bytes
-
-    async def stage(self) -> None:
-        """Put the whole items received so far into staging."""
-        group, self._group, self._group_bytes = self._group, [], 0
-        if group:
-            await self._run.stage(group)
-
-
-def _jobs(items: Sequence[Item], settings: HttpSettings) -> Iterator[Item | list[Item]]:
-    """Requests to send. Small items come first: a few huge ones must not keep a thousand waiting."""
+    What is to be pushed is asked for in a letter, which holds less than a request.
+    """
     bundle: list[Item] = []
     large: list[Item] = []
-    size_bytes = 0
+    size_bytes = letter_bytes = 0
     for item in items:
-        if item.size_bytes > settings.large_from_bytes:
+        if item.size_bytes >= settings.large_from_bytes:
             large.append(item)
             continue
         full = len(bundle) >= settings.bundle_files or size_bytes + item.size_bytes > settings.bundle_bytes
+        item_bytes = len(wire.encode(asked(item))) if pushed else 0
+        full = full or letter_bytes + item_bytes > MAX_LETTER_BYTES
         if bundle and full:
             yield bundle
-            bundle, size_bytes = [], 0
+            bundle, size_bytes, letter_bytes = [], 0, 0
         bundle.append(item)
         size_bytes += item.size_bytes
+        letter_bytes += item_bytes
     if bundle:
         yield bundle
     yield from large

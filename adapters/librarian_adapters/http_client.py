@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import AsyncGenerator, Generator
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
 
 import aiohttp
 import msgspec
+from aiohttp.connector import AddrInfoType
 from msgspec import Meta
-from yarl import URL
 
 from librarian_adapters.bundle import MAX_ITEM_BYTES, MAX_ITEMS, MAX_MESSAGE_CHARACTERS
-from librarian_adapters.contract import Batch, Signer
+from librarian_adapters.contract import Buffer, Signer
+from librarian_adapters.http_address import GuardedResolver, Identities, url_of
 from librarian_protocol import wire
 from librarian_protocol.api import ErrorBody
 from librarian_protocol.errors import (
+    NotOffered,
     SizeMismatch,
+    SourceIdentity,
     SourceInvalid,
     SourceMissing,
     SourceRefused,
@@ -27,73 +31,108 @@ from librarian_protocol.errors import (
     TransferError,
     TransferTimeout,
 )
+from librarian_protocol.names import SiteName
 
-_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):(?P<port>[0-9]{1,5})\Z")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
 #: The most of an error's body that is read.
 _ERROR_BYTES = 16 << 10
 _ERROR_BODY = wire.decoder(ErrorBody)
 #: What a source may say of an item; anything else it says is outside the protocol.
 _SPOKEN: dict[str, type[TransferError]] = {
-    error.code: error for error in (SourceMissing, SizeMismatch, SourceUnreachable, SourceRefused, SourceInvalid)
+    error.code: error
+    for error in (SourceMissing, SizeMismatch, SourceUnreachable, SourceRefused, SourceInvalid, NotOffered)
 }
 #: A pooled connection is given up well before the source closes it for being idle.
 _KEEPALIVE_S = 2.0
 _READ_BYTES = 1 << 20
+_UNSENT_BYTES = 128 << 10
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[adapters.http]``."""
 
-    #: Items larger than this have a request of their own, and are resumed.
+    #: Items of this size and larger ones have a request of their own, and are resumed.
     large_from_bytes: Annotated[int, Meta(ge=0, le=MAX_ITEM_BYTES)] = 1 << 20
     bundle_files: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = MAX_ITEMS
     bundle_bytes: Annotated[int, Meta(ge=1)] = 64 << 20
     #: Requests at the same time, for each batch.
     requests: Annotated[int, Meta(ge=1, le=16)] = 4
-    connect_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
-    #: Silence that is borne before and between the bytes of an answer.
-    idle_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+    connect_s: Annotated[float, Meta(gt=0, le=600)] = 4.0
+    #: Silence that is borne before and between the bytes of an answer. A dead link is silent too.
+    idle_s: Annotated[float, Meta(gt=0, le=3600)] = 6.0
+    #: How long a source that cannot be dialled has to begin after it was asked by mail.
+    push_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """A request's body that comes in chunks of at most 1 MiB."""
+
+    content_type: str
+    #: None where it is not known before.
+    size_bytes: int | None
+    chunks: AsyncIterator[Buffer]
 
 
 class HttpClient:
     """Sends requests. Opens its first connection when the first one is sent."""
 
-    def __init__(self, sign: Signer, settings: HttpSettings) -> None:
+    def __init__(self, sign: Signer, settings: HttpSettings, identities: Identities) -> None:
         self._sign = sign
         self._settings = settings
+        self._identities = identities
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
     async def request(
-        self, batch: Batch, method: str, target: str, *, content_type: str, byte_range: str = "", body: bytes = b""
+        self,
+        site: SiteName,
+        address: str,
+        method: str,
+        target: str,
+        *,
+        content_type: str,
+        byte_range: str = "",
+        body: bytes = b"",
+        stream: Stream | None = None,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """Send a signed request to ``batch.offer.address``; the answer, its status 200 or 206, body unread.
+        """Send a signed request to a site at its address of the roster; the answer, its status 200 or 206, body unread.
 
+        A ``stream`` is sent as the body, and is not signed: what it brings is checked by digest.
         Whatever fails while the body is read is explained in the same way.
 
         Raises:
             SourceUnreachable: no connection, or it broke, or the source is busy.
             SourceRefused: 401 or 403, with the source's words.
             SourceMissing: 404.
+            NotOffered: 403, and the source says that it holds it.
+            SourceIdentity: the certificate is not the one of that site; nothing was sent.
             SourceInvalid: any other answer, redirects included, or not HTTP, or not of ``content_type``.
             TransferTimeout: silence.
         """
-        where = f"site {batch.source} at {batch.offer.address[:300]!a}"
-        url = _url(where, batch.offer.address, target)
-        headers = self._sign(source=batch.source, method=method, target=target, range=byte_range, body=body)
+        where = f"site {site} at {address[:300]!a}"
+        url = url_of(where, address, target)
+        identity = self._identities.check_for(where, site) if url.scheme == "https" else True
+        headers = self._sign(source=site, method=method, target=target, range=byte_range, body=body)
         if byte_range:
             headers["Range"] = byte_range
         with explained(where):
             # Redirects would lead anywhere, so none is followed. A source may send 1xx answers for ever without
             # being idle, hence the limit on the whole time.
-            async with asyncio.timeout(self._settings.connect_s + self._settings.idle_s):
+            timer = asyncio.timeout(self._settings.connect_s + self._settings.idle_s)
+            async with timer:
+                data: AsyncIterator[Buffer] | io.BytesIO | None = io.BytesIO(body) if body else None
+                if stream is not None:
+                    headers["Content-Type"] = stream.content_type
+                    if stream.size_bytes is not None:
+                        headers["Content-Length"] = str(stream.size_bytes)
+                    data = self._watched(stream.chunks, timer)
                 response = await self._opened().request(
                     method,
                     url,
                     headers=headers,
-                    data=io.BytesIO(body) if body else None,
+                    data=data,
                     allow_redirects=False,
+                    ssl=identity,
                 )
             try:
                 if response.status not in {200, 206}:
@@ -104,12 +143,28 @@ class HttpClient:
                     raise SourceInvalid(f"{where}: answered with a content encoding nobody asked for")
                 yield response
             finally:
-                response.release()
+                if stream is None:
+                    response.release()
+                else:
+                    response.close()  # the other side may have answered before it had everything
+
+    async def _watched(self, chunks: AsyncIterator[Buffer], timer: asyncio.Timeout) -> AsyncGenerator[Buffer]:
+        """The chunks; the other side must take each in time."""
+        async for chunk in chunks:
+            timer.reschedule(asyncio.get_running_loop().time() + self._settings.idle_s)
+            yield chunk
+        timer.reschedule(asyncio.get_running_loop().time() + self._settings.idle_s)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    keepalive_timeout=_KEEPALIVE_S,
+                    resolver=GuardedResolver(),
+                    use_dns_cache=False,
+                    socket_factory=_socket,
+                ),
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=self._settings.connect_s, sock_read=self._settings.idle_s
                 ),
@@ -128,12 +183,17 @@ class HttpClient:
             self._session = None
 
 
-def _url(where: str, address: str, target: str) -> URL:
-    match = _AUTHORITY.match(address)
-    if match is None or int(match["port"]) > 65535:
-        raise SourceInvalid(f"{where}: the address is not HOST:PORT", hint="set data.advertise at that site")
-    # What goes over the wire must be what was signed, hence `encoded`.
-    return URL(f"http://{address}{target}", encoded=True)
+def _socket(address: AddrInfoType) -> socket.socket:
+    """A socket that keeps little unsent: what a dying link takes along of a push is sent again."""
+    family, kind, protocol, _, _ = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 @contextmanager
@@ -141,6 +201,15 @@ def explained(where: str) -> Generator[None]:
     """Turn what aiohttp raises into the TransferError that it means."""
     try:
         yield
+    except (aiohttp.ServerFingerprintMismatch, aiohttp.ClientConnectorCertificateError) as exc:
+        raise SourceIdentity(
+            f"{where}: another certificate answers than the one of that site",
+            hint="has its newest announcement arrived? does something stand between the two sites?",
+        ) from exc
+    except aiohttp.ClientConnectorSSLError as exc:
+        raise SourceIdentity(
+            f"{where}: no TLS connection: {exc.os_error}", hint="does that site, or something else, answer there?"
+        ) from exc
     except aiohttp.ConnectionTimeoutError as exc:
         raise SourceUnreachable(f"{where}: no connection: {exc}") from exc
     except TimeoutError as exc:
@@ -162,11 +231,17 @@ def spoken(code: str, message: str) -> TransferError:
 
 async def _refusal(where: str, response: aiohttp.ClientResponse) -> TransferError:
     raw = await response.content.read(_ERROR_BYTES)
+    code = ""
     try:
-        message = _ERROR_BODY.decode(raw).message
+        error = _ERROR_BODY.decode(raw)
+        code, message = error.code, error.message
     except wire.NOT_DECODABLE:
         message = response.reason or ""
     words = f"{where}: {response.status}: {_UNPRINTABLE.sub('?', message[:MAX_MESSAGE_CHARACTERS])}"
+    if 300 <= response.status < 400:
+        return SourceInvalid(f"{words}: redirects are not followed", hint="does a proxy stand before that site?")
+    if response.status == 403 and code == NotOffered.code:
+        return NotOffered(words)
     if response.status in {401, 403}:
         return SourceRefused(words, hint="check that both sites list one another: `lbctl site list` at both")
     if response.status == 404:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from librarian_adapters.contract import ENTRY_POINTS, Adapter, Context, Factory, Signer
+from librarian_adapters.contract import ENTRY_POINTS, Adapter, Context, Factory, Pushes, Signer, no_certificate
 from librarian_protocol.errors import ConfigInvalid
 from librarian_protocol.names import SiteName
 
@@ -35,6 +35,9 @@ def load(
     sign: Signer,
     settings: Mapping[str, Mapping[str, Any]],
     roots: Mapping[str, str],
+    certificate: Callable[[SiteName], str | None] = no_certificate,
+    ca_file: str = "",
+    pushes: Pushes | None = None,
 ) -> list[Adapter]:
     """Make the adapters of ``adapters.order``, in that order. Opens no connection.
 
@@ -43,6 +46,7 @@ def load(
         sign: signs data requests.
         settings: each adapter's own table, by its name.
         roots: roots of stores that this machine can read itself, by store id.
+        certificate, ca_file, pushes: see :class:`Context`.
 
     Raises:
         ConfigInvalid: a name is unknown, listed twice, not loadable, or its settings are wrong.
@@ -59,7 +63,16 @@ def load(
                 hint="install the package that brings it, or take it out of the list",
             )
         factory = _factory(point)
-        adapters.append(factory(Context(site=site, sign=sign, settings=settings.get(name, {}), roots=roots)))
+        context = Context(
+            site=site,
+            sign=sign,
+            settings=settings.get(name, {}),
+            roots=roots,
+            certificate=certificate,
+            ca_file=ca_file,
+            pushes=pushes,
+        )
+        adapters.append(factory(context))
     return adapters
 
 

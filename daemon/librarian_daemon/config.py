@@ -189,6 +189,12 @@ def _absolute(settings: SiteSettings, base: Path) -> SiteSettings:
             password_file=of(settings.catalog.password_file),
         ),
         bus=replace(settings.bus, password_file=of(settings.bus.password_file)),
+        tls=replace(
+            settings.tls,
+            ca_file=of(settings.tls.ca_file),
+            cert_file=of(settings.tls.cert_file),
+            key_file=of(settings.tls.key_file),
+        ),
     )
 
 

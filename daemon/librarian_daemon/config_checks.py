@@ -30,6 +30,8 @@ def check(settings: SiteSettings) -> None:
         _check_intake(intake, f"intake[{index}]", settings)
     _check_directories(settings)
     _check_address("data", settings.data.listen, settings.data.advertise)
+    if bool(settings.tls.cert_file) != bool(settings.tls.key_file):
+        raise ConfigInvalid("tls: cert_file and key_file belong together", hint="set both, or neither")
     _check_bus(settings.bus)
     _check_adapters(settings)
 

@@ -53,13 +53,20 @@ class Moved:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self.bytes: dict[int, int] = {}
+        #: Jobs for which anything came.
+        self.jobs: set[str] = set()
 
     def of(self, job: Job) -> JobProgress:
         """The progress of one job."""
-        return JobProgress(self._catalog, self.bytes, job)
+        return JobProgress(self._catalog, self, job)
+
+    def any(self, job: Job) -> bool:
+        """Whether anything has come for the job: its link works, or did a moment ago."""
+        return job.id in self.jobs
 
     def forget(self, job: Job) -> None:
         """The job is over."""
+        self.jobs.discard(job.id)
         for owed in job.owed:
             self.bytes.pop(owed.id, None)
 
@@ -67,7 +74,7 @@ class Moved:
 class JobProgress:
     """Implements the adapters' ``Progress`` for one job."""
 
-    def __init__(self, catalog: Catalog, moved: dict[int, int], job: Job) -> None:
+    def __init__(self, catalog: Catalog, moved: Moved, job: Job) -> None:
         self._catalog = catalog
         self._moved = moved
         self._job = job
@@ -75,7 +82,8 @@ class JobProgress:
     def moved(self, item: Item, size_bytes: int) -> None:
         """See the contract."""
         transfer = transfer_of(item)
-        self._moved[transfer] = self._moved.get(transfer, 0) + size_bytes
+        self._moved.bytes[transfer] = self._moved.bytes.get(transfer, 0) + size_bytes
+        self._moved.jobs.add(self._job.id)
 
     async def save_ticket(self, ticket: bytes) -> None:
         """See the contract."""

@@ -142,9 +142,9 @@ def _register_recovered(tx: Tx, landing: Landing, now_s: float) -> None:
         transfers.take(tx, [Move(owed=owed, event=StoreEvent())], now_s)
 
 
-def failure(owed: Owed, error: LibrarianError, other_source: bool) -> Move:
-    """What an error means for a transfer."""
-    return Move(owed=owed, event=Fail(reason_of(error), other_source), message=error.message)
+def failure(owed: Owed, error: LibrarianError, other_source: bool, *, progressed: bool = False) -> Move:
+    """What an error means for a transfer. ``progressed``: its batch brought something before."""
+    return Move(owed=owed, event=Fail(reason_of(error), other_source, progressed), message=error.message)
 
 
 def _landing(store: Store, staging_root: str, one: Arrived) -> Landing:

@@ -14,9 +14,18 @@ from librarian_daemon.catalog.roster import Anchor, Member, get_anchor, known_me
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.ports import Bus, BusMember, Clock, Rng
 from librarian_daemon.signals import Signal
+from librarian_daemon.tls import AUTHORITY
 from librarian_protocol import globs
 from librarian_protocol.api import SiteChange
-from librarian_protocol.entries import Access, Cutoff, SiteAdmitted, SiteAnnounced, SiteRekeyed, SiteRevoked
+from librarian_protocol.entries import (
+    Access,
+    AdapterOffer,
+    Cutoff,
+    SiteAdmitted,
+    SiteAnnounced,
+    SiteRekeyed,
+    SiteRevoked,
+)
 from librarian_protocol.errors import ArgumentInvalid, BusUnavailable, BusUnsafe, NotFound, NotPossible
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
@@ -61,6 +70,18 @@ class Membership:
     def keys(self) -> dict[SiteName, str]:
         """The key of each other admitted site: whose signed requests are answered."""
         return {site: one.key for site, one in self.members.items() if site != self._site}
+
+    def certificate(self, site: SiteName) -> str | None:
+        """What a site announced for its data address, DER in base64; None where nothing is to be pinned."""
+        member = self.members.get(site)
+        if member is None or any(AUTHORITY in offer.params for offer in member.offers if offer.name == "http"):
+            return None
+        return member.certificate
+
+    def offers(self, site: SiteName) -> list[AdapterOffer]:
+        """What a site offers; nothing where it is not admitted."""
+        member = self.members.get(site)
+        return [] if member is None else member.offers
 
     # ---- start -----------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ _REASONS: dict[type[errors.LibrarianError], Reason] = {
     errors.TransferTimeout: Reason.TIMEOUT,
     errors.SourceRefused: Reason.SOURCE_REFUSED,
     errors.SourceInvalid: Reason.SOURCE_INVALID,
+    errors.NotOffered: Reason.NOT_OFFERED,
+    errors.SourceIdentity: Reason.SOURCE_IDENTITY,
     errors.StoreFull: Reason.STORE_FULL,
     errors.NoInodes: Reason.NO_INODES,
     errors.StoreNotMounted: Reason.STORE_NOT_MOUNTED,

@@ -27,7 +27,7 @@ from librarian_daemon.signals import Signal
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import LibrarianError
 from librarian_protocol.names import SiteName
-from librarian_protocol.transfer import Due, Fail, Reason, Reserve, Start
+from librarian_protocol.transfer import LINK, Due, Fail, Reason, Reserve, Start
 from librarian_protocol.wanted import EXPLAINED, Source, Unwanting
 
 IDLE_S = 30.0
@@ -73,6 +73,8 @@ class Replicator:
         self._metrics = metrics
         self._wake = wake
         self._running: dict[str, asyncio.Task[None]] = {}
+        #: Sites whose link failed since they last brought something.
+        self._unreachable: set[SiteName] = set()
         self._log = structlog.get_logger("replicator")
 
     async def run(self) -> None:
@@ -211,10 +213,15 @@ class Replicator:
                 await arrived.put(None)
                 await self._catalog.write(transfers.take, failed, self._clock.boottime_s())
         finally:
+            brought = self._moved.any(job)
             self._moved.forget(job)
             del self._running[job.id]
             self._wake.set()
         await self._catalog.write(transfers.close_batch, job.id)
+        if brought and job.source in self._unreachable:
+            self._unreachable.discard(job.source)
+            await self._catalog.write(transfers.hasten, job.source, self._clock.boottime_s())
+            self._wake.set()
         seconds = self._clock.boottime_s() - started_s
         self._metrics.batch_seconds.labels(adapter=job.adapter).observe(seconds)
         self._log.info("job_ended", job=job.id, peer=job.source, failed=failures, seconds=round(seconds, 3))
@@ -241,7 +248,10 @@ class Replicator:
     def _failed(self, job: Job, owed: Owed, error: LibrarianError) -> Move:
         self._metrics.failed_attempts.labels(peer=job.source, reason=reason_of(error).value).inc()
         self._log.warning("attempt_failed", transfer=owed.id, name=owed.name, peer=job.source, error=error.message)
-        return failure(owed, error, owed.id in job.has_other)
+        progressed = self._moved.any(job)
+        if reason_of(error) in LINK and not progressed:
+            self._unreachable.add(job.source)
+        return failure(owed, error, owed.id in job.has_other, progressed=progressed)
 
 
 async def _groups(queue: asyncio.Queue[Owed | None]) -> AsyncIterator[list[Owed]]:

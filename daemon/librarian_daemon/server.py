@@ -6,12 +6,17 @@ Each bound answers a way of holding a server up: slow headers, huge headers, end
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections import Counter
 from typing import Annotated
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
+
+#: Of one connection, at the source.
+UNSENT_BYTES = 128 << 10
 
 
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +59,8 @@ class TcpServer:
         self._server: asyncio.Server | None = None
         self._open: Counter[str] = Counter()
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen. Port 0 takes a free one.
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Listen, with TLS if given. Port 0 takes a free one.
 
         Returns:
             The port.
@@ -69,7 +74,14 @@ class TcpServer:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: _Capped(serve(), self._open, self._limits), host, port, backlog=128
+                lambda: _Capped(serve(), self._open, self._limits),
+                host,
+                port,
+                backlog=128,
+                ssl=tls,
+                # Whoever does not finish the handshake has no connection yet, and no more patience than for a header.
+                ssl_handshake_timeout=self._limits.header_s if tls else None,
+                ssl_shutdown_timeout=self._limits.shutdown_s if tls else None,
             )
         except OSError:
             await self._runner.cleanup()
@@ -82,6 +94,15 @@ class TcpServer:
             self._server.close()
             self._server = None
         await self._runner.cleanup()
+
+
+def bound_unsent(sock: socket.socket | None) -> None:
+    """Have the kernel keep little that is not on its way yet: what a dying link takes along is sent again.
+
+    Not a bound on the window: what is under way on a long link is as much as ever.
+    """
+    if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 class _Capped(asyncio.Protocol):
@@ -101,6 +122,8 @@ class _Capped(asyncio.Protocol):
         if self._open.total() >= self._limits.connections or self._open[peer] >= self._limits.connections_per_ip:
             transport.abort()
             return
+        transport.set_write_buffer_limits(high=UNSENT_BYTES)
+        bound_unsent(transport.get_extra_info("socket"))
         self._peer = peer
         self._open[peer] += 1
         self._inner.connection_made(transport)

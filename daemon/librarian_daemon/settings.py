@@ -76,6 +76,20 @@ class DataSettings(Settings, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:7400"
     #: ``HOST:PORT`` by which other sites reach it; the address listened on where empty.
     advertise: str = ""
+    #: ``auto``: TLS unless the address that others dial is a loopback one.
+    tls: Literal["auto", "on", "off"] = "auto"
+    #: ``false``: nobody can dial this site; it pushes to those who can be dialled.
+    dialable: bool = True
+
+
+class TlsSettings(Settings, frozen=True, kw_only=True):
+    """``[tls]``: an authority for the certificates of data addresses. All empty: each site's own one is pinned."""
+
+    #: Certificates of authorities, PEM, by which sites that announce no certificate of their own are verified.
+    ca_file: str = ""
+    #: This site's certificate, with its chain, and its key, PEM; both or none. It is not announced.
+    cert_file: str = ""
+    key_file: str = ""
 
 
 class BusSettings(Settings, frozen=True, kw_only=True):
@@ -144,6 +158,7 @@ class SiteSettings(Settings, frozen=True, kw_only=True):
     store: list[StoreSettings] = []
     intake: list[IntakeSettings] = []
     data: DataSettings = DataSettings()
+    tls: TlsSettings = TlsSettings()
     bus: BusSettings = BusSettings()
     mesh: MeshSettings = MeshSettings()
     replicator: ReplicatorSettings = ReplicatorSettings()

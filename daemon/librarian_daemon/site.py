@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from librarian_adapters import registry
-from librarian_adapters.contract import Adapter
+from librarian_adapters import http, registry
+from librarian_adapters.contract import Adapter, Signer
+from librarian_adapters.pushes import PUSH_ME, PUSH_REFUSED
 from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
 from librarian_daemon import certificates, host, rekeying
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.catalog import holdings, journal, recovery, transfers
+from librarian_daemon.catalog import journal, mail, recovery, transfers
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
@@ -28,11 +29,14 @@ from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.clock import SystemClock, SystemRng
 from librarian_daemon.control import Control
 from librarian_daemon.custodian import Custodian
-from librarian_daemon.dataplane import DataPlane, Holding
+from librarian_daemon.datagate import Gate
+from librarian_daemon.dataplane import DataPlane
 from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
 from librarian_daemon.fetching import Moved
+from librarian_daemon.giving import Giver
 from librarian_daemon.heads import Heads
+from librarian_daemon.held import CatalogHoldings
 from librarian_daemon.intake.service import Intake
 from librarian_daemon.inviting import Inviter
 from librarian_daemon.joining import Joiner
@@ -44,6 +48,8 @@ from librarian_daemon.notices import CatalogIncidents
 from librarian_daemon.planner import Planner
 from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
+from librarian_daemon.pusher import Pusher
+from librarian_daemon.pushing import PushReceiver, Tickets
 from librarian_daemon.reconcile import Reconciler
 from librarian_daemon.recovery import Recoverer
 from librarian_daemon.repairing import Answering, Repairer
@@ -56,10 +62,10 @@ from librarian_daemon.store.posix import PosixStore
 from librarian_daemon.stores import open_stores
 from librarian_daemon.supervising import supervise
 from librarian_daemon.taking import Taking
+from librarian_daemon.tls import AUTHORITY, DataTls, data_tls
 from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
 from librarian_protocol import requests, wire
-from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted, SiteAnnounced
 from librarian_protocol.errors import ConfigInvalid, StoreError
 from librarian_protocol.keys import SiteKey
@@ -69,31 +75,6 @@ from librarian_protocol.segments import Position
 
 #: The most a request's body may have: a bundle's list.
 MAX_BODY_BYTES = 4 << 20
-
-
-class _Holdings:
-    """What the data plane needs of the catalog and the roster."""
-
-    def __init__(
-        self, catalog: Catalog, membership: Membership, site: SiteName, stores: Mapping[str, PosixStore]
-    ) -> None:
-        self._catalog = catalog
-        self._membership = membership
-        self._site = site
-        self._stores = stores
-
-    def roster(self) -> Mapping[SiteName, str]:
-        """See the data plane's port."""
-        return self._membership.keys()
-
-    async def find(self, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
-        """See the data plane's port."""
-        found = await self._catalog.read(holdings.find, self._site, digests)
-        return {
-            digest: Holding(name=one.name, digest=digest, unit=one.unit, size_bytes=one.size_bytes, store=store)
-            for digest, one in found.items()
-            if (store := self._stores.get(one.store)) is not None
-        }
 
 
 class Site:
@@ -153,9 +134,15 @@ class Site:
             rng=rng,
             certificate=certificate,
         )
+
+        async def send(to: SiteName, verb: str, body: bytes) -> None:
+            await catalog.write(mail.send, rng.hex(32), to, verb, body)
+
+        tickets = Tickets(send, clock, rng)
+        letters = {PUSH_REFUSED: tickets.refused}
         lacking = Signal()
         taking = Taking(catalog, incidents, self._metrics, site)
-        projection = Projection(catalog, bus, clock, site, taking, gap=lacking)
+        projection = Projection(catalog, bus, clock, site, taking, gap=lacking, mail_handlers=letters)
         membership = Membership(
             catalog=catalog,
             bus=bus,
@@ -208,7 +195,16 @@ class Site:
 
         custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
         catalog.watch(custodian.wake, InstanceDoubted)
-        adapters = self._adapters(key, by_id)
+
+        sign = self._signer(key)
+        held = CatalogHoldings(catalog, membership, site, by_id)
+        giver = Giver(site, held, custodian)
+        client = http.client(
+            sign, settings.adapters.settings.get("http", {}), membership.certificate, settings.tls.ca_file
+        )
+        pusher = Pusher(client=client, giver=giver, holdings=held, offers=membership.offers, send=send, clock=clock)
+        letters[PUSH_ME] = pusher.push_me
+        adapters = self._adapters(sign, by_id, membership.certificate, tickets)
         moved = Moved(catalog)
         lander = Lander(catalog, clock, self._metrics)
         transfers_changed = Signal()
@@ -256,10 +252,13 @@ class Site:
         for store in stores:
             await store.clean_staging(await catalog.read(transfers.live_keys, store.id))
 
-        data = TcpServer(self._data_application(catalog, membership, custodian, views, by_id))
+        gate = Gate(site=site, clock=clock, holdings=held)
+        routes = [*DataPlane(gate, giver).routes(), *PushReceiver(gate, tickets).routes()]
+        data = TcpServer(self._data_application(routes, views))
         address, port = host.split_address(settings.data.listen)
+        tls = data_tls(settings, certificate, settings.data.advertise or settings.data.listen)
         try:
-            port = await data.start(address, port)
+            port = await data.start(address, port, tls.context)
         except OSError as exc:
             raise ConfigInvalid(f"data.listen = {settings.data.listen!r}: {exc}", hint="is the port taken?") from exc
         advertise = settings.data.advertise or host.join_address(address, port)
@@ -272,8 +271,8 @@ class Site:
         ]
         announced = SiteAnnounced(
             software=VERSION,
-            adapters=[_http_offer(advertise)],
-            certificate=certificate.announced if settings.bus.leaf_listen else None,
+            adapters=[self._http_offer(tls, advertise)],
+            certificate=certificate.announced if settings.bus.leaf_listen or tls.pinned else None,
             leaf_address=bus.leaf_address(),
         )
 
@@ -343,6 +342,7 @@ class Site:
                     "publisher": publisher.run,
                     "planner": planner.run,
                     "replicator": replicator.run,
+                    "pusher": pusher.run,
                     "custodian": custodian.run,
                 }.items():
                     group.create_task(supervise(name, service, incidents, clock), name=name)
@@ -355,6 +355,7 @@ class Site:
             await data.stop()
             for adapter in adapters.values():
                 await adapter.close()
+            await client.close()
             for store in stores:
                 store.close()
             Path(settings.socket).unlink(missing_ok=True)
@@ -392,8 +393,8 @@ class Site:
         self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)
         return position
 
-    def _adapters(self, key: SiteKey, stores: Mapping[str, PosixStore]) -> dict[str, Adapter]:
-        """The configured adapters, each bounded in patience and verified, in order of preference."""
+    def _signer(self, key: SiteKey) -> Signer:
+        """Signs data requests as this site."""
 
         def sign(
             *,
@@ -414,6 +415,16 @@ class Site:
             )
             return requests.sign(request, key)
 
+        return sign
+
+    def _adapters(
+        self,
+        sign: Signer,
+        stores: Mapping[str, PosixStore],
+        certificate: Callable[[SiteName], str | None],
+        tickets: Tickets,
+    ) -> dict[str, Adapter]:
+        """The configured adapters, each bounded in patience and verified, in order of preference."""
         settings = self._settings
         loaded = registry.load(
             settings.adapters.order,
@@ -421,25 +432,22 @@ class Site:
             sign=sign,
             settings=settings.adapters.settings,
             roots={store.id: store.root for store in stores.values()},
+            certificate=certificate,
+            ca_file=settings.tls.ca_file,
+            pushes=tickets if settings.data.dialable else None,
         )
         return {one.name: Verifying(Stalling(one, stall_s=settings.replicator.stall_s)) for one in loaded}
 
-    def _data_application(
-        self,
-        catalog: Catalog,
-        membership: Membership,
-        custodian: Custodian,
-        views: Views,
-        stores: Mapping[str, PosixStore],
-    ) -> web.Application:
+    def _http_offer(self, tls: DataTls, address: str) -> AdapterOffer:
+        """This site's data plane; where nobody can dial it, it pushes."""
+        if self._settings.data.dialable:
+            params = {AUTHORITY: True} if tls.context is not None and not tls.pinned else {}
+            return AdapterOffer(name="http", version=1, address=tls.url(address), dial=Dial.DESTINATION, params=params)
+        return AdapterOffer(name="http", version=1, address="", dial=Dial.SOURCE)
+
+    def _data_application(self, routes: list[web.RouteDef], views: Views) -> web.Application:
         app = application(MAX_BODY_BYTES)
-        plane = DataPlane(
-            site=self._settings.site,
-            clock=self._clock,
-            holdings=_Holdings(catalog, membership, self._settings.site, stores),
-            suspicions=custodian,
-        )
-        app.add_routes(plane.routes())
+        app.add_routes(routes)
 
         async def metrics(_request: web.Request) -> web.Response:
             text = await views.scrape()
@@ -455,10 +463,6 @@ class Site:
 
         app.add_routes([web.get("/metrics", metrics), web.get("/livez", alive), web.get("/readyz", ready)])
         return app
-
-
-def _http_offer(advertise: str) -> AdapterOffer:
-    return AdapterOffer(name="http", version=1, address=advertise, dial=Dial.DESTINATION)
 
 
 def catalog_url(settings: SiteSettings) -> str:

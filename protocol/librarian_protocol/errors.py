@@ -27,7 +27,9 @@
     │   ├── SourceUnreachable     E304
     │   ├── TransferTimeout       E305
     │   ├── SourceRefused         E306
-    │   └── SourceInvalid         E307
+    │   ├── SourceInvalid         E307
+    │   ├── NotOffered            E308
+    │   └── SourceIdentity        E309
     ├── StoreError                E4xx  a place that holds bytes does not do its work
     │   ├── StoreFull             E401
     │   ├── NoInodes              E402
@@ -273,6 +275,22 @@ class SourceInvalid(TransferError):
 
     code = "E307"
     kind = "source_invalid"
+
+
+class NotOffered(TransferError):
+    """The source holds it, and does not offer it to this site."""
+
+    code = "E308"
+    kind = "not_offered"
+    exit_code = 12
+
+
+class SourceIdentity(TransferError):
+    """Whoever answers at the source's address does not have the certificate that the source announced."""
+
+    code = "E309"
+    kind = "source_identity"
+    exit_code = 12
 
 
 class StoreError(LibrarianError):

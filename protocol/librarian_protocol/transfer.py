@@ -69,6 +69,8 @@ class Reason(StrEnum):
     SOURCE_UNREACHABLE = "source-unreachable"
     SOURCE_REFUSED = "source-refused"
     SOURCE_INVALID = "source-invalid"
+    SOURCE_IDENTITY = "source-identity"
+    NOT_OFFERED = "not-offered"
     TIMEOUT = "timeout"
     NO_SOURCE = "no-source"
     NO_COMMON_ADAPTER = "no-common-adapter"
@@ -90,6 +92,8 @@ class Policy(msgspec.Struct, frozen=True):
     doubt: bool
     #: What the operator does next.
     hint: str
+    #: It will hardly change by itself: the first wait is a long one already.
+    seldom: bool = False
 
 
 POLICIES: dict[Reason, Policy] = {
@@ -102,6 +106,16 @@ POLICIES: dict[Reason, Policy] = {
     ),
     Reason.SOURCE_REFUSED: Policy(10, False, "check that both sites list one another: `lbctl site list` at both"),
     Reason.SOURCE_INVALID: Policy(5, False, "the source answers outside the protocol; compare software versions"),
+    Reason.SOURCE_IDENTITY: Policy(
+        None,
+        False,
+        "another certificate answers at the source's address than the one it announced: has its newest announcement"
+        " arrived, does something stand between? see `lbctl site list`, docs/adapters/http.md",
+        seldom=True,
+    ),
+    Reason.NOT_OFFERED: Policy(
+        None, False, "the source does not offer this file to this site; ask its operators", seldom=True
+    ),
     Reason.TIMEOUT: Policy(None, False, "nothing to do: it is tried again from where it stopped"),
     Reason.NO_SOURCE: Policy(None, False, "no site offers a good instance now; see `lbctl file show`"),
     Reason.NO_COMMON_ADAPTER: Policy(None, False, "no holder offers an adapter that this site has"),
@@ -113,6 +127,12 @@ POLICIES: dict[Reason, Policy] = {
     Reason.CASE_TWIN: Policy(1, False, "a name that differs only in letter case is stored here"),
     Reason.ADAPTER_FAULT: Policy(5, False, "the adapter failed in a way it does not explain; see the daemon's log"),
 }
+
+
+#: The way to the source, not the source: what these leave behind is gone on with.
+LINK = frozenset({Reason.SOURCE_UNREACHABLE, Reason.TIMEOUT})
+#: By so many doublings a reason that is tried seldom waits longer: minutes from the first time on.
+_SELDOM = 8
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,10 +176,15 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Fail(msgspec.Struct, frozen=True):
-    """The attempt failed. ``other_source``: another instance, not doubted, could be tried instead."""
+    """The attempt failed.
+
+    ``other_source``: another instance, not doubted, could be tried instead. ``progressed``: bytes came before the
+    link failed, so the next attempt is not put off as if nothing ever came.
+    """
 
     reason: Reason
     other_source: bool = False
+    progressed: bool = False
 
 
 class Restart(msgspec.Struct, frozen=True):
@@ -229,7 +254,8 @@ def _due(transfer: Transfer, event: Event, now_s: float) -> Step:
 def _fail(transfer: Transfer, event: Event, now_s: float) -> Step:
     assert isinstance(event, Fail)
     policy = POLICIES[event.reason]
-    failed = msgspec.structs.replace(transfer, reason=event.reason, attempts=transfer.attempts + 1, next_try_s=None)
+    attempts = 1 if event.progressed and event.reason in LINK else transfer.attempts + 1
+    failed = msgspec.structs.replace(transfer, reason=event.reason, attempts=attempts, next_try_s=None)
     commands: tuple[Command, ...] = ()
     if policy.patience is not None:
         strikes = transfer.strikes + 1 if transfer.strike is event.reason else 1
@@ -240,7 +266,8 @@ def _fail(transfer: Transfer, event: Event, now_s: float) -> Step:
             if not (policy.doubt and event.other_source):
                 return msgspec.structs.replace(failed, state=State.PARKED), (*commands, Command.TELL_PARKED)
             failed = _afresh(failed)
-    next_try_s = now_s + backoff.delay_s(max(failed.attempts, 1), str(transfer.id))
+    waits = max(failed.attempts, 1) + (_SELDOM if policy.seldom else 0)
+    next_try_s = now_s + backoff.delay_s(waits, str(transfer.id))
     return msgspec.structs.replace(failed, state=State.WAITING, next_try_s=next_try_s), commands
 
 

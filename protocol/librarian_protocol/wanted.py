@@ -98,6 +98,8 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     adapters: Sequence[str]
     #: What the other sites offer.
     offers: Mapping[SiteName, Sequence[AdapterOffer]]
+    #: Whether other sites can dial this one, so that a source that nobody can dial may push.
+    dialable: bool = True
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -121,13 +123,22 @@ class Unwanted(msgspec.Struct, frozen=True):
     reason: Unwanting
 
 
-def common_adapter(mine: Sequence[str], theirs: Sequence[AdapterOffer]) -> AdapterOffer | None:
-    """The first of our order that they offer and that we can dial; None where there is none."""
+def common_adapter(
+    mine: Sequence[str], theirs: Sequence[AdapterOffer], *, dialable: bool = True
+) -> AdapterOffer | None:
+    """The first of our order that they offer and that we can dial; None where there is none.
+
+    Where we can dial none of them, but they can dial us, the first that they would dial with.
+    """
+    pushed: AdapterOffer | None = None
     for name in mine:
         for offer in theirs:
-            if offer.name == name and offer.dial is not Dial.SOURCE:
+            if offer.name != name:
+                continue
+            if offer.dial is not Dial.SOURCE:
                 return offer
-    return None
+            pushed = pushed or offer
+    return pushed if dialable else None
 
 
 def sources(instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None) -> Sequence[Source] | Unwanting:
@@ -140,7 +151,7 @@ def sources(instances: Sequence[InstanceFacts], here: Here, *, first: SiteName |
         return Unwanting.SOURCE_DOUBTED
     found: list[Source] = []
     for one in sorted(trusted, key=lambda one: (one.site != first, one.site, one.store)):
-        offer = common_adapter(here.adapters, here.offers.get(one.site, ()))
+        offer = common_adapter(here.adapters, here.offers.get(one.site, ()), dialable=here.dialable)
         if offer is not None:
             found.append(Source(one.site, one.store, offer))
     return found or Unwanting.NO_COMMON_ADAPTER

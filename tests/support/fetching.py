@@ -15,9 +15,15 @@ from librarian_adapters.outcomes import closing
 from librarian_protocol.entries import AdapterOffer, Dial
 
 
-def batch_of(items: Sequence[Item], address: str = "", name: str = "any", store: str = STORE) -> Batch:
+def batch_of(
+    items: Sequence[Item],
+    address: str = "",
+    name: str = "any",
+    store: str = STORE,
+    dial: Dial = Dial.DESTINATION,
+) -> Batch:
     """A batch from summit."""
-    offer = AdapterOffer(name=name, version=1, address=address, dial=Dial.DESTINATION)
+    offer = AdapterOffer(name=name, version=1, address=address, dial=dial)
     return Batch(id="1", source=SUMMIT, store=store, offer=offer, items=items)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from librarian_adapters.beneath import open_beneath
 from librarian_adapters.contract import Item, Part
-from librarian_daemon.dataplane import DataLimits, DataPlane, Holding
+from librarian_daemon.datagate import DataLimits, Gate
+from librarian_daemon.dataplane import DataPlane
+from librarian_daemon.giving import Giver, Holding
 from librarian_daemon.server import ServerLimits, TcpServer, application
 from librarian_protocol import requests
 from librarian_protocol.digests import Digest
@@ -78,6 +83,9 @@ class Collection:
         self.keys: dict[SiteName, str] = {}
         #: How often anything was looked up.
         self.lookups = 0
+        #: What is not offered to whom, and who may read nothing at all, and why.
+        self.kept_from: set[tuple[SiteName, Digest]] = set()
+        self.may_not: dict[SiteName, str] = {}
         self._holdings: dict[Digest, Holding] = {}
 
     @staticmethod
@@ -152,9 +160,16 @@ class Collection:
     def roster(self) -> Mapping[SiteName, str]:
         return self.keys
 
-    async def find(self, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
+    def may_read(self, site: SiteName) -> str:
+        return self.may_not.get(site, "")
+
+    async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         self.lookups += 1
-        return {digest: self._holdings[digest] for digest in digests if digest in self._holdings}
+        return {
+            digest: msgspec.structs.replace(self._holdings[digest], offered=(asker, digest) not in self.kept_from)
+            for digest in digests
+            if digest in self._holdings
+        }
 
     async def missing(self, digest: Digest, reason: str) -> None:
         self.suspected.append((digest, reason))
@@ -211,20 +226,24 @@ class Source:
         *,
         limits: DataLimits | None = None,
         server_limits: ServerLimits | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.clock = StoppedClock()
-        self.plane = DataPlane(site=SUMMIT, clock=self.clock, holdings=collection, suspicions=collection, limits=limits)
+        gate = Gate(site=SUMMIT, clock=self.clock, holdings=collection, limits=limits)
+        self.giver = Giver(SUMMIT, collection, collection)
+        self.plane = DataPlane(gate, self.giver)
+        self._tls = tls
         app = application(4 << 20)
         app.add_routes(self.plane.routes())
         self._server = TcpServer(app, server_limits)
         self.port = 0
 
     async def start(self, host: str = "127.0.0.1") -> None:
-        self.port = await self._server.start(host, 0)
+        self.port = await self._server.start(host, 0, self._tls)
 
     async def stop(self) -> None:
         await self._server.stop()
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{'https://' if self._tls else ''}127.0.0.1:{self.port}"

@@ -18,7 +18,7 @@ from librarian_daemon.catalog.transfers import Row, row_of
 from librarian_daemon.catalog.writer import Tx, get_meta, put_meta
 from librarian_protocol import globs, wire
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import Unit
+from librarian_protocol.entries import Dial, Unit
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import LIVE
 from librarian_protocol.wanted import (
@@ -223,6 +223,7 @@ def load_here(connection: Connection, site: SiteName, adapters: Sequence[str]) -
         active_stores=frozenset(store for store, _ in active_stores(connection, site)),
         adapters=adapters,
         offers={one.site: one.offers for one in members.values()},
+        dialable=site in members and any(offer.dial is not Dial.SOURCE for offer in members[site].offers),
     )
     return subscriptions(connection, site), here
 

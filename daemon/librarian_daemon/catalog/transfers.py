@@ -23,6 +23,7 @@ from librarian_protocol.entries import (
 from librarian_protocol.errors import InvalidTransition
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import (
+    LINK,
     POLICIES,
     Command,
     Event,
@@ -350,6 +351,22 @@ def open_batch(tx: Tx, batch_id: str, source: SiteName, adapter: str) -> None:
 def save_ticket(tx: Tx, batch_id: str, ticket: bytes) -> None:
     """Keep what an adapter needs to find its work again."""
     tx.connection.execute(update(schema.batch).where(schema.batch.c.id == batch_id).values(ticket=ticket))
+
+
+def hasten(tx: Tx, source: SiteName, now_s: float) -> int:
+    """A source whose link was down answers again: what waits for that is due now; says how many."""
+    transfer = schema.transfer.c
+    done = tx.connection.execute(
+        update(schema.transfer)
+        .where(
+            transfer.state == State.WAITING.value,
+            transfer.source == str(source),
+            transfer.reason.in_([reason.value for reason in LINK]),
+            transfer.next_try_s > now_s,
+        )
+        .values(next_try_s=now_s)
+    )
+    return done.rowcount
 
 
 def close_batch(tx: Tx, batch_id: str) -> None:

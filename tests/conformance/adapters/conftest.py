@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from tests.support.fetching import batch_of
+from tests.support.pushing import PushPair, certified
 from tests.support.source import STORE, SUMMIT, Collection, Destination, Source
 
 from librarian_adapters import http, local
 from librarian_adapters.contract import Adapter, Batch, Context, Item
 from librarian_adapters.memory import Memory
 from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Dial
 
 
 class Rig:
@@ -21,11 +23,12 @@ class Rig:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
         self.address = ""
+        self.dial = Dial.DESTINATION
         self.adapter: Adapter
 
     def batch(self, items: Sequence[Item]) -> Batch:
         """The items, asked for at the source."""
-        return batch_of(items, self.address)
+        return batch_of(items, self.address, dial=self.dial)
 
     def sound(self, items: Sequence[Item]) -> None:
         """All items were added; nothing more to do for most."""
@@ -56,12 +59,19 @@ class MemoryRig(Rig):
             self.held[item.digest] = data
 
 
-@pytest.fixture(params=["local", "http", "memory"])
+@pytest.fixture(params=["local", "http", "https", "push", "push over TLS", "memory"])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Rig]:
     """The adapter under test."""
     collection = Collection(tmp_path / "store")
     destination = Destination()
-    context = Context(site=destination.name, sign=destination.sign, settings={}, roots={STORE: str(collection.root)})
+    tls = certified(tmp_path / "tls") if request.param in {"https", "push over TLS"} else None
+    context = Context(
+        site=destination.name,
+        sign=destination.sign,
+        settings={},
+        roots={STORE: str(collection.root)},
+        certificate=lambda _: tls.certificate if tls else None,
+    )
     if request.param == "memory":
         yield MemoryRig(collection)
         return
@@ -70,8 +80,15 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[
         rig.adapter = local.factory(context)
         yield rig
         return
+    if request.param.startswith("push"):
+        pair = PushPair(collection, tls)
+        await pair.start()
+        rig.adapter, rig.dial = pair.adapter, Dial.SOURCE
+        yield rig
+        await pair.stop()
+        return
     collection.keys[destination.name] = destination.key.public
-    source = Source(collection)
+    source = Source(collection, tls=tls.context if tls else None)
     await source.start()
     rig.address = source.address
     rig.adapter = http.factory(context)

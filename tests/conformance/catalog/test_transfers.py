@@ -223,3 +223,20 @@ async def test_more_moves_than_a_statement_holds_are_all_taken(catalog: Catalog,
     taken = await catalog.write(transfers.take, moves, NOW_S)
     assert {one.state for one in taken.values()} == {State.RESERVED}
     assert await catalog.read(transfers.counts) == {"reserved": 6}
+
+
+async def test_when_a_source_answers_again_what_waits_for_its_link_is_due(catalog: Catalog, owed: list[Owed]) -> None:
+    """And nothing else: neither other reasons, nor other sources."""
+    campus = SiteName.parse("campus")
+    cases = [
+        (SUMMIT, Reason.SOURCE_UNREACHABLE),
+        (SUMMIT, Reason.TIMEOUT),
+        (SUMMIT, Reason.STORE_FULL),
+        (campus, Reason.TIMEOUT),
+    ]
+    for one, (source, reason) in zip(owed, cases, strict=False):
+        await _move(catalog, one, Reserve(source), Start(), Fail(reason))
+    assert await catalog.read(transfers.due, NOW_S, 10) == []
+    assert await catalog.write(transfers.hasten, SUMMIT, NOW_S) == 2
+    assert {one.id for one in await catalog.read(transfers.due, NOW_S, 10)} == {one.id for one in owed[:2]}
+    assert await catalog.write(transfers.hasten, SUMMIT, NOW_S) == 0

@@ -16,7 +16,7 @@ from yarl import URL
 
 from librarian_adapters.bundle import BUNDLE_TARGET, BYTES_TARGET, Asked, FrameReader
 from librarian_adapters.contract import Item, Part
-from librarian_daemon.dataplane import DataLimits
+from librarian_daemon.datagate import DataLimits
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.names import MemberPath, SiteName
@@ -342,10 +342,10 @@ async def test_a_site_with_too_many_requests_is_told_to_wait(asker: Asker) -> No
     entered, leave = asyncio.Semaphore(0), asyncio.Event()
     find = asker.collection.find
 
-    async def waiting(digests: Sequence[Digest]) -> Any:
+    async def waiting(asker: SiteName, digests: Sequence[Digest]) -> Any:
         entered.release()
         await leave.wait()
-        return await find(digests)
+        return await find(asker, digests)
 
     asker.collection.find = waiting  # type: ignore[method-assign]  # holds two requests under way
     under_way = [asyncio.create_task(asker.get(target_of(item))) for _ in range(2)]

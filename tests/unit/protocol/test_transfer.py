@@ -228,6 +228,13 @@ PATIENCE: dict[str, tuple[int | None, bool, str]] = {
     "source-unreachable": (None, False, "nothing to do: it is tried again; `lbctl doctor` checks the address"),
     "source-refused": (10, False, "check that both sites list one another: `lbctl site list` at both"),
     "source-invalid": (5, False, "the source answers outside the protocol; compare software versions"),
+    "source-identity": (
+        None,
+        False,
+        "another certificate answers at the source's address than the one it announced: has its newest announcement"
+        " arrived, does something stand between? see `lbctl site list`, docs/adapters/http.md",
+    ),
+    "not-offered": (None, False, "the source does not offer this file to this site; ask its operators"),
     "timeout": (None, False, "nothing to do: it is tried again from where it stopped"),
     "no-source": (None, False, "no site offers a good instance now; see `lbctl file show`"),
     "no-common-adapter": (None, False, "no holder offers an adapter that this site has"),
@@ -239,6 +246,8 @@ PATIENCE: dict[str, tuple[int | None, bool, str]] = {
     "case-twin": (1, False, "a name that differs only in letter case is stored here"),
     "adapter-fault": (5, False, "the adapter failed in a way it does not explain; see the daemon's log"),
 }
+#: Tried minutes apart from the first time on.
+SELDOM = {"source-identity", "not-offered"}
 PATIENT = [reason for reason, (patience, _, _) in PATIENCE.items() if patience is None]
 IMPATIENT = [(reason, patience) for reason, (patience, _, _) in PATIENCE.items() if patience is not None]
 DOUBTING = [reason for reason, (_, doubt, _) in PATIENCE.items() if doubt]
@@ -247,7 +256,7 @@ DOUBTING = [reason for reason, (_, doubt, _) in PATIENCE.items() if doubt]
 @pytest.mark.parametrize("reason", list(Reason))
 def test_the_policy_of_each_reason_is(reason: Reason) -> None:
     """Patience, doubt and hint of every reason are decided here, not by accident."""
-    assert msgspec.structs.astuple(POLICIES[reason]) == PATIENCE[reason.value]
+    assert msgspec.structs.astuple(POLICIES[reason]) == (*PATIENCE[reason.value], reason.value in SELDOM)
 
 
 def test_there_is_a_policy_for_every_reason_and_no_other() -> None:
@@ -260,8 +269,31 @@ def test_there_is_a_policy_for_every_reason_and_no_other() -> None:
 def test_what_mends_itself_is_waited_for_for_ever(reason: str) -> None:
     """An outage of weeks costs nothing but time."""
     after, commands = step(_at("fetching", attempts=10_000), Fail(Reason(reason)), NOW)
-    assert after == _at("waiting", reason=reason, attempts=10_001, next_try_s=_waits(10_001))
+    assert after == _at("waiting", reason=reason, attempts=10_001, next_try_s=_waits(10_001 + 8 * (reason in SELDOM)))
     assert commands == ()
+
+
+@pytest.mark.parametrize("reason", sorted(SELDOM))
+def test_what_will_hardly_change_is_tried_minutes_apart_from_the_beginning(reason: str) -> None:
+    """Asking often would not help, and is a nuisance."""
+    after, _ = step(_at("fetching", attempts=0), Fail(Reason(reason)), NOW)
+    assert after.attempts == 1
+    assert after.next_try_s is not None
+    assert after.next_try_s - NOW > 60
+
+
+@pytest.mark.parametrize("reason", ["source-unreachable", "timeout"])
+def test_a_link_that_brought_something_is_tried_again_at_once(reason: str) -> None:
+    """A flapping link must not be waited for as if it were down."""
+    after, _ = step(_at("fetching", attempts=12), Fail(Reason(reason), progressed=True), NOW)
+    assert after == _at("waiting", reason=reason, attempts=1, next_try_s=_waits(1))
+
+
+@pytest.mark.parametrize("reason", ["checksum-mismatch", "source-refused", "store-full"])
+def test_progress_does_not_excuse_what_is_not_the_links_fault(reason: str) -> None:
+    """A source of wrong bytes makes progress all the time."""
+    after, _ = step(_at("fetching", attempts=1), Fail(Reason(reason), progressed=True), NOW)
+    assert after.attempts == 2
 
 
 @pytest.mark.parametrize(("reason", "patience"), IMPATIENT)

@@ -199,11 +199,13 @@ def test_a_doubted_instance_is_passed_over_where_there_is_another() -> None:
 
 def test_without_a_common_adapter_it_cannot_come() -> None:
     """Nothing offered, nothing of ours, or nothing that we can dial."""
-    cases: list[dict[SiteName, list[AdapterOffer]]] = [{}, {SUMMIT: []}, {SUMMIT: [PUSHED]}, {ARCHIVE: [HTTP]}]
+    cases: list[dict[SiteName, list[AdapterOffer]]] = [{}, {SUMMIT: []}, {ARCHIVE: [HTTP]}]
     for offers in cases:
         here = msgspec.structs.replace(HERE, offers=offers)
         assert _reason(here=here) == "no-common-adapter"
     assert _reason(here=msgspec.structs.replace(HERE, adapters=["globus"])) == "no-common-adapter"
+    cut_off = msgspec.structs.replace(HERE, offers={SUMMIT: [PUSHED]}, dialable=False)
+    assert _reason(here=cut_off) == "no-common-adapter"
 
 
 def test_the_conditions_are_tried_in_this_order() -> None:
@@ -258,10 +260,12 @@ def test_the_first_of_our_order_that_they_offer_is_taken() -> None:
     assert common_adapter(["http", "rsync"], [RSYNC]) == RSYNC
 
 
-def test_an_adapter_that_only_the_source_can_dial_is_not_ours_to_use() -> None:
-    """A second offer of the same name may be."""
-    assert common_adapter(["http"], [PUSHED]) is None
-    assert common_adapter(["http"], [PUSHED, HTTP]) == HTTP
+def test_a_source_that_nobody_can_dial_pushes_to_a_site_that_it_can_dial() -> None:
+    """Where there is any other way, that one is taken."""
+    assert common_adapter(["http"], [PUSHED], dialable=False) is None
+    assert common_adapter(["http"], [PUSHED], dialable=True) == PUSHED
+    assert common_adapter(["http"], [PUSHED, HTTP], dialable=True) == HTTP
+    assert common_adapter(["http", "rsync"], [PUSHED, RSYNC], dialable=True) == RSYNC
     assert common_adapter([], [HTTP]) is None
 
 
