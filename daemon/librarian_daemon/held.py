@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from librarian_daemon.catalog import holdings
+from librarian_daemon.catalog import holdings, offers
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.giving import Holding
 from librarian_daemon.membership import Membership
 from librarian_daemon.ports import Store
+from librarian_protocol import offers as offering
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import Access
 from librarian_protocol.names import SiteName
 
 
@@ -34,15 +34,22 @@ class CatalogHoldings:
             return "it is not admitted"
         if member.revoked:
             return "it was revoked"
-        if member.access == Access.WITNESS:
-            return "it is a witness, which holds journals and no data"
-        return ""
+        return offering.refusal(member.access)
 
     async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         """See the port."""
         found = await self._catalog.read(holdings.find, self._site, digests)
+        chosen = await self._catalog.read(offers.of, asker)
+        member = self._membership.members.get(asker)
         return {
-            digest: Holding(name=one.name, digest=digest, unit=one.unit, size_bytes=one.size_bytes, store=store)
+            digest: Holding(
+                name=one.name,
+                digest=digest,
+                unit=one.unit,
+                size_bytes=one.size_bytes,
+                store=store,
+                offered=member is not None and offering.is_offered(member.access, chosen, one.name),
+            )
             for digest, one in found.items()
             if (store := self._stores.get(one.store)) is not None
         }

@@ -302,6 +302,7 @@ class Site:
             feed=EventFeed(site=site, own_key=key.public, catalog=catalog, views=views),
             membership=membership,
             sites=SiteControl(
+                catalog=catalog,
                 membership=membership,
                 inviter=inviter,
                 joiner=joiner,

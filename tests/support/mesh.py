@@ -28,7 +28,8 @@ class MeshSite(Site):
         overlay = {"LIBRARIAN_BUS__HEADS_EVERY_S": HEADS_EVERY_S, "LIBRARIAN_BUS__LISTEN": "127.0.0.1:4222"}
         if hub:
             overlay["LIBRARIAN_BUS__LEAF_LISTEN"] = f"{host.address}:{LEAF_PORT}"
-        # if not dialable: DIAL
+        if not dialable:
+            overlay["LIBRARIAN_DATA__DIALABLE"] = "false"
         super().__init__(
             root, name, bus="embedded", catalog=catalog, address=host.address, run_on=host.prefix, overlay=overlay
         )
