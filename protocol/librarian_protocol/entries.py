@@ -222,7 +222,7 @@ class AdapterOffer(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
 
 
-class SiteAnnounced(Entry, frozen=True, kw_only=True):
+class SiteAnnounced(Entry, frozen=True, kw_only=True, omit_defaults=True):
     """What this site offers, and which software it runs."""
 
     software: Text
@@ -242,7 +242,7 @@ class Cutoff(msgspec.Struct, frozen=True, kw_only=True):
     hash: HexHash
 
 
-class SiteAdmitted(Entry, frozen=True, kw_only=True):
+class SiteAdmitted(Entry, frozen=True, kw_only=True, omit_defaults=True):
     """A site was admitted to the mesh by one that holds the right to admit.
 
     The failure domain is set by the admitter, not claimed. ``bus`` are the NKEYs of the site's two bus

@@ -25,7 +25,7 @@ PREFIX = "lb1."
 MAX_TOKEN_CHARS = 4096
 
 
-class Token(msgspec.Struct, frozen=True, kw_only=True):
+class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an invited site is given, out of band."""
 
     mesh: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}(?!\n)$")]
@@ -47,7 +47,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     administrator: PublicKey | None = None
 
 
-class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
+class JoinRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the newcomer says of itself."""
 
     mesh: str

@@ -7,9 +7,11 @@ from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     Access,
     AdapterOffer,
+    Cutoff,
     Dial,
     DigestAdded,
     Entry,
+    EntryId,
     FileIngested,
     FileWithdrawn,
     How,
@@ -18,8 +20,11 @@ from librarian_protocol.entries import (
     InstanceRegistered,
     InstanceRemoved,
     InstanceSuspected,
+    NameResolved,
     SiteAdmitted,
     SiteAnnounced,
+    SiteRekeyed,
+    SiteRevoked,
     StoreDeclared,
     StoreRetired,
     StoreRole,
@@ -137,6 +142,21 @@ ENTRIES: list[Entry] = [
     FileWithdrawn(name=NAME, digest=DIGEST, size_bytes=SIZE_BYTES, unit=Unit.FILE, reason="test exposure"),
     SubscriptionWithdrawn(subscription=SUBSCRIPTION),
     StoreRetired(store=STORE),
+    SiteRekeyed(key=ARCHIVE_KEY.public),
+    SiteRevoked(
+        site=CAMPUS,
+        key=ARCHIVE_KEY.public,
+        domain="campus",
+        grants=["derived/**"],
+        reason="its disk was sold",
+        cutoff=Cutoff(incarnation=INCARNATION, seq=12, hash="9a" * 32),
+    ),
+    NameResolved(
+        name=NAME,
+        keep=DIGEST,
+        over=[Digest.blake3(b"second light")],
+        supersedes=[EntryId(site=ARCHIVE, incarnation=INCARNATION, seq=3)],
+    ),
 ]
 
 

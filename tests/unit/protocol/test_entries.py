@@ -30,6 +30,9 @@ def test_the_kinds_are_these() -> None:
         "store.retired": "StoreRetired",
         "site.announced": "SiteAnnounced",
         "site.admitted": "SiteAdmitted",
+        "site.rekeyed": "SiteRekeyed",
+        "site.revoked": "SiteRevoked",
+        "name.resolved": "NameResolved",
         "digest.added": "DigestAdded",
     }
 

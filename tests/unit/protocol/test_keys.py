@@ -29,6 +29,10 @@ def test_the_prefixes_are_these_and_none_begins_another() -> None:
         "SEGMENT": "librarian/segment/1\n",
         "REQUEST": "librarian/request/1\n",
         "JOIN": "librarian/join/1\n",
+        "JOIN_ANSWER": "librarian/join-answer/1\n",
+        "HEAD": "librarian/head/1\n",
+        "MAIL": "librarian/mail/1\n",
+        "ROSTER": "librarian/roster/1\n",
     }
 
 

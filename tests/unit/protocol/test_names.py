@@ -184,7 +184,7 @@ def test_a_bad_site_name_is_refused(raw: str) -> None:
 
 def test_words_of_the_subjects_are_no_site_names() -> None:
     """They stand where a site's name could stand."""
-    assert {"rpc", "head", "inbox", "pull", "reset", "join"} == RESERVED_SITE_NAMES
+    assert {"rpc", "head", "inbox", "pull", "reset", "join", "joined"} == RESERVED_SITE_NAMES
     for word in RESERVED_SITE_NAMES:
         with pytest.raises(SiteNameInvalid, match="is reserved"):
             SiteName.parse(word)

@@ -7,6 +7,7 @@ import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.protocol import samples
 from tests.unit.protocol.samples import (
     ARCHIVE,
     ARCHIVE_KEY,
@@ -381,3 +382,12 @@ def test_cutting_keeps_order_limits_and_chain(entries: list[Entry], times: int) 
     assert {entry.at for entry in read} <= {AT}
     assert [msgspec.structs.replace(entry, seq=0, at="") for entry in read] == entries
     assert all(type(entry) is FileIngested for entry in read if kind_of(entry) == "file.ingested")
+
+
+def test_a_segment_of_a_site_that_had_several_keys_says_which_one_signed_it() -> None:
+    (done,) = segments.cut(samples.EMPTY_JOURNAL, [samples.ingested()], samples.AT)
+    keys = [samples.ARCHIVE_KEY.public, samples.SUMMIT_KEY.public]
+    for key in (samples.ARCHIVE_KEY, samples.SUMMIT_KEY):
+        signature = key.sign(Purpose.SEGMENT, done.payload)
+        _, signer = segments.open_of_member(done.payload, signature, site=samples.SUMMIT, keys=keys)
+        assert signer == key.public

@@ -56,3 +56,14 @@ def test_a_subject_that_is_not_of_the_sites_journal_is_refused(subject: str) -> 
     """Another site's, the mail's, or nonsense."""
     with pytest.raises(SegmentInvalid, match="is not one of the journal of site 'summit'"):
         subjects.kind_of_journal(subject, SiteName.parse("summit"))
+
+
+def test_mail_heads_and_questions_name_sender_and_receiver() -> None:
+    """So that the servers on the way can tell who speaks, and to whom."""
+    assert subjects.mail(SUMMIT, ARCHIVE, "push-me") == "lb.summit.mail.archive.push-me"
+    assert subjects.is_mail("lb.summit.mail.archive.push-me", SUMMIT)
+    assert not subjects.is_mail("lb.summit.file.ingested", SUMMIT)
+    assert not subjects.is_mail("lb.archive.mail.summit.x", SUMMIT)
+    assert subjects.head(SUMMIT) == "lb.head.summit"
+    assert subjects.rpc(SUMMIT, ARCHIVE, "journal") == "lb.rpc.summit.archive.journal"
+    assert subjects.joined(SUMMIT, "UABC") == "lb.joined.summit.UABC"

@@ -155,3 +155,32 @@ def test_hostile_join_messages_are_refused(message: bytes) -> None:
     """Bad UTF-8, half a surrogate pair, deep nesting, missing fields, too long."""
     with pytest.raises(TokenInvalid, match="join request is not valid"):
         tokens.read(message)
+
+
+# ---- answers ---------------------------------------------------------------------------------------------
+
+
+def _answer(**changes: object) -> tokens.JoinAnswer:
+    answer = tokens.JoinAnswer(token=TOKEN.id, key=ARCHIVE_KEY.public, state="admitted")
+    return msgspec.structs.replace(answer, **changes)
+
+
+def test_the_inviters_answer_is_read_by_the_newcomer() -> None:
+    sealed = tokens.seal_answer(_answer(), SUMMIT_KEY)
+    assert tokens.read_answer(sealed, TOKEN, ARCHIVE_KEY.public).state == "admitted"
+
+
+def test_an_answer_that_another_key_signed_is_refused() -> None:
+    with pytest.raises(TokenInvalid, match="not valid"):
+        tokens.read_answer(tokens.seal_answer(_answer(), ARCHIVE_KEY), TOKEN, ARCHIVE_KEY.public)
+
+
+@pytest.mark.parametrize("changes", [{"token": "f" * 16}, {"key": SUMMIT_KEY.public}])
+def test_an_answer_to_somebody_else_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(TokenInvalid, match="somebody else"):
+        tokens.read_answer(tokens.seal_answer(_answer(**changes), SUMMIT_KEY), TOKEN, ARCHIVE_KEY.public)
+
+
+def test_rubbish_for_an_answer_is_refused() -> None:
+    with pytest.raises(TokenInvalid, match="not valid"):
+        tokens.read_answer(b"{}", TOKEN, ARCHIVE_KEY.public)
