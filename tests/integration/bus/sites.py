@@ -8,9 +8,12 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.sites import free_port
+
 from librarian_daemon.bus.client import NatsBus
+from librarian_daemon.certificates import load_or_make
 from librarian_daemon.clock import SystemClock, SystemRng
-from librarian_daemon.ports import BusMember, Message
+from librarian_daemon.ports import BusMember, Credential, Message
 from librarian_daemon.settings import BusSettings
 from librarian_protocol import subjects
 from librarian_protocol.names import SiteName
@@ -26,6 +29,7 @@ class Site:
         self.name = name
         self.root = root
         self.settings = settings
+        self.certificate = load_or_make(root / "keys", name, ["127.0.0.1"]) if settings.leaf_listen else None
         self.bus = self.new_bus()
         self._running: asyncio.Task[None] | None = None
 
@@ -38,6 +42,7 @@ class Site:
             keys_directory=self.root / "keys",
             clock=SystemClock(),
             rng=SystemRng(),
+            certificate=self.certificate,
         )
 
     def start(self) -> None:
@@ -135,6 +140,42 @@ async def shared(root: Path, *guests: SiteName) -> AsyncGenerator[tuple[Site, ..
             await eventually(lambda site=site: site.bus.state().connected)  # type: ignore[misc]
             await site.bus.ensure_stream()
             await site.bus.ensure_readers(readers(*(other.name for other in sites)))
+        yield tuple(sites)
+    finally:
+        for site in reversed(sites):
+            await site.stop()
+
+
+def leaf_members(hub: Site, *leaves: Site, callback: Sequence[SiteName] = ()) -> dict[SiteName, BusMember]:
+    """The roster of sites that have servers of their own and meet at the hub."""
+    assert hub.certificate is not None
+    members = {hub.name: BusMember(leaf_address=hub.bus.leaf_address(), certificate=hub.certificate.announced)}
+    for leaf in leaves:
+        access = "callback" if leaf.name in callback else "full"
+        members[leaf.name] = BusMember(leaf=leaf.bus.leaf_key(), access=access)
+    return members
+
+
+@asynccontextmanager
+async def apart(root: Path, *names: SiteName, callback: Sequence[SiteName] = ()) -> AsyncGenerator[tuple[Site, ...]]:
+    """Site ``a``, where leaf links meet, and others with servers of their own; all running, each reading each."""
+    hub = Site(A, root / A, BusSettings(listen="127.0.0.1:0", leaf_listen=f"127.0.0.1:{free_port()}"))
+    leaves = [Site(name, root / name, BusSettings(listen="127.0.0.1:0")) for name in names]
+    members = leaf_members(hub, *leaves, callback=callback)
+    sites = [hub, *leaves]
+    try:
+        for site in sites:
+            await site.bus.set_roster(members, [])
+            if site is not hub:
+                where = members[A]
+                await site.bus.dial(
+                    A, Credential(url="", leaf_address=where.leaf_address, certificate=where.certificate or "")
+                )
+            site.start()
+        for site in sites:
+            await eventually(lambda site=site: site.bus.state().connected)  # type: ignore[misc]
+            await site.bus.ensure_stream()
+            await site.bus.ensure_readers({name: one.access for name, one in members.items()})
         yield tuple(sites)
     finally:
         for site in reversed(sites):

@@ -49,5 +49,5 @@ def test_a_site_that_lost_its_mesh_must_be_told_of_it() -> None:
 def test_what_turns_up_later_has_names_compared_once_more_and_keeps_what_was_heard() -> None:
     known = Recovery(since=AT, reasons=("a",), heard=frozenset({ARCHIVE}), compared=True)
     again = begin(known, "b", "later")
-    assert (again.since, again.reasons, again.heard, again.compared) == (AT, ("a", "b"), {ARCHIVE}, False)
+    assert (again.since, again.reasons, again.heard, again.compared) == (AT, ("a", "b"), frozenset({ARCHIVE}), False)
     assert begin(again, "b", "later").reasons == ("a", "b")
