@@ -96,6 +96,16 @@ unit = "book"
 listen = {one.listen}
 # HOST:PORT by which other sites reach it; the address listened on where empty.
 advertise = {one.advertise}
+# TLS with this site's own certificate, which the others pin: "on", "off", or "auto": on, but for loopback addresses.
+# tls = "auto"
+# false: nobody can dial this site; it pushes what is asked of it to sites that can be dialled.
+# dialable = true
+
+# A certificate signed by an authority, in place of the one that the daemon makes. PEM files.
+[tls]
+# ca_file = ""
+# cert_file = ""
+# key_file = ""
 
 [bus]
 # "embedded": a nats-server runs as a child of the daemon. "external": `url` names one.

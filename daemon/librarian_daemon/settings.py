@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from librarian_protocol.entries import Label, PublicKey, StoreRole
+from librarian_protocol.entries import Label, StoreRole
 from librarian_protocol.names import SiteName
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -116,7 +116,7 @@ class MeshSettings(Settings, frozen=True, kw_only=True):
     """``[mesh]``."""
 
     #: The public key of the administrator, whose own is kept offline; set at the first site, tokens carry it on.
-    administrator: PublicKey | None = None
+    administrator: Annotated[str, Meta(pattern=r"^(ed25519:[0-9a-f]{64})?$")] = ""
 
 
 class ReplicatorSettings(Settings, frozen=True, kw_only=True):

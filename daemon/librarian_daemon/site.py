@@ -150,7 +150,7 @@ class Site:
             rng=rng,
             site=site,
             domain=settings.domain,
-            administrator=settings.mesh.administrator,
+            administrator=settings.mesh.administrator or None,
             key=key,
             follow=projection.follow,
         )

@@ -54,8 +54,6 @@ async def test_our_own_journal_is_checked_with_our_own_key(catalog: Catalog) -> 
     report = await verify_journal(catalog, SITE, key_of(SITE).public)
     assert report.problems == []
     assert (report.segments, report.last_seq, report.hash) == (210, 210, catalog.position.hash)
-    other = await verify_journal(catalog, SITE, key_of("summit").public)
-    assert len(other.problems) == MAX_PROBLEMS
 
 
 def _set(**values: Any) -> Damage:

@@ -18,7 +18,9 @@ def test_keys_are_made_once_and_kept(tmp_path: Path) -> None:
     assert made.journal != made.link
     assert is_public_user_key(made.journal.public)
     assert is_public_user_key(made.link.public)
-    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == ["bus-journal.nk", "bus-link.nk"]
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == [
+        f"bus-{role}.nk" for role in ("journal", "leaf", "link", "system")
+    ]
 
 
 def test_a_lost_key_is_made_anew_and_the_other_kept(tmp_path: Path) -> None:

@@ -9,7 +9,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from librarian_daemon.bus.server_config import Invited, ServerConfig, SiteUsers, is_public_user_key, render, usable
+from librarian_daemon.bus.server_config import (
+    Invited,
+    LeafListen,
+    LeafUser,
+    Remote,
+    ServerConfig,
+    SiteUsers,
+    is_public_user_key,
+    render,
+    usable,
+    without_secrets,
+)
 from librarian_protocol.names import SiteName
 
 SAMPLE = Path(__file__).parents[3] / "nats" / "sample.conf"
@@ -36,6 +47,50 @@ def sample() -> ServerConfig:
         },
         invited=[Invited(key=KEYS[4], inviter=A)],
     )
+
+
+LEAF_SAMPLE = SAMPLE.with_name("sample-leaf.conf")
+HUB_SAMPLE = SAMPLE.with_name("sample-hub.conf")
+
+
+def hub_sample() -> ServerConfig:
+    """What ``nats/sample-hub.conf`` shows: site a, where the links of b (full) and c-1 (callback) meet."""
+    return ServerConfig(
+        host=A,
+        listen="127.0.0.1:4222",
+        directory="/var/lib/librarian/bus",
+        sites={A: SiteUsers(journal=KEYS[0], link=KEYS[1])},
+        leaves={B: LeafUser(key=KEYS[2]), C: LeafUser(key=KEYS[3])},
+        access={A: "full", B: "full", C: "callback"},
+        system=KEYS[5],
+        leaf_listen=LeafListen(listen="0.0.0.0:7422", certificate="/keys/tls.crt", key="/keys/tls.key"),
+    )
+
+
+def leaf_sample() -> ServerConfig:
+    """What ``nats/sample-leaf.conf`` shows: the server of b, which dials a."""
+    return ServerConfig(
+        host=B,
+        listen="127.0.0.1:4222",
+        directory="/var/lib/librarian/bus",
+        sites={B: SiteUsers(journal=KEYS[0], link=KEYS[1])},
+        access={A: "full", B: "full", C: "callback"},
+        system=KEYS[5],
+        remote=Remote(address="a.example:7422", seed="SUSECRET", ca_file="/var/lib/librarian/bus/hub.crt"),
+    )
+
+
+def test_the_samples_of_leaf_links_are_what_is_generated() -> None:
+    assert HUB_SAMPLE.read_text() == render(hub_sample())
+    assert LEAF_SAMPLE.read_text() == render(without_secrets(leaf_sample()))
+    assert "SUSECRET" not in LEAF_SAMPLE.read_text()
+
+
+def test_a_leaf_whose_key_is_anothers_is_left_out() -> None:
+    config = msgspec.structs.replace(hub_sample(), leaves={B: LeafUser(key=KEYS[2]), C: LeafUser(key=KEYS[0])})
+    found, left_out = usable(config)
+    assert set(found.leaves) == {B}
+    assert "the leaf link of site 'c-1' is not let in" in left_out[0]
 
 
 def with_c() -> ServerConfig:

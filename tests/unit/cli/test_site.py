@@ -56,7 +56,7 @@ def test_an_invitation_prints_the_token_alone(lbctl: Lbctl, control: FakeControl
     assert run.out == "lb1.abc\n"
     assert FINGERPRINT in run.err
     assert "2026-11-20T13:01:07Z" in run.err
-    assert control.requests[-1].query == {"expires_s": "600"}
+    assert msgspec.json.decode(control.requests[-1].body)["expires_s"] == 600
     assert json.loads(lbctl("site", "invite", "-o", "json").out)["fingerprint"] == FINGERPRINT
 
 
