@@ -8,11 +8,10 @@ import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import aiohttp
 import msgspec
-from aiohttp.connector import AddrInfoType
 from msgspec import Meta
 
 from librarian_adapters.bundle import MAX_ITEM_BYTES, MAX_ITEMS, MAX_MESSAGE_CHARACTERS
@@ -183,7 +182,7 @@ class HttpClient:
             self._session = None
 
 
-def _socket(address: AddrInfoType) -> socket.socket:
+def _socket(address: tuple[Any, ...]) -> socket.socket:
     """A socket that keeps little unsent: what a dying link takes along of a push is sent again."""
     family, kind, protocol, _, _ = address
     sock = socket.socket(family, kind, protocol)

@@ -25,6 +25,8 @@ COMMANDS = {
     "events": ("lbctl.events", "The journals: tail, verify."),
     "incident": ("lbctl.incident", "What happened that somebody must know of: list, show, ack."),
     "doctor": ("lbctl.doctor", "Check what can be wrong; each line with a fix."),
+    "explain": ("lbctl.explain", "Why a file is, or is not, at a site."),
+    "completion": ("lbctl.completion", "Completion for bash, zsh and fish."),
     "init": ("lbctl.init", "Write the configuration and key of a new site."),
     "demo": ("lbctl.demo", "Two live sites on this machine."),
 }

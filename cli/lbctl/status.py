@@ -63,7 +63,7 @@ def _tell(app: App, found: api.Status) -> None:
     say(app, f"journal: {journal.seq:,} entries, epoch {journal.epoch}; {_unsent(journal.outbox)}")
     if found.peers:
         print()
-        table(app, ("PEER", "STATE", "ACCESS", "LAST HEARD", ">APPLIED", ">OWED"), [_peer(one) for one in found.peers])
+        table(app, PEERS, [_peer(one) for one in found.peers])
     if found.stores:
         print()
         table(app, store.HEADINGS, [store.row(one) for one in found.stores])
@@ -98,12 +98,27 @@ def _unsent(outbox: int) -> str:
     return f"{count(outbox, 'segment')} not sent yet" if outbox else "all sent"
 
 
+PEERS = ("PEER", "STATE", "LINK", "ACCESS", "LAST HEARD", ">APPLIED", ">OWED", ">LAG", ">RATE", ">CATCH-UP")
+
+
 def _peer(one: api.PeerStatus) -> Sequence[str]:
-    from lbctl.shown import ago, count, size
+    from lbctl.shown import ago, count, duration, size
 
     state = f"STALLED: {one.stalled}" if one.stalled else "ok"
+    link = one.link if one.link != "down" else f"DOWN {ago(one.link_since).removesuffix(' ago')}: {one.link_detail}"
     owed = f"{count(one.owed_files, 'file')} ({size(one.owed_bytes)})" if one.owed_files else "-"
-    return one.site, state, one.access, ago(one.last_heard), f"{one.seq:,}", owed
+    return (
+        one.site,
+        state,
+        link,
+        one.access,
+        ago(one.last_heard),
+        f"{one.seq:,}",
+        owed,
+        duration(one.lag_s) if one.owed_files else "-",
+        f"{size(one.rate_bytes_s)}/s" if one.rate_bytes_s else "-",
+        "-" if one.catch_up_s is None else duration(one.catch_up_s),
+    )
 
 
 def _intake(one: api.IntakeStatus) -> Sequence[str]:

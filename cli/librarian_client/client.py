@@ -96,6 +96,15 @@ class Client:
         """
         return self._transport.call("GET", "/file", api.NameDetail, query={"name": name}, timeout_s=self.timeout_s)
 
+    def explain(self, name: str, at: str | None = None) -> list[api.Explanation]:
+        """Why every file of that name is, or is not, at a site: this one, or another.
+
+        Raises:
+            NotFound: nobody has told of it, or there is no such site.
+        """
+        query = {"name": name, "at": at}
+        return self._transport.call("GET", "/explain", list[api.Explanation], query=query, timeout_s=self.timeout_s)
+
     def manifest(self, name: str, digest: str | None = None) -> Iterator[bytes]:
         """A book's manifest, byte for byte, by pieces.
 

@@ -18,6 +18,7 @@ from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.custodian import Custodian
 from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
+from librarian_daemon.explain_control import ExplainControl
 from librarian_daemon.incident_control import IncidentControl
 from librarian_daemon.membership import Membership
 from librarian_daemon.ports import Clock, Rng, Store
@@ -50,6 +51,7 @@ class Control:
         feed: EventFeed,
         membership: Membership,
         sites: SiteControl,
+        explaining: ExplainControl,
         custodian: Custodian,
         doctor: Doctor,
         clock: Clock,
@@ -64,6 +66,7 @@ class Control:
         self._feed = feed
         self._membership = membership
         self._sites = sites
+        self._explaining = explaining
         self._custodian = custodian
         self._doctor = doctor
         self._clock = clock
@@ -94,6 +97,7 @@ class Control:
                 get(f"{prefix}/doctor", self._examine),
                 *IncidentControl(self._catalog).routes(),
                 *self._sites.routes(),
+                *self._explaining.routes(),
             ]
         )
         return app

@@ -6,6 +6,7 @@ earlier attempt is read again and kept where it is right, so an interrupted book
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
@@ -17,7 +18,7 @@ from librarian_adapters.outcomes import closing
 from librarian_daemon.catalog import transfers
 from librarian_daemon.catalog.transfers import Owed, manifest_key, staging_key
 from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.ports import Store
+from librarian_daemon.ports import Clock, Store
 from librarian_protocol.entries import AdapterOffer, Unit
 from librarian_protocol.errors import LibrarianError, ManifestInvalid, StoreError
 from librarian_protocol.manifest import Member, MemberFile
@@ -47,18 +48,39 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return self.offer.name
 
 
+#: Over how many seconds a rate is taken.
+_RATE_S = 60
+
+
 class Moved:
     """Bytes that have come, by transfer: what ``transfer list`` shows. Also keeps tickets."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog = catalog
+        self._clock = clock
         self.bytes: dict[int, int] = {}
+        #: Bytes of each peer in the seconds of the last minute: (second, bytes), the newest last.
+        self._seconds: dict[SiteName, deque[tuple[int, int]]] = {}
         #: Jobs for which anything came.
         self.jobs: set[str] = set()
 
     def of(self, job: Job) -> JobProgress:
         """The progress of one job."""
         return JobProgress(self._catalog, self, job)
+
+    def came(self, peer: SiteName, size_bytes: int) -> None:
+        """So many bytes came from a peer just now."""
+        second = int(self._clock.boottime_s())
+        seconds = self._seconds.setdefault(peer, deque(maxlen=_RATE_S))
+        if seconds and seconds[-1][0] == second:
+            seconds[-1] = second, seconds[-1][1] + size_bytes
+        else:
+            seconds.append((second, size_bytes))
+
+    def rate(self, peer: SiteName) -> float:
+        """Bytes a second from a peer over the last minute."""
+        since = self._clock.boottime_s() - _RATE_S
+        return sum(size_bytes for second, size_bytes in self._seconds.get(peer, ()) if second >= since) / _RATE_S
 
     def any(self, job: Job) -> bool:
         """Whether anything has come for the job: its link works, or did a moment ago."""
@@ -84,6 +106,7 @@ class JobProgress:
         transfer = transfer_of(item)
         self._moved.bytes[transfer] = self._moved.bytes.get(transfer, 0) + size_bytes
         self._moved.jobs.add(self._job.id)
+        self._moved.came(self._job.source, size_bytes)
 
     async def save_ticket(self, ticket: bytes) -> None:
         """See the contract."""

@@ -33,6 +33,7 @@ from librarian_daemon.datagate import Gate
 from librarian_daemon.dataplane import DataPlane
 from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
+from librarian_daemon.explain_control import ExplainControl
 from librarian_daemon.fetching import Moved
 from librarian_daemon.giving import Giver
 from librarian_daemon.heads import Heads
@@ -45,6 +46,7 @@ from librarian_daemon.ledger import CatalogLedger
 from librarian_daemon.membership import Membership
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.notices import CatalogIncidents
+from librarian_daemon.notify import Notifier
 from librarian_daemon.planner import Planner
 from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
@@ -205,7 +207,7 @@ class Site:
         pusher = Pusher(client=client, giver=giver, holdings=held, offers=membership.offers, send=send, clock=clock)
         letters[PUSH_ME] = pusher.push_me
         adapters = self._adapters(sign, by_id, membership.certificate, tickets)
-        moved = Moved(catalog)
+        moved = Moved(catalog, clock)
         lander = Lander(catalog, clock, self._metrics)
         transfers_changed = Signal()
         planner = Planner(catalog, clock, site, list(adapters), transfers_changed)
@@ -293,6 +295,7 @@ class Site:
             redeclare=redeclare,
         )
 
+        notifier = Notifier(clock, views.readiness)
         control = Control(
             site=site,
             catalog=catalog,
@@ -309,6 +312,7 @@ class Site:
                 roster=views.sites,
                 bus_config=bus.server_configuration,
             ),
+            explaining=ExplainControl(catalog=catalog, bus=bus, site=site, adapters=list(adapters), detail=views.name),
             custodian=custodian,
             doctor=Doctor(
                 catalog=catalog,
@@ -345,6 +349,7 @@ class Site:
                     "replicator": replicator.run,
                     "pusher": pusher.run,
                     "custodian": custodian.run,
+                    "notifier": notifier.run,
                 }.items():
                     group.create_task(supervise(name, service, incidents, clock), name=name)
                 for intake in intakes:
@@ -352,6 +357,7 @@ class Site:
                 self._log.info("started", data=advertise, socket=settings.socket)
         finally:
             self._log.info("stopping")
+            notifier.stopping()
             await runner.cleanup()
             await data.stop()
             for adapter in adapters.values():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
 from librarian_daemon.catalog import incidents as kept
 from librarian_daemon.catalog import journal, queries, transfers
@@ -155,6 +156,7 @@ class Views:
         readings, heads = await read(queries.readings), await read(queries.heads)
         owed = await read(queries.owed_by_source)
         links = self._bus.links()
+        known = await read(queries.known_to_peers, self._site)
         return [
             api.PeerStatus(
                 site=site,
@@ -165,12 +167,24 @@ class Views:
                 link=_up_or_down(links.get(site)),
                 link_since=links[site].since if site in links else "",
                 link_detail=links[site].detail if site in links else "",
-                owed_files=owed.get(site, (0, 0))[0],
-                owed_bytes=owed.get(site, (0, 0))[1],
+                **self._owed(site, owed.get(site)),
+                holds_ours=known.get(site, 0),
             )
             for site, member in sorted(self._membership.members.items())
             if site != self._site
         ]
+
+    def _owed(self, site: SiteName, owed: tuple[int, int, str] | None) -> dict[str, Any]:
+        """What is owed by a site, since when, how fast it comes, and how long it will take at that rate."""
+        files, size_bytes, since = owed or (0, 0, "")
+        rate = self._moved.rate(site)
+        return {
+            "owed_files": files,
+            "owed_bytes": size_bytes,
+            "lag_s": _age_s(since, self._clock.utc()) if since else 0.0,
+            "rate_bytes_s": round(rate),
+            "catch_up_s": round(size_bytes / rate, 1) if rate and size_bytes else None,
+        }
 
     async def stores(self) -> list[api.StoreStatus]:
         """This site's stores."""
@@ -272,6 +286,11 @@ class Views:
                 missing[f"store {store.label}"] = exc.message
         await self._catalog.read(journal.last_position)
         return missing
+
+
+def _age_s(since: str, now: str) -> float:
+    """Seconds between two RFC 3339 times; never below 0, whatever the clock did."""
+    return max(0.0, round((datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds(), 3))
 
 
 def _up_or_down(link: Link | None) -> str:

@@ -112,6 +112,14 @@ class PeerStatus(msgspec.Struct, kw_only=True):
     link: str = "unknown"
     link_since: str = ""
     link_detail: str = ""
+    #: Age of the oldest file that is owed, seconds; 0 where nothing is.
+    lag_s: float = 0.0
+    #: Bytes a second from it, over the last minute.
+    rate_bytes_s: int = 0
+    #: How long what is owed takes at that rate; None where nothing moves.
+    catch_up_s: float | None = None
+    #: Up to which entry it holds this site's journal, as it last told.
+    holds_ours: int = 0
 
 
 class StoreStatus(msgspec.Struct, kw_only=True):
@@ -380,6 +388,16 @@ class Offer(msgspec.Struct, kw_only=True):
     peer: str
     access: str = ""
     globs: list[str]
+
+
+class Explanation(msgspec.Struct, kw_only=True):
+    """Why a file is, or is not, at a site; in plain words, with the next step."""
+
+    name: str
+    at: str
+    summary: str
+    lines: list[str]
+    next: str
 
 
 class Statement(msgspec.Struct, kw_only=True):

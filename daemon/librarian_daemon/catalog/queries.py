@@ -280,17 +280,20 @@ def conflicts(connection: Connection, limit: int) -> list[Trouble]:
     return [Trouble(name=name, site="", detail=" and ".join(lines)) for name, lines in found.items()]
 
 
-def owed_by_source(connection: Connection) -> dict[str, tuple[int, int]]:
-    """Files and bytes not stored yet, by the site that is to give them (the origin, until one was chosen)."""
+def owed_by_source(connection: Connection) -> dict[str, tuple[int, int, str]]:
+    """Files and bytes not stored yet, and since when the oldest is owed, by the site that is to give them.
+
+    That is the origin, until a source was chosen. Since when does not depend on attempts or restarts.
+    """
     transfer, file = schema.transfer.c, schema.file.c
     source = func.coalesce(transfer.source, file.origin_site, "")
     rows = connection.execute(
-        select(source, func.count(), func.coalesce(func.sum(file.size_bytes), 0))
+        select(source, func.count(), func.coalesce(func.sum(file.size_bytes), 0), func.min(transfer.created_at))
         .join(schema.file, file.id == transfer.file_id)
         .where(transfer.state.not_in([State.STORED.value, State.CANCELLED.value]))
         .group_by(source)
     )
-    return {row[0]: (int(row[1]), int(row[2])) for row in rows}
+    return {row[0]: (int(row[1]), int(row[2]), str(row[3])) for row in rows}
 
 
 def readings(connection: Connection) -> dict[str, tuple[str | None, str]]:
@@ -385,3 +388,10 @@ def subscriptions(connection: Connection) -> list[api.Subscription]:
             )
         )
     return found
+
+
+def known_to_peers(connection: Connection, site: SiteName) -> dict[str, int]:
+    """Up to which entry each peer holds this site's journal, as it last told."""
+    head = schema.peer_head.c
+    rows = connection.execute(select(head.peer, func.max(head.seq)).where(head.origin == str(site)).group_by(head.peer))
+    return {row[0]: int(row[1]) for row in rows}

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from blake3 import blake3
-from sqlalchemy import Connection, Select, exists, or_, select
+from sqlalchemy import Connection, exists, or_, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import spoken_of
@@ -17,7 +17,7 @@ _PAGE = 2000
 _LOCAL = {"id", "change", "file_id"}
 
 
-def _files() -> Select[Any]:
+def _files() -> Any:
     """Files of which somebody says something; what was only mentioned says nothing."""
     file = schema.file
     mentioned = [exists().where(table.c.file_id == file.c.id) for table in (schema.doubt, schema.digest)]
@@ -29,7 +29,7 @@ def _files() -> Select[Any]:
     )
 
 
-def _of_files(table: Any) -> Select[Any]:
+def _of_files(table: Any) -> Any:
     file = schema.file.c
     columns = [column for column in table.c if column.name not in _LOCAL]
     keys = [column for column in table.primary_key.columns if column.name not in _LOCAL]
@@ -40,11 +40,11 @@ def _of_files(table: Any) -> Select[Any]:
     )
 
 
-def _plain(table: Any) -> Select[Any]:
+def _plain(table: Any) -> Any:
     return select(table).order_by(*table.primary_key.columns)
 
 
-def _queries() -> dict[str, Select[Any]]:
+def _queries() -> dict[str, Any]:
     return {
         "admission": _plain(schema.admission),
         "rekey": _plain(schema.rekey),

@@ -22,7 +22,7 @@ def test_a_healthy_site_exits_with_0(lbctl: Lbctl, control: FakeControl) -> None
         "archive   mesh abababab   lbd 0.1.0   started ",
         "bus: connected, join, nats://127.0.0.1:4222, nats-server 2.15.1",
         "journal: 12 entries, epoch 1; all sent",
-        "summit   ok      full",
+        "summit   ok      unknown   full",
         "2.0 TiB of 8.0 TiB",
         "transfers: 1,200 stored, 2 parked, 1 new-state",
         "no problems. 1,204 files; 1,200 instances here, 1,204 elsewhere; 1 conflict; 0 suspected, 0 doubted.",

@@ -1,0 +1,72 @@
+"""Telling the service manager how this daemon is: systemd's notification protocol, over one datagram socket.
+
+``READY=1`` comes when stores and bus are usable, not before; ``WATCHDOG=1`` while the event loop turns; ``STATUS=`` in
+plain words. Where no service manager listens (``NOTIFY_SOCKET`` is not set), nothing is done.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from librarian_daemon.ports import Clock
+
+_LOOK_EVERY_S = 1.0
+_STATUS_EVERY_S = 10.0
+
+
+class Notifier:
+    """Service. ``missing`` says what keeps the daemon from working, by part; empty when it is ready."""
+
+    def __init__(
+        self, clock: Clock, missing: Callable[[], Awaitable[dict[str, str]]], environ: Mapping[str, str] | None = None
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        self._clock = clock
+        self._missing = missing
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        #: Half of what the manager waits for, as it asks.
+        self._watchdog_s = int(environ.get("WATCHDOG_USEC", "0")) / 2_000_000
+        self._log = structlog.get_logger("notify")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if not self._address:
+            return
+        ready, told, said_s = False, "", float("-inf")
+        every_s = min(_LOOK_EVERY_S, self._watchdog_s) if self._watchdog_s else _LOOK_EVERY_S
+        while True:
+            now_s = self._clock.boottime_s()
+            lines = ["WATCHDOG=1"] if self._watchdog_s else []
+            if not ready or now_s - said_s > _STATUS_EVERY_S:
+                missing = await self._missing()
+                status = "; ".join(f"{part}: {why}" for part, why in sorted(missing.items())) or "all is well"
+                if not ready and not missing:
+                    ready = True
+                    lines.append("READY=1")
+                if status != told:
+                    lines.append(f"STATUS={status[:500]}".replace("\n", " "))
+                    told = status
+                said_s = now_s
+            self._send(lines)
+            await self._clock.sleep(every_s)
+
+    def stopping(self) -> None:
+        """The daemon ends."""
+        if self._address:
+            self._send(["STOPPING=1"])
+
+    def _send(self, lines: list[str]) -> None:
+        if not lines:
+            return
+        # An address that begins with '@' is an abstract one.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.setblocking(False)
+                sock.sendto("\n".join(lines).encode(), address)
+        except OSError as exc:
+            self._log.debug("not_notified", error=str(exc))

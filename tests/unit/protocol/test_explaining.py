@@ -1,0 +1,117 @@
+"""Why a file is, or is not, at a site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from tests.unit.protocol.samples import ARCHIVE, CAMPUS, SUMMIT
+
+from librarian_protocol.explaining import Facts, Moving, Standing, Wish, explain
+from librarian_protocol.wanted import Unwanting
+
+AT_SUMMIT = Standing(site=SUMMIT, label="main", state="available", doubted=False)
+HERE = Standing(site=ARCHIVE, label="main", state="available", doubted=False)
+WISH = Wish(id="5e", match="**", from_site=SUMMIT, unwanted=None)
+MOVING = Moving(
+    id=7, state="waiting", reason="timeout", message="silence", hint="wait", attempts=2, source=None, next_try_in_s=40
+)
+FACTS = Facts(
+    here=ARCHIVE,
+    at=ARCHIVE,
+    digest="blake3:aa",
+    origin=SUMMIT,
+    withdrawn=False,
+    conflict=False,
+    kept=None,
+    instances=[AT_SUMMIT],
+    wishes=[WISH],
+)
+
+
+def unwanted(reason: Unwanting) -> list[Wish]:
+    """One subscription that does not want it."""
+    return [msgspec.structs.replace(WISH, unwanted=reason)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "summary", "step"),
+    [
+        ({"instances": [AT_SUMMIT, HERE]}, "it is at archive", "nothing"),
+        ({"instances": [HERE], "kept": "blake3:bb"}, "set aside: blake3:bb has the name", "nothing"),
+        (
+            {"instances": [msgspec.structs.replace(HERE, state="suspected", detail="a bit flipped")]},
+            "is suspected: a bit flipped",
+            "lbctl file verify",
+        ),
+        ({"instances": [msgspec.structs.replace(HERE, doubted=True)]}, "is doubted", "reads it again by itself"),
+        ({"conflict": True}, "two digests stand under this name", "lbctl file resolve"),
+        ({"withdrawn": True}, "an administrator withdrew it", "it is final"),
+        ({"moving": MOVING}, "transfer 7 from summit is waiting (timeout)", "tried again in 40 s"),
+        (
+            {"moving": msgspec.structs.replace(MOVING, state="parked", next_try_in_s=None)},
+            "is parked",
+            "wait; then `lbctl transfer retry 7`",
+        ),
+        (
+            {"moving": msgspec.structs.replace(MOVING, state="fetching", reason=None, next_try_in_s=None)},
+            "is fetching",
+            "it is on its way",
+        ),
+        ({"moving": msgspec.structs.replace(MOVING, state="cancelled")}, "wanted there", "planned next"),
+        ({"moving": msgspec.structs.replace(MOVING, source=None), "origin": None}, "no source yet", "tried again"),
+        ({"wishes": []}, "has no subscription", "lbctl subscription add --from summit"),
+        ({"wishes": [], "origin": None}, "has no subscription", "--from SITE"),
+        ({}, "it is not at archive yet, and wanted there", "planned next"),
+        ({"wishes": unwanted(Unwanting.NAME_DOES_NOT_MATCH)}, "not wanted there now", "a subscription that matches"),
+        ({"wishes": unwanted(Unwanting.NO_SOURCE)}, "not wanted there now", "whenever an instance or an offer changes"),
+        ({"wishes": unwanted(Unwanting.EVICTED_HERE)}, "not wanted there now", "see the reasons above"),
+        ({"at": CAMPUS}, "campus has never told what it holds", "last heard never"),
+        ({"at": CAMPUS, "told": False, "last_heard": "noon"}, "campus has not heard of it", "last heard noon"),
+        ({"at": CAMPUS, "told": True}, "it is not at campus yet, and wanted there", "planned next"),
+    ],
+)
+def test_every_case_says_what_is_and_what_to_do(changes: dict[str, Any], summary: str, step: str) -> None:
+    found = explain(msgspec.structs.replace(FACTS, **changes))
+    assert summary in found.summary
+    assert step in found.next
+
+
+def test_the_lines_say_where_it_came_from_and_who_has_it() -> None:
+    found = explain(
+        msgspec.structs.replace(
+            FACTS,
+            instances=[
+                AT_SUMMIT,
+                msgspec.structs.replace(AT_SUMMIT, site=CAMPUS, doubted=True),
+                msgspec.structs.replace(HERE, state="removed", detail="policy"),
+            ],
+            recovery=["summit has not told what it holds"],
+        )
+    )
+    assert list(found.lines[:4]) == [
+        "it was ingested at summit",
+        "summit, store main: available",
+        "campus, store main: doubted: somebody received wrong bytes",
+        "archive, store main: removed (policy)",
+    ]
+    assert "archive recovers its catalog: summit has not told what it holds" in found.lines
+
+
+def test_a_file_that_nobody_holds_or_ingested_is_said_to_be_so() -> None:
+    found = explain(msgspec.structs.replace(FACTS, origin=None, instances=[]))
+    assert "nobody has said yet" in found.lines[0]
+    assert found.lines[1] == "no instance of it is known anywhere"
+
+
+def test_a_link_that_is_down_is_named() -> None:
+    found = explain(msgspec.structs.replace(FACTS, moving=MOVING, down={SUMMIT: "no answer"}))
+    assert "the link to summit is down: no answer" in found.lines
+    quiet = explain(msgspec.structs.replace(FACTS, moving=msgspec.structs.replace(MOVING, message="")))
+    assert "tried 2x" in quiet.lines
+
+
+def test_a_subscription_to_any_site_is_shown_as_one() -> None:
+    found = explain(msgspec.structs.replace(FACTS, wishes=[msgspec.structs.replace(WISH, from_site=None)]))
+    assert found.lines[-1] == "subscription 5e (** of any site): wants it"
