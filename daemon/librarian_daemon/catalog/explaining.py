@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, exists, select
@@ -12,6 +13,10 @@ from librarian_daemon.catalog.roster import roster
 from librarian_protocol.explaining import Facts, Standing, Wish
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.wanted import Unwanted, wanted
+
+
+#: Names that are looked through for one that is much like another.
+_NEAR = 500
 
 
 def facts(connection: Connection, here: SiteName, at: SiteName, name: Name, adapters: Sequence[str]) -> list[Facts]:
@@ -90,13 +95,13 @@ def _last_heard(connection: Connection, at: SiteName) -> str | None:
 
 
 def near(connection: Connection, name: str, limit: int) -> list[str]:
-    """Names that begin as this one does, to be offered where nobody has heard of it."""
+    """Names beside this one that are much like it, to be offered where nobody has heard of it."""
     file = schema.file.c
-    stem = name[: max(1, len(name) // 2)]
-    rows = connection.scalars(
-        select(file.name).where(file.name >= stem, file.name < stem + "\U0010ffff").order_by(file.name).limit(limit)
+    stem = name[: name.rfind("/") + 1] or name[:1]
+    names = connection.scalars(
+        select(file.name).where(file.name >= stem, file.name < stem + "\U0010ffff").order_by(file.name).limit(_NEAR)
     )
-    return list(dict.fromkeys(rows))
+    return difflib.get_close_matches(name, list(dict.fromkeys(names)), n=limit)
 
 
 def members(connection: Connection) -> list[SiteName]:
