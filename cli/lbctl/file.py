@@ -171,3 +171,29 @@ def verify(app: App, name: str, digest: str | None) -> int:
         lambda one: (one.name, one.label, "right" if one.ok else "WRONG", size(one.size_bytes), one.message),
     )
     return 0 if all(result.ok for result in results) else ChecksumMismatch.exit_code
+
+
+@file.command(
+    "resolve",
+    epilog=examples("lbctl file resolve night-0001 --keep 9ac1e2f0", "lbctl file resolve a.dat --keep-from summit"),
+)
+@click.argument("name")
+@click.option("--keep", metavar="DIGEST", help="The file that is to have the name; its first digits will do.")
+@click.option("--keep-from", metavar="SITE", help="The file that this site holds.")
+@click.pass_obj
+def resolve(app: App, name: str, keep: str | None, keep_from: str | None) -> None:
+    """Decide a conflict: one file has the name, the others are set aside, kept and served to nobody.
+
+    Only at a site that may admit others. A later decision can turn it round.
+    """
+    from lbctl.output import emit, say
+    from librarian_protocol import api
+
+    found = app.client().resolve(api.Resolve(name=name, keep=keep, keep_from=keep_from))
+    if app.output is not Format.TABLE:
+        emit(app, found)
+        return
+    for one in found.files:
+        say(app, f"{one.digest}: {'set aside' if one.set_aside else 'has the name'}")
+    if found.conflict:
+        say(app, "still in conflict: another digest turned up, or decisions differ")

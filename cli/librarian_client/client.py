@@ -96,6 +96,15 @@ class Client:
         """
         return self._transport.call("GET", "/file", api.NameDetail, query={"name": name}, timeout_s=self.timeout_s)
 
+    def resolve(self, resolve: api.Resolve) -> api.NameDetail:
+        """Decide which file has a name.
+
+        Raises:
+            NotFound: there are not two of them.
+            NotPossible: this site may not decide.
+        """
+        return self._transport.call("POST", "/file/resolve", api.NameDetail, body=resolve, timeout_s=self.timeout_s)
+
     def explain(self, name: str, at: str | None = None) -> list[api.Explanation]:
         """Why every file of that name is, or is not, at a site: this one, or another.
 

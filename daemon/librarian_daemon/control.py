@@ -22,6 +22,7 @@ from librarian_daemon.explain_control import ExplainControl
 from librarian_daemon.incident_control import IncidentControl
 from librarian_daemon.membership import Membership
 from librarian_daemon.ports import Clock, Rng, Store
+from librarian_daemon.resolving import ResolveControl
 from librarian_daemon.signals import Signal
 from librarian_daemon.site_control import SiteControl
 from librarian_daemon.views import Views
@@ -98,6 +99,7 @@ class Control:
                 *IncidentControl(self._catalog).routes(),
                 *self._sites.routes(),
                 *self._explaining.routes(),
+                *ResolveControl(self._catalog, self._views, self._site).routes(),
             ]
         )
         return app

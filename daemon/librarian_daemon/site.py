@@ -45,6 +45,7 @@ from librarian_daemon.lander import Lander
 from librarian_daemon.ledger import CatalogLedger
 from librarian_daemon.membership import Membership
 from librarian_daemon.metrics import Metrics
+from librarian_daemon.naming import NameKeeper
 from librarian_daemon.notices import CatalogIncidents
 from librarian_daemon.notify import Notifier
 from librarian_daemon.planner import Planner
@@ -68,7 +69,7 @@ from librarian_daemon.tls import AUTHORITY, DataTls, data_tls
 from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
 from librarian_protocol import requests, wire
-from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted, SiteAnnounced
+from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted, NameResolved, SiteAnnounced
 from librarian_protocol.errors import ConfigInvalid, StoreError
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
@@ -295,6 +296,8 @@ class Site:
             redeclare=redeclare,
         )
 
+        keeper = NameKeeper(catalog, by_id, incidents, site)
+        catalog.watch(keeper.wake, NameResolved)
         notifier = Notifier(clock, views.readiness)
         control = Control(
             site=site,
@@ -349,6 +352,7 @@ class Site:
                     "replicator": replicator.run,
                     "pusher": pusher.run,
                     "custodian": custodian.run,
+                    "names": keeper.run,
                     "notifier": notifier.run,
                 }.items():
                     group.create_task(supervise(name, service, incidents, clock), name=name)

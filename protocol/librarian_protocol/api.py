@@ -271,6 +271,16 @@ class FileDetail(msgspec.Struct, kw_only=True):
     withdrawn: bool
     instances: list[Instance]
     transfers: list[FileTransfer]
+    #: Another file was decided to have its name: it is kept, and served to nobody.
+    set_aside: bool = False
+
+
+class Resolve(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /file/resolve``: which file of a name is to have it, by digest (a beginning will do) or holder."""
+
+    name: str
+    keep: str | None = None
+    keep_from: str | None = None
 
 
 class NameDetail(msgspec.Struct, kw_only=True):

@@ -194,6 +194,13 @@ CODES: dict[str, About] = {
         meaning="It holds a token that asks for a person to compare fingerprints first.",
         steps=("`lbctl site pending` shows its fingerprint; compare it with its people.", "`lbctl site confirm`."),
     ),
+    "name-not-moved": About(
+        severity=Severity.WARNING,
+        title="A file could not be set aside, or could not get its name back",
+        meaning="It was decided which file has a name; what stands at the name is not what was decided about, or the"
+        " filesystem does not do it. Nothing was deleted.",
+        steps=("Look at what stands at the name in the store.", "It is tried again by itself."),
+    ),
     "rewound": About(
         severity=Severity.WARNING,
         title="A site's catalog was restored from a backup",

@@ -24,6 +24,8 @@ class Unwanting(StrEnum):
     NOT_FROM_SITE = "not-from-site"
     WITHDRAWN = "withdrawn"
     CONFLICT = "conflict"
+    SET_ASIDE = "set-aside"
+    NAME_NOT_FREE = "name-not-free"
     PRESENT = "present"
     SUSPECTED_HERE = "suspected-here"
     EVICTED_HERE = "evicted-here"
@@ -38,6 +40,8 @@ EXPLAINED: dict[Unwanting, str] = {
     Unwanting.NOT_FROM_SITE: "the subscription's site neither ingested nor holds it",
     Unwanting.WITHDRAWN: "an administrator withdrew it",
     Unwanting.CONFLICT: "other bytes stand under the same name; both stay until it is resolved",
+    Unwanting.SET_ASIDE: "another file was decided to have this name",
+    Unwanting.NAME_NOT_FREE: "the file that had the name here is being set aside",
     Unwanting.PRESENT: "a good instance stands in a store of the subscription",
     Unwanting.SUSPECTED_HERE: "the instance here is suspected; it must be healed, not pulled beside",
     Unwanting.EVICTED_HERE: "it was evicted here by policy",
@@ -67,6 +71,10 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
     origin: SiteName | None
     withdrawn: bool
     conflict: bool
+    #: Another file was decided to have its name.
+    set_aside: bool = False
+    #: This one was decided to have it, and here the other one's bytes still stand there.
+    occupied: bool = False
 
 
 class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +179,8 @@ def wanted(
         return Unwanted(Unwanting.WITHDRAWN)
     if file.conflict:
         return Unwanted(Unwanting.CONFLICT)
+    if file.set_aside:
+        return Unwanted(Unwanting.SET_ASIDE)
     states = {one.state for one in instances if one.site == here.site and one.store in subscription.into}
     if InstanceState.AVAILABLE in states:
         return Unwanted(Unwanting.PRESENT)
@@ -178,6 +188,8 @@ def wanted(
         return Unwanted(Unwanting.SUSPECTED_HERE)
     if InstanceState.REMOVED in states:
         return Unwanted(Unwanting.EVICTED_HERE)
+    if file.occupied:
+        return Unwanted(Unwanting.NAME_NOT_FREE)
     store = next((one for one in subscription.into if one in here.active_stores), None)
     if store is None:
         return Unwanted(Unwanting.NO_ACTIVE_STORE)

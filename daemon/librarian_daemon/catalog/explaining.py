@@ -14,7 +14,6 @@ from librarian_protocol.explaining import Facts, Standing, Wish
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.wanted import Unwanted, wanted
 
-
 #: Names that are looked through for one that is much like another.
 _NEAR = 500
 

@@ -72,9 +72,16 @@ def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> d
     for page in chunks(digests):
         ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.digest.in_(page)).limit(4 * CHUNK)).all()
         for one in of_files(connection, site, ids):
-            if one.state == "available" and not one.doubted:
+            if one.state == "available" and not one.doubted and not _is_aside(connection, one):
                 found.setdefault(one.digest, one)
     return found
+
+
+def _is_aside(connection: Connection, one: Holding) -> bool:
+    """Whether another file has its name by a decision: it is kept, and served to nobody."""
+    naming = schema.naming.c
+    kept = connection.scalar(select(naming.kept).where(naming.name == str(one.name)))
+    return kept is not None and kept != one.digest
 
 
 def of_name(connection: Connection, site: SiteName, name: Name) -> list[Holding]:

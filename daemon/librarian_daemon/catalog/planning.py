@@ -126,6 +126,10 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
     for row in connection.execute(select(schema.transfer).where(transfer.file_id.in_(list(rows)))):
         transfers[row.file_id][row.store] = row_of(row)
     names = sorted({row.name for row in rows.values()})
+    kept = {
+        row.name: row.kept for row in connection.execute(select(schema.naming).where(schema.naming.c.name.in_(names)))
+    }
+    standing = _standing(connection, sorted(kept))
     conflicts = set(connection.scalars(select(schema.conflict.c.name).where(schema.conflict.c.name.in_(names))))
     return [
         Known(
@@ -139,12 +143,35 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
                 origin=SiteName(row.origin_site) if row.origin_site else None,
                 withdrawn=row.withdrawn,
                 conflict=row.name in conflicts,
+                set_aside=kept.get(row.name, row.digest) != row.digest,
+                occupied=bool(standing.get(row.name, set()) - {row.digest}),
             ),
             instances=instances[row.id],
             transfers=transfers[row.id],
         )
         for row in rows.values()
     ]
+
+
+def _standing(connection: Connection, names: Sequence[str]) -> dict[str, set[str]]:
+    """Digests of which own instances stand at these names: not removed, and not set aside."""
+    file, instance, aside = schema.file.c, schema.instance.c, schema.aside.c
+    found: dict[str, set[str]] = {}
+    if names:
+        rows = connection.execute(
+            select(file.name, file.digest)
+            .join(schema.instance, instance.file_id == file.id)
+            .outerjoin(schema.aside, (aside.file_id == instance.file_id) & (aside.store == instance.store))
+            .where(
+                file.name.in_(names),
+                instance.state != "removed",
+                aside.file_id.is_(None),
+                instance.site == (get_meta(connection, "site") or ""),
+            )
+        )
+        for row in rows:
+            found.setdefault(row.name, set()).add(row.digest)
+    return found
 
 
 def _cursor(connection: Connection) -> tuple[int, int]:

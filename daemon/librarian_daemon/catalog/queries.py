@@ -108,8 +108,10 @@ def detail(connection: Connection, name: str) -> Detail | None:
         return None
     labels = store_labels(connection)
     found: list[tuple[api.FileDetail, list[Owed]]] = []
+    kept = connection.scalar(select(schema.naming.c.kept).where(schema.naming.c.name == name))
     for row in rows:
         shown = api.FileDetail(
+            set_aside=kept is not None and kept != row.digest,
             name=row.name,
             digest=row.digest,
             size_bytes=row.size_bytes,

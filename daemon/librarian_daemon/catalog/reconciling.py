@@ -40,7 +40,12 @@ def instances_after(connection: Connection, site: SiteName, store: str, file_id:
         .order_by(instance.file_id)
         .limit(limit)
     ).all()
-    return [one for one in holdings.of_files(connection, site, ids) if one.store == store and one.state != "removed"]
+    aside = set(connection.scalars(select(schema.aside.c.file_id).where(schema.aside.c.store == store)))
+    return [
+        one
+        for one in holdings.of_files(connection, site, ids)
+        if one.store == store and one.state != "removed" and one.file_id not in aside
+    ]
 
 
 def state(connection: Connection, site: SiteName, store: str, file_id: int) -> str | None:

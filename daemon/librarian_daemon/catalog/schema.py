@@ -361,6 +361,14 @@ verified = Table(
     Column("at", Text, nullable=False),
 )
 
+#: Own instances whose bytes stand in ``.librarian/conflict``: another file has their name.
+aside = Table(
+    "aside",
+    metadata,
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("store", BytewiseText, primary_key=True),
+)
+
 #: Subscriptions of this site that still have to be tried on the files that were there before them.
 backfill = Table(
     "backfill",

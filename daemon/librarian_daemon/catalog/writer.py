@@ -214,6 +214,7 @@ class Catalog:
         def work(connection: Connection) -> tuple[Position, int]:
             put_meta(connection, "incarnation", position.incarnation)
             put_meta(connection, "epoch", str(position.epoch))
+            put_meta(connection, "site", position.site)
             seq, last = end_of_journal(connection, position.site)
             return _standing_now(connection, msgspec.structs.replace(position, seq=seq, hash=last))
 

@@ -12,7 +12,7 @@ from itertools import islice
 
 from librarian_adapters.contract import Part, Staging
 from librarian_daemon.ports import Check, Landing, NotPlaced, Placed, Space
-from librarian_daemon.store import books, layout, looking
+from librarian_daemon.store import aside, books, layout, looking
 from librarian_daemon.store.confined import READ_FILE, open_beneath, opened, write_file
 from librarian_daemon.store.faults import naming, store_error
 from librarian_daemon.store.layout import HEAD, OURS, Marker, Root, manifest_path
@@ -246,6 +246,36 @@ class PosixStore:
     def _page(self, members: Iterator[Member]) -> list[Member]:
         with naming("reading a manifest", self.root):
             return list(islice(members, PAGE_MEMBERS))
+
+    async def set_aside(self, name: Name, digest: Digest) -> None:
+        """Take the name from bytes that were found to be these. Idempotent.
+
+        Raises:
+            SourceMissing: they are not there.
+            StoreError: the filesystem does not do it.
+        """
+        with naming(f"setting {name!a} aside", self.root):
+            await self._threads.run(aside.set_aside, self._root, name, digest)
+
+    async def is_aside(self, digest: Digest) -> bool:
+        """Whether bytes stand aside under this digest.
+
+        Raises:
+            StoreError: it cannot be looked at.
+        """
+        with naming("looking at what is set aside", self.root):
+            return await self._threads.run(aside.is_aside, self._root, digest)
+
+    async def bring_back(self, name: Name, digest: Digest) -> None:
+        """Give set-aside bytes their name back. Idempotent.
+
+        Raises:
+            SourceMissing: they are not there.
+            NameOccupied: something else stands at the name.
+            StoreError: the filesystem does not do it.
+        """
+        with naming(f"bringing {name!a} back", self.root):
+            await self._threads.run(aside.bring_back, self._root, name, digest)
 
     async def entries(self, directory: bytes) -> AsyncIterator[Sequence[Standing]]:
         """What stands in one directory, in pages; ``b""`` is the store itself, without what it keeps for itself.

@@ -56,6 +56,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "aside",
+        sa.Column("file_id", sa.BigInteger(), sa.ForeignKey("file.id"), nullable=False),
+        sa.Column("store", BYTEWISE, nullable=False),
+        sa.PrimaryKeyConstraint("file_id", "store"),
+    )
+    op.create_table(
         "mail",
         sa.Column("position", BIG_KEY, primary_key=True, autoincrement=True),
         sa.Column("id", sa.Text(), nullable=False),
