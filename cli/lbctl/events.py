@@ -164,3 +164,47 @@ def _rebuild(app: App, arguments: list[str]) -> int:
 
 def _same(digest: str, rebuilt: str | None) -> str:
     return "-" if rebuilt is None else "the same" if rebuilt == digest else "DIFFERENT"
+
+
+@events.command(
+    "export", epilog=examples("lbctl events export journals.zst", "lbctl events export --site summit - > summit.zst")
+)
+@click.argument("file")
+@click.option("--site", metavar="SITE", help="Only this site's journal; the roster's are needed to verify it.")
+@click.pass_obj
+def export(app: App, file: str, site: str | None) -> None:
+    """Write the journals held here to a file that anybody can verify; '-' is stdout."""
+    from lbctl.exporting import export as write
+    from lbctl.output import note
+
+    count = write(app.client(), file, site)
+    note(f"{count:,} segments; the format: docs/export-format.md")
+
+
+@events.command("import", epilog=examples("lbctl events import journals.zst", "lbctl events import - < journals.zst"))
+@click.argument("file")
+@click.pass_obj
+def import_(app: App, file: str) -> int:
+    """Take in the journals of an exported file, as if they had come over the bus. Exit 6 if some are not believed.
+
+    What is held already changes nothing; broken off, it is begun again.
+    """
+    from collections import Counter
+
+    from lbctl.exporting import pages, records
+    from lbctl.output import emit, say
+    from librarian_protocol.exports import Reading
+
+    client, verdicts, problems = app.client(), Counter[str](), list[str]()
+    for page in pages(records(file, Reading())):
+        taken = client.take_journal(page)
+        verdicts.update(taken.verdicts)
+        problems += taken.problems
+    if app.output is not Format.TABLE:
+        emit(app, {"verdicts": dict(verdicts), "problems": problems[:20]})
+    words = {"apply": "new", "ignore": "known already", "hold": "waiting for what comes before", "refused": "refused"}
+    for verdict, count in sorted(verdicts.items()):
+        say(app, f"{count:,} {words.get(verdict, verdict)}")
+    for problem in problems[:20]:
+        say(app, f"  ! {problem}")
+    return 6 if problems else 0

@@ -273,3 +273,21 @@ class Client:
     def verify_journals(self, site: str | None = None) -> Iterator[api.JournalReport]:
         """Have every journal held here checked again, or one site's; reports come as each is done."""
         return self._transport.lines("/events/verify", api.JournalReport, query={"site": site}, timeout_s=None)
+
+    def export_begin(self) -> str:
+        """The first line of an exported file."""
+        return self._transport.call("POST", "/journal/begin", api.ExportLine, timeout_s=self.timeout_s).line
+
+    def export_end(self, seal: api.ExportSeal) -> str:
+        """The last line, signed by this site."""
+        return self._transport.call("POST", "/journal/seal", api.ExportLine, body=seal, timeout_s=self.timeout_s).line
+
+    def journal(self, after: str | None = None, site: str | None = None) -> api.JournalPage:
+        """One page of the segments held here, or of one site's."""
+        query = {"after": after, "site": site}
+        return self._transport.call("GET", "/journal", api.JournalPage, query=query, timeout_s=self.timeout_s)
+
+    def take_journal(self, records: list[api.JournalRecord]) -> api.JournalTaken:
+        """Have segments believed, judged and applied, as if they had come over the bus."""
+        body = api.JournalRecords(records=records)
+        return self._transport.call("POST", "/journal", api.JournalTaken, body=body, timeout_s=None)

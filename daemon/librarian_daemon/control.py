@@ -20,6 +20,7 @@ from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
 from librarian_daemon.explain_control import ExplainControl
 from librarian_daemon.incident_control import IncidentControl
+from librarian_daemon.journal_control import JournalControl
 from librarian_daemon.membership import Membership
 from librarian_daemon.ports import Clock, Rng, Store
 from librarian_daemon.resolving import ResolveControl
@@ -53,6 +54,7 @@ class Control:
         membership: Membership,
         sites: SiteControl,
         explaining: ExplainControl,
+        journals: JournalControl,
         custodian: Custodian,
         doctor: Doctor,
         clock: Clock,
@@ -68,6 +70,7 @@ class Control:
         self._membership = membership
         self._sites = sites
         self._explaining = explaining
+        self._journals = journals
         self._custodian = custodian
         self._doctor = doctor
         self._clock = clock
@@ -77,7 +80,8 @@ class Control:
 
     def application(self) -> web.Application:
         """The application to serve on the socket."""
-        app = web.Application(middlewares=[self._errors], client_max_size=1 << 20)
+        # A page of segments comes in one body.
+        app = web.Application(middlewares=[self._errors], client_max_size=64 << 20)
         get, post, prefix = web.get, web.post, api.PREFIX
         app.add_routes(
             [
@@ -99,6 +103,7 @@ class Control:
                 *IncidentControl(self._catalog).routes(),
                 *self._sites.routes(),
                 *self._explaining.routes(),
+                *self._journals.routes(),
                 *ResolveControl(self._catalog, self._views, self._site).routes(),
             ]
         )

@@ -41,6 +41,7 @@ from librarian_daemon.held import CatalogHoldings
 from librarian_daemon.intake.service import Intake
 from librarian_daemon.inviting import Inviter
 from librarian_daemon.joining import Joiner
+from librarian_daemon.journal_control import JournalControl
 from librarian_daemon.lander import Lander
 from librarian_daemon.ledger import CatalogLedger
 from librarian_daemon.membership import Membership
@@ -315,6 +316,7 @@ class Site:
                 roster=views.sites,
                 bus_config=bus.server_configuration,
             ),
+            journals=JournalControl(catalog, taking, clock, site, key),
             explaining=ExplainControl(catalog=catalog, bus=bus, site=site, adapters=list(adapters), detail=views.name),
             custodian=custodian,
             doctor=Doctor(

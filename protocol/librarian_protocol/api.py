@@ -410,6 +410,46 @@ class Explanation(msgspec.Struct, kw_only=True):
     next: str
 
 
+class JournalRecord(msgspec.Struct, kw_only=True):
+    """A segment as text, exactly as received, and its signature."""
+
+    payload: str
+    signature: str
+
+
+class JournalPage(msgspec.Struct, kw_only=True):
+    """Segments, none before its predecessor; ``next`` asks for the following page."""
+
+    records: list[JournalRecord]
+    next: str | None
+
+
+class JournalRecords(msgspec.Struct, kw_only=True):
+    """Body of ``POST /journal``."""
+
+    records: list[JournalRecord]
+
+
+class JournalTaken(msgspec.Struct, kw_only=True):
+    """What became of them: how many by verdict, and why some were not believed."""
+
+    verdicts: dict[str, int]
+    problems: list[str]
+
+
+class ExportSeal(msgspec.Struct, kw_only=True):
+    """Body of ``POST /journal/seal``: what the file holds."""
+
+    segments: int
+    chain: str
+
+
+class ExportLine(msgspec.Struct, kw_only=True):
+    """A line that the daemon makes for an exported file."""
+
+    line: str
+
+
 class Statement(msgspec.Struct, kw_only=True):
     """Body of ``POST /statement``: an entry that the administrator signed, and its kind."""
 

@@ -154,7 +154,7 @@ def _moving(facts: Facts, moving: Moving, lines: list[str]) -> Explained:
     if moving.reason:
         said += f" ({moving.reason})"
     lines = [*lines, f"tried {moving.attempts}x{': ' + moving.message if moving.message else ''}"]
-    if source in facts.down:
+    if source is not None and source in facts.down:
         lines.append(f"the link to {source} is down: {facts.down[source]}")
     if moving.state == "parked":
         step = f"{moving.hint}; then `lbctl transfer retry {moving.id}`"

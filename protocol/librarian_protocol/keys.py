@@ -29,6 +29,8 @@ class Purpose(StrEnum):
     HEAD = "librarian/head/1\n"
     #: A request to one site that needs no record.
     MAIL = "librarian/mail/1\n"
+    #: The end of an exported file: what its exporter held.
+    EXPORT = "librarian/export/1\n"
     #: An administrator's statement about the roster, made with a key that is kept offline.
     ROSTER = "librarian/roster/1\n"
 

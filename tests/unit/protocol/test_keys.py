@@ -32,6 +32,7 @@ def test_the_prefixes_are_these_and_none_begins_another() -> None:
         "JOIN_ANSWER": "librarian/join-answer/1\n",
         "HEAD": "librarian/head/1\n",
         "MAIL": "librarian/mail/1\n",
+        "EXPORT": "librarian/export/1\n",
         "ROSTER": "librarian/roster/1\n",
     }
 

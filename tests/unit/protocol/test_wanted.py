@@ -124,6 +124,12 @@ def test_a_file_in_conflict_stays_where_it_is() -> None:
     assert _reason(file=msgspec.structs.replace(FILE, conflict=True)) == "conflict"
 
 
+def test_the_loser_of_a_name_is_not_wanted_and_the_winner_waits_until_the_name_is_free() -> None:
+    """Bytes never come over other bytes."""
+    assert _reason(file=msgspec.structs.replace(FILE, set_aside=True)) == "set-aside"
+    assert _reason(file=msgspec.structs.replace(FILE, occupied=True)) == "name-not-free"
+
+
 @pytest.mark.parametrize("store", ["near", "far"])
 def test_a_good_instance_in_any_store_of_the_rule_is_enough(store: str) -> None:
     """The second of the list as well as the first."""
@@ -278,6 +284,8 @@ def test_every_reason_is_explained() -> None:
         "not-from-site",
         "withdrawn",
         "conflict",
+        "set-aside",
+        "name-not-free",
         "present",
         "suspected-here",
         "evicted-here",

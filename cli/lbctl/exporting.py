@@ -1,0 +1,115 @@
+"""Exported journals as files: compressed lines (docs/export-format.md)."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import zstandard
+
+from librarian_protocol import api, exports
+from librarian_protocol.errors import ArgumentInvalid, SegmentInvalid
+from librarian_protocol.exports import Reading, Record
+
+if TYPE_CHECKING:
+    from librarian_client import Client
+
+PAGE = 100
+PAGE_BYTES = 4 << 20
+
+
+@contextmanager
+def writing(file: str) -> Generator[IO[bytes]]:
+    """A compressed file that is there whole or not at all; ``-`` is stdout."""
+    compressor = zstandard.ZstdCompressor(level=6)
+    if file == "-":
+        with compressor.stream_writer(sys.stdout.buffer, closefd=False) as out:
+            yield out
+        return
+    path = Path(file)
+    partial = path.with_name(f".{path.name}.part")
+    with partial.open("wb") as raw:
+        with compressor.stream_writer(raw, closefd=False) as out:
+            yield out
+        raw.flush()
+        os.fsync(raw.fileno())
+    partial.rename(path)
+
+
+def lines(file: str) -> Iterator[bytes]:
+    """Lines of a compressed file; ``-`` is stdin.
+
+    Raises:
+        ArgumentInvalid: it cannot be read.
+        SegmentInvalid: it is not a zstd file, or is damaged.
+    """
+    try:
+        raw = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 -- closed below
+    except OSError as exc:
+        raise ArgumentInvalid(f"{file}: {exc.strerror}") from exc
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(raw, closefd=False) as stream:
+            buffered = io.BufferedReader(stream, 1 << 20)
+            while line := buffered.readline(exports.MAX_LINE_BYTES + 1):
+                yield line
+    except zstandard.ZstdError as exc:
+        raise SegmentInvalid(f"{file}: damaged, or not an exported journal: {exc}") from exc
+    finally:
+        if file != "-":
+            raw.close()
+
+
+def export(client: Client, file: str, site: str | None) -> int:
+    """Write the journals that a daemon holds; says how many segments."""
+    count, chain = 0, exports.NO_CHAIN
+    with writing(file) as out:
+
+        def put(line: bytes) -> None:
+            nonlocal chain
+            out.write(line)
+            chain = exports.link(chain, line)
+
+        put(client.export_begin().encode())
+        after: str | None = None
+        while True:
+            page = client.journal(after, site)
+            for one in page.records:
+                put(exports.encode(Record(payload=one.payload, signature=one.signature)))
+                count += 1
+            after = page.next
+            if after is None:
+                break
+        out.write(client.export_end(api.ExportSeal(segments=count, chain=chain)).encode())
+    return count
+
+
+def records(file: str, reading: Reading) -> Iterator[Record]:
+    """The records of a file, whose end was checked when this is over.
+
+    Raises:
+        SegmentInvalid, SignatureInvalid: see :class:`Reading`.
+    """
+    for line in lines(file):
+        record = reading.feed(line)
+        if record is not None:
+            yield record
+    reading.finish()
+
+
+def pages(found: Iterator[Record]) -> Iterator[list[api.JournalRecord]]:
+    """Records in pages that fit into one request."""
+    page: list[api.JournalRecord] = []
+    size = 0
+    for one in found:
+        page.append(api.JournalRecord(payload=one.payload, signature=one.signature))
+        size += len(one.payload)
+        if len(page) == PAGE or size > PAGE_BYTES:
+            yield page
+            page, size = [], 0
+    if page:
+        yield page

@@ -1,0 +1,99 @@
+"""The control API's routes for whole journals: pages out, pages in, and the exporter's word for a file's end."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from aiohttp import web
+
+from librarian_daemon.answers import answer, body_of
+from librarian_daemon.catalog import rebuilding
+from librarian_daemon.catalog.roster import get_anchor
+from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.ports import Clock
+from librarian_daemon.taking import Taking
+from librarian_protocol import api, exports, segments, wire
+from librarian_protocol.errors import ArgumentInvalid, NotPossible, PeerError
+from librarian_protocol.keys import Purpose, SiteKey
+from librarian_protocol.names import SiteName
+
+PAGE = 200
+MAX_PROBLEMS = 20
+_RECORDS = wire.decoder(api.JournalRecords)
+_SEAL = wire.decoder(api.ExportSeal)
+
+
+class JournalControl:
+    """The routes."""
+
+    def __init__(self, catalog: Catalog, taking: Taking, clock: Clock, site: SiteName, key: SiteKey) -> None:
+        self._catalog = catalog
+        self._taking = taking
+        self._clock = clock
+        self._site = site
+        self._key = key
+
+    def routes(self) -> list[web.RouteDef]:
+        """What to add to the application."""
+        return [
+            web.get(f"{api.PREFIX}/journal", self._page),
+            web.post(f"{api.PREFIX}/journal", self._take),
+            web.post(f"{api.PREFIX}/journal/begin", self._begin),
+            web.post(f"{api.PREFIX}/journal/seal", self._seal),
+        ]
+
+    async def _begin(self, request: web.Request) -> web.Response:
+        anchor = await self._catalog.read(get_anchor)
+        if anchor is None:
+            raise NotPossible("this site is of no mesh yet: there is nothing to export")
+        line = exports.Begin(
+            v=exports.VERSION,
+            mesh=anchor.mesh,
+            by=self._site,
+            key=self._key.public,
+            at=self._clock.utc(),
+            anchor=anchor.site,
+            anchor_key=anchor.key,
+            administrator=anchor.administrator,
+        )
+        return answer(api.ExportLine(line=exports.encode(line).decode()))
+
+    async def _seal(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _SEAL)
+        signature = self._key.sign(Purpose.EXPORT, body.chain.encode())
+        line = exports.End(segments=body.segments, chain=body.chain, signature=signature)
+        return answer(api.ExportLine(line=exports.encode(line).decode()))
+
+    async def _page(self, request: web.Request) -> web.Response:
+        try:
+            epoch, seq, position = (int(word) for word in request.query.get("after", "-1,-1,-1").split(","))
+        except ValueError as exc:
+            raise ArgumentInvalid("after is EPOCH,SEQ,POSITION") from exc
+        found, following = await self._catalog.read(rebuilding.records, (epoch, seq, position), PAGE)
+        wanted = request.query.get("site")
+        return answer(
+            api.JournalPage(
+                records=[
+                    api.JournalRecord(payload=one.payload.decode(), signature=one.signature)
+                    for one in found
+                    if wanted is None or one.site == wanted
+                ],
+                next=None if following is None else ",".join(map(str, following)),
+            )
+        )
+
+    async def _take(self, request: web.Request) -> web.Response:
+        body = await body_of(request, _RECORDS)
+        verdicts: Counter[str] = Counter()
+        problems: list[str] = []
+        for one in body.records:
+            payload = one.payload.encode()
+            try:
+                origin = segments.decode(payload).site
+                _, received = await self._taking.take(origin, payload, one.signature, None)
+                verdicts[received.verdict.value] += 1
+            except PeerError as exc:
+                verdicts["refused"] += 1
+                if len(problems) < MAX_PROBLEMS:
+                    problems.append(exc.message)
+        return answer(api.JournalTaken(verdicts=dict(verdicts), problems=problems))
