@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from librarian_daemon.settings import SiteSettings
+from librarian_daemon.settings import CatalogSettings, SiteSettings
 from librarian_protocol.errors import AlreadyRunning, ConfigInvalid
 from librarian_protocol.keys import SiteKey
 
@@ -112,3 +112,14 @@ def read_head(text: str) -> StoreHead:
         raise ConfigInvalid(
             f"a store's .librarian/head is damaged: {exc}", hint="see docs/architecture.md, the journal"
         ) from exc
+
+
+def catalog_url(settings: CatalogSettings) -> str:
+    """The catalog's URL, with the password from its file."""
+    url, password_file = settings.url, settings.password_file
+    if not password_file:
+        return url
+    password = Path(password_file).read_text().strip()
+    scheme, _, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{user}:{password}{at}{host}"

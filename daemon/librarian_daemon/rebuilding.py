@@ -22,7 +22,7 @@ from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.roster import get_anchor
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.clock import SystemClock
-from librarian_daemon.site import catalog_url
+from librarian_daemon.host import catalog_url
 from librarian_protocol.errors import LibrarianError, NotPossible
 
 PAGE = 200
@@ -121,7 +121,7 @@ async def _differences(source: Database, target: Database, table: str) -> list[s
 
 async def _audit(path: Path, *, only_digest: bool, say: Callable[[str], None]) -> Report:
     settings = config.load(path)
-    source = open_database(catalog_url(settings))
+    source = open_database(catalog_url(settings.catalog))
     aside = Path(settings.state) / f"audit-{os.getpid()}.sqlite"
     try:
         if only_digest:
@@ -136,7 +136,7 @@ async def _audit(path: Path, *, only_digest: bool, say: Callable[[str], None]) -
 
 
 async def _replay(path: Path, into: str, say: Callable[[str], None]) -> Report:
-    source, target = open_database(catalog_url(config.load(path))), open_database(into)
+    source, target = open_database(catalog_url(config.load(path).catalog)), open_database(into)
     try:
         segments, problems = await replay(source, target, say)
         found = await target.read(shared.digests)

@@ -34,7 +34,7 @@ class Recoverer:
         clock: Clock,
         site: SiteName,
         reconciler: Reconciler,
-        renew: Callable[[], Awaitable[None]],
+        renew: Callable[[], Awaitable[object]],
         redeclare: Callable[[], Awaitable[None]],
     ) -> None:
         self._catalog = catalog

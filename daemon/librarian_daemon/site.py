@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from librarian_adapters import http, registry
-from librarian_adapters.contract import Adapter, Signer
+from librarian_adapters import http
 from librarian_adapters.pushes import PUSH_ME, PUSH_REFUSED
-from librarian_adapters.stalling import Stalling
-from librarian_adapters.verifying import Verifying
 from librarian_daemon import certificates, host, rekeying
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.catalog import journal, mail, recovery, transfers
+from librarian_daemon.catalog import mail, recovery, transfers
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
@@ -33,11 +29,13 @@ from librarian_daemon.datagate import Gate
 from librarian_daemon.dataplane import DataPlane
 from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
+from librarian_daemon.exchange import http_offer, load_adapters, signer, with_health
 from librarian_daemon.explain_control import ExplainControl
 from librarian_daemon.fetching import Moved
 from librarian_daemon.giving import Giver
 from librarian_daemon.heads import Heads
 from librarian_daemon.held import CatalogHoldings
+from librarian_daemon.incarnations import Incarnations
 from librarian_daemon.intake.service import Intake
 from librarian_daemon.inviting import Inviter
 from librarian_daemon.joining import Joiner
@@ -62,20 +60,16 @@ from librarian_daemon.server import TcpServer, application
 from librarian_daemon.settings import SiteSettings
 from librarian_daemon.signals import Signal
 from librarian_daemon.site_control import SiteControl
-from librarian_daemon.store.posix import PosixStore
 from librarian_daemon.stores import open_stores
 from librarian_daemon.supervising import supervise
 from librarian_daemon.taking import Taking
-from librarian_daemon.tls import AUTHORITY, DataTls, data_tls
+from librarian_daemon.tls import data_tls
 from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
-from librarian_protocol import requests, wire
-from librarian_protocol.entries import AdapterOffer, Dial, InstanceDoubted, NameResolved, SiteAnnounced
-from librarian_protocol.errors import ConfigInvalid, StoreError
+from librarian_protocol.entries import InstanceDoubted, NameResolved, SiteAnnounced
+from librarian_protocol.errors import ConfigInvalid
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
-from librarian_protocol.requests import Request
-from librarian_protocol.segments import Position
 
 #: The most a request's body may have: a bundle's list.
 MAX_BODY_BYTES = 4 << 20
@@ -101,7 +95,7 @@ class Site:
         """
         lock = host.lock(self._state)
         try:
-            database = open_database(catalog_url(self._settings))
+            database = open_database(host.catalog_url(self._settings.catalog))
             try:
                 await database.write(upgrade)
                 await self._run(database)
@@ -124,7 +118,8 @@ class Site:
         settings, site, clock, rng = self._settings, self._settings.site, self._clock, self._rng
         stores = await open_stores(settings, catalog, rng)
         by_id = {store.id: store for store in stores}
-        await self._begin(catalog, stores)
+        incarnations = Incarnations(catalog, stores, rng, site)
+        await incarnations.begin()
         key = await rekeying.go_over(catalog, site, key, self._state / "keys")
 
         incidents = CatalogIncidents(catalog)
@@ -200,7 +195,7 @@ class Site:
         custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
         catalog.watch(custodian.wake, InstanceDoubted)
 
-        sign = self._signer(key)
+        sign = signer(site, key, clock)
         held = CatalogHoldings(catalog, membership, site, by_id)
         giver = Giver(site, held, custodian)
         client = http.client(
@@ -208,7 +203,7 @@ class Site:
         )
         pusher = Pusher(client=client, giver=giver, holdings=held, offers=membership.offers, send=send, clock=clock)
         letters[PUSH_ME] = pusher.push_me
-        adapters = self._adapters(sign, by_id, membership.certificate, tickets)
+        adapters = load_adapters(settings, sign, by_id, membership.certificate, tickets)
         moved = Moved(catalog, clock)
         lander = Lander(catalog, clock, self._metrics)
         transfers_changed = Signal()
@@ -258,7 +253,7 @@ class Site:
 
         gate = Gate(site=site, clock=clock, holdings=held)
         routes = [*DataPlane(gate, giver).routes(), *PushReceiver(gate, tickets).routes()]
-        data = TcpServer(self._data_application(routes, views))
+        data = TcpServer(with_health(application(MAX_BODY_BYTES), routes, views))
         address, port = host.split_address(settings.data.listen)
         tls = data_tls(settings, certificate, settings.data.advertise or settings.data.listen)
         try:
@@ -275,16 +270,13 @@ class Site:
         ]
         announced = SiteAnnounced(
             software=VERSION,
-            adapters=[self._http_offer(tls, advertise)],
+            adapters=[http_offer(settings, tls, advertise)],
             certificate=certificate.announced if settings.bus.leaf_listen or tls.pinned else None,
             leaf_address=bus.leaf_address(),
         )
 
         async def redeclare() -> None:
             await catalog.write(declare, site, declared, announced)
-
-        async def renew() -> None:
-            await self._renew(catalog, stores, 0)
 
         await redeclare()
         recoverer = Recoverer(
@@ -293,7 +285,7 @@ class Site:
             clock=clock,
             site=site,
             reconciler=Reconciler(catalog, stores, site),
-            renew=renew,
+            renew=incarnations.renew,
             redeclare=redeclare,
         )
 
@@ -372,118 +364,3 @@ class Site:
             for store in stores:
                 store.close()
             Path(settings.socket).unlink(missing_ok=True)
-
-    async def _begin(self, catalog: Catalog, stores: list[PosixStore]) -> None:
-        """Begin a new incarnation, one epoch above all that catalog and stores know of (docs/events.md)."""
-        heads = [host.read_head(text) for store in stores if (text := await store.read_head())]
-        known = await catalog.read(journal.greatest_epoch_begun)
-        witnessed = max((head.epoch for head in heads), default=0)
-        position = await self._renew(catalog, stores, witnessed)
-        if any(head.seq > position.seq for head in heads) or witnessed > known:
-            message = (
-                f"a store tells of epoch {witnessed}, the catalog of epoch {known} and {position.seq} entries:"
-                " the catalog was lost, or restored from a backup"
-            )
-            self._log.error("catalog_behind", epoch=known, witnessed=witnessed)
-            await catalog.write(recovery.begin, message)
-        while await catalog.write(journal.apply_unknown):
-            pass
-
-    async def _renew(self, catalog: Catalog, stores: Sequence[PosixStore], witnessed: int) -> Position:
-        """Begin a new incarnation above ``witnessed`` and all that the catalog knows; stores are told first."""
-        known = await catalog.read(journal.greatest_epoch_begun)
-        epoch = 1 + max(known, witnessed)
-        incarnation = self._rng.hex(16)
-        position = await catalog.read(journal.next_position, self._settings.site, epoch, incarnation)
-        head = host.StoreHead(site=self._settings.site, epoch=epoch, incarnation=incarnation, seq=position.seq)
-        for store in stores:
-            try:
-                await store.write_head(wire.encode(head).decode())
-            except StoreError as exc:
-                # A full or read-only store still serves; its head is one witness of several.
-                self._log.error("store_head_not_written", store=store.label, error=exc.message)
-        await catalog.begin(position)
-        self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)
-        return position
-
-    def _signer(self, key: SiteKey) -> Signer:
-        """Signs data requests as this site."""
-
-        def sign(
-            *,
-            source: SiteName,
-            method: str,
-            target: str,
-            range: str,  # noqa: A002 - the contract's word: the header's name
-            body: bytes,
-        ) -> dict[str, str]:
-            request = Request(
-                source=source,
-                destination=self._settings.site,
-                method=method,
-                target=target,
-                range=range,
-                body=body,
-                expires=self._clock.unix_s() + requests.LIFETIME_S,
-            )
-            return requests.sign(request, key)
-
-        return sign
-
-    def _adapters(
-        self,
-        sign: Signer,
-        stores: Mapping[str, PosixStore],
-        certificate: Callable[[SiteName], str | None],
-        tickets: Tickets,
-    ) -> dict[str, Adapter]:
-        """The configured adapters, each bounded in patience and verified, in order of preference."""
-        settings = self._settings
-        loaded = registry.load(
-            settings.adapters.order,
-            site=settings.site,
-            sign=sign,
-            settings=settings.adapters.settings,
-            roots={store.id: store.root for store in stores.values()},
-            certificate=certificate,
-            ca_file=settings.tls.ca_file,
-            pushes=tickets if settings.data.dialable else None,
-        )
-        return {one.name: Verifying(Stalling(one, stall_s=settings.replicator.stall_s)) for one in loaded}
-
-    def _http_offer(self, tls: DataTls, address: str) -> AdapterOffer:
-        """This site's data plane; where nobody can dial it, it pushes."""
-        if self._settings.data.dialable:
-            params = {AUTHORITY: True} if tls.context is not None and not tls.pinned else {}
-            return AdapterOffer(name="http", version=1, address=tls.url(address), dial=Dial.DESTINATION, params=params)
-        return AdapterOffer(name="http", version=1, address="", dial=Dial.SOURCE)
-
-    def _data_application(self, routes: list[web.RouteDef], views: Views) -> web.Application:
-        app = application(MAX_BODY_BYTES)
-        app.add_routes(routes)
-
-        async def metrics(_request: web.Request) -> web.Response:
-            text = await views.scrape()
-            return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-
-        async def alive(_request: web.Request) -> web.Response:
-            return web.Response(text="ok\n")
-
-        async def ready(_request: web.Request) -> web.Response:
-            missing = await views.readiness()
-            lines = [f"{part}: {why}" for part, why in missing.items()] or ["ok"]
-            return web.Response(status=503 if missing else 200, text="\n".join(lines) + "\n")
-
-        app.add_routes([web.get("/metrics", metrics), web.get("/livez", alive), web.get("/readyz", ready)])
-        return app
-
-
-def catalog_url(settings: SiteSettings) -> str:
-    """The catalog's URL, with the password from its file."""
-    url, password_file = settings.catalog.url, settings.catalog.password_file
-    if not password_file:
-        return url
-    password = Path(password_file).read_text().strip()
-    scheme, _, rest = url.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}://{user}:{password}{at}{host}"

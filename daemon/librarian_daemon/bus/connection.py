@@ -36,6 +36,21 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 
 
+@asynccontextmanager
+async def heeding() -> AsyncGenerator[None]:
+    """A block whose end raises CancelledError if this task is being cancelled, whatever the block made of that.
+
+    nats-py swallows it in places (``_flush_pending``), and before Python 3.12 ``asyncio.wait_for``, by which nats-py
+    connects, does when the result comes at the same moment (CPython issue 86296). The daemon would never stop.
+    """
+    try:
+        yield
+    finally:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where to connect, and as whom."""
 
@@ -130,7 +145,8 @@ class Session:
             BusUnavailable: the connection is gone.
         """
         try:
-            await self._client.publish(subject, payload, reply=reply, headers=dict(headers or {}) or None)
+            async with heeding():
+                await self._client.publish(subject, payload, reply=reply, headers=dict(headers or {}) or None)
         except NATS_ERRORS as exc:
             raise BusUnavailable(f"cannot publish {subject}: {exc}") from exc
 
@@ -181,7 +197,8 @@ class Session:
         try:
             for subject in subjects:
                 try:
-                    subscriptions.append(await self._client.subscribe(subject, cb=inbox.put))
+                    async with heeding():
+                        subscriptions.append(await self._client.subscribe(subject, cb=inbox.put))
                 except NATS_ERRORS as exc:
                     raise BusUnavailable(f"cannot listen on {subject}: {exc}") from exc
             if self._ended.is_set():
@@ -189,9 +206,10 @@ class Session:
             yield inbox
         finally:
             self._inboxes.discard(inbox)
-            for subscription in subscriptions:
-                with suppress(*NATS_ERRORS):  # it may have gone with the connection
-                    await subscription.unsubscribe()
+            async with heeding():
+                for subscription in subscriptions:
+                    with suppress(*NATS_ERRORS):  # it may have gone with the connection
+                        await subscription.unsubscribe()
 
     async def flush(self) -> None:
         """Wait until the server has seen all that was sent.
@@ -200,7 +218,8 @@ class Session:
             BusUnavailable: it did not say so.
         """
         try:
-            await self._client.flush(timeout=5)
+            async with heeding():
+                await self._client.flush(timeout=5)
         except NATS_ERRORS as exc:
             raise BusUnavailable(f"the bus does not answer: {exc}") from exc
 
@@ -224,7 +243,7 @@ async def open_session(target: Target) -> Session:
 
     options: dict[str, Any] = {"nkeys_seed_str": target.seed} if target.seed else _password(target)
     try:
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S), heeding():
             await client.connect(
                 target.url,
                 name=target.name,
@@ -239,12 +258,14 @@ async def open_session(target: Target) -> Session:
                 closed_cb=session.end,
                 **options,
             )
-    except (*NATS_ERRORS, ValueError) as exc:
+    except BaseException as exc:
+        await _close(client)
+        if not isinstance(exc, (*NATS_ERRORS, ValueError)):
+            raise
         reason = said[0] if said else str(exc) or "no answer"
         raise BusUnavailable(f"{shown(target.url)}: {reason}") from exc
-    finally:
-        if not client.is_connected:
-            await _close(client)
+    if not client.is_connected:
+        await _close(client)
     return session
 
 
@@ -256,8 +277,9 @@ def _password(target: Target) -> dict[str, Any]:
 
 
 async def _close(client: Client) -> None:
-    with suppress(*NATS_ERRORS):  # a connection that will not even close is gone
-        await client.close()
+    async with heeding():
+        with suppress(*NATS_ERRORS):  # a connection that will not even close is gone
+            await client.close()
 
 
 def checked(url: str) -> str:
