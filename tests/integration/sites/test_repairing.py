@@ -76,11 +76,11 @@ async def test_what_a_third_site_holds_is_had_from_it_while_its_origin_is_away(t
                 both.destination,
                 vault,
             )
-                wait_for(
-                    "the archive had it from the vault",
-                    lambda: {line["peer"] for line in both.destination.logged("repaired")} == {"vault"},
-                    both.destination,
-                )
+            wait_for(
+                "the archive had it from the vault",
+                lambda: {line["peer"] for line in both.destination.logged("repaired")} == {"vault"},
+                both.destination,
+            )
             both.source.start()
             both.acknowledged(10)
 
