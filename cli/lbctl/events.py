@@ -120,13 +120,20 @@ def audit(app: App, only_digest: bool) -> int:
     epilog=examples(
         "lbctl events replay --into sqlite:////tmp/again.sqlite",
         "lbctl events replay --into postgresql://lb@localhost/again",
+        "lbctl events replay --from journals.zst --anchor 4100-4f18-8e4f-de77 --into sqlite:////tmp/again.sqlite",
     ),
 )
 @click.option("--into", required=True, metavar="URL", help="An empty database: sqlite:///FILE or postgresql://….")
+@click.option("--from", "source", metavar="FILE", help="An exported file instead of the journals held here.")
+@click.option("--anchor", metavar="FINGERPRINT", help="With --from: of the site where belief begins.")
 @click.pass_obj
-def replay(app: App, into: str) -> int:
-    """Rebuild a catalog from the journals that are held here."""
-    return _rebuild(app, ["--into", into])
+def replay(app: App, into: str, source: str | None, anchor: str | None) -> int:
+    """Rebuild a catalog from the journals that are held here, or from an exported file."""
+    from librarian_protocol.errors import ArgumentInvalid
+
+    if (source is None) != (anchor is None):
+        raise ArgumentInvalid("--from and --anchor go together: a file cannot vouch for itself")
+    return _rebuild(app, ["--into", into, *(["--from", source, "--anchor", anchor] if source and anchor else [])])
 
 
 def _rebuild(app: App, arguments: list[str]) -> int:
@@ -191,15 +198,16 @@ def import_(app: App, file: str) -> int:
     """
     from collections import Counter
 
-    from lbctl.exporting import pages, records
+    from lbctl.exporting import pages, reading_from
     from lbctl.output import emit, say
-    from librarian_protocol.exports import Reading
+    from librarian_protocol.exports import Reading, records
 
     client, verdicts, problems = app.client(), Counter[str](), list[str]()
-    for page in pages(records(file, Reading())):
-        taken = client.take_journal(page)
-        verdicts.update(taken.verdicts)
-        problems += taken.problems
+    with reading_from(file) as raw:
+        for page in pages(records(raw, Reading())):
+            taken = client.take_journal(page)
+            verdicts.update(taken.verdicts)
+            problems += taken.problems
     if app.output is not Format.TABLE:
         emit(app, {"verdicts": dict(verdicts), "problems": problems[:20]})
     words = {"apply": "new", "ignore": "known already", "hold": "waiting for what comes before", "refused": "refused"}

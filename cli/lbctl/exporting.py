@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -13,8 +12,8 @@ from typing import IO, TYPE_CHECKING
 import zstandard
 
 from librarian_protocol import api, exports
-from librarian_protocol.errors import ArgumentInvalid, SegmentInvalid
-from librarian_protocol.exports import Reading, Record
+from librarian_protocol.errors import ArgumentInvalid
+from librarian_protocol.exports import Record
 
 if TYPE_CHECKING:
     from librarian_client import Client
@@ -41,27 +40,22 @@ def writing(file: str) -> Generator[IO[bytes]]:
     partial.rename(path)
 
 
-def lines(file: str) -> Iterator[bytes]:
-    """Lines of a compressed file; ``-`` is stdin.
+@contextmanager
+def reading_from(file: str) -> Generator[IO[bytes]]:
+    """An opened file; ``-`` is stdin.
 
     Raises:
         ArgumentInvalid: it cannot be read.
-        SegmentInvalid: it is not a zstd file, or is damaged.
     """
+    if file == "-":
+        yield sys.stdin.buffer
+        return
     try:
-        raw = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 -- closed below
+        raw = Path(file).open("rb")  # noqa: SIM115 -- closed below
     except OSError as exc:
         raise ArgumentInvalid(f"{file}: {exc.strerror}") from exc
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(raw, closefd=False) as stream:
-            buffered = io.BufferedReader(stream, 1 << 20)
-            while line := buffered.readline(exports.MAX_LINE_BYTES + 1):
-                yield line
-    except zstandard.ZstdError as exc:
-        raise SegmentInvalid(f"{file}: damaged, or not an exported journal: {exc}") from exc
-    finally:
-        if file != "-":
-            raw.close()
+    with raw:
+        yield raw
 
 
 def export(client: Client, file: str, site: str | None) -> int:
@@ -86,19 +80,6 @@ def export(client: Client, file: str, site: str | None) -> int:
                 break
         out.write(client.export_end(api.ExportSeal(segments=count, chain=chain)).encode())
     return count
-
-
-def records(file: str, reading: Reading) -> Iterator[Record]:
-    """The records of a file, whose end was checked when this is over.
-
-    Raises:
-        SegmentInvalid, SignatureInvalid: see :class:`Reading`.
-    """
-    for line in lines(file):
-        record = reading.feed(line)
-        if record is not None:
-            yield record
-    reading.finish()
 
 
 def pages(found: Iterator[Record]) -> Iterator[list[api.JournalRecord]]:

@@ -10,19 +10,22 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from librarian_daemon import config
 from librarian_daemon.catalog import journal, rebuilding, shared
 from librarian_daemon.catalog.database import Database, open_database
-from librarian_daemon.catalog.roster import get_anchor
+from librarian_daemon.catalog.rebuilding import Record
+from librarian_daemon.catalog.roster import Anchor, get_anchor
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.clock import SystemClock
 from librarian_daemon.host import catalog_url
+from librarian_protocol import exports, keys, segments
 from librarian_protocol.errors import LibrarianError, NotPossible
 
 PAGE = 200
@@ -53,16 +56,92 @@ class Report(msgspec.Struct, kw_only=True):
     schema: str = "lb.audit/1"
 
 
-async def replay(source: Database, target: Database, say: Callable[[str], None]) -> tuple[int, list[str]]:
+class Source(Protocol):
+    """Where journals are had from; iterated more than once."""
+
+    async def anchor(self) -> Anchor:
+        """Where belief begins."""
+        ...
+
+    def pages(self, kinds: Sequence[str] | None = None) -> AsyncIterator[Sequence[Record]]:
+        """All segments, or those of these kinds; none before its predecessor."""
+        ...
+
+
+class CatalogSource:
+    """The journals that stand in a catalog."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def anchor(self) -> Anchor:
+        """See the protocol.
+
+        Raises:
+            NotPossible: the catalog is of no mesh.
+        """
+        found = await self._database.read(get_anchor)
+        if found is None:
+            raise NotPossible("the catalog is of no mesh: there is nothing to begin from")
+        return found
+
+    async def pages(self, kinds: Sequence[str] | None = None) -> AsyncIterator[Sequence[Record]]:
+        """See the protocol."""
+        after: tuple[int, int, int] | None = (-1, -1, -1)
+        while after is not None:
+            page, after = await self._database.read(rebuilding.records, after, PAGE, kinds)
+            yield page
+
+
+class FileSource:
+    """An exported file, whose anchor has this fingerprint."""
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self._path = path
+        self._fingerprint = fingerprint
+
+    async def anchor(self) -> Anchor:
+        """See the protocol; the file is read to its end, so that nothing is made of one that is cut off.
+
+        Raises:
+            SegmentInvalid, SignatureInvalid: the file is not whole.
+            NotPossible: belief would begin at another key.
+        """
+        reading = exports.Reading()
+        with self._path.open("rb") as raw:
+            for _ in exports.records(raw, reading):
+                pass
+        begun = reading.finish()
+        if keys.fingerprint(begun.anchor_key) != self._fingerprint:
+            raise NotPossible(
+                f"the file begins at {begun.anchor}, whose key is {keys.fingerprint(begun.anchor_key)}",
+                hint="ask for the fingerprint by another way than by which the file came",
+            )
+        return Anchor(mesh=begun.mesh, site=begun.anchor, key=begun.anchor_key, administrator=begun.administrator)
+
+    async def pages(self, kinds: Sequence[str] | None = None) -> AsyncIterator[Sequence[Record]]:
+        """See the protocol."""
+        page: list[Record] = []
+        with self._path.open("rb") as raw:
+            for one in exports.records(raw, exports.Reading()):
+                payload = one.payload.encode()
+                segment = segments.decode(payload)
+                if kinds is None or segment.kind in kinds:
+                    page.append(Record(site=segment.site, payload=payload, signature=one.signature))
+                if len(page) == PAGE:
+                    yield page
+                    page = []
+        yield page
+
+
+async def replay(source: Source, target: Database, say: Callable[[str], None]) -> tuple[int, list[str]]:
     """Rebuild the target from the source's journals: how many segments, and which were not believed.
 
     Raises:
         NotPossible: the source is of no mesh, or something stands in the target already.
     """
     at = SystemClock().utc()
-    anchor = await source.read(get_anchor)
-    if anchor is None:
-        raise NotPossible("the catalog is of no mesh: there is nothing to begin from")
+    anchor = await source.anchor()
     await target.write(upgrade)
     if await target.read(journal.last_position):
         raise NotPossible("the target is not empty", hint="give the URL of an empty database")
@@ -71,26 +150,22 @@ async def replay(source: Database, target: Database, say: Callable[[str], None])
     taken, before = 0, -1
     while taken != before:
         before, taken = taken, 0
-        after: tuple[int, int, int] | None = (-1, -1, -1)
-        while after is not None:
-            page, after = await source.read(rebuilding.records, after, PAGE, rebuilding.ROSTER_KINDS)
+        async for page in source.pages(rebuilding.ROSTER_KINDS):
             taken += await target.write(partial(rebuilding.apply_roster, page=page, at=at))
-    segments, problems = 0, list[str]()
-    after = (-1, -1, -1)
-    while after is not None:
-        page, after = await source.read(rebuilding.records, after, PAGE)
-        problems += await target.write(partial(rebuilding.take, page=page, change=segments // PAGE + 1, at=at))
-        segments += len(page)
-        if segments % (50 * PAGE) < PAGE:
-            say(f"{segments:,} segments")
-    return segments, problems[:MAX_PROBLEMS]
+    count, problems = 0, list[str]()
+    async for page in source.pages():
+        problems += await target.write(partial(rebuilding.take, page=page, change=count // PAGE + 1, at=at))
+        count += len(page)
+        if count % (50 * PAGE) < PAGE:
+            say(f"{count:,} segments")
+    return count, problems[:MAX_PROBLEMS]
 
 
 async def audit(source: Database, aside: str, say: Callable[[str], None]) -> Report:
     """Rebuild aside and compare, table by table."""
     target = open_database(aside)
     try:
-        segments, problems = await replay(source, target, say)
+        count, problems = await replay(CatalogSource(source), target, say)
         tables: list[TableReport] = []
         for live, made in zip(await source.read(shared.digests), await target.read(shared.digests), strict=True):
             differences: list[str] = []
@@ -106,7 +181,7 @@ async def audit(source: Database, aside: str, say: Callable[[str], None]) -> Rep
                 )
             )
         same = all(one.digest == one.rebuilt for one in tables)
-        return Report(segments=segments, problems=problems, tables=tables, ok=same and not problems)
+        return Report(segments=count, problems=problems, tables=tables, ok=same and not problems)
     finally:
         await target.close()
 
@@ -135,16 +210,23 @@ async def _audit(path: Path, *, only_digest: bool, say: Callable[[str], None]) -
             left.unlink()
 
 
-async def _replay(path: Path, into: str, say: Callable[[str], None]) -> Report:
-    source, target = open_database(catalog_url(config.load(path).catalog)), open_database(into)
+async def _replay(source: Source, into: str, say: Callable[[str], None]) -> Report:
+    target = open_database(into)
     try:
-        segments, problems = await replay(source, target, say)
+        count, problems = await replay(source, target, say)
         found = await target.read(shared.digests)
         tables = [TableReport(table=one.table, rows=one.rows, digest=one.digest) for one in found]
-        return Report(segments=segments, problems=problems, tables=tables, ok=not problems)
+        return Report(segments=count, problems=problems, tables=tables, ok=not problems)
+    finally:
+        await target.close()
+
+
+async def _replay_catalog(path: Path, into: str, say: Callable[[str], None]) -> Report:
+    source = open_database(catalog_url(config.load(path).catalog))
+    try:
+        return await _replay(CatalogSource(source), into, say)
     finally:
         await source.close()
-        await target.close()
 
 
 def main() -> int:
@@ -153,16 +235,23 @@ def main() -> int:
     parser.add_argument("--config", required=True, type=Path, metavar="FILE")
     parser.add_argument("--digest", action="store_true", help="print the digests of the live tables, rebuild nothing")
     parser.add_argument("--into", metavar="URL", help="rebuild into this empty database instead of comparing")
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="with --into: an exported file")
+    parser.add_argument("--anchor", metavar="FINGERPRINT", help="of the site at which the file's belief begins")
     asked = parser.parse_args()
 
     def say(what: str) -> None:
         sys.stderr.write(f"{what}\n")
 
     try:
-        if asked.into:
-            report = asyncio.run(_replay(asked.config, asked.into, say))
+        if asked.source:
+            report = asyncio.run(_replay(FileSource(asked.source, asked.anchor), asked.into, say))
+        elif asked.into:
+            report = asyncio.run(_replay_catalog(asked.config, asked.into, say))
         else:
             report = asyncio.run(_audit(asked.config, only_digest=asked.digest, say=say))
+    except OSError as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return 1
     except LibrarianError as exc:
         sys.stderr.write(f"error[{exc.code}]: {exc.message}\n")
         if exc.hint:

@@ -1,10 +1,13 @@
-"""Exported journals: lines of JSON, each bound to all before it (docs/export-format.md); not their compression."""
+"""Exported journals: compressed lines of JSON, each bound to all before it (docs/export-format.md)."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import io
+from collections.abc import Iterator
+from typing import IO, Annotated
 
 import msgspec
+import zstandard
 from blake3 import blake3
 from msgspec import Meta
 
@@ -65,6 +68,34 @@ def encode(line: Line) -> bytes:
 def link(chain: str, line: bytes) -> str:
     """The chain behind a line: blake3 of the chain before it, as text, and the line, line feed included."""
     return blake3(chain.encode() + line).hexdigest()
+
+
+def lines(raw: IO[bytes]) -> Iterator[bytes]:
+    """The lines of an opened file, uncompressed, with their line feeds; none much longer than is allowed.
+
+    Raises:
+        SegmentInvalid: it is not a zstd file, or is damaged.
+    """
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(raw, closefd=False) as stream:
+            buffered = io.BufferedReader(stream, 1 << 20)
+            while line := buffered.readline(MAX_LINE_BYTES + 1):
+                yield line
+    except zstandard.ZstdError as exc:
+        raise SegmentInvalid(f"damaged, or not an exported journal: {exc}") from exc
+
+
+def records(raw: IO[bytes], reading: Reading) -> Iterator[Record]:
+    """The records of an opened file. That it is whole is known only when the last was had.
+
+    Raises:
+        SegmentInvalid, SignatureInvalid: see :class:`Reading`.
+    """
+    for line in lines(raw):
+        record = reading.feed(line)
+        if record is not None:
+            yield record
+    reading.finish()
 
 
 class Reading:

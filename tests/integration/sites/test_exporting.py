@@ -12,9 +12,8 @@ import pytest
 import zstandard
 from tests.support.sites import Pair, pair
 
-from lbctl.exporting import records
 from librarian_protocol.errors import LibrarianError
-from librarian_protocol.exports import Reading
+from librarian_protocol.exports import Reading, records
 
 SCRIPT = Path(__file__).parents[3] / "docs" / "audit-journal.py"
 
@@ -41,7 +40,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         (anchor,) = [one.fingerprint for one in both.source.client.sites() if one.site == "summit"]
         assert "known already" in both.destination.lbctl("events", "import", str(file))
         both.assert_whole()
+        again = f"sqlite:///{root / 'again.sqlite'}"
+        replayed = both.destination.lbctl("events", "replay", "--from", str(file), "--anchor", anchor, "--into", again)
+        assert digests(replayed) == digests(both.source.lbctl("events", "audit", "--digest"))
     return file, anchor
+
+
+def digests(table: str) -> list[list[str]]:
+    """Table, rows and digest of each line."""
+    return [line.split()[:3] for line in table.splitlines()[1:]]
 
 
 def rekey(both: Pair) -> None:
@@ -92,5 +99,5 @@ def test_a_tampered_file_is_found_by_script_and_by_import(exported: tuple[Path, 
     done = audit(bad, exported[1])
     assert done.returncode != 0
     assert "NOT VERIFIED" in done.stderr
-    with pytest.raises(LibrarianError):
-        list(records(str(bad), Reading()))
+    with pytest.raises(LibrarianError), bad.open("rb") as opened:
+        list(records(opened, Reading()))

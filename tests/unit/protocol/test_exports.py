@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import pytest
+import zstandard
 from tests.unit.protocol import samples
 from tests.unit.protocol.samples import ARCHIVE_KEY, AT, SUMMIT, SUMMIT_KEY
 
@@ -72,3 +74,14 @@ def test_a_file_that_is_not_whole_is_refused(how: str) -> None:
 def test_an_end_that_another_signed_is_refused() -> None:
     with pytest.raises(SignatureInvalid):
         read(file(signer=ARCHIVE_KEY))
+
+
+def test_a_compressed_file_is_read_line_by_line() -> None:
+    packed = zstandard.ZstdCompressor().compress(b"".join(file()))
+    found = list(exports.records(io.BytesIO(packed), Reading()))
+    assert [segments.decode(one.payload.encode()).first_seq for one in found] == [1, 2, 3]
+
+
+def test_a_damaged_file_is_refused() -> None:
+    with pytest.raises(SegmentInvalid, match="not an exported journal"):
+        list(exports.lines(io.BytesIO(b"no zstd at all")))
