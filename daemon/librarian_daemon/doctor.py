@@ -89,10 +89,9 @@ class Doctor:
             hint = "look at the server's log" if bus.url else "`lbctl site join TOKEN`: a site of the mesh gives one"
             return [_check("bus", "error", bus.detail or "not connected", hint)]
         checks = [_check("bus", "ok", f"nats-server {bus.server_version} at {bus.url}")]
-        checks += [
-            _check("bus durability", "warning", text, "nats/README.md says what it must be set to")
-            for text in bus.unsafe
-        ]
+        hint = "nats/README.md says what it must be set to"
+        checks += [_check("bus durability", "error", text, hint) for text in bus.unsafe]
+        checks += [_check("bus", "warning", text, "nats/README.md") for text in bus.notes]
         return checks
 
     def _network(self) -> list[DoctorCheck]:

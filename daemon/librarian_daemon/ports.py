@@ -286,8 +286,10 @@ class BusState(msgspec.Struct, frozen=True, kw_only=True):
     server_version: str
     #: Why it is not connected, or what is unsafe about it; "" when all is well.
     detail: str
-    #: Warnings about settings that can lose what was acknowledged (nats/README.md).
+    #: By what it can lose what it acknowledged (nats/README.md).
     unsafe: Sequence[str] = ()
+    #: What else an operator should know of it.
+    notes: Sequence[str] = ()
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):

@@ -110,6 +110,8 @@ class BusSettings(Settings, frozen=True, kw_only=True):
     url: str = ""
     #: A file whose text is the password or token of the URL.
     password_file: str = ""
+    #: ``http://HOST:PORT``, the external server's monitoring address: by it sync_interval is verified.
+    monitor_url: Annotated[str, Meta(pattern=r"^(https?://\S+)?$")] = ""
 
 
 class MeshSettings(Settings, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from librarian_adapters import http
 from librarian_adapters.pushes import PUSH_ME, PUSH_REFUSED
 from librarian_daemon import certificates, host, rekeying
 from librarian_daemon.bus.client import NatsBus
+from librarian_daemon.bus_watch import BusWatch
 from librarian_daemon.catalog import mail, recovery, transfers
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
@@ -347,6 +348,7 @@ class Site:
                     "pusher": pusher.run,
                     "custodian": custodian.run,
                     "names": keeper.run,
+                    "bus watch": BusWatch(bus, incidents, clock, site).run,
                     "notifier": notifier.run,
                 }.items():
                     group.create_task(supervise(name, service, incidents, clock), name=name)

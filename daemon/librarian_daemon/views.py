@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from librarian_daemon import bus_watch
 from librarian_daemon.catalog import incidents as kept
 from librarian_daemon.catalog import journal, queries, transfers
 from librarian_daemon.catalog.roster import get_anchor
@@ -120,8 +121,8 @@ class Views:
         if not bus.connected:
             hint = "files are taken and kept; they are announced when it is back. See `lbctl doctor`"
             found.append(_problem("bus-disconnected", self._site, bus.detail, hint))
-        hint = "see the bus's settings in nats/README.md"
-        found += [_problem("bus-unsafe", self._site, text, hint) for text in bus.unsafe]
+        if ("bus-unsafe", self._site) not in known:
+            found += [_problem("bus-unsafe", self._site, text, bus_watch.HINT) for text in bus.unsafe]
         for trouble in await read(queries.suspected, LISTED):
             if ("instance-suspected", trouble.name) not in known:
                 message = f"site {trouble.site} no longer vouches for its instance: {trouble.detail}"

@@ -11,6 +11,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.sites import free_port
+
 from librarian_daemon.bus import child
 from librarian_daemon.bus.server import find_executable
 
@@ -22,15 +24,22 @@ class NatsServer:
 
     def __init__(self, root: Path, port: int) -> None:
         root.mkdir(parents=True)
+        self._root = root
+        self.monitor_url = f"http://127.0.0.1:{free_port()}"
         self.url = f"nats://lb:secret@127.0.0.1:{port}"
         self._port = port
         self._config = root / "nats.conf"
+        self.configure(sync="always")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, sync: str) -> None:
+        """With this sync_interval from its next start on."""
         self._config.write_text(
-            f'listen: "127.0.0.1:{port}"\nlog_file: "{root}/log"\nmax_payload: 1MB\n'
-            f'jetstream {{ store_dir: "{root}/js", sync_interval: always }}\n'
+            f'listen: "127.0.0.1:{self._port}"\nhttp: "{self.monitor_url.removeprefix("http://")}"\n'
+            f'log_file: "{self._root}/log"\nmax_payload: 1MB\n'
+            f'jetstream {{ store_dir: "{self._root}/js", sync_interval: {sync} }}\n'
             "authorization { user: lb, password: secret }\n"
         )
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 
-from librarian_daemon.bus import addressing, jetstream, keys, server_config
+from librarian_daemon.bus import addressing, durability, jetstream, keys, server_config
 from librarian_daemon.bus.connection import Connection, Session, Target, checked, open_session, shown
 from librarian_daemon.bus.hosting import Hosting
 from librarian_daemon.bus.reading import Reader
@@ -37,6 +37,7 @@ _WAIT_S = 2.0
 #: Join requests that nobody took yet; a newcomer asks again.
 _JOINS_LIMIT = 64
 _JOIN_ANSWER_S = 3.0
+_DURABILITY_EVERY_S = 60.0
 
 
 class NatsBus:
@@ -69,6 +70,7 @@ class NatsBus:
         self._addressing: addressing.Addressing = addressing.Shared()
         self._url = ""
         self._unsafe_stream = ""
+        self._undurable = durability.UNVERIFIED
         self._journal = Connection(clock, None)
         self._link = Connection(clock, None)
         self._talk = Connection(clock, None)
@@ -108,6 +110,8 @@ class NatsBus:
             async with asyncio.TaskGroup() as tasks:
                 if self._hosting is not None:
                     tasks.create_task(self._hosting.run())
+                if self._settings.monitor_url and self._settings.mode != "embedded":
+                    tasks.create_task(self._watch_durability())
                 for connection in (self._journal, self._link, self._talk):
                     tasks.create_task(connection.run())
                 self._tasks = tasks
@@ -153,6 +157,7 @@ class NatsBus:
             server_version=journal.version if journal else "",
             detail=next((detail for detail in details if detail), ""),
             unsafe=self._unsafe(journal),
+            notes=self._notes(),
         )
 
     # ---- our own stream ------------------------------------------------------------------------------
@@ -380,14 +385,24 @@ class NatsBus:
             raise ConfigInvalid(f"bus.password_file cannot be read: {exc}") from exc
 
     def _unsafe(self, session: Session | None) -> list[str]:
-        left_out = self._hosting.left_out if self._hosting else []
-        found = [*left_out, *([self._unsafe_stream] if self._unsafe_stream else [])]
+        found = [self._unsafe_stream] if self._unsafe_stream else []
         if isinstance(self._addressing, addressing.External):
-            found.append("external server: sync_interval cannot be verified")
-            found.append("external server: sites in one account can purge one another's streams")
+            found += [self._undurable] if self._undurable else []
             if session is not None and session.max_payload != _MAX_PAYLOAD_BYTES:
                 found.append(f"external server: max_payload is {session.max_payload}, not {_MAX_PAYLOAD_BYTES}")
         return found
+
+    def _notes(self) -> list[str]:
+        if isinstance(self._addressing, addressing.External):
+            return ["external server: sites in one account can purge one another's streams"]
+        return list(self._hosting.left_out) if self._hosting else []
+
+    async def _watch_durability(self) -> None:
+        """Ask the external server's monitoring now and then: its settings change with its restarts."""
+        while True:
+            session = await self._journal.session(None)
+            self._undurable = await durability.examine(self._settings.monitor_url, session.server_id)
+            await self._clock.sleep(_DURABILITY_EVERY_S)
 
 
 async def _ask_to_join(session: Session, inviter: SiteName, key: str, message: bytes) -> bytes | None:

@@ -49,10 +49,9 @@ async def test_two_sites_meet_on_an_external_server(tmp_path: Path) -> None:
             assert numbers(await take(b.bus, A, 0, 300)) == list(range(1, 301))
             assert numbers(await take(b.bus, A, 290, 10)) == list(range(291, 301))
             state = a.bus.state()
-            assert state.unsafe == [
-                "external server: sync_interval cannot be verified",
-                "external server: sites in one account can purge one another's streams",
-            ]
+            assert "sync_interval cannot be verified" in state.unsafe[0]
+            assert len(state.unsafe) == 1
+            assert state.notes == ["external server: sites in one account can purge one another's streams"]
             assert (state.connected, state.url, state.detail) == (True, f"nats://{where}", "")
             await a.bus.set_roster(users(a, b), [])  # of no effect on the server
             async with asyncio.timeout(10), aclosing(a.bus.joins()) as joins:
@@ -108,9 +107,9 @@ async def test_other_settings_of_a_stream_are_put_right_or_warned_about(tmp_path
             for site in (a, b):
                 site.start()
                 await site.bus.ensure_stream()
-            assert len(a.bus.state().unsafe) == 2
+            assert len(a.bus.state().unsafe) == 1
             await a.bus.ensure_stream()
-            assert len(a.bus.state().unsafe) == 2
+            assert len(a.bus.state().unsafe) == 1
             warning, *_ = b.bus.state().unsafe
             assert "stream LB_b-1 has other settings" in warning
             assert "storage" in warning
