@@ -39,6 +39,9 @@ _INBOX_LIMIT = 1024
 _FIRST_PAUSE_S = 0.1
 #: Also what a message that breaks the connection again and again costs, at most so often.
 _LONGEST_PAUSE_S = 2.0
+#: Nobody listens at the origin: its link is down, which our own server knows. When the link is back, every pause of both
+#: ends is waited for before the first file is there.
+_AWAY_PAUSE_S = 0.5
 _NANOSECONDS = 1_000_000_000
 
 _PULL = msgspec.json.encode(
@@ -59,6 +62,10 @@ class _Lost(BusUnavailable):
     more; but a member can announce that it listens everywhere. It is given nothing, yet the old request stays until it
     runs out, and is served first. Shown by running: tests/integration/bus/test_leaves.py.
     """
+
+
+class _Away(BusUnavailable):
+    """Nobody listens where the origin's consumer is."""
 
 
 class _ResetAnswer(msgspec.Struct, frozen=True):
@@ -117,7 +124,7 @@ class Reader:
                 self._patience_s = min(2 * self._patience_s, _SILENCE_S)
                 # Behind a lost message, until every request of before has run out: else they would eat on and on.
                 await self._clock.sleep(_EXPIRES_S + 1 if isinstance(exc, _Lost) else pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, _AWAY_PAUSE_S if isinstance(exc, _Away) else _LONGEST_PAUSE_S)
 
     async def _epoch(self, session: Session) -> AsyncGenerator[Message, None]:
         addressing = self._addressing()
@@ -181,7 +188,7 @@ class Reader:
         await session.publish(subject, msgspec.json.encode({"seq": seq}), reply=f"{base}.0")
         message = await inbox.get(self._patience_s)
         if _status(message):
-            raise BusUnavailable(f"{self._origin} has no consumer for us, or is away ({_status(message)})")
+            raise _Away(f"{self._origin} has no consumer for us, or is away ({_status(message)})")
         try:
             answer = msgspec.json.decode(message.data, type=_ResetAnswer)
         except msgspec.DecodeError as exc:
