@@ -39,8 +39,8 @@ _INBOX_LIMIT = 1024
 _FIRST_PAUSE_S = 0.1
 #: Also what a message that breaks the connection again and again costs, at most so often.
 _LONGEST_PAUSE_S = 2.0
-#: Nobody listens at the origin: its link is down, which our own server knows. When the link is back, every pause of both
-#: ends is waited for before the first file is there.
+#: Nobody listens at the origin: its link is down, as our own server knows. When the link is back, the first file waits
+#: for the pauses of both ends.
 _AWAY_PAUSE_S = 0.5
 _NANOSECONDS = 1_000_000_000
 
