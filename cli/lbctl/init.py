@@ -28,6 +28,7 @@ _ANY_ADDRESS = ("0.0.0.0", "[::]")
         "lbctl init /srv/summit --site summit",
         "lbctl init . --site summit --listen 0.0.0.0:7400 --advertise summit.example:7400",
         "lbctl init /srv/archive --site archive --store /data/lb --bus join",
+        "lbctl init /srv/telescope --site telescope --undialable",
     ),
 )
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
@@ -45,6 +46,7 @@ _ANY_ADDRESS = ("0.0.0.0", "[::]")
 @click.option(
     "--leaf-listen", default="", metavar="HOST:PORT", help="Where bus servers of other sites dial in, by TLS."
 )
+@click.option("--undialable", is_flag=True, help="Nobody can dial it: it dials out, and pushes what is asked of it.")
 @click.option(
     "--catalog", default="sqlite:///catalog.sqlite", show_default=True, metavar="URL", help="Or postgresql://…"
 )
@@ -60,6 +62,7 @@ def init(
     advertise: str,
     bus: str,
     leaf_listen: str,
+    undialable: bool,
     catalog: str,
 ) -> None:
     """Write DIR/site.toml and DIR/keys/site.key, and make the directories.
@@ -70,6 +73,8 @@ def init(
     from librarian_protocol.names import SiteName
 
     mode, bus_listen, bus_advertise, url = _bus(bus, _host_port("--listen", listen), advertise)
+    if undialable and (leaf_listen or advertise):
+        raise usage("--undialable says that nobody can dial this site: leave --leaf-listen and --advertise away")
     if leaf_listen:
         _host_port("--leaf-listen", leaf_listen)
         if mode != "embedded":
@@ -93,6 +98,7 @@ def init(
             leaf_listen=leaf_listen,
             leaf_advertise=_leaf_advertise(leaf_listen, advertise),
             catalog=_catalog(catalog),
+            undialable="yes" if undialable else "",
         ),
     )
     _tell(app, made, mode)

@@ -22,12 +22,15 @@ class Choices(NamedTuple):
     leaf_listen: str
     leaf_advertise: str
     catalog: str
+    #: Nobody can dial it.
+    undialable: str = ""
 
 
 def text(choices: Choices) -> str:
     """The file. ``lbd --config FILE --check`` accepts it."""
     one = Choices(*(quoted(value) for value in choices))
     bus_url = f"url = {one.bus_url}" if choices.bus_url else '# url = "nats://user:password@127.0.0.1:4222"'
+    dialable = "dialable = false" if choices.undialable else "# dialable = true"
     return f"""\
 # A site of the Librarian. Every key, its default and its meaning: docs/configuration.md
 # Lines that begin with '# key =' show a default. Relative paths are taken from this directory.
@@ -99,7 +102,7 @@ advertise = {one.advertise}
 # TLS with this site's own certificate, which the others pin: "on", "off", or "auto": on, but for loopback addresses.
 # tls = "auto"
 # false: nobody can dial this site; it pushes what is asked of it to sites that can be dialled.
-# dialable = true
+{dialable}
 
 # A certificate signed by an authority, in place of the one that the daemon makes. PEM files.
 [tls]
@@ -124,6 +127,8 @@ leaf_advertise = {one.leaf_advertise}
 {bus_url}
 # A file whose text is the password or token of the URL.
 # password_file = ""
+# http://HOST:PORT of the external server's monitoring: by it the daemon verifies that acknowledged is on disk.
+# monitor_url = ""
 
 [mesh]
 # The public key of an administrator whose own is kept offline (`lbctl admin keygen`); set it at the first site.

@@ -158,3 +158,17 @@ def test_what_the_comments_show_are_the_defaults(lbctl: Lbctl, tmp_path: Path) -
 @pytest.mark.parametrize("value", ["", "a", 'a"b\\c', "tab\t nul\x00 del\x7f", "ä 観 𝄞"])
 def test_text_is_quoted_as_toml_reads_it(value: str) -> None:
     assert tomllib.loads(f"x = {quoted(value)}") == {"x": value}
+
+
+def test_a_site_that_nobody_can_dial_says_so(lbctl: Lbctl, tmp_path: Path) -> None:
+    assert lbctl("init", str(tmp_path / "t"), "--site", "telescope", "--undialable").code == 0
+    assert not daemon_config.load(tmp_path / "t" / "site.toml", {}).data.dialable
+    assert daemon_config.load(tmp_path / "t" / "site.toml", {}).bus.mode == "embedded"
+
+
+@pytest.mark.parametrize("contrary", [("--leaf-listen", "0.0.0.0:7422"), ("--advertise", "here.example:7400")])
+def test_who_cannot_be_dialled_has_no_address(lbctl: Lbctl, tmp_path: Path, contrary: tuple[str, str]) -> None:
+    run = lbctl("init", str(tmp_path / "t"), "--site", "telescope", "--undialable", *contrary)
+    assert run.code == 2
+    assert "nobody can dial" in run.err
+    assert not (tmp_path / "t").exists()
