@@ -15,6 +15,7 @@ import structlog
 from librarian_daemon.catalog import journal
 from librarian_daemon.catalog.journal import Received
 from librarian_daemon.catalog.roster import Member
+from librarian_daemon.catalog.telling import Sealed
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.ports import Bus, Clock, Message
 from librarian_daemon.signals import Signal
@@ -25,7 +26,7 @@ from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import Verdict
 
 #: What is done with a letter of a verb. It must be quick, and harmless the second time.
-MailHandler = Callable[[mail.Mail], Awaitable[None]]
+MailHandler = Callable[[mail.Mail, Sealed], Awaitable[None]]
 
 #: How long pulling stops when no more can be held beyond a gap.
 GAP_WAIT_S = 30.0
@@ -115,10 +116,11 @@ class Reader:
         """Hand a letter on. Letters to others are passed over; the cursor advances behind the handler."""
         site = self._member.site
         if message.subject.startswith(subjects.mail(site, self._site, "")):
+            signature = message.headers.get(subjects.SIGNATURE_HEADER, "")
             try:
                 letter = mail.open_signed(
                     message.payload,
-                    message.headers.get(subjects.SIGNATURE_HEADER, ""),
+                    signature,
                     sender=site,
                     to=self._site,
                     key=self._member.key,
@@ -129,7 +131,7 @@ class Reader:
                 if handler is None:  # of a later version
                     self._log.info("letter_not_understood", verb=letter.verb, letter=letter.id)
                 else:
-                    await handler(letter)
+                    await handler(letter, Sealed(message.payload, signature))
             except PeerError as exc:
                 await self._taking.refused(site, exc)
         await self._catalog.write(journal.note_reading, site, message.stream_seq, "")

@@ -17,6 +17,7 @@ from librarian_adapters.bundle import BUNDLE_TYPE, BYTES_TYPE, MAX_MESSAGE_CHARA
 from librarian_adapters.contract import Buffer
 from librarian_adapters.http_client import HttpClient, Stream
 from librarian_adapters.pushes import PUSH_REFUSED, PUSH_TARGET, PushMe, PushRefused, decode_push_me
+from librarian_daemon.catalog.telling import Sealed
 from librarian_daemon.giving import Giver, Holdings
 from librarian_daemon.ports import Clock, Reader
 from librarian_daemon.pushing import Send
@@ -66,7 +67,7 @@ class Pusher:
         self._by_site: Counter[SiteName] = Counter()
         self._log = structlog.get_logger("pusher")
 
-    async def push_me(self, letter: Mail) -> None:
+    async def push_me(self, letter: Mail, _sealed: Sealed) -> None:
         """Mail handler. Never waits: what does not fit is dropped, and will be asked for again."""
         try:
             asked = decode_push_me(letter.body)

@@ -14,6 +14,7 @@ from aiohttp import web
 from librarian_adapters.contract import Push
 from librarian_adapters.http_client import spoken
 from librarian_adapters.pushes import PUSH_TARGET, decode_push_refused
+from librarian_daemon.catalog.telling import Sealed
 from librarian_daemon.datagate import Gate, begin_of
 from librarian_daemon.ports import Clock, Rng
 from librarian_protocol import backoff
@@ -97,7 +98,7 @@ class Tickets:
         self._silent.pop(site, None)
         return push
 
-    async def refused(self, letter: Mail) -> None:
+    async def refused(self, letter: Mail, _sealed: Sealed) -> None:
         """Mail handler: the source says that nothing will come for a ticket."""
         try:
             said = decode_push_refused(letter.body)

@@ -22,11 +22,13 @@ from librarian_daemon.catalog import journal, rebuilding, shared
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.rebuilding import Record
 from librarian_daemon.catalog.roster import Anchor, get_anchor
+from librarian_daemon.catalog.telling import Sealed
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.clock import SystemClock
 from librarian_daemon.host import catalog_url
 from librarian_protocol import exports, keys, segments
 from librarian_protocol.errors import LibrarianError, NotPossible
+from librarian_protocol.names import SiteName
 
 PAGE = 200
 MAX_PROBLEMS = 20
@@ -67,12 +69,26 @@ class Source(Protocol):
         """All segments, or those of these kinds; none before its predecessor."""
         ...
 
+    async def letters(self) -> list[tuple[SiteName, Sealed]]:
+        """What was told by letter, to the site :attr:`site`."""
+        ...
+
+    @property
+    def site(self) -> SiteName:
+        """Whose journals they are."""
+        ...
+
 
 class CatalogSource:
     """The journals that stand in a catalog."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, site: SiteName) -> None:
         self._database = database
+        self.site = site
+
+    async def letters(self) -> list[tuple[SiteName, Sealed]]:
+        """See the protocol."""
+        return await self._database.read(rebuilding.letters)
 
     async def anchor(self) -> Anchor:
         """See the protocol.
@@ -99,6 +115,11 @@ class FileSource:
     def __init__(self, path: Path, fingerprint: str) -> None:
         self._path = path
         self._fingerprint = fingerprint
+        self.site = SiteName("nobody")
+
+    async def letters(self) -> list[tuple[SiteName, Sealed]]:
+        """They are not exported."""
+        return []
 
     async def anchor(self) -> Anchor:
         """See the protocol; the file is read to its end, so that nothing is made of one that is cut off.
@@ -148,11 +169,14 @@ async def replay(source: Source, target: Database, say: Callable[[str], None]) -
     await target.write(lambda connection: rebuilding.begin(connection, anchor))
     # Sites are admitted by sites: again until no more turn out to be.
     taken, before = 0, -1
+    letters, refused = await source.letters(), list[str]()
     while taken != before:
         before, taken = taken, 0
+        refused = await target.write(partial(rebuilding.take_letters, found=letters, to=source.site, at=at))
+        taken -= len(refused)
         async for page in source.pages(rebuilding.ROSTER_KINDS):
             taken += await target.write(partial(rebuilding.apply_roster, page=page, at=at))
-    count, problems = 0, list[str]()
+    count, problems = 0, refused
     async for page in source.pages():
         problems += await target.write(partial(rebuilding.take, page=page, change=count // PAGE + 1, at=at))
         count += len(page)
@@ -161,11 +185,11 @@ async def replay(source: Source, target: Database, say: Callable[[str], None]) -
     return count, problems[:MAX_PROBLEMS]
 
 
-async def audit(source: Database, aside: str, say: Callable[[str], None]) -> Report:
+async def audit(source: Database, site: SiteName, aside: str, say: Callable[[str], None]) -> Report:
     """Rebuild aside and compare, table by table."""
     target = open_database(aside)
     try:
-        count, problems = await replay(CatalogSource(source), target, say)
+        count, problems = await replay(CatalogSource(source, site), target, say)
         tables: list[TableReport] = []
         for live, made in zip(await source.read(shared.digests), await target.read(shared.digests), strict=True):
             differences: list[str] = []
@@ -203,7 +227,7 @@ async def _audit(path: Path, *, only_digest: bool, say: Callable[[str], None]) -
             found = await source.read(shared.digests)
             tables = [TableReport(table=one.table, rows=one.rows, digest=one.digest) for one in found]
             return Report(segments=0, problems=[], tables=tables, ok=True)
-        return await audit(source, f"sqlite:///{aside}", say)
+        return await audit(source, settings.site, f"sqlite:///{aside}", say)
     finally:
         await source.close()
         for left in Path(settings.state).glob(f"{aside.name}*"):
@@ -222,9 +246,10 @@ async def _replay(source: Source, into: str, say: Callable[[str], None]) -> Repo
 
 
 async def _replay_catalog(path: Path, into: str, say: Callable[[str], None]) -> Report:
-    source = open_database(catalog_url(config.load(path).catalog))
+    settings = config.load(path)
+    source = open_database(catalog_url(settings.catalog))
     try:
-        return await _replay(CatalogSource(source), into, say)
+        return await _replay(CatalogSource(source, settings.site), into, say)
     finally:
         await source.close()
 

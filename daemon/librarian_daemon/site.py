@@ -64,6 +64,7 @@ from librarian_daemon.site_control import SiteControl
 from librarian_daemon.stores import open_stores
 from librarian_daemon.supervising import supervise
 from librarian_daemon.taking import Taking
+from librarian_daemon.telling import Teller
 from librarian_daemon.tls import data_tls
 from librarian_daemon.version import VERSION
 from librarian_daemon.views import Views
@@ -71,6 +72,7 @@ from librarian_protocol.entries import InstanceDoubted, NameResolved, SiteAnnoun
 from librarian_protocol.errors import ConfigInvalid
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
+from librarian_protocol.offering import TELL, TELL_AGAIN
 
 #: The most a request's body may have: a bundle's list.
 MAX_BODY_BYTES = 4 << 20
@@ -139,7 +141,8 @@ class Site:
             await catalog.write(mail.send, rng.hex(32), to, verb, body)
 
         tickets = Tickets(send, clock, rng)
-        letters = {PUSH_REFUSED: tickets.refused}
+        teller = Teller(catalog, incidents, site, lambda: rng.hex(32))
+        letters = {PUSH_REFUSED: tickets.refused, TELL: teller.tell, TELL_AGAIN: teller.tell_again}
         lacking = Signal()
         taking = Taking(catalog, incidents, self._metrics, site)
         projection = Projection(catalog, bus, clock, site, taking, gap=lacking, mail_handlers=letters)
@@ -346,6 +349,7 @@ class Site:
                     "planner": planner.run,
                     "replicator": replicator.run,
                     "pusher": pusher.run,
+                    "teller": teller.run,
                     "custodian": custodian.run,
                     "names": keeper.run,
                     "bus watch": BusWatch(bus, incidents, clock, site).run,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from librarian_daemon.answers import answer, body_of
-from librarian_daemon.catalog import offers
+from librarian_daemon.catalog import offers, telling
 from librarian_daemon.catalog.invites import Terms
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.inviting import Inviter
@@ -164,6 +164,7 @@ class SiteControl:
         if peer not in {one.site for one in await self._roster()}:
             raise NotFound(f"site {peer!r} is not in the roster", hint="`lbctl site list`")
         await self._catalog.write(offers.put, peer, body.globs)
+        await self._catalog.write(telling.tell_again, peer)
         return await self._offers(request)
 
     async def _one(self, site: SiteName) -> web.Response:

@@ -178,6 +178,13 @@ CODES: dict[str, About] = {
         meaning="Segments of it wait for what comes before them, or it is no longer believed.",
         steps=("Nothing for a gap: what is missing is asked for.", "`lbctl events verify` tells where it stops."),
     ),
+    "letters-missing": About(
+        severity=Severity.WARNING,
+        title="Letters from a site were lost on the way",
+        meaning="This site's access is callback: it is told by letter what it is offered. Their chain has a hole, so it"
+        " may not know of files that it could have.",
+        steps=("Nothing: the sender is asked to tell everything again.",),
+    ),
     "message-refused": About(
         severity=Severity.WARNING,
         title="A message was not believed",

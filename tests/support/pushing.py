@@ -12,6 +12,7 @@ from tests.support.source import ARCHIVE, NOW, SUMMIT, Collection, Destination, 
 from librarian_adapters import http
 from librarian_adapters.contract import Context
 from librarian_adapters.pushes import PUSH_ME
+from librarian_daemon.catalog.telling import Sealed
 from librarian_daemon.certificates import load_or_make
 from librarian_daemon.clock import SystemClock, SystemRng
 from librarian_daemon.datagate import Gate
@@ -125,11 +126,11 @@ class PushPair:
         assert (to, verb) == (SUMMIT, PUSH_ME)
         self.letters.append((to, verb, body))
         if self.delivering:
-            await self.pusher.push_me(letter(ARCHIVE, to, verb, body))
+            await self.pusher.push_me(letter(ARCHIVE, to, verb, body), Sealed(b"", ""))
 
     async def _to_destination(self, to: SiteName, verb: str, body: bytes) -> None:
         self.letters.append((to, verb, body))
-        await self.tickets.refused(letter(SUMMIT, to, verb, body))
+        await self.tickets.refused(letter(SUMMIT, to, verb, body), Sealed(b"", ""))
 
 
 def letter(sender: SiteName, to: SiteName, verb: str, body: bytes) -> Mail:

@@ -9,10 +9,11 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from librarian_daemon.believing import believe
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import schema, telling
 from librarian_daemon.catalog.believed import apply_segment
 from librarian_daemon.catalog.journal import receive
 from librarian_daemon.catalog.roster import Anchor, known_members, put_anchor
+from librarian_daemon.catalog.telling import Sealed
 from librarian_daemon.catalog.writer import decompress, silent
 from librarian_protocol.errors import PeerError
 from librarian_protocol.names import SiteName
@@ -71,6 +72,16 @@ def apply_roster(connection: Connection, page: Sequence[Record], at: str) -> int
         apply_segment(silent(connection, _NOBODY, 0, at), segment)
         taken += 1
     return taken
+
+
+def letters(connection: Connection) -> list[tuple[SiteName, Sealed]]:
+    """What a callback site was told by letter; nothing at others."""
+    return list(telling.kept(connection))
+
+
+def take_letters(connection: Connection, found: Sequence[tuple[SiteName, Sealed]], to: SiteName, at: str) -> list[str]:
+    """Take letters as they were taken from the bus; says why some were not believed."""
+    return telling.apply_kept(silent(connection, _NOBODY, 0, at), iter(found), to)
 
 
 def take(connection: Connection, page: Sequence[Record], change: int, at: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, or_, select, update
 
-from librarian_daemon.catalog import cursors, schema
+from librarian_daemon.catalog import cursors, schema, telling
 from librarian_daemon.catalog.believed import apply_segment
 from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.writer import Tx, decompress
@@ -56,6 +56,7 @@ def refold(tx: Tx, site: SiteName) -> None:
     tx.connection.execute(update(file).where(file.c.withdrawn.is_(True)).values(withdrawn=False, change=change))
     _apply_again(tx, [str(site)], None)
     _apply_again(tx, None, "file.withdrawn")
+    telling.apply_kept(tx, telling.kept(tx.connection), tx.site)
     if touched and _lost_origin(tx.connection, change):
         _apply_again(tx, None, "file.ingested")
     tx.recompute_conflicts(list(_names(tx.connection, change)))

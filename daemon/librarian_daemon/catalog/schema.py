@@ -290,6 +290,39 @@ offer = Table(
     Column("match", BytewiseText, primary_key=True),
 )
 
+#: How far each callback site was told, by letter, what concerns it (protocol/offering.py).
+telling = Table(
+    "telling",
+    metadata,
+    Column("recipient", BytewiseText, primary_key=True),
+    #: Of the journal: the last segment that was looked at.
+    Column("position", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", BytewiseText, nullable=False),
+    #: Whether the next letter begins to tell everything.
+    Column("begins", Boolean, nullable=False),
+)
+
+#: At a callback site: how far each sender's letters have come.
+told = Table(
+    "told",
+    metadata,
+    Column("sender", BytewiseText, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", BytewiseText, nullable=False),
+    Column("whole", Boolean, nullable=False),
+)
+
+#: Those letters, for audits: a callback site's record beside its journal.
+letter = Table(
+    "letter",
+    metadata,
+    Column("position", BigKey, primary_key=True, autoincrement=True),
+    Column("sender", BytewiseText, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("signature", Text, nullable=False),
+)
+
 #: How far each peer's stream was read.
 reading = Table(
     "reading",

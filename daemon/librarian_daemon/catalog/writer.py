@@ -52,10 +52,6 @@ class Tx:
         """The time that the group's entries are stamped with."""
         return self._group.at
 
-    def use_key(self, key: SiteKey) -> None:
-        """Sign with this key from the next commit on."""
-        self._key = key
-
     @property
     def position(self) -> Position:
         """Where this site's journal ended before the group."""

@@ -1,0 +1,86 @@
+"""Telling callback sites by letter what concerns them, and hearing that at a callback site (docs/adr/0019)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from librarian_daemon.catalog import mail, telling
+from librarian_daemon.catalog.roster import known_members, roster
+from librarian_daemon.catalog.telling import Sealed
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.ports import Incidents
+from librarian_protocol.entries import Access
+from librarian_protocol.errors import SegmentInvalid
+from librarian_protocol.mail import Mail
+from librarian_protocol.names import SiteName
+from librarian_protocol.offering import TELL_AGAIN
+
+_LOOK_EVERY_S = 5.0
+#: While something is missing it is asked for again at every so manieth letter: a request may be lost.
+_ASK_EVERY = 100
+INCIDENT = "letters-missing"
+
+
+class Teller:
+    """Service :meth:`run` at the sender, and what is done with letters."""
+
+    def __init__(self, catalog: Catalog, incidents: Incidents, site: SiteName, new_id: Callable[[], str]) -> None:
+        self._catalog = catalog
+        self._incidents = incidents
+        self._site = site
+        self._new_id = new_id
+        self._log = structlog.get_logger("telling")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            again = False
+            for peer, member in (await self._catalog.read(roster)).items():
+                if peer != self._site and member.access == Access.CALLBACK:
+                    again |= await self._catalog.write(telling.tell, peer, self._new_id)
+            if not again:
+                await self._catalog.recorded.wait(_LOOK_EVERY_S)
+
+    async def tell(self, letter: Mail, sealed: Sealed) -> None:
+        """A sender tells what concerns this site. Repeatable.
+
+        Raises:
+            SegmentInvalid: the letter makes no sense, or this site reads journals.
+        """
+
+        def work(tx: Tx) -> bool | None:
+            mine = known_members(tx.connection).get(self._site)
+            if mine is not None and mine.access != Access.CALLBACK:
+                # Its journal says all of it; a letter might say what no journal says.
+                raise SegmentInvalid(f"{letter.sender} tells by letter, and this site reads journals")
+            heard = telling.hear(tx, letter, sealed)
+            if heard is None:
+                return None
+            before, now = heard
+            if not now.whole and (before.whole or not now.number % _ASK_EVERY):
+                mail.send(tx, self._new_id(), letter.sender, TELL_AGAIN, b"{}")
+            return now.whole
+
+        whole = await self._catalog.write(work)
+        if whole:
+            await self._incidents.resolve(INCIDENT, letter.sender)
+        elif whole is not None:
+            await self._incidents.open(
+                INCIDENT,
+                letter.sender,
+                f"letters of {letter.sender} were lost on the way",
+                "nothing to do: it is asked to tell everything again",
+            )
+
+    async def tell_again(self, letter: Mail, _sealed: Sealed) -> None:
+        """A callback site lost something. Repeatable."""
+
+        def work(tx: Tx) -> None:
+            member = roster(tx.connection).get(letter.sender)
+            if member is not None and member.access == Access.CALLBACK:
+                telling.tell_again(tx, letter.sender)
+
+        await self._catalog.write(work)
+        self._log.warning("told_again", peer=letter.sender)

@@ -1,0 +1,162 @@
+"""What a site of access ``callback`` is told, in place of journals: letters with the entries that concern it.
+
+The letters of one sender to one recipient are a chain of their own: each names its number and the hash of the one
+before, so a lost one is noticed, and everything is told again. Their entries are the sender's own, with the numbers
+that they have in its journal: each is a register's state like any other, so order and repetition do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
+
+import msgspec
+from blake3 import blake3
+from msgspec import Meta
+
+from librarian_protocol import segments, wire
+from librarian_protocol.entries import (
+    Entry,
+    FileEntry,
+    HexHash,
+    IncarnationId,
+    Seq,
+    SiteAdmitted,
+    SiteAnnounced,
+    SiteRekeyed,
+    SiteRevoked,
+    StoreDeclared,
+    StoreRetired,
+)
+from librarian_protocol.errors import SegmentInvalid
+from librarian_protocol.names import Name, SiteName
+from librarian_protocol.segments import NO_HASH, Segment
+
+#: The letters' verbs: what is told, and the request that all of it be told again.
+TELL = "tell"
+TELL_AGAIN = "tell-again"
+#: Of a letter's body: below what a letter may have.
+MAX_TELLING_BYTES = 128 * 1024
+#: What everybody must know to believe and to fetch anything. Who wants what is nobody's business.
+_FOR_ALL = (SiteAdmitted, SiteRevoked, SiteRekeyed, SiteAnnounced, StoreDeclared, StoreRetired)
+
+
+class Telling(msgspec.Struct, frozen=True, kw_only=True):
+    """A letter's body: entries of one kind and one incarnation of the sender."""
+
+    number: Seq
+    #: Hash of the body before; 64 zeros in the first.
+    prev: HexHash
+    #: Everything is told again from here on: nothing that came before is needed.
+    begins: bool = False
+    epoch: Seq
+    incarnation: IncarnationId
+    kind: Annotated[str, Meta(max_length=64)]
+    entries: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=5000)]
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a chain has come, at either end."""
+
+    number: int = 0
+    hash: str = NO_HASH
+    #: False at the recipient while something is missing.
+    whole: bool = True
+
+
+_TELLING = wire.decoder(Telling)
+
+
+def decode(body: bytes) -> Telling:
+    """A letter's body.
+
+    Raises:
+        SegmentInvalid: it is none.
+    """
+    try:
+        return _TELLING.decode(body)
+    except wire.NOT_DECODABLE as exc:
+        raise SegmentInvalid(f"letter {TELL!r}: {exc}") from exc
+
+
+def hash_of(body: bytes) -> str:
+    """By which the next letter names this one."""
+    return blake3(body).hexdigest()
+
+
+def concerns(entry: Entry, is_offered: Callable[[Name], bool]) -> bool:
+    """Whether the recipient is told of this entry of the sender."""
+    if isinstance(entry, FileEntry):
+        return is_offered(entry.name)
+    return isinstance(entry, _FOR_ALL)
+
+
+def tellings(
+    told: Told, segment: Segment, is_offered: Callable[[Name], bool], *, begins: bool
+) -> Iterator[tuple[bytes, Told]]:
+    """The letters about one segment of the sender's journal, mostly none or one; with where the chain is behind each.
+
+    ``begins``: the first of them is the first of everything.
+    """
+    raws = [
+        raw
+        for raw, entry in zip(segment.entries, segments.entries_of(segment) or (), strict=False)
+        if isinstance(entry, Entry) and concerns(entry, is_offered)
+    ]
+    for part in _parts(raws):
+        body = wire.encode(
+            Telling(
+                number=told.number + 1,
+                prev=told.hash,
+                begins=begins,
+                epoch=segment.epoch,
+                incarnation=segment.incarnation,
+                kind=segment.kind,
+                entries=list(part),
+            )
+        )
+        told = Told(number=told.number + 1, hash=hash_of(body))
+        begins = False
+        yield body, told
+
+
+def _parts(raws: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
+    part: list[msgspec.Raw] = []
+    size = 0
+    for raw in raws:
+        length = len(bytes(raw)) + 1
+        if part and size + length > MAX_TELLING_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(raw)
+        size += length
+    if part:
+        yield part
+
+
+def entries_of(telling: Telling, sender: SiteName) -> list[Entry | SegmentInvalid] | None:
+    """As :func:`librarian_protocol.segments.entries_of`."""
+    return segments.entries_of(
+        Segment(
+            v=segments.VERSION,
+            site=sender,
+            epoch=telling.epoch,
+            incarnation=telling.incarnation,
+            first_seq=1,
+            prev=NO_HASH,
+            kind=telling.kind,
+            entries=telling.entries,
+        )
+    )
+
+
+def receive(told: Told, body: bytes, telling: Telling) -> Told | None:
+    """Where the recipient's chain is behind this letter; None if it was had before.
+
+    What it says is applied in any case. Where something is missing, the chain is whole again once all was told anew.
+    """
+    if telling.number <= told.number:
+        return None
+    follows = telling.number == told.number + 1 and telling.prev == told.hash
+    whole = telling.begins or (told.whole and follows)
+    return Told(number=telling.number, hash=hash_of(body), whole=whole)
