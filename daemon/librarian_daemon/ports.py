@@ -223,6 +223,8 @@ class Standing(StrEnum):
     BELOW = "below"
     #: An administrator withdrew exactly this file.
     WITHDRAWN = "withdrawn"
+    #: This site may not ingest a file of that name; the other text is what it may.
+    NOT_GRANTED = "not-granted"
 
 
 class Ledger(Protocol):

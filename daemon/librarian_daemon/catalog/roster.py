@@ -19,7 +19,7 @@ _TEXTS = wire.decoder(list[str])
 _CUTOFF = wire.decoder(Cutoff)
 _ANCHOR = wire.decoder(Anchor)
 
-__all__ = ["Anchor", "Member", "get_anchor", "known_members", "put_anchor", "roster"]
+__all__ = ["Anchor", "Member", "get_anchor", "grants_of", "known_members", "put_anchor", "roster"]
 
 
 def get_anchor(connection: Connection) -> Anchor | None:
@@ -36,6 +36,12 @@ def put_anchor(connection: Connection, anchor: Anchor) -> None:
 def roster(connection: Connection) -> dict[SiteName, Member]:
     """All admitted sites, this one included where it is one; those that were revoked are not."""
     return {site: one for site, one in known_members(connection).items() if not one.revoked}
+
+
+def grants_of(connection: Connection, site: SiteName) -> list[str] | None:
+    """What a site may ingest; None while it is of no mesh, and nobody limits it."""
+    member = known_members(connection).get(site)
+    return None if member is None else member.grants
 
 
 def known_members(connection: Connection) -> dict[SiteName, Member]:

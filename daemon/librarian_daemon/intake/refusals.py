@@ -28,6 +28,11 @@ def refusal(one: Ready, standing: Standing, other: str, *, allow_case_twins: boo
                 f"an administrator withdrew exactly this file ({one.name!a}, {one.found.digest})",
                 hint="a withdrawn file is never ingested again under that name",
             )
+        case Standing.NOT_GRANTED:
+            return NotPossible(
+                f"this site may not ingest {one.name!a}: it is granted {other or 'nothing'}; others would refuse it",
+                hint="`lbctl site set NAME --grant GLOB` where this site was admitted",
+            )
         case _:
             return None
 

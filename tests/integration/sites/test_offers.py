@@ -1,11 +1,11 @@
-"""What is not offered to a site it does not get, whatever it asks for; the others do, and the reason is shown."""
+"""What a site may be given, and what it may ingest: the rest does not arrive, and the reason is shown."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tests.support.oracle import digest_of, standing
-from tests.support.sites import pair
+from tests.support.sites import Site, pair
 
 
 def test_what_is_not_offered_does_not_arrive_until_it_is(tmp_path: Path) -> None:
@@ -24,4 +24,27 @@ def test_what_is_not_offered_does_not_arrive_until_it_is(tmp_path: Path) -> None
         (waiting,) = [one for one in both.destination.client.transfers().transfers if one.name == "secret/plan.dat"]
         both.destination.lbctl("transfer", "retry", str(waiting.id))
         both.acknowledged(2)
+        both.assert_whole()
+
+
+def grants(site: Site) -> list[str]:
+    """A site's own, as it knows them."""
+    return next(one.grants for one in site.client.sites() if one.site == site.name)
+
+
+def test_a_site_refuses_at_its_own_door_what_it_is_not_granted(tmp_path: Path) -> None:
+    """Others would not believe it; so it is not accepted here either, and its bytes are kept beside the reason."""
+    with pair(tmp_path) as both:
+        archive = both.destination
+        both.source.lbctl("site", "set", "archive", "--grant", "derived/**")
+        both.wait_for(
+            "the archive knows",
+            lambda: [one.grants for one in archive.client.sites() if one.site == "archive"] == [["derived/**"]],
+        )
+        archive.drop_file("raw.dat", b"raw")
+        archive.drop_tree("derived", {"a.dat": b"derived"})
+        reason = both.wait_for("it is refused", lambda: archive.rejected().get("raw.dat"))
+        assert "granted derived/**" in reason
+        both.wait_for("the other is told", lambda: both.source.told("file.ingested", "archive")["derived/a.dat"])
+        assert set(archive.told("file.ingested", "archive")) == {"derived/a.dat"}
         both.assert_whole()
