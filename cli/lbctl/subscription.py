@@ -49,9 +49,10 @@ def list_(app: App) -> None:
 @click.option("--from", "from_site", required=True, metavar="SITE", help="Origin or holder; 'any' for every site.")
 @click.option("--match", default="**", show_default=True, metavar="GLOB", help="Names; ** crosses directories.")
 @click.option("--into", multiple=True, metavar="STORE", help="Stores in order of preference; all by default.")
+@click.option("--new-only", is_flag=True, help="Only what is heard of from now on.")
 @click.pass_obj
-def add(app: App, from_site: str, match: str, into: tuple[str, ...]) -> None:
-    """Fetch what matches, what is there already included."""
+def add(app: App, from_site: str, match: str, into: tuple[str, ...], new_only: bool) -> None:
+    """Fetch what matches; what is there already, too, unless --new-only."""
     from lbctl.output import rows
     from librarian_protocol import api, globs
     from librarian_protocol.names import SiteName
@@ -60,6 +61,7 @@ def add(app: App, from_site: str, match: str, into: tuple[str, ...]) -> None:
         from_site=None if from_site == "any" else SiteName.parse(from_site),
         match=globs.check(match),
         into=list(into),
+        new_only=new_only,
     )
     rows(app, [app.client().subscribe(wanted)], HEADINGS, _row)
 

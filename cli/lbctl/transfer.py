@@ -118,6 +118,26 @@ def show(app: App, id: int) -> None:  # noqa: A002 - the word of the API
 
 
 @transfer.command(
+    "add",
+    epilog=examples(
+        "lbctl transfer add obs/2026/first-light.fits", "lbctl transfer add night-0001 --from summit --into fast"
+    ),
+)
+@click.argument("name")
+@click.option("--from", "from_site", metavar="SITE", help="Whom to ask first. [anyone who holds it]")
+@click.option("--into", default="", metavar="STORE", help="Label or id of a store. [the first ingestable]")
+@click.option("--digest", metavar="DIGEST", help="Which file, where several have the name.")
+@click.pass_obj
+def add(app: App, name: str, from_site: str | None, into: str, digest: str | None) -> None:
+    """Fetch one file into a store of this site, once, whatever the subscriptions say."""
+    from lbctl.output import rows
+    from librarian_protocol import api
+
+    asked = api.TransferAdd(name=name, digest=digest, from_site=from_site, into=into)
+    rows(app, [app.client().add_transfer(asked)], HEADINGS, _row)
+
+
+@transfer.command(
     "retry",
     epilog=examples(
         "lbctl transfer retry 12 13", "lbctl transfer retry --all", "lbctl transfer retry --all --reason timeout"

@@ -149,6 +149,10 @@ class Client:
         """
         return self._transport.call("GET", "/transfer", api.FileTransfer, query={"id": id}, timeout_s=self.timeout_s)
 
+    def add_transfer(self, transfer: api.TransferAdd) -> api.FileTransfer:
+        """Fetch one file, once."""
+        return self._transport.call("POST", "/transfers", api.FileTransfer, body=transfer, timeout_s=self.timeout_s)
+
     def retry(self, id: int) -> list[api.FileTransfer]:  # noqa: A002 - the word of the API
         """Try a waiting or parked transfer now."""
         return self._transport.call(

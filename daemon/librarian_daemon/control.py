@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 from aiohttp import web
 
+from librarian_daemon.adding import AddControl
 from librarian_daemon.answers import answer, body_of, number_of, refusal, text_of
 from librarian_daemon.catalog import holdings, planning, queries, transfers
 from librarian_daemon.catalog.transfers import Move
@@ -54,6 +55,7 @@ class Control:
         membership: Membership,
         sites: SiteControl,
         explaining: ExplainControl,
+        adapters: Sequence[str],
         journals: JournalControl,
         custodian: Custodian,
         doctor: Doctor,
@@ -70,6 +72,7 @@ class Control:
         self._membership = membership
         self._sites = sites
         self._explaining = explaining
+        self._adapters = adapters
         self._journals = journals
         self._custodian = custodian
         self._doctor = doctor
@@ -104,6 +107,15 @@ class Control:
                 *self._sites.routes(),
                 *self._explaining.routes(),
                 *self._journals.routes(),
+                *AddControl(
+                    catalog=self._catalog,
+                    views=self._views,
+                    clock=self._clock,
+                    site=self._site,
+                    adapters=self._adapters,
+                    chosen_stores=self._chosen_stores,
+                    wake=self._wake_replicator,
+                ).routes(),
                 *ResolveControl(self._catalog, self._views, self._site).routes(),
             ]
         )
@@ -261,7 +273,10 @@ class Control:
 
         def work(tx: Tx) -> None:
             tx.say(declared)
-            planning.start_backfill(tx, declared.subscription)
+            if body.new_only:
+                planning.only_new(tx, declared.subscription)
+            else:
+                planning.start_backfill(tx, declared.subscription)
 
         await self._catalog.write(work)
         self._catalog.changed.set()

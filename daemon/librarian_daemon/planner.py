@@ -133,7 +133,9 @@ def decide(
         known = planning.admitted(seen, here)
         stores: set[str] = set()
         passing = False
-        for subscription in subscriptions:
+        for subscription in [*subscriptions, *known.one_offs]:
+            if known.file_id <= subscription.after_file:
+                continue
             answer = wanted(known.file, subscription, known.instances, here)
             if isinstance(answer, Want):
                 if answer.store not in stores:

@@ -314,6 +314,7 @@ class Site:
             ),
             journals=JournalControl(catalog, taking, clock, site, key),
             explaining=ExplainControl(catalog=catalog, bus=bus, site=site, adapters=list(adapters), detail=views.name),
+            adapters=list(adapters),
             custodian=custodian,
             doctor=Doctor(
                 catalog=catalog,

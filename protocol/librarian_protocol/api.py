@@ -322,6 +322,19 @@ class SubscriptionAdd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     from_site: str | None
     match: str = "**"
     into: list[str] = []
+    #: Only files that are heard of from now on.
+    new_only: bool = False
+
+
+class TransferAdd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /transfers``: one file, once. ``into``: a store's label or id, empty for the first ingestable."""
+
+    name: str
+    #: Where several files have the name.
+    digest: str | None = None
+    #: Who is asked first; anyone who holds it where None.
+    from_site: str | None = None
+    into: str = ""
 
 
 class Site(msgspec.Struct, kw_only=True):

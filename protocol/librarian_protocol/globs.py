@@ -60,6 +60,11 @@ def check(glob: str) -> str:
     return glob
 
 
+def literal(name: str) -> str:
+    """The glob that matches this name and no other."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
 def matches(glob: str, name: str) -> bool:
     """Whether the whole name matches.
 

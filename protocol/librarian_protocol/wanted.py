@@ -94,6 +94,8 @@ class SubscriptionFacts(msgspec.Struct, frozen=True, kw_only=True):
     from_site: SiteName | None
     match: str
     into: Sequence[str]
+    #: Files that were heard of up to this row are none of its business.
+    after_file: int = 0
 
 
 class Here(msgspec.Struct, frozen=True, kw_only=True):

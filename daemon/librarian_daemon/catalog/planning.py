@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema
@@ -44,6 +44,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     instances: list[InstanceFacts]
     #: Transfers of the file into stores of this site, by store.
     transfers: dict[str, Row]
+    #: What a person wants of it, as subscriptions to this one name.
+    one_offs: Sequence[SubscriptionFacts] = ()
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +127,7 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
     transfers: dict[int, dict[str, Row]] = {key: {} for key in rows}
     for row in connection.execute(select(schema.transfer).where(transfer.file_id.in_(list(rows)))):
         transfers[row.file_id][row.store] = row_of(row)
+    one_offs = _one_offs(connection, rows)
     names = sorted({row.name for row in rows.values()})
     kept = {
         row.name: row.kept for row in connection.execute(select(schema.naming).where(schema.naming.c.name.in_(names)))
@@ -148,9 +151,44 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
             ),
             instances=instances[row.id],
             transfers=transfers[row.id],
+            one_offs=one_offs.get(row.id, ()),
         )
         for row in rows.values()
     ]
+
+
+#: In place of a subscription's id.
+ONE_OFF = "one-off"
+
+
+def _one_offs(connection: Connection, files: Mapping[int, SqlRow[Any]]) -> dict[int, list[SubscriptionFacts]]:
+    one_off = schema.one_off.c
+    found: dict[int, list[SubscriptionFacts]] = {}
+    for row in connection.execute(
+        select(schema.one_off).where(one_off.file_id.in_(list(files))).order_by(one_off.store)
+    ):
+        found.setdefault(row.file_id, []).append(one_off_facts(files[row.file_id].name, row.store, row.from_site))
+    return found
+
+
+def one_off_facts(name: str, store: str, from_site: str | None) -> SubscriptionFacts:
+    """What a person wants, as a subscription to one name."""
+    return SubscriptionFacts(
+        id=ONE_OFF, from_site=SiteName(from_site) if from_site else None, match=globs.literal(name), into=[store]
+    )
+
+
+def add_one_off(tx: Tx, file_id: int, store: str, from_site: SiteName | None) -> None:
+    """A person wants this file here. Idempotent; the last word on the source counts."""
+    values = {"file_id": file_id, "store": store, "from_site": from_site and str(from_site), "asked_at": tx.now}
+    statement = upsert(tx.connection, schema.one_off).values(**values)
+    tx.connection.execute(statement.on_conflict_do_update(index_elements=["file_id", "store"], set_=values))
+
+
+def named(connection: Connection, name: Name) -> list[Known]:
+    """All files of a name."""
+    rows = connection.execute(select(schema.file).where(schema.file.c.name == str(name)).order_by(schema.file.c.digest))
+    return know(connection, rows.all())
 
 
 def _standing(connection: Connection, names: Sequence[str]) -> dict[str, set[str]]:
@@ -189,9 +227,10 @@ def planned_until(tx: Tx, change: int, file_id: int) -> None:
 
 def subscriptions(connection: Connection, site: SiteName) -> list[SubscriptionFacts]:
     """The rules of a site that are not withdrawn, in the order in which they were made."""
-    subscription = schema.subscription.c
+    subscription, new_only = schema.subscription.c, schema.new_only.c
     rows = connection.execute(
-        select(schema.subscription)
+        select(schema.subscription, new_only.after_file)
+        .outerjoin(schema.new_only, new_only.subscription == subscription.id)
         .where(subscription.site == str(site), subscription.withdrawn.is_(False))
         .order_by(subscription.seq)
     )
@@ -201,6 +240,7 @@ def subscriptions(connection: Connection, site: SiteName) -> list[SubscriptionFa
             from_site=SiteName(row.from_site) if row.from_site else None,
             match=row.match,
             into=_STORES.decode(row.into),
+            after_file=row.after_file or 0,
         )
         for row in rows
     ]
@@ -213,6 +253,12 @@ def start_backfill(tx: Tx, subscription: str) -> None:
         statement.on_conflict_do_update(index_elements=["subscription"], set_={"after_file": 0}),
         {"subscription": subscription, "after_file": 0},
     )
+
+
+def only_new(tx: Tx, subscription: str) -> None:
+    """The subscription is to files that are heard of from now on. Kept here only; without it, it is to all."""
+    newest = tx.connection.scalar(select(func.max(schema.file.c.id))) or 0
+    tx.connection.execute(insert(schema.new_only), {"subscription": subscription, "after_file": newest})
 
 
 def backfills(connection: Connection) -> list[tuple[str, int]]:

@@ -374,6 +374,16 @@ transfer = Table(
     Index("transfer_due", "state", "next_try_s"),
 )
 
+#: Files that a person wants here once, whatever the subscriptions say (``lbctl transfer add``).
+one_off = Table(
+    "one_off",
+    metadata,
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("store", BytewiseText, primary_key=True),
+    Column("from_site", BytewiseText),
+    Column("asked_at", Text, nullable=False),
+)
+
 #: A batch is a row only while an adapter holds it.
 batch = Table(
     "batch",
@@ -403,6 +413,14 @@ aside = Table(
 )
 
 #: Subscriptions of this site that still have to be tried on the files that were there before them.
+#: Subscriptions to what is heard of after this row of ``file``.
+new_only = Table(
+    "new_only",
+    metadata,
+    Column("subscription", Text, primary_key=True),
+    Column("after_file", BigInteger, nullable=False),
+)
+
 backfill = Table(
     "backfill",
     metadata,

@@ -52,7 +52,8 @@ def test_everything_arrives_over_flapping_links_and_no_large_file_is_sent_three_
             wanted |= mine
         wait_for(
             "all has arrived, and the sources know",
-            lambda: all(site.client.status().counts.instances_elsewhere == SMALL + 3 for site in sources),
+            # The other source's instances, and those of both at the archive.
+            lambda: all(site.client.status().counts.instances_elsewhere == 3 * (SMALL + 3) for site in sources),
             *all_of.sites,
             deadline_s=300,
         )

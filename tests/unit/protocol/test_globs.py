@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from librarian_protocol.errors import ArgumentInvalid
-from librarian_protocol.globs import EVERYTHING, check, matches
+from librarian_protocol.globs import EVERYTHING, check, literal, matches
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,11 @@ def test_a_glob_without_signs_matches_itself_alone(text: str) -> None:
     literal = text.replace("*", "[*]")
     assert matches(check(literal), text)
     assert not matches(literal, text + "a")
+
+
+@pytest.mark.parametrize("name", ["a.dat", "a[1].dat", "what?.dat", "a*b/**/c", "[!x]"])
+def test_a_literal_glob_matches_its_name_and_nothing_else(name: str) -> None:
+    """Whatever signs it has."""
+    assert matches(literal(name), name)
+    assert not matches(literal(name), name + "x")
+    assert not matches(literal("a*b"), "axb")

@@ -1,4 +1,4 @@
-"""Callback sites are told by letter."""
+"""Callback sites are told by letter; one-off transfers; subscriptions to what is new only."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,6 +26,18 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("hash", BYTEWISE, nullable=False),
         sa.Column("whole", sa.Boolean(), nullable=False),
+    )
+    op.create_table(
+        "one_off",
+        sa.Column("file_id", sa.BigInteger(), sa.ForeignKey("file.id"), primary_key=True),
+        sa.Column("store", BYTEWISE, primary_key=True),
+        sa.Column("from_site", BYTEWISE),
+        sa.Column("asked_at", sa.Text(), nullable=False),
+    )
+    op.create_table(
+        "new_only",
+        sa.Column("subscription", sa.Text(), primary_key=True),
+        sa.Column("after_file", sa.BigInteger(), nullable=False),
     )
     op.create_table(
         "letter",
