@@ -205,9 +205,10 @@ def test_a_subscription_is_added_as_it_was_said(lbctl: Lbctl, control: FakeContr
         "from_site": "summit",
         "match": "obs/**",
         "into": ["a", "b"],
+        "new_only": False,
     }
     lbctl("subscription", "add", "--from", "any")
-    assert json.loads(control.requests[-1].body) == {"from_site": None, "match": "**", "into": []}
+    assert json.loads(control.requests[-1].body) == {"from_site": None, "match": "**", "into": [], "new_only": False}
 
 
 @pytest.mark.parametrize("arguments", [["--from", "Summit"], ["--from", "summit", "--match", "[a"]])
