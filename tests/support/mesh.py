@@ -23,9 +23,17 @@ class MeshSite(Site):
     """A site on a host of its own."""
 
     def __init__(
-        self, root: Path, name: str, host: Host, *, hub: bool = False, dialable: bool = True, catalog: str = SQLITE
+        self,
+        root: Path,
+        name: str,
+        host: Host,
+        *,
+        hub: bool = False,
+        dialable: bool = True,
+        catalog: str = SQLITE,
+        heads_every_s: str = HEADS_EVERY_S,
     ) -> None:
-        overlay = {"LIBRARIAN_BUS__HEADS_EVERY_S": HEADS_EVERY_S, "LIBRARIAN_BUS__LISTEN": "127.0.0.1:4222"}
+        overlay = {"LIBRARIAN_BUS__HEADS_EVERY_S": heads_every_s, "LIBRARIAN_BUS__LISTEN": "127.0.0.1:4222"}
         if hub:
             overlay["LIBRARIAN_BUS__LEAF_LISTEN"] = f"{host.address}:{LEAF_PORT}"
         if not dialable:
@@ -100,7 +108,12 @@ class Mesh:
 
 @contextmanager
 def mesh(
-    root: Path, names: Sequence[str], *, undialable: Sequence[str] = (), catalogs: Sequence[str] = ()
+    root: Path,
+    names: Sequence[str],
+    *,
+    undialable: Sequence[str] = (),
+    catalogs: Sequence[str] = (),
+    heads_every_s: str = HEADS_EVERY_S,
 ) -> Generator[Mesh]:
     """A running mesh; the first of ``names`` is the hub."""
     with ExitStack() as stack:
@@ -113,6 +126,7 @@ def mesh(
                 hub=number == 0,
                 dialable=name not in undialable,
                 catalog=catalogs[number] if catalogs else SQLITE,
+                heads_every_s=heads_every_s,
             )
             for number, name in enumerate(names)
         ]

@@ -51,3 +51,16 @@ def test_a_broken_link_would_be_found(tmp_path: Path) -> None:
     document = tmp_path / "a.md"
     document.write_text("# One\n[a](#one) [b](#two) [c](gone.md) [d](https://example.org)\n")
     assert broken(document) == ["#two", "gone.md"]
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    """``directory/file.py`` below tests, and words of test names after it."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    tests = {path.relative_to(ROOT / "tests").as_posix(): path.read_text() for path in ROOT.glob("tests/**/test_*.py")}
+    files: list[str] = re.findall(r"`([a-z]*/?test_\w+\.py)`", page)
+    assert len(files) > 20
+    for name in files:
+        assert any(path.endswith(name) for path in tests), name
+    everything = "\n".join(tests.values())
+    for words in re.findall(r"`((?:[a-z]+_){2,}[a-z]+)…?`", page):
+        assert f"def test_{words}" in everything, words
