@@ -12,8 +12,8 @@ import pytest
 from tests.support.chaos_proxy import ThreadedProxy
 from tests.support.sites import Pair, Site, free_port, sites
 
-SMALL = 2000
-LARGE_BYTES = 256 << 20
+SMALL = 500
+LARGE_BYTES = 96 << 20
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_pushes_outlive_a_flapping_link_and_kills_of_both_sides(tmp_path: Path) 
     ):
         link.flap()
         wanted = drop_everything(pair.source)
-        for victim, staged in ((pair.destination, 16 << 20), (pair.source, 64 << 20)):
+        for victim, staged in ((pair.destination, 16 << 20), (pair.source, 48 << 20)):
             pair.wait_for("a part is staged", partial(reached, pair.destination, staged), 90)
             victim.kill()
             victim.start()
