@@ -12,6 +12,7 @@ from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
 from librarian_daemon.ports import Clock
 from librarian_daemon.pushing import Tickets
+from librarian_daemon.scraping import Scraper
 from librarian_daemon.settings import SiteSettings
 from librarian_daemon.store.posix import PosixStore
 from librarian_daemon.tls import AUTHORITY, DataTls
@@ -77,12 +78,12 @@ def http_offer(settings: SiteSettings, tls: DataTls, address: str) -> AdapterOff
     return AdapterOffer(name="http", version=1, address="", dial=Dial.SOURCE)
 
 
-def with_health(app: web.Application, routes: list[web.RouteDef], views: Views) -> web.Application:
+def with_health(app: web.Application, routes: list[web.RouteDef], views: Views, scraper: Scraper) -> web.Application:
     """The data plane's application: these routes, and what monitoring asks."""
     app.add_routes(routes)
 
     async def metrics(_request: web.Request) -> web.Response:
-        text = await views.scrape()
+        text = await scraper.scrape()
         return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def alive(_request: web.Request) -> web.Response:

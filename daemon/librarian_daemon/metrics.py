@@ -49,8 +49,50 @@ class Metrics:
         self.suspected_instances = Counter(
             "librarian_suspected_instances_total", "Own instances found wrong when read again.", registry=registry
         )
-        self.incidents = Gauge("librarian_open_incidents", "Open incidents.", registry=registry)
+        self.incidents = Gauge(
+            "librarian_open_incidents", "Open incidents by code.", ["code", "severity"], registry=registry
+        )
         self.bus_connected = Gauge("librarian_bus_connected", "1 while the bus is connected.", registry=registry)
+        self.bus_unsafe = Gauge(
+            "librarian_bus_unsafe", "1 while the bus can lose what it acknowledged.", registry=registry
+        )
+        self.recovering = Gauge(
+            "librarian_recovering",
+            "1 in quarantine after the catalog was restored.",
+            registry=registry,
+        )
+        self.parked = Gauge("librarian_parked_transfers", "Parked transfers by reason.", ["reason"], registry=registry)
+        self.peer_link = Gauge(
+            "librarian_peer_link_up", "1 while the peer's stream answers.", ["peer"], registry=registry
+        )
+        self.peer_heard = Gauge(
+            "librarian_peer_last_heard_timestamp_seconds", "When a peer was last heard.", ["peer"], registry=registry
+        )
+        self.peer_owed_files = Gauge(
+            "librarian_peer_owed_files", "Files that are still to come from a peer.", ["peer"], registry=registry
+        )
+        self.peer_owed_bytes = Gauge(
+            "librarian_peer_owed_bytes", "Bytes that are still to come from a peer.", ["peer"], registry=registry
+        )
+        self.peer_lag = Gauge(
+            "librarian_peer_lag_seconds", "Age of the oldest file that a peer still owes.", ["peer"], registry=registry
+        )
+        self.store_up = Gauge("librarian_store_up", "1 while the store can be used.", ["store"], registry=registry)
+        self.store_size = Gauge(
+            "librarian_store_size_bytes", "Size of the store's filesystem.", ["store"], registry=registry
+        )
+        self.store_free = Gauge(
+            "librarian_store_free_bytes", "Free bytes of the store's filesystem.", ["store"], registry=registry
+        )
+        self.intake_waiting = Gauge(
+            "librarian_intake_waiting",
+            "Dropped things that are not accepted yet.",
+            ["drop"],
+            registry=registry,
+        )
+        self.intake_paused = Gauge(
+            "librarian_intake_paused", "1 while a drop directory is paused.", ["drop"], registry=registry
+        )
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -57,6 +57,7 @@ from librarian_daemon.reconcile import Reconciler
 from librarian_daemon.recovery import Recoverer
 from librarian_daemon.repairing import Answering, Repairer
 from librarian_daemon.replicator import Replicator
+from librarian_daemon.scraping import Scraper
 from librarian_daemon.server import TcpServer, application
 from librarian_daemon.settings import SiteSettings
 from librarian_daemon.signals import Signal
@@ -245,8 +246,8 @@ class Site:
             moved=moved,
             incidents=incidents,
             clock=clock,
-            metrics=self._metrics,
         )
+        scraper = Scraper(catalog=catalog, bus=bus, stores=by_id, intakes=intakes, views=views, metrics=self._metrics)
 
         for store in stores:
             await lander.recover(store)
@@ -257,7 +258,7 @@ class Site:
 
         gate = Gate(site=site, clock=clock, holdings=held)
         routes = [*DataPlane(gate, giver).routes(), *PushReceiver(gate, tickets).routes()]
-        data = TcpServer(with_health(application(MAX_BODY_BYTES), routes, views))
+        data = TcpServer(with_health(application(MAX_BODY_BYTES), routes, views, scraper))
         address, port = host.split_address(settings.data.listen)
         tls = data_tls(settings, certificate, settings.data.advertise or settings.data.listen)
         try:

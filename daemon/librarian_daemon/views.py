@@ -14,7 +14,6 @@ from librarian_daemon.catalog.transfers import Owed
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.fetching import Moved
 from librarian_daemon.membership import Membership
-from librarian_daemon.metrics import Metrics
 from librarian_daemon.notices import CatalogIncidents
 from librarian_daemon.ports import Bus, Clock, Link, Store
 from librarian_daemon.version import VERSION
@@ -54,7 +53,6 @@ class Views:
         moved: Moved,
         incidents: CatalogIncidents,
         clock: Clock,
-        metrics: Metrics,
     ) -> None:
         self._site = site
         self._key = key
@@ -68,7 +66,6 @@ class Views:
         self._moved = moved
         self._incidents = incidents
         self._clock = clock
-        self._metrics = metrics
 
     async def status(self) -> api.Status:
         """Everything an operator looks at first."""
@@ -99,7 +96,7 @@ class Views:
                 hash=position.hash,
                 outbox=await read(queries.outbox_length),
             ),
-            peers=await self._peers(),
+            peers=await self.peers(),
             stores=stores,
             intake=[one.snapshot() for one in self._intakes],
             transfers=await read(transfers.counts),
@@ -152,7 +149,8 @@ class Views:
                 found.append(_problem("store", store.label, store.state, "mount it, or look at its disk"))
         return found
 
-    async def _peers(self) -> list[api.PeerStatus]:
+    async def peers(self) -> list[api.PeerStatus]:
+        """The other sites, as seen from here."""
         read = self._catalog.read
         readings, heads = await read(queries.readings), await read(queries.heads)
         owed = await read(queries.owed_by_source)
@@ -261,18 +259,6 @@ class Views:
             changed_at=row.changed_at,
             moved_bytes=self._moved.bytes.get(owed.id, 0),
         )
-
-    async def scrape(self) -> bytes:
-        """The metrics, brought up to date. No scan of the catalog but the counting of transfers by an index."""
-        metrics = self._metrics
-        metrics.journal_seq.set(self._catalog.position.seq)
-        metrics.outbox_segments.set(await self._catalog.read(queries.outbox_length))
-        counts = await self._catalog.read(transfers.counts)
-        for state in State:
-            metrics.transfers.labels(state=state.value).set(counts.get(state.value, 0))
-        metrics.incidents.set(len(await self._catalog.read(kept.open_incidents, 1000)))
-        metrics.bus_connected.set(1 if self._bus.state().connected else 0)
-        return metrics.text()
 
     async def readiness(self) -> dict[str, str]:
         """What keeps this site from working, by part; empty when it is ready."""

@@ -44,6 +44,11 @@ def test_metrics_count_what_happened_and_never_name_a_file(tmp_path: Path) -> No
     assert destination["librarian_stored_bytes_total adapter=http peer=summit"] == 4096
     assert destination["librarian_transfers state=stored"] == 1
     assert destination["librarian_applied_entries_total peer=summit"] >= 1
+    assert destination["librarian_peer_link_up peer=summit"] == 1
+    assert destination["librarian_peer_owed_files peer=summit"] == 0
+    assert destination["librarian_store_free_bytes store=main"] > 0
+    assert destination["librarian_open_incidents code=conflict severity=warning"] == 0
+    assert destination[f"librarian_intake_paused drop={both.destination.drop}"] == 0
     assert "secret-target" not in text
 
 

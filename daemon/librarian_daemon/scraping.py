@@ -1,0 +1,95 @@
+"""What Prometheus is told when it asks: figures brought up to date, without a scan of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from librarian_daemon.catalog import incidents as kept
+from librarian_daemon.catalog import queries, recovery, transfers
+from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.metrics import Metrics
+from librarian_daemon.ports import Bus, Store
+from librarian_daemon.views import IntakeView, Views
+from librarian_protocol import api
+from librarian_protocol.errors import StoreError
+from librarian_protocol.incidents import CODES, about
+from librarian_protocol.transfer import State
+
+
+class Scraper:
+    """Read-only."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        bus: Bus,
+        stores: Mapping[str, Store],
+        intakes: Sequence[IntakeView],
+        views: Views,
+        metrics: Metrics,
+    ) -> None:
+        self._catalog = catalog
+        self._bus = bus
+        self._stores = stores
+        self._intakes = intakes
+        self._views = views
+        self._metrics = metrics
+
+    async def scrape(self) -> bytes:
+        """The metrics, brought up to date. No scan of the catalog but the counting of transfers by an index."""
+        metrics = self._metrics
+        metrics.journal_seq.set(self._catalog.position.seq)
+        metrics.outbox_segments.set(await self._catalog.read(queries.outbox_length))
+        counts = await self._catalog.read(transfers.counts)
+        for state in State:
+            metrics.transfers.labels(state=state.value).set(counts.get(state.value, 0))
+        self._scrape_problems(await self._catalog.read(kept.open_incidents, 1000))
+        bus = self._bus.state()
+        metrics.bus_connected.set(bus.connected)
+        metrics.bus_unsafe.set(bool(bus.unsafe))
+        metrics.recovering.set(await self._catalog.read(recovery.state) is not None)
+        metrics.parked.clear()
+        for reason, count in (await self._catalog.read(transfers.parked_by_reason)).items():
+            metrics.parked.labels(reason=reason).set(count)
+        self._scrape_peers(await self._views.peers())
+        await self._scrape_stores()
+        for intake in self._intakes:
+            seen = intake.snapshot()
+            metrics.intake_waiting.labels(drop=seen.path).set(seen.waiting)
+            metrics.intake_paused.labels(drop=seen.path).set(seen.state == "paused")
+        return metrics.text()
+
+    def _scrape_problems(self, found: Sequence[api.Problem]) -> None:
+        gauge = self._metrics.incidents
+        gauge.clear()
+        for code, about_code in CODES.items():  # all of them: an alert must see 0 before 1
+            gauge.labels(code=code, severity=about_code.severity.value).set(0)
+        for one in found:
+            gauge.labels(code=one.code, severity=about(one.code).severity.value).inc()
+
+    def _scrape_peers(self, peers: Sequence[api.PeerStatus]) -> None:
+        metrics = self._metrics
+        for gauge in (metrics.peer_link, metrics.peer_heard, metrics.peer_owed_files, metrics.peer_owed_bytes):
+            gauge.clear()
+        metrics.peer_lag.clear()
+        for one in peers:
+            metrics.peer_link.labels(peer=one.site).set(one.link == "up")
+            if one.last_heard:
+                metrics.peer_heard.labels(peer=one.site).set(datetime.fromisoformat(one.last_heard).timestamp())
+            metrics.peer_owed_files.labels(peer=one.site).set(one.owed_files)
+            metrics.peer_owed_bytes.labels(peer=one.site).set(one.owed_bytes)
+            metrics.peer_lag.labels(peer=one.site).set(one.lag_s)
+
+    async def _scrape_stores(self) -> None:
+        metrics = self._metrics
+        for store in self._stores.values():
+            try:
+                space = await store.space()
+            except StoreError:
+                metrics.store_up.labels(store=store.label).set(0)
+                continue
+            metrics.store_up.labels(store=store.label).set(1)
+            metrics.store_size.labels(store=store.label).set(space.total_bytes)
+            metrics.store_free.labels(store=store.label).set(space.free_bytes)
