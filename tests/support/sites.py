@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from librarian_client import Client
 from librarian_daemon.bus import child
 from librarian_protocol import api, wire
-from librarian_protocol.errors import BusUnavailable, DaemonUnreachable
+from librarian_protocol.errors import ArgumentInvalid, BusUnavailable, DaemonUnreachable
 
 T = TypeVar("T")
 
@@ -107,6 +107,11 @@ class Site:
         )
         assert done.returncode == exit_code, f"lbctl {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr if exit_code else done.stdout
+
+    def try_now(self, transfer: int) -> None:
+        """Do not wait for the next try, unless it was just made."""
+        with suppress(ArgumentInvalid):
+            self.client.retry(transfer)
 
     def spawn(self) -> None:
         """Start the daemon and do not wait."""

@@ -33,7 +33,7 @@ def test_explain_says_why_a_file_is_not_here_and_status_how_long_it_is_owed(tmp_
         )
 
         proxy.target = source.data_port
-        destination.lbctl("transfer", "retry", "1")
+        destination.try_now(1)
         both.acknowledged(1)
         assert "it is at archive" in destination.lbctl("explain", "a/b.dat")
         (peer,) = destination.client.status().peers

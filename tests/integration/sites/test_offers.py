@@ -22,7 +22,7 @@ def test_what_is_not_offered_does_not_arrive_until_it_is(tmp_path: Path) -> None
         assert "(not-offered)" in both.destination.lbctl("explain", "secret/plan.dat")
         both.source.lbctl("offer", "clear", "archive")
         (waiting,) = [one for one in both.destination.client.transfers().transfers if one.name == "secret/plan.dat"]
-        both.destination.lbctl("transfer", "retry", str(waiting.id))
+        both.destination.try_now(waiting.id)
         both.acknowledged(2)
         both.assert_whole()
 

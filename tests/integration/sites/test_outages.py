@@ -97,7 +97,7 @@ def test_while_the_source_cannot_be_reached_transfers_wait_and_nobody_is_doubted
         assert both.destination.client.status().transfers.keys() <= {"waiting", "fetching", "wanted", "reserved"}
         proxy.target = both.source.data_port
         for one in waiting:
-            both.destination.lbctl("transfer", "retry", str(one.id))
+            both.destination.try_now(one.id)
         both.acknowledged(3)
         assert standing(both.destination.store) == wanted
         assert both.source.entries("instance.doubted") == both.source.entries("transfer.parked") == []
