@@ -61,6 +61,10 @@ class Metrics:
             "1 in quarantine after the catalog was restored.",
             registry=registry,
         )
+        self.audited = Gauge(
+            "librarian_audit_timestamp_seconds", "When the catalog was last audited; 0 for never.", registry=registry
+        )
+        self.audit_ok = Gauge("librarian_audit_ok", "1 if the last audit found nothing.", registry=registry)
         self.parked = Gauge("librarian_parked_transfers", "Parked transfers by reason.", ["reason"], registry=registry)
         self.peer_link = Gauge(
             "librarian_peer_link_up", "1 while the peer's stream answers.", ["peer"], registry=registry

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import msgspec
 
-from librarian_daemon import config
+from librarian_daemon import audited, config
 from librarian_daemon.catalog import journal, rebuilding, shared
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.rebuilding import Record
@@ -227,7 +227,9 @@ async def _audit(path: Path, *, only_digest: bool, say: Callable[[str], None]) -
             found = await source.read(shared.digests)
             tables = [TableReport(table=one.table, rows=one.rows, digest=one.digest) for one in found]
             return Report(segments=0, problems=[], tables=tables, ok=True)
-        return await audit(source, settings.site, f"sqlite:///{aside}", say)
+        report = await audit(source, settings.site, f"sqlite:///{aside}", say)
+        audited.note(Path(settings.state), audited.Audited(at=SystemClock().utc(), ok=report.ok))
+        return report
     finally:
         await source.close()
         for left in Path(settings.state).glob(f"{aside.name}*"):

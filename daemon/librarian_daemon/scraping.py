@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
+from librarian_daemon import audited
 from librarian_daemon.catalog import incidents as kept
 from librarian_daemon.catalog import queries, recovery, transfers
 from librarian_daemon.catalog.writer import Catalog
@@ -29,6 +31,7 @@ class Scraper:
         intakes: Sequence[IntakeView],
         views: Views,
         metrics: Metrics,
+        state: Path,
     ) -> None:
         self._catalog = catalog
         self._bus = bus
@@ -36,6 +39,7 @@ class Scraper:
         self._intakes = intakes
         self._views = views
         self._metrics = metrics
+        self._state = state
 
     async def scrape(self) -> bytes:
         """The metrics, brought up to date. No scan of the catalog but the counting of transfers by an index."""
@@ -50,6 +54,9 @@ class Scraper:
         metrics.bus_connected.set(bus.connected)
         metrics.bus_unsafe.set(bool(bus.unsafe))
         metrics.recovering.set(await self._catalog.read(recovery.state) is not None)
+        audit = audited.last(self._state)
+        metrics.audited.set(datetime.fromisoformat(audit.at).timestamp() if audit else 0)
+        metrics.audit_ok.set(audit is not None and audit.ok)
         metrics.parked.clear()
         for reason, count in (await self._catalog.read(transfers.parked_by_reason)).items():
             metrics.parked.labels(reason=reason).set(count)

@@ -247,7 +247,15 @@ class Site:
             incidents=incidents,
             clock=clock,
         )
-        scraper = Scraper(catalog=catalog, bus=bus, stores=by_id, intakes=intakes, views=views, metrics=self._metrics)
+        scraper = Scraper(
+            catalog=catalog,
+            bus=bus,
+            stores=by_id,
+            intakes=intakes,
+            views=views,
+            metrics=self._metrics,
+            state=self._state,
+        )
 
         for store in stores:
             await lander.recover(store)

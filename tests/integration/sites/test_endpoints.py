@@ -35,11 +35,15 @@ def test_metrics_count_what_happened_and_never_name_a_file(tmp_path: Path) -> No
     with pair(tmp_path) as both:
         both.source.drop_file("secret-target.dat", some_bytes(4096))
         both.acknowledged(1)
+        assert samples(both.source)["librarian_audit_timestamp_seconds"] == 0
+        both.source.lbctl("events", "audit")
         source, destination = samples(both.source), samples(both.destination)
         _, text = get(both.destination, "/metrics")
     assert source["librarian_intake_files_total outcome=accepted"] == 1
     assert source["librarian_outbox_segments"] == 0
     assert source["librarian_bus_connected"] == 1
+    assert source["librarian_audit_ok"] == 1
+    assert source["librarian_audit_timestamp_seconds"] > 0
     assert destination["librarian_stored_files_total adapter=http peer=summit"] == 1
     assert destination["librarian_stored_bytes_total adapter=http peer=summit"] == 4096
     assert destination["librarian_transfers state=stored"] == 1
