@@ -17,6 +17,7 @@ from msgspec import Meta
 from librarian_adapters.bundle import MAX_ITEM_BYTES, MAX_ITEMS, MAX_MESSAGE_CHARACTERS
 from librarian_adapters.contract import Buffer, Signer
 from librarian_adapters.http_address import GuardedResolver, Identities, url_of
+from librarian_adapters.patience import Patience
 from librarian_protocol import wire
 from librarian_protocol.api import ErrorBody
 from librarian_protocol.errors import (
@@ -57,7 +58,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     #: Requests at the same time, for each batch.
     requests: Annotated[int, Meta(ge=1, le=16)] = 4
     connect_s: Annotated[float, Meta(gt=0, le=600)] = 4.0
-    #: Silence that is borne before and between the bytes of an answer. A dead link is silent too.
+    #: Silence that is borne at first before and between the bytes of an answer (see patience.py). A dead link is silent
+    #: too.
     idle_s: Annotated[float, Meta(gt=0, le=3600)] = 6.0
     #: How long a source that cannot be dialled has to begin after it was asked by mail.
     push_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
@@ -80,6 +82,7 @@ class HttpClient:
         self._settings = settings
         self._identities = identities
         self._session: aiohttp.ClientSession | None = None
+        self._patience = Patience()
 
     @asynccontextmanager
     async def request(
@@ -114,17 +117,19 @@ class HttpClient:
         headers = self._sign(source=site, method=method, target=target, range=byte_range, body=body)
         if byte_range:
             headers["Range"] = byte_range
-        with explained(where):
+        borne = self._patience.factor(site)
+        idle_s = borne * self._settings.idle_s
+        with self._noticing(site, borne), explained(where):
             # Redirects would lead anywhere, so none is followed. A source may send 1xx answers for ever without
             # being idle, hence the limit on the whole time.
-            timer = asyncio.timeout(self._settings.connect_s + self._settings.idle_s)
+            timer = asyncio.timeout(self._settings.connect_s + idle_s)
             async with timer:
                 data: AsyncIterator[Buffer] | io.BytesIO | None = io.BytesIO(body) if body else None
                 if stream is not None:
                     headers["Content-Type"] = stream.content_type
                     if stream.size_bytes is not None:
                         headers["Content-Length"] = str(stream.size_bytes)
-                    data = self._watched(stream.chunks, timer)
+                    data = _watched(stream.chunks, timer, idle_s)
                 response = await self._opened().request(
                     method,
                     url,
@@ -132,6 +137,7 @@ class HttpClient:
                     data=data,
                     allow_redirects=False,
                     ssl=identity,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_s, sock_read=idle_s),
                 )
             try:
                 if response.status not in {200, 206}:
@@ -147,12 +153,15 @@ class HttpClient:
                 else:
                     response.close()  # the other side may have answered before it had everything
 
-    async def _watched(self, chunks: AsyncIterator[Buffer], timer: asyncio.Timeout) -> AsyncGenerator[Buffer]:
-        """The chunks; the other side must take each in time."""
-        async for chunk in chunks:
-            timer.reschedule(asyncio.get_running_loop().time() + self._settings.idle_s)
-            yield chunk
-        timer.reschedule(asyncio.get_running_loop().time() + self._settings.idle_s)
+    @contextmanager
+    def _noticing(self, site: SiteName, borne: float) -> Generator[None]:
+        """Whether the site was silent for the whole time that was borne."""
+        try:
+            yield
+        except TransferTimeout:
+            self._patience.silent(site, borne)
+            raise
+        self._patience.answered(site)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -163,9 +172,6 @@ class HttpClient:
                     resolver=GuardedResolver(),
                     use_dns_cache=False,
                     socket_factory=_socket,
-                ),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._settings.connect_s, sock_read=self._settings.idle_s
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -180,6 +186,14 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _watched(chunks: AsyncIterator[Buffer], timer: asyncio.Timeout, idle_s: float) -> AsyncGenerator[Buffer]:
+    """The chunks; the other side must take each in time."""
+    async for chunk in chunks:
+        timer.reschedule(asyncio.get_running_loop().time() + idle_s)
+        yield chunk
+    timer.reschedule(asyncio.get_running_loop().time() + idle_s)
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:

@@ -71,17 +71,23 @@ def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> d
     found: dict[Digest, Holding] = {}
     for page in chunks(digests):
         ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.digest.in_(page)).limit(4 * CHUNK)).all()
-        for one in of_files(connection, site, ids):
-            if one.state == "available" and not one.doubted and not _is_aside(connection, one):
+        good = [one for one in of_files(connection, site, ids) if one.state == "available" and not one.doubted]
+        kept = _kept(connection, [one.name for one in good])
+        for one in good:
+            # Where another file has its name by a decision, it is kept here, and served to nobody.
+            if kept.get(one.name, one.digest) == one.digest:
                 found.setdefault(one.digest, one)
     return found
 
 
-def _is_aside(connection: Connection, one: Holding) -> bool:
-    """Whether another file has its name by a decision: it is kept, and served to nobody."""
+def _kept(connection: Connection, names: Sequence[Name]) -> dict[str, str]:
+    """Which digest was decided for, of those names that were decided about."""
     naming = schema.naming.c
-    kept = connection.scalar(select(naming.kept).where(naming.name == str(one.name)))
-    return kept is not None and kept != one.digest
+    return {
+        row.name: row.kept
+        for page in chunks(str(name) for name in names)
+        for row in connection.execute(select(naming.name, naming.kept).where(naming.name.in_(page)))
+    }
 
 
 def of_name(connection: Connection, site: SiteName, name: Name) -> list[Holding]:
