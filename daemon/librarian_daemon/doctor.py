@@ -22,7 +22,7 @@ LOW_SHARE = 0.05
 
 
 class Doctor:
-    """Read-only."""
+    """Changes nothing; a small file is written and removed, to see how long the disk takes."""
 
     def __init__(
         self,
