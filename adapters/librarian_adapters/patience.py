@@ -1,4 +1,4 @@
-"""How long silence of a site is borne: longer after each time that it was silent, at once less when it answers.
+"""How long silence of a site is borne: twice as long after each time that it was silent, half as long when it answers.
 
 A dead link must be noticed in seconds; a site that many ask at once takes longer to begin than that. Were both borne
 for equally long, a busy site would be asked for everything again and again, and become busier still (measured with
@@ -28,5 +28,7 @@ class Patience:
         self._borne[site] = max(self.factor(site), min(2 * borne, LONGEST))
 
     def answered(self, site: SiteName) -> None:
-        """It is there, and not that busy."""
-        self._borne.pop(site, None)
+        """It is there; by halves, because a busy site answers some of what it is asked in time."""
+        borne = self._borne.pop(site, 1.0) / 2
+        if borne > 1:
+            self._borne[site] = borne

@@ -27,9 +27,12 @@ def test_requests_that_were_silent_together_count_once() -> None:
     assert patience.factor(SUMMIT) == 2
 
 
-def test_an_answer_ends_it() -> None:
+def test_answers_end_it_by_halves() -> None:
     patience = Patience()
     patience.silent(SUMMIT, 4.0)
-    patience.answered(SUMMIT)
+    seen: list[float] = []
+    for _ in range(4):
+        seen.append(patience.factor(SUMMIT))
+        patience.answered(SUMMIT)
+    assert seen == [8, 4, 2, 1]
     assert patience.factor(SUMMIT) == 1
-    patience.answered(SUMMIT)
