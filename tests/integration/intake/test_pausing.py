@@ -66,6 +66,7 @@ async def test_a_full_store_pauses_intake_until_there_is_room(
                 path.unlink()
             await rig.accepted(*names)
             await rig.until(lambda: intake.snapshot().state != "paused")
+            await rig.until(partial(_is_empty, rig.drop / ".claimed"))
         assert rig.incidents.now == {}
         assert rig.claimed() == []
 

@@ -119,7 +119,7 @@ async def test_emptied_directories_go_but_the_drop_directory_stays(rig: Rig) -> 
     rig.dropped("keep/4")
     async with rig.running():
         await rig.accepted("a/b/c/1", "a/b/2", "keep/4")
-        await rig.until(lambda: not (rig.drop / "a").exists())
+        await rig.until(lambda: not (rig.drop / "a").exists() and rig.claimed() == [])
     assert sorted(one.name for one in rig.drop.iterdir()) == [".claimed", ".rejected", "keep"]
     assert rig.claimed() == []
 
@@ -158,6 +158,7 @@ async def test_five_thousand_small_files_in_nested_directories_are_all_accepted(
         rig.dropped(name, number.to_bytes(8, "big") * 512)
     async with rig.running() as intake:
         await rig.until(lambda: len(rig.ledger.accepted) == 5000, 60.0)
+        await rig.until(lambda: rig.claimed() == [])
         assert intake.snapshot().accepted == 5000
     assert sorted(rig.ledger.names) == sorted(names)
     assert rig.in_store() == sorted(names)

@@ -90,7 +90,7 @@ def test_a_site_with_an_old_catalog_takes_back_what_it_said_and_goes_on(tmp_path
         both.wait_for("it answers", destination.answers)
         both.wait_for("the quarantine is known", lambda: destination.logged("catalog_behind"))
         both.wait_for("it is over by itself", lambda: not in_quarantine(destination), deadline_s=60)
-        assert destination.logged("recovered")
+        both.wait_for("it says so", lambda: destination.logged("recovered"))
         both.wait_for(
             "what was dropped is everywhere", lambda: all(len(standing(one.store)) == 25 for one in both.sites)
         )
