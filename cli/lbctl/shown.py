@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 #: paragraph separators; halves of surrogate pairs.
 _ESCAPED = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
 
+#: Seconds; figures older than that are shown with their age.
+_JUST_NOW_S = 5.0
+
 
 def safe(text: str) -> str:
     """The text with every character that a terminal would obey, or a reader not see, written as an escape."""
@@ -41,6 +44,12 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole // 60 % 60:02}m"
     return f"{whole // 86400}d{whole // 3600 % 24:02}h"
+
+
+def old(at: str, now: datetime | None = None) -> str:
+    """How long ago figures were counted; "" where that was just now."""
+    age_s = ((now or datetime.now(UTC)) - datetime.fromisoformat(at)).total_seconds()
+    return f"{duration(age_s)} ago" if age_s > _JUST_NOW_S else ""
 
 
 def ago(at: str | None, now: datetime | None = None) -> str:

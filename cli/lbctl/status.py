@@ -147,7 +147,7 @@ def _problem(app: App, problem: api.Problem) -> None:
 
 
 def _summary(found: api.Status) -> str:
-    from lbctl.shown import count
+    from lbctl.shown import count, old
 
     counts = found.counts
     problems = count(len(found.problems), "problem") if found.problems else "no problems"
@@ -157,4 +157,5 @@ def _summary(found: api.Status) -> str:
         count(counts.conflicts, "conflict"),
         f"{counts.suspected:,} suspected, {counts.doubted:,} doubted",
     ]
-    return "; ".join(said) + "."
+    counted = old(found.counted_at)
+    return "; ".join(said) + f"{counted and f'; counted {counted}'}."

@@ -33,6 +33,11 @@ class Metrics:
         self.refused_messages = Counter(
             "librarian_refused_messages_total", "Messages that were not believed.", ["peer"], registry=registry
         )
+        self.counted = Gauge(
+            "librarian_counted_timestamp_seconds",
+            "When transfers, outbox and what is owed were counted.",
+            registry=registry,
+        )
         self.transfers = Gauge("librarian_transfers", "Transfers by state.", ["state"], registry=registry)
         self.stored_files = Counter(
             "librarian_stored_files_total", "Files brought by transfers.", ["peer", "adapter"], registry=registry

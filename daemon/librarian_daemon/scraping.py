@@ -8,8 +8,9 @@ from pathlib import Path
 
 from librarian_daemon import audited
 from librarian_daemon.catalog import incidents as kept
-from librarian_daemon.catalog import queries, recovery, transfers
+from librarian_daemon.catalog import recovery
 from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.census import Census
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Bus, Store
 from librarian_daemon.views import IntakeView, Views
@@ -30,6 +31,7 @@ class Scraper:
         stores: Mapping[str, Store],
         intakes: Sequence[IntakeView],
         views: Views,
+        census: Census,
         metrics: Metrics,
         state: Path,
     ) -> None:
@@ -38,17 +40,20 @@ class Scraper:
         self._stores = stores
         self._intakes = intakes
         self._views = views
+        self._census = census
         self._metrics = metrics
         self._state = state
 
     async def scrape(self) -> bytes:
-        """The metrics, brought up to date. No scan of the catalog but the counting of transfers by an index."""
+        """The metrics, brought up to date. What would take a scan of the catalog is as old as the census says."""
         metrics = self._metrics
+        figures = await self._census.figures()
+        counted = figures.counted
+        metrics.counted.set(datetime.fromisoformat(figures.at).timestamp())
         metrics.journal_seq.set(self._catalog.position.seq)
-        metrics.outbox_segments.set(await self._catalog.read(queries.outbox_length))
-        counts = await self._catalog.read(transfers.counts)
+        metrics.outbox_segments.set(counted.outbox)
         for state in State:
-            metrics.transfers.labels(state=state.value).set(counts.get(state.value, 0))
+            metrics.transfers.labels(state=state.value).set(counted.transfers.get(state.value, 0))
         self._scrape_problems(await self._catalog.read(kept.open_incidents, 1000))
         bus = self._bus.state()
         metrics.bus_connected.set(bus.connected)
@@ -58,9 +63,9 @@ class Scraper:
         metrics.audited.set(datetime.fromisoformat(audit.at).timestamp() if audit else 0)
         metrics.audit_ok.set(audit is not None and audit.ok)
         metrics.parked.clear()
-        for reason, count in (await self._catalog.read(transfers.parked_by_reason)).items():
+        for reason, count in counted.parked.items():
             metrics.parked.labels(reason=reason).set(count)
-        self._scrape_peers(await self._views.peers())
+        self._scrape_peers(await self._views.peers(figures))
         await self._scrape_stores()
         for intake in self._intakes:
             seen = intake.snapshot()

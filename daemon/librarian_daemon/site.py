@@ -23,6 +23,7 @@ from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.census import Census
 from librarian_daemon.clock import SystemClock, SystemRng
 from librarian_daemon.control import Control
 from librarian_daemon.custodian import Custodian
@@ -233,6 +234,7 @@ class Site:
             Intake(one, by_label[one.store], ledger, incidents, clock, rng, structlog.get_logger("intake"))
             for one in settings.intake
         ]
+        census = Census(catalog, clock, site)
         views = Views(
             site=site,
             key=key.public,
@@ -245,6 +247,7 @@ class Site:
             membership=membership,
             moved=moved,
             incidents=incidents,
+            census=census,
             clock=clock,
         )
         scraper = Scraper(
@@ -253,6 +256,7 @@ class Site:
             stores=by_id,
             intakes=intakes,
             views=views,
+            census=census,
             metrics=self._metrics,
             state=self._state,
         )
@@ -362,6 +366,7 @@ class Site:
                     "teller": teller.run,
                     "custodian": custodian.run,
                     "names": keeper.run,
+                    "census": census.run,
                     "bus watch": BusWatch(bus, incidents, clock, site).run,
                     "notifier": notifier.run,
                 }.items():

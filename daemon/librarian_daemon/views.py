@@ -12,6 +12,7 @@ from librarian_daemon.catalog import journal, queries, transfers
 from librarian_daemon.catalog.roster import get_anchor
 from librarian_daemon.catalog.transfers import Owed
 from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.census import Census, Figures
 from librarian_daemon.fetching import Moved
 from librarian_daemon.membership import Membership
 from librarian_daemon.notices import CatalogIncidents
@@ -52,6 +53,7 @@ class Views:
         membership: Membership,
         moved: Moved,
         incidents: CatalogIncidents,
+        census: Census,
         clock: Clock,
     ) -> None:
         self._site = site
@@ -65,15 +67,16 @@ class Views:
         self._membership = membership
         self._moved = moved
         self._incidents = incidents
+        self._census = census
         self._clock = clock
 
     async def status(self) -> api.Status:
         """Everything an operator looks at first."""
-        read = self._catalog.read
         bus = self._bus.state()
         position = self._catalog.position
-        totals = await read(queries.totals, self._site)
-        stores = await self.stores()
+        figures = await self._census.figures()
+        counted = figures.counted
+        stores = await self._stores_with(figures)
         problems = await self._problems(stores)
         return api.Status(
             site=self._site,
@@ -94,13 +97,14 @@ class Views:
                 incarnation=position.incarnation,
                 seq=position.seq,
                 hash=position.hash,
-                outbox=await read(queries.outbox_length),
+                outbox=counted.outbox,
             ),
-            peers=await self.peers(),
+            peers=await self.peers(figures),
             stores=stores,
             intake=[one.snapshot() for one in self._intakes],
-            transfers=await read(transfers.counts),
-            counts=totals,
+            transfers=counted.transfers,
+            counts=counted.totals,
+            counted_at=figures.at,
         )
 
     async def mesh(self) -> str:
@@ -149,11 +153,11 @@ class Views:
                 found.append(_problem("store", store.label, store.state, "mount it, or look at its disk"))
         return found
 
-    async def peers(self) -> list[api.PeerStatus]:
+    async def peers(self, figures: Figures) -> list[api.PeerStatus]:
         """The other sites, as seen from here."""
         read = self._catalog.read
         readings, heads = await read(queries.readings), await read(queries.heads)
-        owed = await read(queries.owed_by_source)
+        owed = figures.counted.owed
         links = self._bus.links()
         known = await read(queries.known_to_peers, self._site)
         return [
@@ -187,7 +191,10 @@ class Views:
 
     async def stores(self) -> list[api.StoreStatus]:
         """This site's stores."""
-        totals = await self._catalog.read(queries.store_totals, self._site)
+        return await self._stores_with(await self._census.figures())
+
+    async def _stores_with(self, figures: Figures) -> list[api.StoreStatus]:
+        totals = figures.counted.stores
         found: list[api.StoreStatus] = []
         for store in self._stores.values():
             instances, size_bytes = totals.get(store.id, (0, 0))

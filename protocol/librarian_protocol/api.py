@@ -187,6 +187,8 @@ class Status(msgspec.Struct, kw_only=True):
     #: Number of transfers by state.
     transfers: dict[str, int]
     counts: Counts
+    #: When transfers, outbox, instances and what is owed were counted.
+    counted_at: str
     schema: str = "lb.status/1"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import msgspec
 
 from librarian_protocol import api
@@ -197,4 +199,5 @@ def status(*, healthy: bool = True) -> api.Status:
         counts=api.Counts(
             files=1204, instances_here=1200, instances_elsewhere=1204, conflicts=1, suspected=0, doubted=0
         ),
+        counted_at=(datetime.now(UTC) - timedelta(minutes=0 if healthy else 2)).isoformat(),
     )

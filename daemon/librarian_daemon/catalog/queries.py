@@ -15,7 +15,6 @@ from librarian_daemon.catalog.transfers import Owed
 from librarian_protocol import api, globs, wire
 from librarian_protocol.keys import fingerprint
 from librarian_protocol.names import SiteName
-from librarian_protocol.transfer import State
 
 _STORES = wire.decoder(list[str])
 #: Names looked at for one page of a glob; the page then ends early, and its `next` goes on.
@@ -169,54 +168,7 @@ def store_labels(connection: Connection) -> dict[tuple[str, str], str]:
     return {(row.site, row.id): row.label for row in connection.execute(select(store.site, store.id, store.label))}
 
 
-# ---- totals ----------------------------------------------------------------------------------------------
-
-
-class InstanceTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """How many instances of one state stand in one store, and their bytes."""
-
-    site: str
-    store: str
-    state: str
-    count: int
-    size_bytes: int
-
-
-def instance_totals(connection: Connection) -> list[InstanceTotals]:
-    """Totals of all stores: one pass over an index, which holds all that is asked."""
-    instance = schema.instance.c
-    key = (instance.site, instance.store, instance.state)
-    rows = connection.execute(select(*key, func.count(), func.sum(instance.size_bytes)).group_by(*key).order_by(*key))
-    return [
-        InstanceTotals(site=row[0], store=row[1], state=row[2], count=int(row[3]), size_bytes=int(row[4]))
-        for row in rows
-    ]
-
-
-def _doubted(connection: Connection) -> int:
-    """Good instances that anybody's doubt stands against: each once, however many doubt it."""
-    doubt = schema.doubt.c
-    doubted = (
-        select(doubt.file_id, doubt.site, doubt.store)
-        .join(schema.instance, unanswered())
-        .where(schema.instance.c.state == "available")
-        .distinct()
-    )
-    return connection.scalar(select(func.count()).select_from(doubted.subquery())) or 0
-
-
-def totals(connection: Connection, site: SiteName) -> api.Counts:
-    """Totals over the catalog."""
-    instances = instance_totals(connection)
-    good = [one for one in instances if one.state == "available"]
-    return api.Counts(
-        files=connection.scalar(select(func.count()).select_from(schema.file)) or 0,
-        instances_here=sum(one.count for one in good if one.site == site),
-        instances_elsewhere=sum(one.count for one in good if one.site != site),
-        conflicts=connection.scalar(select(func.count()).select_from(schema.conflict)) or 0,
-        suspected=sum(one.count for one in instances if one.state == "suspected"),
-        doubted=_doubted(connection),
-    )
+# ---- troubles --------------------------------------------------------------------------------------------
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,22 +234,6 @@ def conflicts(connection: Connection, limit: int) -> list[Trouble]:
     return [Trouble(name=name, site="", detail=" and ".join(lines)) for name, lines in found.items()]
 
 
-def owed_by_source(connection: Connection) -> dict[str, tuple[int, int, str]]:
-    """Files and bytes not stored yet, and since when the oldest is owed, by the site that is to give them.
-
-    That is the origin, until a source was chosen. Since when does not depend on attempts or restarts.
-    """
-    transfer, file = schema.transfer.c, schema.file.c
-    source = func.coalesce(transfer.source, file.origin_site, "")
-    rows = connection.execute(
-        select(source, func.count(), func.coalesce(func.sum(file.size_bytes), 0), func.min(transfer.created_at))
-        .join(schema.file, file.id == transfer.file_id)
-        .where(transfer.state.not_in([State.STORED.value, State.CANCELLED.value]))
-        .group_by(source)
-    )
-    return {row[0]: (int(row[1]), int(row[2]), str(row[3])) for row in rows}
-
-
 def readings(connection: Connection) -> dict[str, tuple[str | None, str]]:
     """When each peer was last heard, and why its journal does not advance."""
     return {row.site: (row.heard_at, row.stalled) for row in connection.execute(select(schema.reading))}
@@ -308,20 +244,6 @@ def heads(connection: Connection) -> dict[str, int]:
     cursor = schema.cursor.c
     rows = connection.execute(select(cursor.site, func.max(cursor.seq).label("seq")).group_by(cursor.site))
     return {row.site: row.seq for row in rows}
-
-
-def outbox_length(connection: Connection) -> int:
-    """Segments that the bus has not acknowledged."""
-    return connection.scalar(select(func.count()).select_from(schema.outbox)) or 0
-
-
-def store_totals(connection: Connection, site: SiteName) -> dict[str, tuple[int, int]]:
-    """Good instances and their bytes in each store of a site."""
-    return {
-        one.store: (one.count, one.size_bytes)
-        for one in instance_totals(connection)
-        if one.site == site and one.state == "available"
-    }
 
 
 # ---- sites, subscriptions --------------------------------------------------------------------------------

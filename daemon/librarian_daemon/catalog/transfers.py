@@ -391,22 +391,6 @@ def of_file(connection: Connection, file_id: int) -> list[Owed]:
     return _owed(connection.execute(_joined().where(transfer.file_id == file_id).order_by(transfer.id)).all())
 
 
-def counts(connection: Connection) -> dict[str, int]:
-    """Number of transfers by state; states without any are left out."""
-    transfer = schema.transfer.c
-    rows = connection.execute(select(transfer.state, func.count()).group_by(transfer.state))
-    return dict(sorted((state, count) for state, count in rows))
-
-
-def parked_by_reason(connection: Connection) -> dict[str, int]:
-    """Number of parked transfers by reason; reasons without any are left out."""
-    transfer = schema.transfer.c
-    rows = connection.execute(
-        select(transfer.reason, func.count()).where(transfer.state == State.PARKED.value).group_by(transfer.reason)
-    )
-    return {reason: count for reason, count in rows if reason}
-
-
 def hint_for(row: Row) -> str:
     """What the operator does next about a transfer's reason."""
     return POLICIES[row.transfer.reason].hint if row.transfer.reason else ""

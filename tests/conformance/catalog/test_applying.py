@@ -20,7 +20,7 @@ from tests.conformance.catalog.peers import (
 )
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say
 
-from librarian_daemon.catalog import holdings, queries, schema
+from librarian_daemon.catalog import counting, holdings, schema
 from librarian_daemon.catalog.writer import Catalog
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
@@ -63,7 +63,7 @@ async def _conflicts(catalog: Catalog) -> list[str]:
 
 
 async def _doubts(catalog: Catalog) -> int:
-    return (await catalog.read(queries.totals, SITE)).doubted
+    return (await catalog.read(counting.count, SITE)).totals.doubted
 
 
 # ---- files and origins -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from tests.conformance.catalog.peers import (
 )
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say, tried
 
-from librarian_daemon.catalog import landings, queries, schema, transfers
+from librarian_daemon.catalog import counting, landings, queries, schema, transfers
 from librarian_daemon.catalog.transfers import Wish
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_protocol import api, globs
@@ -161,7 +161,7 @@ async def test_a_name_of_which_nothing_is_known_is_none(catalog: Catalog) -> Non
 
 
 async def test_totals_count_each_thing_once(catalog: Catalog) -> None:
-    assert await catalog.read(queries.totals, SITE) == api.Counts(
+    assert (await catalog.read(counting.count, SITE)).totals == api.Counts(
         files=0, instances_here=0, instances_elsewhere=0, conflicts=0, suspected=0, doubted=0
     )
     summit, campus = Peer("summit"), Peer("campus")
@@ -171,7 +171,7 @@ async def test_totals_count_each_thing_once(catalog: Catalog) -> None:
     await receive(catalog, *summit.say(suspected(summit.store, "raw/1", "other")))
     await receive(catalog, *campus.say(registered(campus.store, "raw/0"), registered(campus.store, "raw/2")))
     await receive(catalog, *summit.say(doubted(campus, 1, "raw/0"), doubted(campus, 2, "raw/2")))
-    assert await catalog.read(queries.totals, SITE) == api.Counts(
+    assert (await catalog.read(counting.count, SITE)).totals == api.Counts(
         files=4, instances_here=2, instances_elsewhere=3, conflicts=1, suspected=1, doubted=2
     )
     assert [one.name for one in await catalog.read(queries.suspected, 10)] == ["raw/1"]
@@ -179,9 +179,9 @@ async def test_totals_count_each_thing_once(catalog: Catalog) -> None:
     (conflict,) = await catalog.read(queries.conflicts, 10)
     assert "from archive" in conflict.detail
     assert "an unknown site" in conflict.detail
-    assert await catalog.read(queries.store_totals, SITE) == {OWN.store: (2, 20)}
+    assert (await catalog.read(counting.count, SITE)).stores == {OWN.store: (2, 20)}
     await receive(catalog, *campus.say(healed(campus.store, "raw/0")))
-    assert (await catalog.read(queries.totals, SITE)).doubted == 1
+    assert (await catalog.read(counting.count, SITE)).totals.doubted == 1
 
 
 async def test_what_is_owed_is_counted_by_the_site_that_is_to_give_it(catalog: Catalog) -> None:
@@ -191,6 +191,6 @@ async def test_what_is_owed_is_counted_by_the_site_that_is_to_give_it(catalog: C
     await receive(catalog, *peer.say(registered(peer.store, "raw/unknown-origin", size_bytes=7)))
     ids = [row.id for row in await catalog.read(rows, schema.file)]
     await catalog.write(transfers.create, [Wish(file_id=one, store=OWN.store, subscription="s") for one in ids])
-    owed = await catalog.read(queries.owed_by_source)
+    owed = (await catalog.read(counting.count, SITE)).owed
     assert {site: one[:2] for site, one in owed.items()} == {"summit": (3, 15), "": (1, 7)}
     assert all(since for _, _, since in owed.values())

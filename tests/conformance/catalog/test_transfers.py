@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from tests.conformance.catalog.peers import Peer, ingested
 from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, rows
 
-from librarian_daemon.catalog import journal, schema, transfers
+from librarian_daemon.catalog import counting, journal, schema, transfers
 from librarian_daemon.catalog.transfers import Move, Owed, Wish
 from librarian_daemon.catalog.writer import Catalog, decompress
 from librarian_protocol import segments
@@ -67,7 +67,7 @@ def _said(connection: Connection) -> list[Entry]:
 
 async def test_a_wish_is_one_transfer_however_often_it_is_made(catalog: Catalog, owed: list[Owed]) -> None:
     assert [one.name for one in owed] == [f"raw/{n}" for n in range(6)]
-    assert await catalog.read(transfers.counts) == {"wanted": 6}
+    assert await catalog.read(counting.transfers_by_state) == {"wanted": 6}
 
 
 async def test_a_transfer_goes_its_way(catalog: Catalog, owed: list[Owed]) -> None:
@@ -75,7 +75,7 @@ async def test_a_transfer_goes_its_way(catalog: Catalog, owed: list[Owed]) -> No
     found = await catalog.read(transfers.by_id, owed[0].id)
     assert found is not None
     assert found.row.transfer.source == SUMMIT
-    assert await catalog.read(transfers.counts) == {"stored": 1, "wanted": 5}
+    assert await catalog.read(counting.transfers_by_state) == {"stored": 1, "wanted": 5}
     assert await catalog.read(_said) == []
 
 
@@ -222,7 +222,7 @@ async def test_more_moves_than_a_statement_holds_are_all_taken(catalog: Catalog,
     moves += [Move(owed=one, event=Reserve(SUMMIT)) for one in owed]
     taken = await catalog.write(transfers.take, moves, NOW_S)
     assert {one.state for one in taken.values()} == {State.RESERVED}
-    assert await catalog.read(transfers.counts) == {"reserved": 6}
+    assert await catalog.read(counting.transfers_by_state) == {"reserved": 6}
 
 
 async def test_when_a_source_answers_again_what_waits_for_its_link_is_due(catalog: Catalog, owed: list[Owed]) -> None:

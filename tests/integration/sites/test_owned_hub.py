@@ -115,54 +115,57 @@ async def test_who_owns_the_hub_makes_nobody_believe_anything_and_the_truth_come
         wait_for("the server has taken that over", lambda: reloads(hub) > before, hub)
         evil = Intruder()
         await evil.connect(address(honest))
-        stream = {"name": STREAM, "subjects": ["lb.telescope.>"], "storage": "file"}
-        await evil.client.request(f"$JS.API.STREAM.CREATE.{STREAM}", msgspec.json.encode(stream))
-        consumer = {
-            "stream_name": STREAM,
-            "config": {"durable_name": CONSUMER, "ack_policy": "none", "deliver_policy": "all"},
-        }
-        made = await evil.client.request(
-            f"$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{CONSUMER}", msgspec.json.encode(consumer)
-        )
-        assert b"error" not in made.data
+        try:
+            stream = {"name": STREAM, "subjects": ["lb.telescope.>"], "storage": "file"}
+            await evil.client.request(f"$JS.API.STREAM.CREATE.{STREAM}", msgspec.json.encode(stream))
+            consumer = {
+                "stream_name": STREAM,
+                "config": {"durable_name": CONSUMER, "ack_policy": "none", "deliver_policy": "all"},
+            }
+            made = await evil.client.request(
+                f"$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{CONSUMER}", msgspec.json.encode(consumer)
+            )
+            assert b"error" not in made.data
 
-        status = telescope.client.status().journal
-        position = Position(
-            site=TELESCOPE, epoch=status.epoch, incarnation=status.incarnation, seq=status.seq, hash=status.hash
-        )
-        hubs_key = host.load_key(hub.root / "keys" / "site.key")
-        subject = subjects.journal(TELESCOPE, "file.ingested")
-        (genuine, signature), *_ = records(telescope)
-        for payload, signed in (
-            forged(position, hubs_key, "forged.dat"),
-            forged(position, SiteKey(b"\x07" * 32), "invented.dat"),
-            (genuine.replace(b"before.dat", b"behind.dat"), signature),
-            (genuine, signature),
-        ):
-            headers = {subjects.SIGNATURE_HEADER: signed}
-            await evil.client.request(subject, payload, headers=headers)
+            status = telescope.client.status().journal
+            position = Position(
+                site=TELESCOPE, epoch=status.epoch, incarnation=status.incarnation, seq=status.seq, hash=status.hash
+            )
+            hubs_key = host.load_key(hub.root / "keys" / "site.key")
+            subject = subjects.journal(TELESCOPE, "file.ingested")
+            (genuine, signature), *_ = records(telescope)
+            lies = (
+                forged(position, hubs_key, "forged.dat"),
+                forged(position, SiteKey(b"\x07" * 32), "invented.dat"),
+                (genuine.replace(b"before.dat", b"behind.dat"), signature),
+                (genuine, signature),
+            )
+            for payload, signed in lies * 5:  # from whichever number on the campus reads, it reads all of them
+                headers = {subjects.SIGNATURE_HEADER: signed}
+                await evil.client.request(subject, payload, headers=headers)
 
-        telescope.drop_file("after.dat", wanted["after.dat"])
-        wait_for(
-            "the campus refused what was forged",
-            lambda: any(one.code == "message-refused" for one in campus.client.status().problems),
-            *(hub, telescope, campus),
-        )
-        wait_for(
-            "it hears the truth all the same, and has the file",
-            lambda: campus.client.status().counts.instances_here == 2,
-            *(hub, telescope, campus),
-            deadline_s=60,
-        )
-        assert standing(campus.store) == {name: digest_of(content) for name, content in wanted.items()}
-        for site in (telescope, campus):
-            known = site.lbctl("events", "tail", "--no-follow", "--kind", "file.ingested", "-o", "jsonl")
-            assert "before.dat" in known
-            assert not any(name in known for name in ("forged.dat", "invented.dat", "behind.dat"))
-            site.lbctl("events", "audit")
-        assert telescope.logged("repair_not_answered") == []
+            telescope.drop_file("after.dat", wanted["after.dat"])
+            wait_for(
+                "the campus refused what was forged",
+                lambda: any(one.code == "message-refused" for one in campus.client.status().problems),
+                *(hub, telescope, campus),
+            )
+            wait_for(
+                "it hears the truth all the same, and has the file",
+                lambda: campus.client.status().counts.instances_here == 2,
+                *(hub, telescope, campus),
+                deadline_s=60,
+            )
+            assert standing(campus.store) == {name: digest_of(content) for name, content in wanted.items()}
+            for site in (telescope, campus):
+                known = site.lbctl("events", "tail", "--no-follow", "--kind", "file.ingested", "-o", "jsonl")
+                assert "before.dat" in known
+                assert not any(name in known for name in ("forged.dat", "invented.dat", "behind.dat"))
+                site.lbctl("events", "audit")
+            assert telescope.logged("repair_not_answered") == []
+        finally:
+            await evil.client.close()
 
-        await evil.client.close()
         rewrite(hub, honest)
         telescope.drop_file("honest.dat", b"again")
         wait_for("all is as before", lambda: campus.client.status().counts.instances_here == 3, hub, telescope, campus)
