@@ -1,6 +1,7 @@
 """A real Prometheus and a real Alertmanager beside the sites of a test, and a webhook that hears what is told.
 
-The shipped rules are used as they are, but for the time that a condition must last (``for``): a test has no ten minutes.
+The shipped rules are used as they are, but for the time that a condition must last (``for``): a test has no ten
+minutes.
 """
 
 from __future__ import annotations
@@ -124,10 +125,19 @@ route: {{receiver: hook, group_wait: 0s, group_interval: 1s, repeat_interval: 1h
 receivers: [{{name: hook, webhook_configs: [{{url: "{webhook.url}", send_resolved: true}}]}}]
 """)
     commands = [
-        ["prometheus-alertmanager", "--config.file=alertmanager.yml", "--storage.path=alertmanager"]
-        + [f"--web.listen-address=127.0.0.1:{alertmanager}", "--cluster.listen-address="],
-        ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb"]
-        + [f"--web.listen-address=127.0.0.1:{prometheus}"],
+        [
+            "prometheus-alertmanager",
+            "--config.file=alertmanager.yml",
+            "--storage.path=alertmanager",
+            f"--web.listen-address=127.0.0.1:{alertmanager}",
+            "--cluster.listen-address=",
+        ],
+        [
+            "prometheus",
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=tsdb",
+            f"--web.listen-address=127.0.0.1:{prometheus}",
+        ],
     ]
     running: list[subprocess.Popen[bytes]] = []
     try:
