@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.registry import Collector
 
 from librarian_daemon.version import VERSION
+from librarian_protocol.names import SiteName
+
+
+class _OfSite(Collector):
+    """What a registry holds, with the site's name on each sample: boards and alerts show names, not addresses."""
+
+    def __init__(self, registry: CollectorRegistry, site: str) -> None:
+        self._registry = registry
+        self._site = site
+
+    def collect(self) -> Iterable[Metric]:
+        """Each family."""
+        for family in self._registry.collect():
+            family.samples = [one._replace(labels={"site": self._site, **one.labels}) for one in family.samples]
+            yield family
 
 
 class Metrics:
     """The figures of one daemon, in a registry of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, site: SiteName) -> None:
+        self._site = site
         self.registry = CollectorRegistry()
         registry = self.registry
         Gauge("librarian_build_info", "Version of the software.", ["version"], registry=registry).labels(VERSION).set(1)
@@ -20,6 +39,8 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        for outcome in ("accepted", "refused"):
+            self.intake_files.labels(outcome=outcome)  # a rate needs the 0 before the first
         self.journal_seq = Gauge("librarian_journal_entries", "Entries in the site's own journal.", registry=registry)
         self.outbox_segments = Gauge(
             "librarian_outbox_segments", "Segments that the bus has not acknowledged.", registry=registry
@@ -105,4 +126,4 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition format."""
-        return generate_latest(self.registry)
+        return generate_latest(_OfSite(self.registry, self._site))

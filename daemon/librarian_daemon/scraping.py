@@ -17,7 +17,7 @@ from librarian_daemon.views import IntakeView, Views
 from librarian_protocol import api
 from librarian_protocol.errors import StoreError
 from librarian_protocol.incidents import CODES, about
-from librarian_protocol.transfer import State
+from librarian_protocol.transfer import Reason, State
 
 
 class Scraper:
@@ -43,6 +43,8 @@ class Scraper:
         self._census = census
         self._metrics = metrics
         self._state = state
+        #: How many things each drop directory had refused when last asked.
+        self._refused: dict[str, int] = {}
 
     async def scrape(self) -> bytes:
         """The metrics, brought up to date. What would take a scan of the catalog is as old as the census says."""
@@ -62,15 +64,16 @@ class Scraper:
         audit = audited.last(self._state)
         metrics.audited.set(datetime.fromisoformat(audit.at).timestamp() if audit else 0)
         metrics.audit_ok.set(audit is not None and audit.ok)
-        metrics.parked.clear()
-        for reason, count in counted.parked.items():
-            metrics.parked.labels(reason=reason).set(count)
+        for reason in Reason:  # all of them: an alert must see 0 before 1
+            metrics.parked.labels(reason=reason.value).set(counted.parked.get(reason.value, 0))
         self._scrape_peers(await self._views.peers(figures))
         await self._scrape_stores()
         for intake in self._intakes:
             seen = intake.snapshot()
             metrics.intake_waiting.labels(drop=seen.path).set(seen.waiting)
             metrics.intake_paused.labels(drop=seen.path).set(seen.state == "paused")
+            metrics.intake_files.labels(outcome="refused").inc(seen.refused - self._refused.get(seen.path, 0))
+            self._refused[seen.path] = seen.refused
         return metrics.text()
 
     def _scrape_problems(self, found: Sequence[api.Problem]) -> None:
@@ -87,6 +90,7 @@ class Scraper:
             gauge.clear()
         metrics.peer_lag.clear()
         for one in peers:
+            metrics.refused_messages.labels(peer=one.site)
             metrics.peer_link.labels(peer=one.site).set(one.link == "up")
             if one.last_heard:
                 metrics.peer_heard.labels(peer=one.site).set(datetime.fromisoformat(one.last_heard).timestamp())

@@ -88,7 +88,7 @@ class Site:
         self._state = Path(settings.state)
         self._clock = SystemClock()
         self._rng = SystemRng()
-        self._metrics = Metrics()
+        self._metrics = Metrics(settings.site)
         self._log = structlog.get_logger("site")
 
     async def run(self) -> None:

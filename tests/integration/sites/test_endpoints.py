@@ -24,7 +24,8 @@ def samples(site: Site) -> dict[str, float]:
     """Every sample of ``/metrics``, by its name and labels."""
     _, text = get(site, "/metrics")
     return {
-        sample.name + "".join(f" {key}={value}" for key, value in sorted(sample.labels.items())): sample.value
+        sample.name
+        + "".join(f" {key}={value}" for key, value in sorted(sample.labels.items()) if key != "site"): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -54,6 +55,7 @@ def test_metrics_count_what_happened_and_never_name_a_file(tmp_path: Path) -> No
     assert destination["librarian_open_incidents code=conflict severity=warning"] == 0
     assert destination[f"librarian_intake_paused drop={both.destination.drop}"] == 0
     assert "secret-target" not in text
+    assert text.count('site="archive"') == sum(not line.startswith("#") for line in text.splitlines())
 
 
 def test_readiness_follows_the_bus_and_liveness_does_not(tmp_path: Path) -> None:
