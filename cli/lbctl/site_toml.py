@@ -104,6 +104,10 @@ advertise = {one.advertise}
 # false: nobody can dial this site; it pushes what is asked of it to sites that can be dialled.
 {dialable}
 
+# A page for browsers on this machine, with what `lbctl status` says; "" for none. Loopback addresses only.
+[page]
+# listen = "127.0.0.1:7480"
+
 # A certificate signed by an authority, in place of the one that the daemon makes. PEM files.
 [tls]
 # ca_file = ""

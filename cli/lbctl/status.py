@@ -61,6 +61,8 @@ def _tell(app: App, found: api.Status) -> None:
     say(app, _bus(found.bus))
     journal = found.journal
     say(app, f"journal: {journal.seq:,} entries, epoch {journal.epoch}; {_unsent(journal.outbox)}")
+    if found.page:
+        say(app, f"page: {found.page}")
     if found.peers:
         print()
         table(app, PEERS, [_peer(one) for one in found.peers])

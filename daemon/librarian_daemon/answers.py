@@ -51,6 +51,10 @@ def answer(value: object) -> web.Response:
 
 def refusal(error: LibrarianError) -> web.Response:
     """An error as JSON, with the status that fits it."""
-    status = 500 if isinstance(error, CatalogFault) else _STATUS.get(error.exit_code, 400)
     body = api.ErrorBody(code=error.code, kind=error.kind, message=error.message, hint=error.hint)
-    return web.Response(status=status, body=wire.encode(body), content_type="application/json")
+    return web.Response(status=status_of(error), body=wire.encode(body), content_type="application/json")
+
+
+def status_of(error: LibrarianError) -> int:
+    """The HTTP status that fits an error."""
+    return 500 if isinstance(error, CatalogFault) else _STATUS.get(error.exit_code, 400)

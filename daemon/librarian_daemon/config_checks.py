@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
+from librarian_daemon.page.guarding import is_loopback
 from librarian_daemon.settings import BusSettings, IntakeSettings, SiteSettings
 from librarian_protocol import globs
 from librarian_protocol.errors import ArgumentInvalid, ConfigInvalid, NameInvalid
@@ -30,6 +31,7 @@ def check(settings: SiteSettings) -> None:
         _check_intake(intake, f"intake[{index}]", settings)
     _check_directories(settings)
     _check_address("data", settings.data.listen, settings.data.advertise)
+    _check_page(settings.page.listen)
     if bool(settings.tls.cert_file) != bool(settings.tls.key_file):
         raise ConfigInvalid("tls: cert_file and key_file belong together", hint="set both, or neither")
     _check_bus(settings.bus)
@@ -157,6 +159,15 @@ def _check_address(table: str, listen: str, advertise: str) -> None:
         raise ConfigInvalid(
             f"{table}.advertise: missing, and other sites cannot dial {listen!r}",
             hint=f"set {table}.advertise to HOST:PORT by which they reach this host",
+        )
+
+
+def _check_page(listen: str) -> None:
+    found = _HOST_PORT.match(listen) if listen else None
+    if listen and (found is None or not is_loopback(found["host"])):
+        raise ConfigInvalid(
+            f"page.listen: {listen!r} is not HOST:PORT of a loopback address",
+            hint="the page knows no accounts, so only this machine may ask; from elsewhere: ssh -L 7480:127.0.0.1:7480",
         )
 
 

@@ -12,6 +12,7 @@ from librarian_daemon.catalog import incidents, journal, recovery
 from librarian_daemon.catalog.roster import roster
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.doctor_host import check
+from librarian_daemon.page.address import PageAddress
 from librarian_daemon.ports import Bus, Clock, Store
 from librarian_daemon.settings import IntakeSettings, SiteSettings
 from librarian_protocol.api import DoctorCheck
@@ -32,6 +33,7 @@ class Doctor:
         stores: Sequence[Store],
         settings: SiteSettings,
         addresses: Mapping[str, str],
+        page: PageAddress,
         clock: Clock,
     ) -> None:
         self._catalog = catalog
@@ -40,6 +42,7 @@ class Doctor:
         self._settings = settings
         self._state = Path(settings.state)
         self._addresses = addresses
+        self._page = page
         self._clock = clock
 
     async def examine(self) -> list[DoctorCheck]:
@@ -142,6 +145,11 @@ class Doctor:
                 checks.append(check(name, "warning", f"{address} can be reached from this machine only", hint))
             else:
                 checks.append(check(name, "ok", f"{address} is advertised"))
+        if self._page.problem:
+            hint = "set page.listen to a free port; nothing else depends on the page"
+            checks.append(check("status page", "warning", f"not served at {self._page.problem}", hint))
+        elif self._page.url:
+            checks.append(check("status page", "ok", self._page.url))
         return checks
 
 

@@ -41,6 +41,7 @@ class CatalogLedger:
         """See the port."""
         said = await self._catalog.write(rows.finish, landings)
         self._metrics.intake_files.labels(outcome="accepted").inc(len(said))
+        self._metrics.intake_bytes.inc(sum(one.size_bytes for one in said))
 
     async def abandon(self, landings: Sequence[Landing]) -> None:
         """See the port."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.registry import Collector
 
+from librarian_daemon.page.throughput import Totals
 from librarian_daemon.version import VERSION
 from librarian_protocol.names import SiteName
 
@@ -38,6 +39,9 @@ class Metrics:
             "Files and books taken from drop directories.",
             ["outcome"],
             registry=registry,
+        )
+        self.intake_bytes = Counter(
+            "librarian_intake_bytes_total", "Bytes taken from drop directories.", registry=registry
         )
         for outcome in ("accepted", "refused"):
             self.intake_files.labels(outcome=outcome)  # a rate needs the 0 before the first
@@ -124,6 +128,14 @@ class Metrics:
             "librarian_intake_paused", "1 while a drop directory is paused.", ["drop"], registry=registry
         )
 
+    def totals(self) -> Totals:
+        """Bytes taken in and brought since the daemon began."""
+        return Totals(ingested_bytes=_sum(self.intake_bytes), received_bytes=_sum(self.stored_bytes))
+
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(_OfSite(self.registry, self._site))
+
+
+def _sum(counter: Counter) -> float:
+    return sum(one.value for family in counter.collect() for one in family.samples if one.name.endswith("_total"))

@@ -82,6 +82,13 @@ class DataSettings(Settings, frozen=True, kw_only=True):
     dialable: bool = True
 
 
+class PageSettings(Settings, frozen=True, kw_only=True):
+    """``[page]``: the status page, for browsers on this machine."""
+
+    #: A loopback address; "" where there is to be none. Port 0 takes a free one.
+    listen: str = "127.0.0.1:7480"
+
+
 class TlsSettings(Settings, frozen=True, kw_only=True):
     """``[tls]``: an authority for the certificates of data addresses. All empty: each site's own one is pinned."""
 
@@ -160,6 +167,7 @@ class SiteSettings(Settings, frozen=True, kw_only=True):
     store: list[StoreSettings] = []
     intake: list[IntakeSettings] = []
     data: DataSettings = DataSettings()
+    page: PageSettings = PageSettings()
     tls: TlsSettings = TlsSettings()
     bus: BusSettings = BusSettings()
     mesh: MeshSettings = MeshSettings()

@@ -49,6 +49,9 @@ from librarian_daemon.metrics import Metrics
 from librarian_daemon.naming import NameKeeper
 from librarian_daemon.notices import CatalogIncidents
 from librarian_daemon.notify import Notifier
+from librarian_daemon.page.address import PageAddress
+from librarian_daemon.page.serving import StatusPage
+from librarian_daemon.page.throughput import Throughput
 from librarian_daemon.planner import Planner
 from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
@@ -235,6 +238,7 @@ class Site:
             for one in settings.intake
         ]
         census = Census(catalog, clock, site)
+        page_address = PageAddress()
         views = Views(
             site=site,
             key=key.public,
@@ -248,6 +252,15 @@ class Site:
             moved=moved,
             incidents=incidents,
             census=census,
+            page=page_address,
+            clock=clock,
+        )
+        page = StatusPage(
+            listen=settings.page.listen,
+            address=page_address,
+            catalog=catalog,
+            views=views,
+            throughput=Throughput(self._metrics.totals, clock),
             clock=clock,
         )
         scraper = Scraper(
@@ -335,6 +348,7 @@ class Site:
                 stores=stores,
                 settings=settings,
                 addresses={"data address": advertise},
+                page=page_address,
                 clock=clock,
             ),
             clock=clock,
@@ -369,6 +383,7 @@ class Site:
                     "census": census.run,
                     "bus watch": BusWatch(bus, incidents, clock, site).run,
                     "notifier": notifier.run,
+                    "page": page.run,
                 }.items():
                     group.create_task(supervise(name, service, incidents, clock), name=name)
                 for intake in intakes:

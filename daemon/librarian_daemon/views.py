@@ -16,6 +16,7 @@ from librarian_daemon.census import Census, Figures
 from librarian_daemon.fetching import Moved
 from librarian_daemon.membership import Membership
 from librarian_daemon.notices import CatalogIncidents
+from librarian_daemon.page.address import PageAddress
 from librarian_daemon.ports import Bus, Clock, Link, Store
 from librarian_daemon.version import VERSION
 from librarian_protocol import api
@@ -54,6 +55,7 @@ class Views:
         moved: Moved,
         incidents: CatalogIncidents,
         census: Census,
+        page: PageAddress,
         clock: Clock,
     ) -> None:
         self._site = site
@@ -68,6 +70,7 @@ class Views:
         self._moved = moved
         self._incidents = incidents
         self._census = census
+        self._page = page
         self._clock = clock
 
     async def status(self) -> api.Status:
@@ -105,6 +108,7 @@ class Views:
             transfers=counted.transfers,
             counts=counted.totals,
             counted_at=figures.at,
+            page=self._page.url,
         )
 
     async def mesh(self) -> str:

@@ -189,6 +189,8 @@ class Status(msgspec.Struct, kw_only=True):
     counts: Counts
     #: When transfers, outbox, instances and what is owed were counted.
     counted_at: str
+    #: Where the status page is served; "" where it is not.
+    page: str = ""
     schema: str = "lb.status/1"
 
 

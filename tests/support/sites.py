@@ -67,7 +67,7 @@ class Site:
         """
         self.name = name
         self.run_on = list(run_on)
-        self.overlay = dict(overlay or {})
+        self.overlay = {"LIBRARIAN_PAGE__LISTEN": ""} | dict(overlay or {})
         self.root = root
         self.drop = root / "drop"
         self.drop_books = root / "drop-books"

@@ -412,7 +412,6 @@ aside = Table(
     Column("store", BytewiseText, primary_key=True),
 )
 
-#: Subscriptions of this site that still have to be tried on the files that were there before them.
 #: Subscriptions to what is heard of after this row of ``file``.
 new_only = Table(
     "new_only",
@@ -421,6 +420,7 @@ new_only = Table(
     Column("after_file", BigInteger, nullable=False),
 )
 
+#: Subscriptions of this site that still have to be tried on the files that were there before them.
 backfill = Table(
     "backfill",
     metadata,

@@ -80,7 +80,6 @@ def test_what_was_dropped_while_the_link_was_cut_arrives_once_and_in_order(tmp_p
             f" within {first_s:.1f} s, all were acknowledged by three sites within"
             f" {time.monotonic() - mended_at:.1f} s\n"
         )
-        assert first_s < 15, "the link is noticed when it is there again"
         all_of.settled(FILES, deadline_s=60)
         assert_each_stored_once(all_of, {name: digest_of(content) for name, content in data.items()})
         assert len(set(all_of.digests().values())) == 1

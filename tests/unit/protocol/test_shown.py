@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lbctl import shown
+from librarian_protocol import shown
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_durations_are_told_in_two_units(seconds: float, told: str) -> None:
 def test_times_are_told_as_ages() -> None:
     now = datetime(2026, 11, 20, 13, 2, 11, tzinfo=UTC)
     assert shown.ago("2026-11-20T13:01:07.250000Z", now) == "1m04s ago"
-    assert shown.ago(None) == "never"
-    assert shown.ago("soon\x1b") == r"soon\x1b"
-    assert shown.ago("2026-11-20T13:01:07") == "2026-11-20T13:01:07"
+    assert shown.ago(None, now) == "never"
+    assert shown.ago("soon\x1b", now) == r"soon\x1b"
+    assert shown.ago("2026-11-20T13:01:07", now) == "2026-11-20T13:01:07"
 
 
 def test_times_are_told_to_the_second() -> None:
@@ -48,8 +48,10 @@ def test_times_are_told_to_the_second() -> None:
     assert shown.moment(None) == "-"
 
 
-def test_sizes_are_told_in_binary_units() -> None:
-    assert shown.size(19_541_000_000) == "18.2 GiB"
+def test_figures_are_told_to_be_old_when_they_are() -> None:
+    now = datetime(2026, 11, 20, 13, 2, 11, tzinfo=UTC)
+    assert shown.old("2026-11-20T13:02:07.250000Z", now) == ""
+    assert shown.old("2026-11-20T13:01:07.250000Z", now) == "1m04s ago"
 
 
 def test_digests_are_cut_for_tables() -> None:

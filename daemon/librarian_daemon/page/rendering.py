@@ -1,0 +1,83 @@
+"""Templates become HTML. Every text is escaped, and what would hide or turn it is written out: names come from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.resources import files
+from urllib.parse import quote
+
+import humanize
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from librarian_daemon.page.plot import HEIGHT, WIDTH, plot
+from librarian_daemon.page.throughput import EVERY_S, SAMPLES
+from librarian_daemon.ports import Clock
+from librarian_protocol import shown
+from librarian_protocol.incidents import about
+from librarian_protocol.transfer import State
+
+_PARTS = files("librarian_daemon.page")
+ASSETS = {
+    "librarian.css": "text/css",
+    "live.js": "text/javascript",
+    "favicon.svg": "image/svg+xml",
+}
+
+
+def asset(name: str) -> bytes:
+    """The bytes of one of ``ASSETS``."""
+    return (_PARTS / "assets" / name).read_bytes()
+
+
+class Renderer:
+    """Holds the compiled templates."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._environment = Environment(
+            loader=FunctionLoader(lambda name: (_PARTS / "templates" / name).read_text()),
+            autoescape=True,
+            undefined=StrictUndefined,
+            finalize=_seen,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {
+            "ago": self._ago,
+            "bytes": _bytes,
+            "count": shown.count,
+            "duration": shown.duration,
+            "in_query": lambda text: quote(text, safe=""),
+            "moment": shown.moment,
+            "told_states": _told_states,
+        }
+        self._environment.globals |= {
+            "about": about,
+            "plot": plot,
+            "plot_width": WIDTH,
+            "plot_height": HEIGHT,
+            "plot_samples": SAMPLES,
+            "plot_s": SAMPLES * EVERY_S,
+        }
+
+    def render(self, template: str, **values: object) -> str:
+        """The text of one template."""
+        return self._environment.get_template(template).render(**values)
+
+    def _ago(self, at: str | None) -> str:
+        return shown.ago(at, datetime.fromisoformat(self._clock.utc()))
+
+
+def _bytes(size_bytes: float) -> str:
+    return humanize.naturalsize(size_bytes, binary=True)
+
+
+def _told_states(by_state: Mapping[str, int]) -> str:
+    return ", ".join(f"{by_state[state]:,} {state}" for state in State if by_state.get(state)) or "none"
+
+
+def _seen(value: object) -> object:
+    """What is printed: markup of ours as it is, texts of others with what would hide or turn them written out."""
+    return shown.safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,0 +1,180 @@
+"""The page's address and routes: status, live changes, search, one file, one incident."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+from aiohttp import ClientConnectionResetError, web
+
+from librarian_daemon.answers import number_of, status_of, text_of
+from librarian_daemon.catalog import incidents, queries
+from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.host import join_address, split_address
+from librarian_daemon.page import guarding
+from librarian_daemon.page.address import PageAddress
+from librarian_daemon.page.live import Full, Live
+from librarian_daemon.page.rendering import ASSETS, Renderer, asset
+from librarian_daemon.page.throughput import SAMPLES, Throughput
+from librarian_daemon.ports import Clock
+from librarian_daemon.server import ServerLimits, TcpServer, application
+from librarian_daemon.views import Views
+from librarian_protocol import globs
+from librarian_protocol.errors import LibrarianError, NotFound
+
+#: Files on one page of a search.
+FOUND = 50
+#: A sign of life to browsers to which nothing is told, and how long one may take to read what it is told.
+_BEAT_S = 15.0
+_PATIENCE_S = 10.0
+_TRY_AGAIN_S = 60.0
+
+
+class StatusPage:
+    """A service."""
+
+    def __init__(
+        self, *, listen: str, address: PageAddress, catalog: Catalog, views: Views, throughput: Throughput, clock: Clock
+    ) -> None:
+        self._listen = listen
+        self._address = address
+        self._catalog = catalog
+        self._views = views
+        self._throughput = throughput
+        self._clock = clock
+        self._renderer = Renderer(clock)
+        self._live = Live(self._changing, clock)
+        self._assets = {name: asset(name) for name in ASSETS}
+        self._log = structlog.get_logger("page")
+
+    async def run(self) -> None:
+        """Until cancelled. An address that is taken keeps nothing else from working: it is tried again."""
+        if not self._listen:
+            return
+        server = TcpServer(self.application(), ServerLimits(connections=128, connections_per_ip=128))
+        try:
+            await self._begin(server)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._throughput.run())
+                group.create_task(self._live.run())
+        finally:
+            self._address.url = ""
+            await server.stop()
+
+    async def _begin(self, server: TcpServer) -> None:
+        host, port = split_address(self._listen)
+        while True:
+            try:
+                port = await server.start(host, port)
+            except OSError as exc:
+                self._address.problem = f"{self._listen}: {exc.strerror or exc}"
+                self._log.warning("page_not_served", listen=self._listen, error=str(exc))
+                await self._clock.sleep(_TRY_AGAIN_S)
+                continue
+            self._address.problem = ""
+            self._address.url = f"http://{join_address(host, port)}/"
+            self._log.info("page_served", url=self._address.url)
+            return
+
+    def application(self) -> web.Application:
+        """The routes; all of them only read."""
+        app = application(1024)
+        app.middlewares.extend([guarding.guard, self._errors])
+        app.on_response_prepare.append(guarding.add_headers)
+        app.add_routes(
+            [
+                web.get("/", self._status),
+                web.get("/live", self._stream, allow_head=False),
+                web.get("/files", self._files),
+                web.get("/file", self._file),
+                web.get("/incident", self._incident),
+                web.get("/favicon.ico", self._favicon),
+                web.get("/assets/{name}", self._asset),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _errors(self, request: web.Request, handler: guarding.Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except LibrarianError as exc:
+            return self._page("error.html", {"error": exc}, status=status_of(exc))
+        except web.HTTPException as exc:
+            if exc.status == 405:
+                error = LibrarianError("this page only shows: nothing can be changed by it", hint="use lbctl")
+            else:
+                error = NotFound(f"there is no page {request.path}", hint="begin at the status")
+            return self._page("error.html", {"error": error}, status=exc.status)
+
+    def _page(self, template: str, values: Mapping[str, object], status: int = 200) -> web.Response:
+        return web.Response(text=self._renderer.render(template, **values), content_type="text/html", status=status)
+
+    # ---- status ----------------------------------------------------------------------------------------
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return self._page("status.html", await self._shown())
+
+    async def _changing(self) -> str:
+        return self._renderer.render("_status.html", **await self._shown())
+
+    async def _shown(self) -> dict[str, object]:
+        rates = self._throughput.rates
+        return {
+            "status": await self._views.status(),
+            "ingested": [one.ingested for one in rates[-SAMPLES:]],
+            "received": [one.received for one in rates[-SAMPLES:]],
+        }
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """``text/event-stream``: the changing part of the page, whenever it changed."""
+        try:
+            with self._live.listening() as queue:
+                response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+                await response.prepare(request)
+                while True:
+                    try:
+                        async with asyncio.timeout(_BEAT_S):
+                            text = await queue.get()
+                        told = "".join(f"data: {line}\n" for line in text.split("\n"))
+                    except TimeoutError:
+                        told = ": nothing new\n"
+                    async with asyncio.timeout(_PATIENCE_S):
+                        await response.write(f"{told}\n".encode())
+        except Full:
+            return web.Response(status=503, text="too many look at this page\n", headers={"Retry-After": "10"})
+        except (ClientConnectionResetError, TimeoutError):  # the tab was closed, or does not read
+            return response
+
+    # ---- files -----------------------------------------------------------------------------------------
+
+    async def _files(self, request: web.Request) -> web.Response:
+        asked = request.query.get("match", "")
+        match = globs.check(asked if any(sign in asked for sign in "*?[") else f"**{globs.literal(asked)}**")
+        after = request.query.get("after", "")
+        page = await self._catalog.read(queries.files, match=match, after=after, limit=FOUND)
+        return self._page("files.html", {"asked": asked, "after": after, "page": page})
+
+    async def _file(self, request: web.Request) -> web.Response:
+        return self._page("file.html", {"found": await self._views.name(text_of(request, "name"))})
+
+    # ---- incidents -------------------------------------------------------------------------------------
+
+    async def _incident(self, request: web.Request) -> web.Response:
+        number = number_of(request, "id", 0, 1 << 62)
+        found = await self._catalog.read(incidents.by_id, number)
+        if found is None:
+            raise NotFound(f"there is no incident {number}")
+        return self._page("incident.html", {"found": found})
+
+    # ---- what does not change --------------------------------------------------------------------------
+
+    async def _favicon(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._assets["favicon.svg"], content_type=ASSETS["favicon.svg"])
+
+    async def _asset(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self._assets:
+            raise web.HTTPNotFound
+        return web.Response(body=self._assets[name], content_type=ASSETS[name], charset="utf-8")
