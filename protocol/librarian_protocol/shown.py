@@ -14,7 +14,7 @@ _JUST_NOW_S = 5.0
 
 
 def safe(text: str) -> str:
-    """The text with every character that a terminal would obey, or that a reader would not see, written as an escape."""
+    """The text with every character that a terminal would obey or a reader not see written as an escape."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(

@@ -6,7 +6,7 @@ import msgspec
 
 
 class PageAddress(msgspec.Struct, kw_only=True):
-    """Where the page is served, for ``lbctl status``; or why it is not, for ``lbctl doctor``. Both empty: not wanted."""
+    """Where the page is served, for ``lbctl status``; or why it is not, for ``lbctl doctor``. Both empty: no."""
 
     url: str = ""
     problem: str = ""

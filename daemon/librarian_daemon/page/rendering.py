@@ -1,4 +1,4 @@
-"""Templates become HTML. Every text is escaped, and what would hide or turn it is written out: names come from outside."""
+"""Templates become HTML. Names come from outside: texts are escaped, and what would hide or turn them written out."""
 
 from __future__ import annotations
 

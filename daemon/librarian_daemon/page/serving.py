@@ -129,9 +129,9 @@ class StatusPage:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """``text/event-stream``: the changing part of the page, whenever it changed."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         try:
             with self._live.listening() as queue:
-                response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
                 await response.prepare(request)
                 while True:
                     try:
