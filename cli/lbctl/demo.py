@@ -169,7 +169,10 @@ def _explain(app: App, summit: DemoSite, archive: DemoSite) -> None:
     say(app, "Both sites run on. Drop more, and watch:")
     say(app, f"  files   {summit.drop}")
     say(app, f"  books   {summit.drop_books}")
-    say(app, f"They arrive in {archive.root / 'store'}. To try, in another terminal:")
+    say(app, f"They arrive in {archive.root / 'store'}. In a browser on this machine:")
+    for site in (summit, archive):
+        say(app, f"  {site.name:7} {site.client.status().page}")
+    say(app, "To try, in another terminal:")
     say(app, f"  export LBCTL_CONFIG={archive.config}")
     for command in ("status", f"file show {BOOK}", f"file verify {FILE}", "transfer list", "events tail --after 0"):
         say(app, f"  {lbctl} {command}")

@@ -65,6 +65,7 @@ class DemoSite:
                 leaf_listen="",
                 leaf_advertise="",
                 catalog="sqlite:///catalog.sqlite",
+                page="127.0.0.1:0",
             ),
         )
         self.client = Client.from_config(self.config)

@@ -46,6 +46,9 @@ _ANY_ADDRESS = ("0.0.0.0", "[::]")
 @click.option(
     "--leaf-listen", default="", metavar="HOST:PORT", help="Where bus servers of other sites dial in, by TLS."
 )
+@click.option(
+    "--page", default="127.0.0.1:7480", show_default=True, metavar="HOST:PORT", help="The status page; '' for none."
+)
 @click.option("--undialable", is_flag=True, help="Nobody can dial it: it dials out, and pushes what is asked of it.")
 @click.option(
     "--catalog", default="sqlite:///catalog.sqlite", show_default=True, metavar="URL", help="Or postgresql://…"
@@ -62,6 +65,7 @@ def init(
     advertise: str,
     bus: str,
     leaf_listen: str,
+    page: str,
     undialable: bool,
     catalog: str,
 ) -> None:
@@ -82,6 +86,7 @@ def init(
         # Its own daemon alone is a client; other sites come by leaf links.
         bus_listen, bus_advertise = f"127.0.0.1:{bus_listen.rpartition(':')[2]}", ""
     _reachable(listen, advertise)
+    _loopback(page)
     made = create(
         directory,
         Choices(
@@ -98,6 +103,7 @@ def init(
             leaf_listen=leaf_listen,
             leaf_advertise=_leaf_advertise(leaf_listen, advertise),
             catalog=_catalog(catalog),
+            page=page,
             undialable="yes" if undialable else "",
         ),
     )
@@ -125,6 +131,16 @@ def _reachable(listen: str, advertise: str) -> None:
     if host in _ANY_ADDRESS:
         raise ArgumentInvalid(
             f"other sites cannot dial {host}", hint="--advertise HOST:PORT says by which name they reach this host"
+        )
+
+
+def _loopback(page: str) -> None:
+    from librarian_protocol.addresses import is_loopback
+    from librarian_protocol.errors import ArgumentInvalid
+
+    if page and not is_loopback(_host_port("--page", page)):
+        raise ArgumentInvalid(
+            f"--page: {page!r} is not this machine alone", hint="the page knows no accounts: a loopback address, or ''"
         )
 
 

@@ -22,6 +22,7 @@ class Choices(NamedTuple):
     leaf_listen: str
     leaf_advertise: str
     catalog: str
+    page: str
     #: Nobody can dial it.
     undialable: str = ""
 
@@ -106,7 +107,7 @@ advertise = {one.advertise}
 
 # A page for browsers on this machine, with what `lbctl status` says; "" for none. Loopback addresses only.
 [page]
-# listen = "127.0.0.1:7480"
+listen = {one.page}
 
 # A certificate signed by an authority, in place of the one that the daemon makes. PEM files.
 [tls]

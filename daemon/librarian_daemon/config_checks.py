@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from librarian_daemon.page.guarding import is_loopback
 from librarian_daemon.settings import BusSettings, IntakeSettings, SiteSettings
 from librarian_protocol import globs
+from librarian_protocol.addresses import is_loopback
 from librarian_protocol.errors import ArgumentInvalid, ConfigInvalid, NameInvalid
 from librarian_protocol.names import MemberPath, Name
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import msgspec
 from librarian_daemon.certificates import Certificate
 from librarian_daemon.host import split_address
 from librarian_daemon.settings import SiteSettings
+from librarian_protocol.addresses import is_loopback
 from librarian_protocol.errors import ConfigInvalid
 
 #: In an offer's params: the certificate there is an authority's, not the one that the site announces.
@@ -37,7 +37,7 @@ def data_tls(settings: SiteSettings, certificate: Certificate, address: str) -> 
         ConfigInvalid: certificate or key cannot be read, or do not belong together.
     """
     host, _ = split_address(address)
-    if settings.data.tls == "off" or (settings.data.tls == "auto" and _is_loopback(host)):
+    if settings.data.tls == "off" or (settings.data.tls == "auto" and is_loopback(host)):
         return DataTls(context=None, pinned=False)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -50,12 +50,3 @@ def data_tls(settings: SiteSettings, certificate: Certificate, address: str) -> 
     except (OSError, ssl.SSLError) as exc:
         raise ConfigInvalid(f"the TLS certificate {path} with key {key_path} cannot be used: {exc}") from exc
     return DataTls(context=context, pinned=not settings.tls.cert_file)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -123,9 +123,10 @@ def fleet() -> str:
             ),
             plot(
                 "Throughput",
-                "Bytes that transfers brought, by the site that they came to.",
+                "Bytes taken from drop directories, and bytes that transfers brought, by the site that they came to.",
                 "Bps",
-                query("sum by (site) (rate(librarian_stored_bytes_total[$__rate_interval]))", "{{site}}"),
+                query("sum by (site) (rate(librarian_intake_bytes_total[$__rate_interval]))", "{{site}} took in"),
+                query("sum by (site) (rate(librarian_stored_bytes_total[$__rate_interval]))", "{{site}} got"),
             ),
             shares(
                 "Stores",

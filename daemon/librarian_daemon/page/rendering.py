@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib.resources import files
 from urllib.parse import quote
@@ -44,16 +44,16 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {
+        filters: dict[str, Callable[..., object]] = {
             "ago": self._ago,
             "bytes": _bytes,
             "count": shown.count,
             "duration": shown.duration,
-            "in_query": lambda text: quote(text, safe=""),
+            "in_query": _in_query,
             "moment": shown.moment,
             "told_states": _told_states,
         }
-        self._environment.globals |= {
+        self._known: dict[str, object] = {
             "about": about,
             "plot": plot,
             "plot_width": WIDTH,
@@ -61,13 +61,18 @@ class Renderer:
             "plot_samples": SAMPLES,
             "plot_s": SAMPLES * EVERY_S,
         }
+        self._environment.filters.update(filters)
 
     def render(self, template: str, **values: object) -> str:
         """The text of one template."""
-        return self._environment.get_template(template).render(**values)
+        return self._environment.get_template(template, globals=self._known).render(**values)
 
     def _ago(self, at: str | None) -> str:
         return shown.ago(at, datetime.fromisoformat(self._clock.utc()))
+
+
+def _in_query(text: str) -> str:
+    return quote(text, safe="")
 
 
 def _bytes(size_bytes: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 
 import structlog
@@ -68,7 +69,7 @@ class StatusPage:
             try:
                 port = await server.start(host, port)
             except OSError as exc:
-                self._address.problem = f"{self._listen}: {exc.strerror or exc}"
+                self._address.problem = f"{self._listen}: {os.strerror(exc.errno) if exc.errno else exc}"
                 self._log.warning("page_not_served", listen=self._listen, error=str(exc))
                 await self._clock.sleep(_TRY_AGAIN_S)
                 continue

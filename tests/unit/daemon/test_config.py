@@ -333,3 +333,18 @@ def test_every_key_is_documented() -> None:
         if f"| `{key}` |" not in sections[table.removesuffix("[]") or "Site"]:
             missing.append(path)
     assert missing == []
+
+
+# ---- the page ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:7480", "[::]:7480", "archive.example:7480", "7480", "127.0.0.1"])
+def test_the_page_is_for_this_machine_only(tmp_path: Path, listen: str) -> None:
+    error = refused(tmp_path, MINIMAL + f'[page]\nlisten = "{listen}"\n')
+    assert f"page.listen: '{listen}'" in error.message
+    assert "ssh -L" in error.hint
+
+
+@pytest.mark.parametrize("listen", ["", "127.0.0.1:0", "localhost:7480", "[::1]:7480"])
+def test_a_page_on_loopback_or_none(tmp_path: Path, listen: str) -> None:
+    assert loaded(tmp_path, MINIMAL + f'[page]\nlisten = "{listen}"\n').page.listen == listen

@@ -1,0 +1,118 @@
+"""Who looks at the page is told what changed; nobody makes the daemon work more by looking often, or by not reading."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+
+from librarian_daemon.page.live import MAX_LISTENERS, Full, Live
+from librarian_daemon.ports import Clock
+
+
+class Time:
+    """Sleeps end when the test says so."""
+
+    def __init__(self) -> None:
+        self.tick = asyncio.Event()
+        self.sleeping = asyncio.Event()
+
+    async def sleep(self, _seconds: float) -> None:
+        self.sleeping.set()
+        await self.tick.wait()
+        self.tick.clear()
+
+    async def look_again(self) -> None:
+        """The next look, to its end."""
+        self.sleeping.clear()
+        self.tick.set()
+        await self.sleeping.wait()
+
+
+class Page:
+    """What is rendered."""
+
+    def __init__(self) -> None:
+        self.text = "first"
+        self.rendered = 0
+
+    async def render(self) -> str:
+        self.rendered += 1
+        return self.text
+
+
+@asynccontextmanager
+async def running(live: Live) -> AsyncGenerator[None]:
+    service = asyncio.create_task(live.run())
+    try:
+        yield
+    finally:
+        service.cancel()
+        await asyncio.gather(service, return_exceptions=True)
+
+
+async def test_a_newcomer_is_told_at_once_and_then_what_changed() -> None:
+    page, time = Page(), Time()
+    live = Live(page.render, cast(Clock, time))
+    async with running(live):
+        with live.listening() as queue:
+            assert await queue.get() == "first"
+            await time.look_again()
+            assert queue.empty(), "nothing changed"
+            page.text = "second"
+            await time.look_again()
+            assert queue.get_nowait() == "second"
+
+
+async def test_one_rendering_is_for_all() -> None:
+    page, time = Page(), Time()
+    live = Live(page.render, cast(Clock, time))
+    async with running(live):
+        with live.listening() as one, live.listening() as other:
+            assert await one.get() == await other.get() == "first"
+            assert page.rendered == 1
+
+
+async def test_who_does_not_read_finds_the_newest() -> None:
+    page, time = Page(), Time()
+    live = Live(page.render, cast(Clock, time))
+    async with running(live):
+        with live.listening() as queue:
+            await time.sleeping.wait()
+            for text in ("second", "third"):
+                page.text = text
+                await time.look_again()
+            assert queue.get_nowait() == "third"
+            assert queue.empty()
+
+
+async def test_nothing_is_rendered_while_nobody_looks() -> None:
+    page, time = Page(), Time()
+    live = Live(page.render, cast(Clock, time))
+    async with running(live):
+        with live.listening() as queue:
+            await queue.get()
+        page.text = "second"
+        time.tick.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert page.rendered == 1
+        with live.listening() as queue:
+            assert await queue.get() == "second"
+
+
+async def test_too_many_are_told_to_come_again() -> None:
+    live = Live(Page().render, cast(Clock, Time()))
+    held = [live.listening() for _ in range(MAX_LISTENERS)]
+    for one in held:
+        one.__enter__()
+    with pytest.raises(Full), live.listening():
+        pass
+    held.pop().__exit__(None, None, None)
+    with live.listening():
+        pass
+    for one in held:
+        one.__exit__(None, None, None)
