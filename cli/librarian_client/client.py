@@ -81,6 +81,22 @@ class Client:
             "POST", "/incident/ack", api.Incident, query={"id": id}, body=body, timeout_s=self.timeout_s
         )
 
+    # ---- channels ----
+
+    def channels(self) -> list[api.Channel]:
+        """By what people are told of incidents."""
+        return self._transport.call("GET", "/channels", list[api.Channel], timeout_s=self.timeout_s)
+
+    def test_channels(self, label: str = "") -> list[api.Channel]:
+        """Send a test message by one channel, or by all; ``problem`` says of each why it did not go out.
+
+        Raises:
+            NotFound: there is no channel of that label.
+        """
+        query = {"label": label}
+        # Each may take a minute.
+        return self._transport.call("POST", "/channels/test", list[api.Channel], query=query, timeout_s=None)
+
     # ---- files ----
 
     def files(self, match: str = "**", *, after: str | None = None, limit: int = PAGE) -> api.FilePage:

@@ -188,6 +188,7 @@ def _absolute(settings: SiteSettings, base: Path) -> SiteSettings:
             url=_catalog_url(settings.catalog.url, state),
             password_file=of(settings.catalog.password_file),
         ),
+        notify=[replace(one, url_file=of(one.url_file)) for one in settings.notify],
         bus=replace(settings.bus, password_file=of(settings.bus.password_file)),
         tls=replace(
             settings.tls,

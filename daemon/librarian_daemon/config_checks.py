@@ -32,6 +32,7 @@ def check(settings: SiteSettings) -> None:
     _check_directories(settings)
     _check_address("data", settings.data.listen, settings.data.advertise)
     _check_page(settings.page.listen)
+    _check_notify(settings)
     if bool(settings.tls.cert_file) != bool(settings.tls.key_file):
         raise ConfigInvalid("tls: cert_file and key_file belong together", hint="set both, or neither")
     _check_bus(settings.bus)
@@ -169,6 +170,19 @@ def _check_page(listen: str) -> None:
             f"page.listen: {listen!r} is not HOST:PORT of a loopback address",
             hint="the page knows no accounts, so only this machine may ask; from elsewhere: ssh -L 7480:127.0.0.1:7480",
         )
+
+
+def _check_notify(settings: SiteSettings) -> None:
+    seen: set[str] = set()
+    for index, one in enumerate(settings.notify):
+        if one.label in seen:
+            raise ConfigInvalid(f"notify[{index}].label: {one.label!r} is taken", hint="labels are unique")
+        seen.add(one.label)
+        if bool(one.url) == bool(one.url_file):
+            raise ConfigInvalid(
+                f"notify[{index}].url: give either url or url_file",
+                hint="such as mailto://user:password@example.org; a file keeps the secret out of site.toml",
+            )
 
 
 def _check_bus(bus: BusSettings) -> None:

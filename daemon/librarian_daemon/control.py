@@ -23,6 +23,7 @@ from librarian_daemon.explain_control import ExplainControl
 from librarian_daemon.incident_control import IncidentControl
 from librarian_daemon.journal_control import JournalControl
 from librarian_daemon.membership import Membership
+from librarian_daemon.notify_control import NotifyControl
 from librarian_daemon.ports import Clock, Rng, Store
 from librarian_daemon.resolving import ResolveControl
 from librarian_daemon.signals import Signal
@@ -57,6 +58,7 @@ class Control:
         explaining: ExplainControl,
         adapters: Sequence[str],
         journals: JournalControl,
+        notifications: NotifyControl,
         custodian: Custodian,
         doctor: Doctor,
         clock: Clock,
@@ -74,6 +76,7 @@ class Control:
         self._explaining = explaining
         self._adapters = adapters
         self._journals = journals
+        self._notifications = notifications
         self._custodian = custodian
         self._doctor = doctor
         self._clock = clock
@@ -107,6 +110,7 @@ class Control:
                 *self._sites.routes(),
                 *self._explaining.routes(),
                 *self._journals.routes(),
+                *self._notifications.routes(),
                 *AddControl(
                     catalog=self._catalog,
                     views=self._views,

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from librarian_daemon import config, logs
+from librarian_daemon.channels import open_channels
 from librarian_daemon.host import load_key, raise_descriptor_limit
 from librarian_daemon.settings import SiteSettings
 from librarian_daemon.site import Site
@@ -29,6 +30,7 @@ def main() -> None:
         settings = config.load(arguments.config)
         if arguments.check:
             load_key(Path(settings.state) / "keys" / "site.key")
+            asyncio.run(open_channels(settings.notify))
             sys.stdout.write(f"{arguments.config}: ok\n")
             return
         logs.configure(settings.log, settings.site)

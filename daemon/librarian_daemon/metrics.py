@@ -76,6 +76,12 @@ class Metrics:
         self.batch_seconds = Histogram(
             "librarian_batch_seconds", "How long batches took.", ["adapter"], registry=registry
         )
+        self.notifications = Counter(
+            "librarian_notifications_total",
+            "Messages to people about incidents.",
+            ["channel", "outcome"],
+            registry=registry,
+        )
         self.suspected_instances = Counter(
             "librarian_suspected_instances_total", "Own instances found wrong when read again.", registry=registry
         )

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from librarian_protocol.entries import Label, StoreRole
+from librarian_protocol.incidents import Severity
 from librarian_protocol.names import SiteName
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -87,6 +88,21 @@ class PageSettings(Settings, frozen=True, kw_only=True):
 
     #: A loopback address; "" where there is to be none. Port 0 takes a free one.
     listen: str = "127.0.0.1:7480"
+
+
+class NotifySettings(Settings, frozen=True, kw_only=True):
+    """``[[notify]]``: whom to tell of incidents, and how."""
+
+    label: Label
+    #: As apprise has them (``mailto://…``, ``slack://…``, ``json://…``): a secret. Or a file whose text it is.
+    url: str = ""
+    url_file: str = ""
+    #: Incidents that are as severe, or more.
+    level: Severity = Severity.WARNING
+    #: Whether to tell also when they are over.
+    over: bool = True
+    #: At most one message in so many seconds; of critical incidents one a minute.
+    every_s: Seconds = 300.0
 
 
 class TlsSettings(Settings, frozen=True, kw_only=True):
@@ -168,6 +184,7 @@ class SiteSettings(Settings, frozen=True, kw_only=True):
     intake: list[IntakeSettings] = []
     data: DataSettings = DataSettings()
     page: PageSettings = PageSettings()
+    notify: list[NotifySettings] = []
     tls: TlsSettings = TlsSettings()
     bus: BusSettings = BusSettings()
     mesh: MeshSettings = MeshSettings()

@@ -24,6 +24,7 @@ from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.census import Census
+from librarian_daemon.channels import open_channels
 from librarian_daemon.clock import SystemClock, SystemRng
 from librarian_daemon.control import Control
 from librarian_daemon.custodian import Custodian
@@ -48,7 +49,8 @@ from librarian_daemon.membership import Membership
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.naming import NameKeeper
 from librarian_daemon.notices import CatalogIncidents
-from librarian_daemon.notify import Notifier
+from librarian_daemon.notifications import Notifications
+from librarian_daemon.notify_control import NotifyControl
 from librarian_daemon.page.address import PageAddress
 from librarian_daemon.page.serving import StatusPage
 from librarian_daemon.page.throughput import Throughput
@@ -68,6 +70,7 @@ from librarian_daemon.signals import Signal
 from librarian_daemon.site_control import SiteControl
 from librarian_daemon.stores import open_stores
 from librarian_daemon.supervising import supervise
+from librarian_daemon.systemd import ServiceManager
 from librarian_daemon.taking import Taking
 from librarian_daemon.telling import Teller
 from librarian_daemon.tls import data_tls
@@ -124,6 +127,7 @@ class Site:
 
     async def _serve(self, catalog: Catalog, key: SiteKey) -> None:
         settings, site, clock, rng = self._settings, self._settings.site, self._clock, self._rng
+        channels = await open_channels(settings.notify)
         stores = await open_stores(settings, catalog, rng)
         by_id = {store.id: store for store in stores}
         incarnations = Incarnations(catalog, stores, rng, site)
@@ -321,7 +325,15 @@ class Site:
 
         keeper = NameKeeper(catalog, by_id, incidents, site)
         catalog.watch(keeper.wake, NameResolved)
-        notifier = Notifier(clock, views.readiness)
+        notifications = Notifications(
+            channels=channels,
+            catalog=catalog,
+            incidents=incidents,
+            metrics=self._metrics,
+            clock=clock,
+            site=site,
+        )
+        manager = ServiceManager(clock, views.readiness)
         control = Control(
             site=site,
             catalog=catalog,
@@ -339,6 +351,7 @@ class Site:
                 bus_config=bus.server_configuration,
             ),
             journals=JournalControl(catalog, taking, clock, site, key),
+            notifications=NotifyControl(notifications),
             explaining=ExplainControl(catalog=catalog, bus=bus, site=site, adapters=list(adapters), detail=views.name),
             adapters=list(adapters),
             custodian=custodian,
@@ -382,8 +395,9 @@ class Site:
                     "names": keeper.run,
                     "census": census.run,
                     "bus watch": BusWatch(bus, incidents, clock, site).run,
-                    "notifier": notifier.run,
+                    "service manager": manager.run,
                     "page": page.run,
+                    "notifications": notifications.run,
                 }.items():
                     group.create_task(supervise(name, service, incidents, clock), name=name)
                 for intake in intakes:
@@ -391,7 +405,7 @@ class Site:
                 self._log.info("started", data=advertise, socket=settings.socket)
         finally:
             self._log.info("stopping")
-            notifier.stopping()
+            manager.stopping()
             await runner.cleanup()
             await data.stop()
             for adapter in adapters.values():

@@ -398,6 +398,15 @@ class AlreadyRunning(SiteError):
     exit_code = 11
 
 
+class NotifyFailed(SiteError):
+    """Nobody could be told of incidents by a channel."""
+
+    code = "E506"
+    kind = "notify_failed"
+    retryable = True
+    exit_code = 5
+
+
 class InvalidTransition(LibrarianError):
     """A machine was asked for a step it does not have; nothing was changed."""
 

@@ -208,6 +208,15 @@ CODES: dict[str, About] = {
         " filesystem does not do it. Nothing was deleted.",
         steps=("Look at what stands at the name in the store.", "It is tried again by itself."),
     ),
+    "notify-failed": About(
+        severity=Severity.WARNING,
+        title="Nobody could be told by a channel",
+        meaning="A message about incidents did not go out. They are kept, and told when the channel works again.",
+        steps=(
+            "`lbctl notify test LABEL` tries it, and shows what the service says.",
+            "Look at the URL of `[[notify]]` in site.toml, and at the way to the service.",
+        ),
+    ),
     "rewound": About(
         severity=Severity.WARNING,
         title="A site's catalog was restored from a backup",

@@ -112,7 +112,7 @@ def page_of(
         query = query.where(incident.code == code)
     if before is not None:
         query = query.where(incident.id < before)
-    return [_incident(row) for row in connection.execute(query)]
+    return [incident_of(row) for row in connection.execute(query)]
 
 
 def by_id(connection: Connection, incident_id: int) -> Incident | None:
@@ -120,12 +120,13 @@ def by_id(connection: Connection, incident_id: int) -> Incident | None:
     row = connection.execute(select(schema.incident).where(schema.incident.c.id == incident_id)).first()
     if row is None:
         return None
-    found, explained = _incident(row), about(row.code)
+    found, explained = incident_of(row), about(row.code)
     found.meaning, found.steps = explained.meaning, list(explained.steps)
     return found
 
 
-def _incident(row: Row[Any]) -> Incident:
+def incident_of(row: Row[Any]) -> Incident:
+    """A row as it is told, without what its code means."""
     explained = about(row.code)
     state = State.RESOLVED if row.resolved_at else State.ACKNOWLEDGED if row.acknowledged_at else State.OPEN
     return Incident(

@@ -458,3 +458,19 @@ incident = Table(
     Column("resolved_at", Text),
     Index("incident_open", "resolved_at", "code", "subject"),
 )
+
+#: How far each channel has told of incidents.
+channel = Table(
+    "channel",
+    metadata,
+    Column("label", Text, primary_key=True),
+    Column("seen", BigInteger, nullable=False),
+)
+
+#: Incidents whose beginning a channel has told, and whose end it will tell.
+notice = Table(
+    "notice",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("incident", BigInteger, ForeignKey("incident.id"), primary_key=True),
+)

@@ -1,4 +1,4 @@
-"""Callback sites are told by letter; one-off transfers; subscriptions to what is new only."""
+"""Callback sites are told by letter; one-off transfers; subscriptions to what is new only; what channels have told."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,6 +38,16 @@ def upgrade() -> None:
         "new_only",
         sa.Column("subscription", sa.Text(), primary_key=True),
         sa.Column("after_file", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "channel",
+        sa.Column("label", sa.Text(), primary_key=True),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "notice",
+        sa.Column("channel", sa.Text(), primary_key=True),
+        sa.Column("incident", sa.BigInteger(), sa.ForeignKey("incident.id"), primary_key=True),
     )
     op.create_table(
         "letter",

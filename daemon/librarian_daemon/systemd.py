@@ -18,7 +18,7 @@ _LOOK_EVERY_S = 1.0
 _STATUS_EVERY_S = 10.0
 
 
-class Notifier:
+class ServiceManager:
     """Service. ``missing`` says what keeps the daemon from working, by part; empty when it is ready."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Notifier:
         self._address = environ.get("NOTIFY_SOCKET", "")
         #: Half of what the manager waits for, as it asks.
         self._watchdog_s = int(environ.get("WATCHDOG_USEC", "0")) / 2_000_000
-        self._log = structlog.get_logger("notify")
+        self._log = structlog.get_logger("systemd")
 
     async def run(self) -> None:
         """Until cancelled."""

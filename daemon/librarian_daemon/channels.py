@@ -1,0 +1,149 @@
+"""Channels to people, by apprise: one URL each. Imported only where a channel is configured.
+
+A URL is a secret: nothing of it is shown, logged or put into an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote
+
+from librarian_daemon.settings import NotifySettings
+from librarian_protocol.errors import ConfigInvalid, NotifyFailed
+from librarian_protocol.incidents import Severity
+from librarian_protocol.notifying import Message
+
+#: A service answers within seconds, or is tried again.
+PATIENCE_S = 60.0
+#: Parts of a URL that are shorter than this say nothing.
+_TELLING = 4
+
+
+_HEARING: ContextVar[object] = ContextVar("hearing", default=None)
+
+
+class Channel(Protocol):
+    """One way to tell people."""
+
+    @property
+    def settings(self) -> NotifySettings:
+        """As configured."""
+        ...
+
+    @property
+    def service(self) -> str:
+        """What kind of service it is, for people."""
+        ...
+
+    async def send(self, message: Message) -> None:
+        """Send one message. It may arrive twice.
+
+        Raises:
+            NotifyFailed: it did not go out, or not within ``PATIENCE_S``.
+        """
+        ...
+
+
+class AppriseChannel:
+    """Implements the port."""
+
+    def __init__(self, settings: NotifySettings, url: str) -> None:
+        """Raises ConfigInvalid where apprise is not installed or knows no such URL."""
+        try:
+            import apprise  # noqa: PLC0415 - optional, and takes a fifth of a second
+        except ImportError as exc:
+            raise ConfigInvalid(
+                "notify: apprise is not installed", hint="pip install 'librarian-daemon[notify]'"
+            ) from exc
+        self.settings = settings
+        self._url = url
+        self._kinds = {
+            Severity.CRITICAL: apprise.NotifyType.FAILURE,
+            Severity.WARNING: apprise.NotifyType.WARNING,
+            Severity.INFO: apprise.NotifyType.INFO,
+            None: apprise.NotifyType.SUCCESS,
+        }
+        self._apprise = apprise.Apprise(
+            asset=apprise.AppriseAsset(app_id="Librarian", app_desc="Librarian", async_mode=False)
+        )
+        with _Listening() as heard:
+            known = self._apprise.add(url)
+        if not known or len(self._apprise) != 1:
+            raise ConfigInvalid(
+                f"notify {settings.label}: this is no URL of one service: {self._said(heard.lines)}",
+                hint="docs/notifications.md has examples",
+            )
+        self.service = str(self._apprise[0].service_name)
+
+    async def send(self, message: Message) -> None:
+        """See the port."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                sent, lines = await asyncio.to_thread(self._send, message)
+        except TimeoutError as exc:
+            raise NotifyFailed(f"{self.settings.label}: {self.service} did not answer in {PATIENCE_S:.0f} s") from exc
+        if not sent:
+            raise NotifyFailed(f"{self.settings.label}: {self.service}: {self._said(lines)}")
+
+    def _send(self, message: Message) -> tuple[bool, list[str]]:
+        with _Listening() as heard:
+            sent = self._apprise.notify(
+                title=message.title, body=message.body, notify_type=self._kinds[message.severity]
+            )
+        return bool(sent), heard.lines
+
+    def _said(self, lines: Sequence[str]) -> str:
+        """What apprise complained of, without any part of the URL."""
+        text = " ".join(lines)[:500] or "no reason was given"
+        parts = {self._url, *re.split(r"[/@:?&=]+", self._url.partition("://")[2])}
+        for part in sorted(parts | {unquote(one) for one in parts}, key=len, reverse=True):
+            if len(part) >= _TELLING:
+                text = text.replace(part, "…")
+        return text
+
+
+class _Listening(logging.Handler):
+    """What apprise says to its logger in this context, also by threads of its own; nothing of it goes elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+        self._logger = logging.getLogger("apprise")
+
+    def __enter__(self) -> _Listening:
+        self._logger.propagate = False
+        self._logger.addHandler(self)
+        _HEARING.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See the base class."""
+        if _HEARING.get() is self:
+            self.lines.append(record.getMessage())
+
+
+async def open_channels(settings: Sequence[NotifySettings]) -> list[Channel]:
+    """All that are configured.
+
+    Raises:
+        ConfigInvalid: a URL cannot be read or is not understood; apprise is not installed.
+    """
+    return [await asyncio.to_thread(AppriseChannel, one, _url(one)) for one in settings]
+
+
+def _url(settings: NotifySettings) -> str:
+    if settings.url:
+        return settings.url
+    try:
+        return Path(settings.url_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigInvalid(f"notify {settings.label}: url_file {settings.url_file} cannot be read: {exc}") from exc
