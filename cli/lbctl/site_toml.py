@@ -112,15 +112,15 @@ listen = {one.page}
 # Whom to tell of incidents, by a URL of apprise (e-mail, Slack, Teams, webhooks, …); needs `pip install apprise`.
 # Repeat the table for more; `lbctl notify test` tries it. docs/notifications.md
 # [[notify]]
-# label = "oncall"
-# url = "mailto://user:password@example.org"
-# A file whose text is the URL, in its place.
-# url_file = ""
-# "critical", "warning" or "info": that severe or more. Whether to tell also when it is over.
-# level = "warning"
-# over = true
-# At most one message in so many seconds; of critical incidents one a minute.
-# every_s = 300.0
+#     label = "oncall"
+#     url = "mailto://user:password@example.org"
+#     # A file whose text is the URL, in its place.
+#     url_file = ""
+#     # "critical", "warning" or "info": that severe or more. Whether to tell also when it is over.
+#     level = "warning"
+#     over = true
+#     # At most one message in so many seconds; of critical incidents one a minute.
+#     every_s = 300.0
 
 # A certificate signed by an authority, in place of the one that the daemon makes. PEM files.
 [tls]

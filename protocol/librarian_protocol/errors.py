@@ -42,7 +42,8 @@
     │   ├── CatalogFault          E502
     │   ├── BusUnavailable        E503
     │   ├── BusUnsafe             E504
-    │   └── AlreadyRunning        E505
+    │   ├── AlreadyRunning        E505
+    │   └── NotifyFailed          E506
     └── InvalidTransition         E601  our own mistake: a machine was asked for a step it does not have
 
 Exit codes (any other non-zero means failure): 1 failed or unhealthy, 2 usage, 3 partly done, 4 not found,

@@ -13,6 +13,7 @@ from tests.unit.cli.conftest import Lbctl
 
 from lbctl.site_toml import quoted
 from librarian_daemon import config as daemon_config
+from librarian_daemon.settings import NotifySettings
 
 
 def mode(path: Path) -> int:
@@ -119,6 +120,8 @@ def test_json_says_what_was_written(lbctl: Lbctl, tmp_path: Path) -> None:
         (["--site", "a", "--bus", "kafka"], "--bus: 'kafka' is no bus"),
         (["--site", "a", "--catalog", "mysql://x/y"], "--catalog: 'mysql://x/y' is no catalog"),
         (["--site", "a", "--catalog", "sqlite:///"], "--catalog: 'sqlite:///' is no catalog"),
+        (["--site", "a", "--page", "0.0.0.0:7480"], "--page: '0.0.0.0:7480' is not this machine alone"),
+        (["--site", "a", "--page", "7480"], "--page: '7480' is not of the form HOST:PORT"),
         (["--site", "a", "--store", "/x\udcff"], "a path is not UTF-8"),
     ],
 )
@@ -135,9 +138,9 @@ def test_the_file_documents_every_choice(lbctl: Lbctl, tmp_path: Path) -> None:
     table, missing = "", []
     found: set[str] = set()
     for line in text.splitlines():
-        if line.startswith("["):
-            table = line.strip("[]") + "."
-        written = re.match(r"(?:# )?(\w+) = ", line)
+        if line.startswith(("[", "# [[")):
+            table = line.strip("# []") + "."
+        written = re.match(r"(?:# {1,5})?(\w+) = ", line)
         if written:
             found.add(table + written[1])
     missing = [path for path in daemon_config.key_paths() if path.replace("[]", "") not in found]
@@ -153,6 +156,14 @@ def test_what_the_comments_show_are_the_defaults(lbctl: Lbctl, tmp_path: Path) -
     text = "\n".join(line for line in text.splitlines() if not line.startswith(("# marker", "# url")))
     path.write_text(re.sub(r"(?m)^# (\w+ = )", r"\1", text))
     assert daemon_config.load(path, {}) == shown
+
+
+def test_a_table_that_is_shown_in_comments_is_taken(lbctl: Lbctl, tmp_path: Path) -> None:
+    lbctl("init", str(tmp_path / "a"), "--site", "a")
+    path = tmp_path / "a" / "site.toml"
+    path.write_text(re.sub(r"(?m)^# (\[\[|    )", r"\1", path.read_text()))
+    (channel,) = daemon_config.load(path, {}).notify
+    assert channel == NotifySettings(label="oncall", url="mailto://user:password@example.org")
 
 
 @pytest.mark.parametrize("value", ["", "a", 'a"b\\c', "tab\t nul\x00 del\x7f", "ä 観 𝄞"])

@@ -68,6 +68,7 @@ def test_what_is_tried_again_is_exactly_this() -> None:
         "DaemonUnreachable",
         "NoInodes",
         "NotOffered",
+        "NotifyFailed",
         "SizeMismatch",
         "SourceIdentity",
         "SourceInvalid",
