@@ -22,6 +22,7 @@ from librarian_daemon.eventfeed import EventFeed
 from librarian_daemon.explain_control import ExplainControl
 from librarian_daemon.incident_control import IncidentControl
 from librarian_daemon.journal_control import JournalControl
+from librarian_daemon.log_control import LogControl
 from librarian_daemon.membership import Membership
 from librarian_daemon.notify_control import NotifyControl
 from librarian_daemon.ports import Clock, Rng, Store
@@ -59,6 +60,7 @@ class Control:
         adapters: Sequence[str],
         journals: JournalControl,
         notifications: NotifyControl,
+        log: LogControl,
         custodian: Custodian,
         doctor: Doctor,
         clock: Clock,
@@ -77,6 +79,7 @@ class Control:
         self._adapters = adapters
         self._journals = journals
         self._notifications = notifications
+        self._log_control = log
         self._custodian = custodian
         self._doctor = doctor
         self._clock = clock
@@ -111,6 +114,7 @@ class Control:
                 *self._explaining.routes(),
                 *self._journals.routes(),
                 *self._notifications.routes(),
+                *self._log_control.routes(),
                 *AddControl(
                     catalog=self._catalog,
                     views=self._views,
@@ -127,6 +131,7 @@ class Control:
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._log.debug("asked", method=request.method, path=request.path)
         try:
             return await handler(request)
         except LibrarianError as exc:

@@ -33,9 +33,9 @@ def main() -> None:
             asyncio.run(open_channels(settings.notify))
             sys.stdout.write(f"{arguments.config}: ok\n")
             return
-        logs.configure(settings.log, settings.site)
+        level = logs.configure(settings.log, settings.site)
         raise_descriptor_limit()
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, level))
     except LibrarianError as exc:
         sys.stderr.write(f"error[{exc.code}]: {exc.message}\n")
         if exc.hint:
@@ -43,9 +43,9 @@ def main() -> None:
         sys.exit(exc.exit_code)
 
 
-async def _run(settings: SiteSettings) -> None:
+async def _run(settings: SiteSettings, level: logs.LogLevel) -> None:
     """Run the site; a signal cancels it. The first of several errors is the one that is reported."""
-    task = asyncio.create_task(Site(settings).run(), name="site")
+    task = asyncio.create_task(Site(settings, level).run(), name="site")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

@@ -45,6 +45,8 @@ from librarian_daemon.joining import Joiner
 from librarian_daemon.journal_control import JournalControl
 from librarian_daemon.lander import Lander
 from librarian_daemon.ledger import CatalogLedger
+from librarian_daemon.log_control import LogControl
+from librarian_daemon.logs import LogLevel
 from librarian_daemon.membership import Membership
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.naming import NameKeeper
@@ -89,8 +91,9 @@ MAX_BODY_BYTES = 4 << 20
 class Site:
     """One site, from its settings. :meth:`run` runs it until it is cancelled."""
 
-    def __init__(self, settings: SiteSettings) -> None:
+    def __init__(self, settings: SiteSettings, log_level: LogLevel) -> None:
         self._settings = settings
+        self._log_level = log_level
         self._state = Path(settings.state)
         self._clock = SystemClock()
         self._rng = SystemRng()
@@ -352,6 +355,7 @@ class Site:
             ),
             journals=JournalControl(catalog, taking, clock, site, key),
             notifications=NotifyControl(notifications),
+            log=LogControl(self._log_level),
             explaining=ExplainControl(catalog=catalog, bus=bus, site=site, adapters=list(adapters), detail=views.name),
             adapters=list(adapters),
             custodian=custodian,

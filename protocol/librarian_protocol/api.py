@@ -6,6 +6,8 @@ changing one is not.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 PREFIX = "/api/v1"
@@ -514,6 +516,12 @@ class JournalReport(msgspec.Struct, kw_only=True):
     last_seq: int
     hash: str
     problems: list[str]
+
+
+class LogLevel(msgspec.Struct, kw_only=True):
+    """What the daemon logs: of that level or above."""
+
+    level: Literal["debug", "info", "warning", "error"]
 
 
 class Channel(msgspec.Struct, kw_only=True):

@@ -107,3 +107,18 @@ def test_a_message_is_tried_by_hand(tmp_path: Path, webhook: Webhook) -> None:
         assert "oncall" in site.lbctl("notify", "test")
         wait_for("it arrived", lambda: webhook.posts, site)
         assert webhook.posts[0]["title"] == "Librarian summit: a test"
+
+
+def test_the_log_level_is_changed_while_the_daemon_runs(tmp_path: Path, webhook: Webhook) -> None:
+    site = made(tmp_path, webhook.url.replace("http://", "json://"))
+    with sites(site):
+        site.start()
+        assert site.lbctl("log", "level").strip() == "info"
+        assert not site.logged("asked")
+        assert site.lbctl("log", "level", "debug").strip() == "debug"
+        assert json.loads(site.lbctl("log", "level", "-o", "json")) == {"level": "debug"}
+        (changed,) = site.logged("log_level_changed")
+        assert (changed["was"], changed["now"]) == ("info", "debug")
+        site.lbctl("store", "list")
+        assert "/api/v1/stores" in {one["path"] for one in site.logged("asked")}
+        site.lbctl("log", "level", "loud", exit_code=2)
