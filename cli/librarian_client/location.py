@@ -39,7 +39,7 @@ def locate(config: Path, environ: Mapping[str, str] | None = None) -> Location:
         raise ConfigInvalid(f"{config}: cannot be read: {exc.strerror}") from exc
     except ValueError as exc:  # not UTF-8, or not TOML
         raise ConfigInvalid(f"{config}: not TOML: {exc}") from exc
-    base = config.parent
+    base = config.resolve().parent  # of the file itself: /etc/librarian/site.toml may be a link to it
     state = _path(tables, environ, "state")
     socket = _path(tables, environ, "socket")
     home = Path(os.path.normpath(base / state))

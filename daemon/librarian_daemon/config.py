@@ -49,7 +49,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> SiteSettings:
     overlaid = _overlay(tables, os.environ if environ is None else environ)
     try:
         _refuse_unknown(tables, _TYPES, "")
-        settings = _absolute(_convert(tables), path.parent)
+        settings = _absolute(_convert(tables), path.resolve().parent)
         check(settings)
     except ConfigInvalid as exc:
         key = re.split(r"[:\[]", exc.message)[0]

@@ -28,7 +28,7 @@ def test_little_is_exposed(unit: str) -> None:
     assert float(found[1]) <= 2.0
 
 
-@pytest.mark.parametrize("unit", sorted(path.name for path in UNITS.iterdir()))
+@pytest.mark.parametrize("unit", sorted(path.name for path in UNITS.glob("lbd*")))
 def test_units_are_well_formed(unit: str) -> None:
     """That the program is not installed here is all that is wrong."""
     said = [line for line in analyze("verify", str(UNITS / unit)).splitlines() if "/opt/librarian" not in line]
