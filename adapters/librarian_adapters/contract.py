@@ -11,10 +11,12 @@ for each item as it happens. The words MUST and MAY are meant as in RFC 2119; ``
 * It MUST raise or yield nothing but :class:`TransferError` and :class:`StoreError`; ``CancelledError`` passes.
 * It MUST NOT write more than an item's announced size, and MUST bound what it holds in memory.
 * It MUST end within a bounded time when the other side goes silent.
-* It MUST write through :class:`Staging` only: where bytes finally stand is not its business.
+* It MUST write through :class:`Staging` only: where bytes finally stand is not its business. A program that writes
+  files itself gets a directory of its own by :meth:`Staging.scratch`, and hands each file over when it is whole.
 * After cancellation it MUST NOT write any more.
 * An adapter that starts work elsewhere MUST save a ticket (:meth:`Progress.save_ticket`) *before* it acts. It is
-  handed back in :attr:`Batch.ticket` after a restart, and nothing may be started twice.
+  handed back in :attr:`Batch.ticket` after a restart, with those items of the batch that are still wanted, and nothing
+  may be started twice. Work that nobody wants any longer is ended by :meth:`Adapter.abandon`.
 * It MAY trust nothing it hears: size and digest are checked by :class:`librarian_adapters.verifying.Verifying`.
 
 Capabilities are data. Retry, rate limit, verification and logging are wrappers of the same interface.
@@ -45,6 +47,9 @@ class Part(StrEnum):
     MANIFEST = "manifest"
     #: One member of a book.
     MEMBER = "member"
+    #: All members of a book, below one directory; only for adapters with ``trees``. The daemon reads the manifest's
+    #: members back itself, and asks for those that are not right one by one.
+    TREE = "tree"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +110,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     #: Whether it computes digests while it writes, so that :class:`Verifying` need not read back.
     verifies_inline: bool
     dial: Dial
+    #: Whether it brings whole books as directories, and single files beside them, in one batch.
+    trees: bool = False
+    #: How long nothing may move before a batch is given up; None: as configured for all.
+    stall_s: float | None = None
 
 
 class Sink(Protocol):
@@ -127,6 +136,43 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Done writing. Idempotent. Durability is the store's business, not the adapter's."""
+        ...
+
+
+class Scratch(Protocol):
+    """A directory for a program that writes files itself, on the store's own filesystem; it outlives a crash."""
+
+    @property
+    def path(self) -> str:
+        """Absolute; of mode 0700."""
+        ...
+
+    async def adopt(self, item: Item, relative: str) -> bool:
+        """Take what stands at ``relative`` as what was brought of the item, whole or not; False where nothing does.
+
+        Only regular files are taken, with one link and of our own; others of our own making are copied. For a TREE all
+        files below a directory.
+
+        Raises:
+            SourceInvalid: a link, a device or the like stands there, or more bytes than the item has.
+            StoreError: it cannot be moved.
+        """
+        ...
+
+    async def lend(self, item: Item, relative: str) -> bool:
+        """Move what an earlier attempt staged of the item to ``relative``, to go on with it; False where nothing is.
+
+        Raises:
+            StoreError: it cannot be moved.
+        """
+        ...
+
+    async def remove(self) -> None:
+        """Remove the directory and all in it. Idempotent.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
         ...
 
 
@@ -157,6 +203,11 @@ class Staging(Protocol):
         """Remove what is there. Idempotent."""
         ...
 
+    async def scratch(self, name: str) -> Scratch:
+        """A directory of that name, made where it is missing. It is kept over a restart while ``name`` is the key of
+        a transfer that goes on with ``-scratch`` behind it, or the id of a batch with a ticket."""
+        ...
+
 
 class Progress(Protocol):
     """How an adapter says what it is doing."""
@@ -179,6 +230,18 @@ class Adapter(Protocol):
 
     def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncIterator[Outcome]:
         """Bring the batch. See the module's docstring for what it MUST do."""
+        ...
+
+    def offer(self) -> AdapterOffer | None:
+        """By which others may fetch from this site, as its settings say; None: it gives nothing away this way."""
+        ...
+
+    async def abandon(self, ticket: bytes) -> None:
+        """End the work of a ticket that nobody wants any longer. Idempotent.
+
+        Raises:
+            TransferError: it could not be ended now; it will be tried again.
+        """
         ...
 
     async def close(self) -> None:
@@ -216,6 +279,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any]
     #: Roots of the stores that this machine can read itself, by store id.
     roots: Mapping[str, str]
+    #: Labels of this site's stores, by store id: settings name stores by label.
+    labels: Mapping[str, str] = {}
+    #: Where an adapter may keep what it must find again, such as tokens: a directory of mode 0700.
+    state: str = ""
     #: The certificate that a site announces now, DER in base64; None where none is to be pinned.
     certificate: Callable[[SiteName], str | None] = no_certificate
     #: PEM file of the authorities that certify sites which announce none; "" where no authority is configured.
@@ -302,6 +369,7 @@ __all__ = [
     "Progress",
     "Push",
     "Pushes",
+    "Scratch",
     "Signer",
     "Sink",
     "Staging",

@@ -42,7 +42,7 @@ from librarian_adapters.http_expecting import Expected, expected
 from librarian_adapters.http_receiving import Receiving, asked
 from librarian_adapters.pushes import MAX_LETTER_BYTES
 from librarian_protocol import wire
-from librarian_protocol.entries import Dial
+from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
     ConfigInvalid,
     LibrarianError,
@@ -126,6 +126,13 @@ class Http:
         finally:
             working.cancel()
             await asyncio.wait([working])
+
+    def offer(self) -> AdapterOffer | None:
+        """The daemon itself offers its data plane."""
+        return None
+
+    async def abandon(self, ticket: bytes) -> None:
+        """It has no tickets."""
 
     async def close(self) -> None:
         """As :meth:`Adapter.close`."""

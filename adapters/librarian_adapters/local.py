@@ -21,7 +21,7 @@ from librarian_adapters.contract import (
     Staging,
 )
 from librarian_adapters.threads import in_thread
-from librarian_protocol.entries import Dial
+from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
     ConfigInvalid,
     SizeMismatch,
@@ -84,6 +84,13 @@ class Local:
                     yield Landed(item)
         finally:
             os.close(root)
+
+    def offer(self) -> AdapterOffer | None:
+        """It gives nothing away."""
+        return None
+
+    async def abandon(self, ticket: bytes) -> None:
+        """It has no tickets."""
 
     async def close(self) -> None:
         """Nothing is kept open."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 from blake3 import blake3
@@ -16,12 +21,20 @@ from librarian_adapters.contract import (
     Item,
     Landed,
     Outcome,
+    Part,
     Progress,
     Staging,
 )
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import Dial
-from librarian_protocol.errors import SourceMissing, SourceUnreachable, StoreError, StoreFault, TransferError
+from librarian_protocol.entries import AdapterOffer, Dial
+from librarian_protocol.errors import (
+    SourceInvalid,
+    SourceMissing,
+    SourceUnreachable,
+    StoreError,
+    StoreFault,
+    TransferError,
+)
 from librarian_protocol.names import SiteName
 
 #: What each site holds: bytes of files, manifests and members by their digest.
@@ -52,12 +65,59 @@ class MemorySink:
         self._closed = True
 
 
+class MemoryScratch:
+    """A :class:`librarian_adapters.contract.Scratch` in the directory for temporary files."""
+
+    def __init__(self, staging: MemoryStaging) -> None:
+        self._staging = staging
+        self.path = tempfile.mkdtemp(prefix="scratch-")
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    async def adopt(self, item: Item, relative: str) -> bool:
+        """Read what stands there, and remove it."""
+        path = Path(self.path, relative)
+        if item.part is Part.TREE:
+            if not path.is_dir():
+                return False
+            for one in sorted(path.rglob("*")):
+                if not one.is_dir() or one.is_symlink():
+                    below = one.relative_to(path)
+                    member = msgspec.structs.replace(item, key=f"{item.key}/{below}", part=Part.MEMBER)
+                    await self.adopt(member, f"{relative}/{below}")
+            return True
+        if not path.exists() and not path.is_symlink():
+            return False
+        if path.is_symlink() or not path.is_file():
+            raise SourceInvalid(f"{item.part} of {item.name!a}: no plain file came")
+        if path.stat().st_size > item.size_bytes:
+            raise SourceInvalid(f"{item.part} of {item.name!a}: more bytes came than were announced")
+        self._staging.held[item.key] = bytearray(path.read_bytes())
+        path.unlink()
+        return True
+
+    async def lend(self, item: Item, relative: str) -> bool:
+        """Write what is staged."""
+        held = self._staging.held.pop(item.key, None)
+        if held is None:
+            return False
+        path = Path(self.path, relative)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(held)
+        return True
+
+    async def remove(self) -> None:
+        """The directory goes, and comes again empty when it is asked for."""
+        shutil.rmtree(self.path)
+        os.makedirs(self.path, mode=0o700)
+
+
 class MemoryStaging:
     """A :class:`librarian_adapters.contract.Staging` in a dict."""
 
     def __init__(self) -> None:
         #: What stands there, by the item's key.
         self.held: dict[str, bytearray] = {}
+        self.scratches: dict[str, MemoryScratch] = {}
 
     async def create(self, item: Item, *, resume: bool = False) -> MemorySink:
         """Open the item's place."""
@@ -86,6 +146,12 @@ class MemoryStaging:
             except StoreError as exc:
                 found.append(exc)
         return found
+
+    async def scratch(self, name: str) -> MemoryScratch:
+        """A real directory: the programs that need one are real."""
+        if name not in self.scratches:
+            self.scratches[name] = MemoryScratch(self)
+        return self.scratches[name]
 
     async def discard(self, item: Item) -> None:
         """Remove what is there."""
@@ -140,6 +206,13 @@ class Memory:
                 await asyncio.sleep(0)
         finally:
             await sink.close()
+
+    def offer(self) -> AdapterOffer | None:
+        """It gives nothing away."""
+        return None
+
+    async def abandon(self, ticket: bytes) -> None:
+        """It has no tickets."""
 
     async def close(self) -> None:
         """Nothing is kept open."""

@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator
 
 from librarian_adapters.contract import Adapter, Batch, Item, Outcome, Progress, Staging
 from librarian_adapters.outcomes import closing
+from librarian_protocol.entries import AdapterOffer
 from librarian_protocol.errors import TransferTimeout
 
 
 class Stalling:
-    """Ends a batch when for ``stall_s`` seconds no byte arrived and no outcome came.
+    """Ends a batch when for ``stall_s`` seconds no byte arrived and no outcome came; the adapter may ask for longer.
 
     The time during which the reader of the outcomes is busy with one of them does not count.
 
@@ -24,7 +25,7 @@ class Stalling:
         self.version = inner.version
         self.capabilities = inner.capabilities
         self._inner = inner
-        self._stall_s = stall_s
+        self._stall_s = inner.capabilities.stall_s or stall_s
 
     async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome, None]:
         """As :meth:`Adapter.fetch`."""
@@ -47,6 +48,14 @@ class Stalling:
                 if outcome is None:
                     return
                 yield outcome
+
+    def offer(self) -> AdapterOffer | None:
+        """As :meth:`Adapter.offer`."""
+        return self._inner.offer()
+
+    async def abandon(self, ticket: bytes) -> None:
+        """As :meth:`Adapter.abandon`."""
+        await self._inner.abandon(ticket)
 
     async def close(self) -> None:
         """As :meth:`Adapter.close`."""

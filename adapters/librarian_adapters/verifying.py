@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Outcome, Part, Progress, Staging
 from librarian_adapters.outcomes import closing
 from librarian_protocol.digests import Digest
+from librarian_protocol.entries import AdapterOffer
 from librarian_protocol.errors import (
     ChecksumMismatch,
     LibrarianError,
@@ -33,7 +34,7 @@ class Verifying:
     * Whatever an adapter raises becomes a :class:`TransferError`, the original as its cause; ``StoreError`` and
       cancellation pass as they are.
 
-    An adapter with ``verifies_inline`` is not read back.
+    An adapter with ``verifies_inline`` is not read back; nor are trees here, whose members the daemon reads back.
     """
 
     def __init__(self, inner: Adapter) -> None:
@@ -86,10 +87,21 @@ class Verifying:
             yield Failed(item, SourceInvalid(f"adapter {self.name} ended without a word on {_shown(item)}"))
 
     async def _verified(self, items: list[Item], staging: Staging) -> list[Outcome]:
-        if self.capabilities.verifies_inline or not items:
+        if self.capabilities.verifies_inline:
             return [Landed(item) for item in items]
-        found = await staging.read_back_many(items)
-        return [await _judged(item, one, staging) for item, one in zip(items, found, strict=True)]
+        trees = [item for item in items if item.part is Part.TREE]
+        others = [item for item in items if item.part is not Part.TREE]
+        found = await staging.read_back_many(others) if others else ()
+        judged = [await _judged(item, one, staging) for item, one in zip(others, found, strict=True)]
+        return [*judged, *map(Landed, trees)]
+
+    def offer(self) -> AdapterOffer | None:
+        """As :meth:`Adapter.offer`."""
+        return self._inner.offer()
+
+    async def abandon(self, ticket: bytes) -> None:
+        """As :meth:`Adapter.abandon`."""
+        await self._inner.abandon(ticket)
 
     async def close(self) -> None:
         """As :meth:`Adapter.close`."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from librarian_daemon.catalog import holdings, landings
+from librarian_daemon.catalog import asides, holdings, landings
 from librarian_daemon.catalog.holdings import Holding
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.metrics import Metrics
@@ -70,14 +70,16 @@ class Custodian:
             await self.wake.wait(IDLE_S if not doubted else 1.0)
 
     async def examine(self, holding: Holding, *, complaint: str = "") -> Check | None:
-        """Read the instance whole and say what was found; None where its store is not mounted.
+        """Read the instance whole and say what was found; None where its store is not mounted, or it has not its name.
 
         Called with a good instance that nobody doubts, it notes only that it was verified.
         """
         store = self._stores.get(holding.store)
         if store is None:
             return None
-        check = await store.check(holding.name, holding.digest, holding.unit, holding.size_bytes)
+        check = await self._check(store, holding)
+        if check is None:
+            return None
         if isinstance(check.error, StoreNotMounted):
             return None
         if isinstance(check.error, StoreError) and not _is_disk_error(check.error):
@@ -99,6 +101,19 @@ class Custodian:
                 "it is not served. To heal it: move the bad bytes out of the store, then drop good ones under the name",
             )
         return check
+
+    async def _check(self, store: Store, holding: Holding) -> Check | None:
+        """What stands at the name; None where the instance stands aside, or is being moved there or back.
+
+        A name is decided about and bytes are moved while we read: what was read meanwhile says nothing.
+        """
+        while True:
+            before = await self._catalog.read(asides.place, holding.file_id, holding.store)
+            if not before.at_its_name:
+                return None
+            check = await store.check(holding.name, holding.digest, holding.unit, holding.size_bytes)
+            if check.error is None or before == await self._catalog.read(asides.place, holding.file_id, holding.store):
+                return check
 
 
 def _is_disk_error(error: StoreError) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.sites import free_port
 
-from librarian_daemon.bus import child
+from librarian_adapters import child
 from librarian_daemon.bus.server import find_executable
 
 _TIMEOUT_S = 15.0

@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from librarian_adapters import child
 from librarian_client import Client
-from librarian_daemon.bus import child
 from librarian_protocol import api, wire
 from librarian_protocol.errors import ArgumentInvalid, BusUnavailable, DaemonUnreachable
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from librarian_daemon.bus import child
+from librarian_adapters import child
 from librarian_daemon.bus.connection import MINIMUM_VERSION, is_old
 from librarian_daemon.ports import Clock
 from librarian_protocol.errors import BusUnavailable, BusUnsafe

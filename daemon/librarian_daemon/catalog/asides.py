@@ -73,6 +73,21 @@ def due(connection: Connection, site: SiteName, limit: int) -> list[Move]:
     ]
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Whether an own instance stands at its name, and a number that grows when anything is decided or moved there."""
+
+    at_its_name: bool
+    change: int
+
+
+def place(connection: Connection, file_id: int, store: str) -> Place:
+    """Where an own instance stands now, or is about to."""
+    file, aside = schema.file.c, schema.aside.c
+    row = connection.execute(select(file.change, is_loser().label("loser")).where(file.id == file_id)).one()
+    is_aside = connection.scalar(select(exists().where(aside.file_id == file_id, aside.store == store)))
+    return Place(at_its_name=not row.loser and not is_aside, change=row.change)
+
+
 def moved(tx: Tx, move: Move) -> None:
     """The bytes stand where they should. Every file of the name is planned anew. Idempotent."""
     aside, file = schema.aside, schema.file

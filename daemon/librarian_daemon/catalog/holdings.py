@@ -73,9 +73,11 @@ def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> d
         ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.digest.in_(page)).limit(4 * CHUNK)).all()
         good = [one for one in of_files(connection, site, ids) if one.state == "available" and not one.doubted]
         kept = _kept(connection, [one.name for one in good])
+        aside = _aside(connection, [one.file_id for one in good])
         for one in good:
-            # Where another file has its name by a decision, it is kept here, and served to nobody.
-            if kept.get(one.name, one.digest) == one.digest:
+            # Where another file has its name by a decision, it is kept here, and served to nobody; nor is one that
+            # got its name back and does not stand there yet.
+            if kept.get(one.name, one.digest) == one.digest and (one.file_id, one.store) not in aside:
                 found.setdefault(one.digest, one)
     return found
 
@@ -87,6 +89,16 @@ def _kept(connection: Connection, names: Sequence[Name]) -> dict[str, str]:
         row.name: row.kept
         for page in chunks(str(name) for name in names)
         for row in connection.execute(select(naming.name, naming.kept).where(naming.name.in_(page)))
+    }
+
+
+def _aside(connection: Connection, ids: Sequence[int]) -> set[tuple[int, str]]:
+    """Which of these files stand aside, in which stores."""
+    aside = schema.aside.c
+    return {
+        (row.file_id, row.store)
+        for page in chunks(ids)
+        for row in connection.execute(select(aside.file_id, aside.store).where(aside.file_id.in_(page)))
     }
 
 

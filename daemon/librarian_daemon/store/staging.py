@@ -14,7 +14,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from librarian_adapters.contract import Buffer, Item
 from librarian_daemon.store.confined import DIRECTORY, READ_FILE, open_beneath, opened, split
 from librarian_daemon.store.faults import naming
+from librarian_daemon.store.layout import staging_root
 from librarian_daemon.store.reading import hash_fd
+from librarian_daemon.store.scratch import FileScratch
 from librarian_daemon.store.threads import Threads
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import StoreError, StoreFault
@@ -166,6 +168,27 @@ class FileStaging:
                 os.unlink(name, dir_fd=fd)
             except IsADirectoryError:
                 shutil.rmtree(name, dir_fd=fd)
+
+    async def scratch(self, name: str) -> FileScratch:
+        """A directory of that name for a program that writes files itself; see the contract.
+
+        Raises:
+            StoreNotMounted, StoreFull, NoInodes, StoreFault: why it cannot be made.
+        """
+        made = FileScratch(
+            name=name,
+            staging_root=staging_root(self._root),
+            staging=self._staging,
+            place=self._placed,
+            threads=self._threads,
+        )
+        await made.make()
+        return made
+
+    @contextmanager
+    def _placed(self, key: bytes) -> Generator[tuple[int, bytes]]:
+        with self._staging() as staging, _parent(staging, key) as found:
+            yield found
 
     @contextmanager
     def _opened(self, item: Item) -> Generator[tuple[int, bytes]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -26,6 +26,8 @@ def _sample(wanted: Any) -> Any:
         hints = get_type_hints(wanted)
         return {field: _sample(hints[field]) for field in wanted.__struct_fields__}
     arguments = get_args(wanted)
+    if get_origin(wanted) is Literal:
+        return arguments[0]
     if get_origin(wanted) is list:
         return [_sample(arguments[0])]
     if get_origin(wanted) is dict:

@@ -1,7 +1,7 @@
 """Becomes the program that it is given, tied to the life of the daemon that started it.
 
-Run as a script by ``server.py``, not imported: between fork and exec of a daemon with threads no Python may run, so
-the tie is made in a process of its own, which then becomes the server under the same process id.
+Run as a script, for the bus server and for programs that move bytes: between fork and exec of a daemon with threads no
+Python may run, so the tie is made in a process of its own, which then becomes the program under the same process id.
 """
 
 from __future__ import annotations

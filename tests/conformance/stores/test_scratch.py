@@ -1,0 +1,142 @@
+"""Directories for programs that write files themselves: what they leave is taken over, and nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.support.stores import file_item
+
+from librarian_adapters.contract import Item, Part, Scratch
+from librarian_daemon.ports import Store
+from librarian_protocol.errors import SourceInvalid, StoreError
+
+
+async def scratch_of(store: Store) -> Scratch:
+    return await store.staging.scratch("t1-scratch")
+
+
+def staged(store: Store, item: Item) -> Path:
+    return Path(store.staging_root) / item.key
+
+
+async def test_a_file_is_taken_over_and_is_gone_from_the_scratch(store: Store) -> None:
+    scratch = await scratch_of(store)
+    item = file_item("t1", b"some bytes")
+    place = Path(scratch.path, "a", "b.dat")
+    place.parent.mkdir()
+    place.write_bytes(b"some bytes")
+    assert await scratch.adopt(item, "a/b.dat")
+    assert not place.exists()
+    assert await store.staging.read_back(item) == (10, item.digest)
+
+
+async def test_nothing_there_is_told(store: Store) -> None:
+    scratch = await scratch_of(store)
+    assert not await scratch.adopt(file_item("t1", b"x"), "a/b.dat")
+    assert not await scratch.adopt(msgspec.structs.replace(file_item("t1", b"x"), part=Part.TREE), "a")
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "larger"])
+async def test_what_is_no_plain_file_of_that_size_is_refused(store: Store, tmp_path: Path, kind: str) -> None:
+    scratch = await scratch_of(store)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"secret")
+    place = Path(scratch.path, "x")
+    match kind:
+        case "link":
+            place.symlink_to(outside)
+        case "dangling":
+            place.symlink_to("/nowhere/at/all")
+        case "fifo":
+            os.mkfifo(place)
+        case "directory":
+            place.mkdir()
+        case _:
+            place.write_bytes(b"x" * 100)
+    with pytest.raises(SourceInvalid):
+        await scratch.adopt(file_item("t1", b"1234"), "x")
+    assert outside.read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize("relative", ["../../../secret", "/etc/hostname"])
+async def test_a_path_that_leads_out_leads_nowhere(store: Store, relative: str) -> None:
+    scratch = await scratch_of(store)
+    Path(store.root, "secret").write_bytes(b"secret")
+    with pytest.raises(StoreError):
+        await scratch.adopt(file_item("t1", b"x" * 1000), relative)
+    assert Path(store.root, "secret").read_bytes() == b"secret"
+
+
+async def test_a_directory_that_is_a_link_is_not_walked(store: Store, tmp_path: Path) -> None:
+    scratch = await scratch_of(store)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "x").write_bytes(b"secret")
+    Path(scratch.path, "a").symlink_to(tmp_path / "outside")
+    with pytest.raises(StoreError):
+        await scratch.adopt(file_item("t1", b"secret"), "a/x")
+    with pytest.raises((StoreError, SourceInvalid)):
+        await scratch.adopt(msgspec.structs.replace(file_item("t1", b"secret"), part=Part.TREE), "a")
+    assert (tmp_path / "outside" / "x").exists()
+
+
+async def test_a_file_with_a_second_name_is_copied(store: Store, tmp_path: Path) -> None:
+    scratch = await scratch_of(store)
+    item = file_item("t1", b"bytes")
+    Path(scratch.path, "x").write_bytes(b"bytes")
+    os.link(Path(scratch.path, "x"), Path(scratch.path, "second"))
+    assert await scratch.adopt(item, "x")
+    Path(scratch.path, "second").write_bytes(b"other")
+    assert await store.staging.read_back(item) == (5, item.digest)
+
+
+async def test_a_tree_is_taken_over_file_by_file(store: Store) -> None:
+    scratch = await scratch_of(store)
+    tree = msgspec.structs.replace(file_item("t1", b"x" * 30), part=Part.TREE)
+    for path, data in {"a": b"1", "sub/b": b"22", "sub/deep/c": b"333"}.items():
+        Path(scratch.path, "book", path).parent.mkdir(parents=True, exist_ok=True)
+        Path(scratch.path, "book", path).write_bytes(data)
+    assert await scratch.adopt(tree, "book")
+    there = {str(one.relative_to(staged(store, tree))) for one in staged(store, tree).rglob("*") if one.is_file()}
+    assert there == {"a", "sub/b", "sub/deep/c"}
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "larger"])
+async def test_a_tree_with_something_else_in_it_is_refused(store: Store, tmp_path: Path, kind: str) -> None:
+    scratch = await scratch_of(store)
+    (tmp_path / "outside").write_bytes(b"secret")
+    Path(scratch.path, "book").mkdir()
+    Path(scratch.path, "book", "a").write_bytes(b"1")
+    match kind:
+        case "link":
+            Path(scratch.path, "book", "z").symlink_to(tmp_path / "outside")
+        case "fifo":
+            os.mkfifo(Path(scratch.path, "book", "z"))
+        case _:
+            Path(scratch.path, "book", "z").write_bytes(b"x" * 100)
+    with pytest.raises(SourceInvalid):
+        await scratch.adopt(msgspec.structs.replace(file_item("t1", b"12"), part=Part.TREE), "book")
+    assert (tmp_path / "outside").read_bytes() == b"secret"
+
+
+async def test_what_was_staged_is_lent_to_go_on_with(store: Store) -> None:
+    scratch = await scratch_of(store)
+    item = file_item("t1", b"0123456789")
+    assert not await scratch.lend(item, "a/b")
+    await store.staging.put([(item, b"01234")])
+    assert await scratch.lend(item, "a/b")
+    assert Path(scratch.path, "a", "b").read_bytes() == b"01234"
+    assert not staged(store, item).exists()
+
+
+async def test_the_directory_is_private_and_comes_again_empty(store: Store) -> None:
+    scratch = await scratch_of(store)
+    assert stat.S_IMODE(os.stat(scratch.path).st_mode) == 0o700
+    Path(scratch.path, "x").write_bytes(b"x")
+    assert Path((await scratch_of(store)).path, "x").exists(), "the same directory"
+    await scratch.remove()
+    await scratch.remove()
+    assert os.listdir((await scratch_of(store)).path) == []

@@ -1,0 +1,100 @@
+"""A name that is decided about, or moved, while its bytes are read makes nobody suspect anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from librarian_daemon.catalog import asides
+from librarian_daemon.catalog.asides import Place
+from librarian_daemon.catalog.holdings import Holding
+from librarian_daemon.custodian import Custodian
+from librarian_daemon.metrics import Metrics
+from librarian_daemon.ports import Check
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Unit
+from librarian_protocol.errors import SourceMissing
+from librarian_protocol.names import Name, SiteName
+
+HOLDING = Holding(
+    file_id=1,
+    name=Name.parse("same.dat"),
+    digest=Digest.blake3(b"x"),
+    size_bytes=1,
+    unit=Unit.FILE,
+    store="s",
+    state="available",
+    doubted=False,
+)
+
+
+class World:
+    """A store that finds nothing at the name the first ``misses`` times, and a catalog that says where it stands."""
+
+    label = "main"
+
+    def __init__(self, places: Sequence[Place], misses: int) -> None:
+        self.places = list(places)
+        self.misses = misses
+        self.checks = 0
+        self.said: list[bool] = []
+        self.opened: list[str] = []
+
+    async def read(self, work: object, *_: object) -> Place:
+        assert work is asides.place
+        return self.places.pop(0)
+
+    async def write(self, _work: object, _site: SiteName, _holding: Holding, check: Check, _complaint: str) -> None:
+        self.said.append(check.error is None)
+
+    async def check(self, *_: object) -> Check:
+        self.checks += 1
+        error = SourceMissing("it is not there") if self.checks <= self.misses else None
+        return Check(size_bytes=1, digest=None, error=error)
+
+    async def open(self, code: str, *_: object) -> None:
+        self.opened.append(code)
+
+    async def resolve(self, *_: object) -> None:
+        """Nothing was open."""
+
+
+async def examined(*places: Place, misses: int) -> tuple[World, Check | None]:
+    world: Any = World(places, misses)
+    custodian = Custodian(world, {"s": world}, world, cast(Any, None), SiteName("summit"), Metrics(SiteName("summit")))
+    return world, await custodian.examine(HOLDING)
+
+
+def here(change: int) -> Place:
+    return Place(at_its_name=True, change=change)
+
+
+def moving(change: int) -> Place:
+    return Place(at_its_name=False, change=change)
+
+
+async def test_what_is_missing_at_its_name_is_suspected() -> None:
+    world, check = await examined(here(1), here(1), misses=9)
+    assert check is not None
+    assert check.error is not None
+    assert world.said == [False]
+    assert world.opened == ["instance-suspected"]
+
+
+async def test_what_stands_aside_is_not_looked_for_at_its_name() -> None:
+    world, check = await examined(moving(1), misses=9)
+    assert check is None
+    assert (world.checks, world.said, world.opened) == (0, [], [])
+
+
+async def test_what_got_its_name_back_meanwhile_is_read_again() -> None:
+    world, check = await examined(here(1), here(2), here(2), misses=1)
+    assert check is not None
+    assert check.error is None
+    assert (world.checks, world.said) == (2, [True])
+
+
+async def test_what_was_set_aside_meanwhile_is_left_alone() -> None:
+    world, check = await examined(here(1), moving(2), moving(2), misses=9)
+    assert check is None
+    assert (world.said, world.opened) == ([], [])
