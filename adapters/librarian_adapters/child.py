@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -15,12 +16,17 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """``arguments``: the daemon's process id, the program's path, the program's arguments."""
-    parent = int(arguments[0])
+    """``arguments``: the daemon's process id, the program, the program's arguments.
+
+    ``PID,BYTES`` also bounds the size of each file that the program writes.
+    """
+    parent, _, most_bytes = arguments[0].partition(",")
+    if most_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(most_bytes), int(most_bytes)))
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # the daemon died before the tie was made
+    if os.getppid() != int(parent):  # the daemon died before the tie was made
         sys.exit(1)
-    os.execv(arguments[1], arguments[1:])
+    os.execvp(arguments[1], arguments[1:])
 
 
 if __name__ == "__main__":

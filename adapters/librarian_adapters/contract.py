@@ -154,7 +154,8 @@ class Scratch(Protocol):
         files below a directory.
 
         Raises:
-            SourceInvalid: a link, a device or the like stands there, or more bytes than the item has.
+            SourceInvalid: a link, a device or the like stands there.
+            SizeMismatch: more bytes stand there than the item has.
             StoreError: it cannot be moved.
         """
         ...

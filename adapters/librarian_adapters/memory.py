@@ -28,6 +28,7 @@ from librarian_adapters.contract import (
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
+    SizeMismatch,
     SourceInvalid,
     SourceMissing,
     SourceUnreachable,
@@ -90,7 +91,7 @@ class MemoryScratch:
         if path.is_symlink() or not path.is_file():
             raise SourceInvalid(f"{item.part} of {item.name!a}: no plain file came")
         if path.stat().st_size > item.size_bytes:
-            raise SourceInvalid(f"{item.part} of {item.name!a}: more bytes came than were announced")
+            raise SizeMismatch(f"{item.part} of {item.name!a}: more bytes came than were announced")
         self._staging.held[item.key] = bytearray(path.read_bytes())
         path.unlink()
         return True

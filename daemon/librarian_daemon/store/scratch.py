@@ -16,7 +16,7 @@ from librarian_adapters.contract import Item, Part
 from librarian_daemon.store.confined import DIRECTORY, READ_FILE, open_beneath, opened, split
 from librarian_daemon.store.faults import naming
 from librarian_daemon.store.threads import Threads
-from librarian_protocol.errors import SourceInvalid
+from librarian_protocol.errors import SizeMismatch, SourceInvalid
 
 _COPY_BYTES = 8 << 20
 #: Names have 1024 bytes at most (docs/architecture.md).
@@ -90,7 +90,7 @@ class FileScratch:
                 if not stat.S_ISREG(state.st_mode):
                     raise SourceInvalid(f"{shown}: what came at {os.fsdecode(relative)!a} is no plain file")
                 if state.st_size > most:
-                    raise SourceInvalid(f"{shown}: {state.st_size} bytes came where at most {most} were announced")
+                    raise SizeMismatch(f"{shown}: {state.st_size} bytes came where at most {most} were announced")
                 with self._place(key) as (target, last):
                     if state.st_uid == os.geteuid() and state.st_nlink == 1:
                         os.rename(name, last, src_dir_fd=above, dst_dir_fd=target)

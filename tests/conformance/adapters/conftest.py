@@ -8,17 +8,21 @@ from pathlib import Path
 import pytest
 from tests.support.fetching import batch_of
 from tests.support.pushing import PushPair, certified
+from tests.support.rsyncd import rsync_daemon, sshd
 from tests.support.source import STORE, SUMMIT, Collection, Destination, Source
 
-from librarian_adapters import http, local
+from librarian_adapters import http, local, rsync
 from librarian_adapters.contract import Adapter, Batch, Context, Item
 from librarian_adapters.memory import Memory
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import Dial
+from librarian_protocol.entries import AdapterOffer, Dial
 
 
 class Rig:
     """An adapter, and a source that it can reach."""
+
+    #: Whether it mends a wrong beginning of a file that it goes on with, and counts what it finds there as moved.
+    mends = False
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
@@ -59,7 +63,26 @@ class MemoryRig(Rig):
             self.held[item.digest] = data
 
 
-@pytest.fixture(params=["local", "http", "https", "push", "push over TLS", "memory"])
+class RsyncRig(Rig):
+    """The collection behind a real rsync daemon, or sshd."""
+
+    mends = True
+
+    def __init__(self, collection: Collection, url: str, settings: dict[str, str]) -> None:
+        super().__init__(collection)
+        self.url = url
+        self.adapter = rsync.factory(
+            Context(site=SUMMIT, sign=Destination().sign, settings=settings, roots={}, labels={})
+        )
+
+    def batch(self, items: Sequence[Item]) -> Batch:
+        offer = AdapterOffer(
+            name="rsync", version=1, address="", dial=Dial.DESTINATION, params={"stores": {STORE: self.url}}
+        )
+        return Batch(id="1", source=SUMMIT, store=STORE, offer=offer, items=items)
+
+
+@pytest.fixture(params=["local", "http", "https", "push", "push over TLS", "rsync", "rsync over ssh", "memory"])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Rig]:
     """The adapter under test."""
     collection = Collection(tmp_path / "store")
@@ -74,6 +97,18 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[
     )
     if request.param == "memory":
         yield MemoryRig(collection)
+        return
+    if request.param == "rsync":
+        (tmp_path / "password").write_text("s3cret\n")
+        (tmp_path / "password").chmod(0o600)
+        with rsync_daemon(tmp_path / "rsyncd", {"main": collection.root}, secret="s3cret") as port:
+            settings = {"user": "lb", "password_file": str(tmp_path / "password")}
+            yield RsyncRig(collection, f"rsync://127.0.0.1:{port}/main", settings)
+        return
+    if request.param == "rsync over ssh":
+        with sshd(tmp_path / "sshd") as server:
+            settings = {"identity_file": str(server.identity), "known_hosts_file": str(server.known_hosts)}
+            yield RsyncRig(collection, f"ssh://127.0.0.1:{server.port}{collection.root}", settings)
         return
     rig = Rig(collection)
     if request.param == "local":

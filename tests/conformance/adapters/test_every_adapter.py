@@ -110,7 +110,7 @@ async def test_a_large_file_is_resumed_from_what_is_staged(rig: Rig, have: int) 
     staging.held[item.key] = bytearray(LARGE[:have])
     heard = Heard()
     assert await outcomes_of(Verifying(rig.adapter), rig.batch([item]), staging, heard) == [Landed(item)]
-    assert heard.moved_bytes[item.key] == len(LARGE) - have
+    assert rig.mends or heard.moved_bytes[item.key] == len(LARGE) - have
 
 
 async def test_more_staged_bytes_than_the_file_has_are_thrown_away(rig: Rig) -> None:
@@ -130,6 +130,10 @@ async def test_a_resumed_file_whose_beginning_is_wrong_is_caught_and_thrown_away
     staging = WatchedStaging()
     staging.held[item.key] = bytearray(b"?" * (1 << 20))
     [outcome] = await outcomes_of(Verifying(rig.adapter), rig.batch([item]), staging)
+    if rig.mends:
+        assert outcome == Landed(item)
+        assert staging.held[item.key] == LARGE
+        return
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, ChecksumMismatch)
     assert item.digest in outcome.error.message
