@@ -145,9 +145,12 @@ class Run:
             del self._said[:-_STDERR_BYTES]
 
     async def _reap(self) -> None:
-        """rsync is two processes; where the first one gives up, the other waits for the source as long as that likes."""
-        await self._process.wait()
-        await asyncio.sleep(_GRACE_S)
+        """rsync is two processes: where the first one gives up, the other would wait for as long as the source likes.
+
+        ``Process.wait`` is of no use here: it also waits for the pipes, which the other one holds open.
+        """
+        while self._process.returncode is None:  # noqa: ASYNC110 - nothing tells of it but this
+            await asyncio.sleep(_GRACE_S)
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
