@@ -282,7 +282,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     roots: Mapping[str, str]
     #: Labels of this site's stores, by store id: settings name stores by label.
     labels: Mapping[str, str] = {}
-    #: Where an adapter may keep what it must find again, such as tokens: a directory of mode 0700.
+    #: Where an adapter may keep what it must find again, such as tokens; it makes the directory, of mode 0700.
     state: str = ""
     #: The certificate that a site announces now, DER in base64; None where none is to be pinned.
     certificate: Callable[[SiteName], str | None] = no_certificate

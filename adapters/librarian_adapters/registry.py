@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, cast
 
 from librarian_adapters.contract import ENTRY_POINTS, Adapter, Context, Factory, Pushes, Signer, no_certificate
@@ -35,6 +36,8 @@ def load(
     sign: Signer,
     settings: Mapping[str, Mapping[str, Any]],
     roots: Mapping[str, str],
+    labels: Mapping[str, str] | None = None,
+    state: Path | None = None,
     certificate: Callable[[SiteName], str | None] = no_certificate,
     ca_file: str = "",
     pushes: Pushes | None = None,
@@ -46,6 +49,8 @@ def load(
         sign: signs data requests.
         settings: each adapter's own table, by its name.
         roots: roots of stores that this machine can read itself, by store id.
+        labels: labels of this site's stores, by store id.
+        state: below it each adapter has a directory of its own.
         certificate, ca_file, pushes: see :class:`Context`.
 
     Raises:
@@ -68,6 +73,8 @@ def load(
             sign=sign,
             settings=settings.get(name, {}),
             roots=roots,
+            labels=labels or {},
+            state="" if state is None else str(state / name),
             certificate=certificate,
             ca_file=ca_file,
             pushes=pushes,

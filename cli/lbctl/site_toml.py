@@ -163,6 +163,7 @@ leaf_advertise = {one.leaf_advertise}
 [adapters]
 # Which ones, in order of preference; settings of one stand in [adapters.settings.NAME].
 # order = ["http"]
+# In [adapters.limits.NAME]: jobs, how many batches run at once; min_bytes, below which size another one is taken.
 
 [log]
 # "json", "console", or "auto": console on a terminal, JSON otherwise.

@@ -108,6 +108,8 @@ def show(app: App, id: int) -> None:  # noqa: A002 - the word of the API
     say(app, f"  {state_of(one)} since {moment(one.changed_at)}")
     if one.moved_bytes:
         say(app, f"  {size(one.moved_bytes)} moved by {one.adapter or 'an adapter'}")
+    if one.chosen:
+        say(app, f"  by {one.chosen}")
     if one.attempts or one.next_try_in_s is not None:
         later = f", again in {next_try(one)}" if one.next_try_in_s is not None else ""
         say(app, f"  tried {one.attempts}x{later}")

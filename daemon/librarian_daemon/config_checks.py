@@ -208,6 +208,9 @@ def _check_adapters(settings: SiteSettings) -> None:
         raise ConfigInvalid("adapters.order: names no adapter", hint='["http"]')
     if len(set(order)) != len(order):
         raise ConfigInvalid("adapters.order: names an adapter twice")
+    for name in settings.adapters.limits:
+        if name not in order:
+            raise ConfigInvalid(f"adapters.limits.{name}: adapter {name!r} is not in adapters.order")
     for name in settings.adapters.settings:
         if name not in order:
             raise ConfigInvalid(

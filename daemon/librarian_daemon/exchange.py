@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from aiohttp import web
 
@@ -55,6 +56,7 @@ def load_adapters(
     stores: Mapping[str, PosixStore],
     certificate: Callable[[SiteName], str | None],
     tickets: Tickets,
+    state: Path,
 ) -> dict[str, Adapter]:
     """The configured adapters, each bounded in patience and verified, in order of preference."""
     loaded = registry.load(
@@ -63,11 +65,18 @@ def load_adapters(
         sign=sign,
         settings=settings.adapters.settings,
         roots={store.id: store.root for store in stores.values()},
+        labels={store.id: store.label for store in stores.values()},
+        state=state,
         certificate=certificate,
         ca_file=settings.tls.ca_file,
         pushes=tickets if settings.data.dialable else None,
     )
     return {one.name: Verifying(Stalling(one, stall_s=settings.replicator.stall_s)) for one in loaded}
+
+
+def offers(adapters: Iterable[Adapter], own: AdapterOffer) -> list[AdapterOffer]:
+    """All by which this site gives bytes away: its data plane, and what adapters say of themselves."""
+    return [own, *(offer for one in adapters if (offer := one.offer()) is not None)]
 
 
 def http_offer(settings: SiteSettings, tls: DataTls, address: str) -> AdapterOffer:

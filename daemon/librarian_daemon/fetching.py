@@ -6,7 +6,7 @@ earlier attempt is read again and kept where it is right, so an interrupted book
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
@@ -41,6 +41,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     owed: list[Owed]
     #: Transfers for which another source could be tried.
     has_other: set[int]
+    #: Why this adapter, by transfer.
+    why: dict[int, str] = {}
+    #: Of work that goes on elsewhere since before a restart.
+    ticket: bytes | None = None
 
     @property
     def adapter(self) -> str:
@@ -130,6 +134,11 @@ class Fetcher:
     async def fetch(self, job: Job) -> AsyncGenerator[tuple[Owed, LibrarianError | None], None]:
         """Every transfer of the job has exactly one outcome."""
         progress = self._moved.of(job)
+        if self._adapter.capabilities.trees:
+            async with aclosing(self._together(job, progress)) as found:
+                async for one in found:
+                    yield one
+            return
         books = [one for one in job.owed if one.unit is Unit.BOOK]
         files = {one.id: one for one in job.owed if one.unit is Unit.FILE}
         if files:
@@ -148,11 +157,50 @@ class Fetcher:
             else:
                 yield book, None
 
+    async def _together(
+        self, job: Job, progress: JobProgress
+    ) -> AsyncGenerator[tuple[Owed, LibrarianError | None], None]:
+        """Files and whole books in one call of the adapter; then each book is compared with its manifest."""
+        by_id = {one.id: one for one in job.owed}
+        items = [item for one in job.owed for item in await self._wanted_of(one, job)]
+        left = Counter(transfer_of(item) for item in items)
+        failed: dict[int, LibrarianError] = {}
+        ready = [one for one in job.owed if not left[one.id]]
+        async with aclosing(self._outcomes(job, items, progress, job.ticket)) as outcomes:
+            async for outcome in outcomes:
+                owed = by_id[transfer_of(outcome.item)]
+                left[owed.id] -= 1
+                if isinstance(outcome, Failed):
+                    failed.setdefault(owed.id, outcome.error)
+                if left[owed.id]:
+                    continue
+                if owed.unit is Unit.BOOK and owed.id not in failed:
+                    ready.append(owed)
+                else:
+                    yield owed, failed.get(owed.id)
+        for book in ready:
+            try:
+                await self._members(job, book, progress)
+            except LibrarianError as exc:
+                yield book, exc
+            else:
+                yield book, None
+
+    async def _wanted_of(self, owed: Owed, job: Job) -> list[Item]:
+        """What to ask for: of a book that an earlier attempt brought, at least in part, only what is not there."""
+        if owed.unit is Unit.FILE:
+            return [_file_item(owed)]
+        manifest, tree = _manifest_item(owed), _tree_item(owed)
+        if job.ticket is not None:
+            return [manifest, tree]
+        missing = await self._not_staged([manifest])
+        return [*missing, tree] if missing or not await self._store.has_staged(tree.key) else []
+
     async def _outcomes(
-        self, job: Job, items: Sequence[Item], progress: JobProgress
+        self, job: Job, items: Sequence[Item], progress: JobProgress, ticket: bytes | None = None
     ) -> AsyncGenerator[Landed | Failed, None]:
         """The adapter's outcomes; what it raises for the whole batch becomes each remaining item's own."""
-        batch = Batch(id=job.id, source=job.source, store=job.source_store, offer=job.offer, items=items)
+        batch = Batch(id=job.id, source=job.source, store=job.source_store, offer=job.offer, items=items, ticket=ticket)
         left = {item.key: item for item in items}
         try:
             async with closing(self._adapter.fetch(batch, self._store.staging, progress)) as outcomes:
@@ -165,6 +213,14 @@ class Fetcher:
 
     async def _book(self, job: Job, book: Owed, progress: JobProgress) -> None:
         await self._bring(job, [_manifest_item(book)], progress)
+        await self._members(job, book, progress)
+
+    async def _members(self, job: Job, book: Owed, progress: JobProgress) -> None:
+        """Bring every member of the staged manifest that is not staged whole and right.
+
+        Raises:
+            LibrarianError: not all came, or the manifest is not that of the book that was announced.
+        """
         size_bytes = 0
         limits = self._adapter.capabilities
         page: list[Item] = []
@@ -233,6 +289,17 @@ def _manifest_item(book: Owed) -> Item:
         file_digest=book.digest,
         digest=book.digest,
         size_bytes=MAX_MANIFEST_BYTES,
+    )
+
+
+def _tree_item(book: Owed) -> Item:
+    return Item(
+        key=staging_key(book.id),
+        part=Part.TREE,
+        name=book.name,
+        file_digest=book.digest,
+        digest=book.digest,
+        size_bytes=book.size_bytes,
     )
 
 

@@ -195,6 +195,10 @@ class Store(Protocol):
         """How full it is."""
         ...
 
+    async def has_staged(self, key: str) -> bool:
+        """Whether anything stands in staging under the key, whole or not."""
+        ...
+
     async def discard(self, keys: Sequence[str]) -> None:
         """Remove what is staged under these keys, trees and all. Idempotent."""
         ...

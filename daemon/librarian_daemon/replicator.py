@@ -7,6 +7,7 @@ is found again by its key.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
@@ -15,17 +16,18 @@ import structlog
 
 from librarian_adapters.contract import Adapter
 from librarian_daemon.catalog import planning, transfers
-from librarian_daemon.catalog.transfers import Move, Owed, manifest_key
+from librarian_daemon.catalog.transfers import Held, Move, Owed, manifest_key
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.fetching import Fetcher, Job, Moved
 from librarian_daemon.lander import Arrived, Lander, failure
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Clock, Rng, Store
 from librarian_daemon.reasons import reason_of
-from librarian_daemon.settings import ReplicatorSettings
+from librarian_daemon.settings import AdapterLimits, ReplicatorSettings
 from librarian_daemon.signals import Signal
+from librarian_protocol.choosing import choose
 from librarian_protocol.entries import Unit
-from librarian_protocol.errors import LibrarianError
+from librarian_protocol.errors import LibrarianError, TransferError
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import LINK, Due, Fail, Reason, Reserve, Start
 from librarian_protocol.wanted import EXPLAINED, Source, Unwanting
@@ -36,6 +38,9 @@ PAGE = 500
 MAX_ARRIVED = 512
 #: Failures that are written down in one commit: when a source goes away, a whole batch fails at once.
 MAX_FAILED = 200
+#: Wanted transfers that are looked at together, and pages of them in one look.
+PAGE_WANTED = 4000
+LOOKED_AT = 10
 _NONE = {
     Unwanting.NO_COMMON_ADAPTER: Reason.NO_COMMON_ADAPTER,
     Unwanting.NO_SOURCE: Reason.NO_SOURCE,
@@ -58,6 +63,7 @@ class Replicator:
         rng: Rng,
         site: SiteName,
         settings: ReplicatorSettings,
+        limits: Mapping[str, AdapterLimits],
         metrics: Metrics,
         wake: Signal,
     ) -> None:
@@ -70,27 +76,29 @@ class Replicator:
         self._rng = rng
         self._site = site
         self._settings = settings
+        self._limits = limits
         self._metrics = metrics
         self._wake = wake
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
         #: Sites whose link failed since they last brought something.
         self._unreachable: set[SiteName] = set()
         self._log = structlog.get_logger("replicator")
 
     async def run(self) -> None:
-        """Until cancelled. Beginning (again), nobody holds anything: what adapters held is wanted again."""
+        """Until cancelled. Beginning (again), nobody holds anything: what adapters held is wanted again.
+
+        But for what goes on elsewhere, by tickets: that is taken up again.
+        """
         await self._catalog.write(transfers.restart)
         async with asyncio.TaskGroup() as group:
             while True:
+                await self._drop_unwanted()
                 await self._take_due()
-                free = self._settings.concurrency - len(self._running)
-                started = False
-                if free > 0:
-                    for job in await self._next_jobs(free):
-                        task = group.create_task(self._run_job(job), name=f"job-{job.id}")
-                        self._running[job.id] = task
-                        started = True
-                if not started:
+                jobs = [*await self._resumed(), *await self._next_jobs()]
+                for job in jobs:
+                    task = group.create_task(self._run_job(job), name=f"job-{job.id}")
+                    self._running[job.id] = job, task
+                if not jobs:
                     await self._wake.wait(await self._patience_s())
 
     async def _patience_s(self) -> float:
@@ -110,41 +118,112 @@ class Replicator:
                 transfers.take, [Move(owed=one, event=Due(), message=one.row.message) for one in page], now_s
             )
 
+    # ---- what goes on elsewhere --------------------------------------------------------------------------
+
+    async def _resumed(self) -> list[Job]:
+        """Jobs for batches with tickets that nobody runs, after a restart."""
+        jobs: list[Job] = []
+        for held in await self._catalog.read(transfers.held):
+            owed = [] if held.id in self._running else await self._wanted_of(held)
+            if owed:
+                job = Job(
+                    id=held.id,
+                    source=held.source,
+                    source_store=held.source_store,
+                    offer=held.offer,
+                    owed=owed,
+                    has_other=set(),
+                    ticket=held.ticket,
+                )
+                jobs.append(await self._catalog.write(self._started, job))
+        return [job for job in jobs if job.owed]
+
+    async def _wanted_of(self, held: Held) -> list[Owed]:
+        """What a batch is still to bring, with an adapter and into a store that this site has."""
+        owed = await self._catalog.read(transfers.of_batch, held.id)
+        return [one for one in owed if one.row.store in self._stores and held.adapter in self._adapters]
+
+    async def _drop_unwanted(self) -> None:
+        """End the work of tickets whose transfers were all cancelled, or whose adapter or store is not configured."""
+        for held in await self._catalog.read(transfers.held):
+            if await self._wanted_of(held):
+                continue
+            if held.id in self._running:
+                job, task = self._running[held.id]
+                if not await self._catalog.read(transfers.all_cancelled, [one.id for one in job.owed]):
+                    continue  # it has brought everything, and is about to end by itself
+                task.cancel()
+                await asyncio.wait([task])
+            try:
+                if held.adapter in self._adapters:
+                    await self._adapters[held.adapter].abandon(held.ticket)
+            except TransferError as exc:
+                self._log.warning("not_abandoned", job=held.id, adapter=held.adapter, error=exc.message)
+                continue  # with the next look
+            await self._catalog.write(transfers.close_batch, held.id)
+            self._log.info("abandoned", job=held.id, adapter=held.adapter)
+
     # ---- choosing --------------------------------------------------------------------------------------
 
-    async def _next_jobs(self, free: int) -> list[Job]:
-        owed = await self._catalog.read(transfers.wanted_now, free * self._settings.batch_files)
-        if not owed:
-            return []
-        files = [one.row.file_id for one in owed]
-        found = await self._catalog.read(planning.find_sources, self._site, list(self._adapters), files)
-        jobs, hopeless = self._choose(owed, found, free)
+    def _free(self) -> dict[str, int]:
+        """How many jobs each adapter may begin."""
+        running = Counter(job.adapter for job, _ in self._running.values())
+        return {name: self._jobs(name) - running[name] for name in self._adapters}
 
-        def work(tx: Tx) -> list[Job]:
-            now_s = self._clock.boottime_s()
-            transfers.take(tx, hopeless, now_s)
-            return [job for job in (self._reserve(tx, job, now_s) for job in jobs) if job.owed]
+    def _jobs(self, adapter: str) -> int:
+        return self._limits.get(adapter, AdapterLimits()).jobs or self._settings.concurrency
 
-        return await self._catalog.write(work) if jobs or hopeless else []
+    async def _next_jobs(self) -> list[Job]:
+        """New ones, from the oldest wanted transfers on; where their adapters are busy, from later ones."""
+        free = self._free()
+        after = 0
+        for _ in range(LOOKED_AT):
+            if not any(number > 0 for number in free.values()):
+                return []
+            owed = await self._catalog.read(transfers.wanted_now, PAGE_WANTED, after)
+            if not owed:
+                return []
+            after = owed[-1].id
+            files = [one.row.file_id for one in owed]
+            found = await self._catalog.read(planning.find_sources, self._site, list(self._adapters), files)
+            jobs, hopeless = self._choose(owed, found, free)
+            if jobs or hopeless:
+                begun = await self._catalog.write(self._begin, jobs, hopeless)
+                if begun:
+                    return begun
+        return []
 
-    def _reserve(self, tx: Tx, job: Job, now_s: float) -> Job:
+    def _begin(self, tx: Tx, jobs: Sequence[Job], hopeless: Sequence[Move]) -> list[Job]:
+        transfers.take(tx, hopeless, self._clock.boottime_s())
+        begun = [job for job in (self._started(tx, job) for job in jobs) if job.owed]
+        for job in begun:
+            transfers.open_batch(tx, job.id, job.source, job.source_store, job.offer)
+        return begun
+
+    def _started(self, tx: Tx, job: Job) -> Job:
         """The job with those transfers that could still be reserved and started."""
+        now_s = self._clock.boottime_s()
         reserved = transfers.take(
-            tx, [Move(owed=one, event=Reserve(job.source), adapter=job.adapter) for one in job.owed], now_s
+            tx,
+            [Move(owed=one, event=Reserve(job.source), batch=job.id, adapter=job.adapter) for one in job.owed],
+            now_s,
         )
         owed = [one for one in job.owed if one.id in reserved]
-        moves = [Move(owed=one, event=Start(), batch=job.id, adapter=job.adapter) for one in owed]
+        moves = [
+            Move(owed=one, event=Start(), batch=job.id, adapter=job.adapter, chosen=job.why.get(one.id, ""))
+            for one in owed
+        ]
         transfers.take(tx, moves, now_s)
-        if owed:
-            transfers.open_batch(tx, job.id, job.source, job.adapter)
         return msgspec.structs.replace(job, owed=owed)
 
     def _choose(
-        self, owed: Sequence[Owed], found: Mapping[int, Sequence[Source] | Unwanting], free: int
+        self, owed: Sequence[Owed], found: Mapping[int, Sequence[Source] | Unwanting], free: Mapping[str, int]
     ) -> tuple[list[Job], list[Move]]:
         """Group by source and adapter, each book by itself; transfers without a source fail for that reason."""
         hopeless: list[Move] = []
         jobs: dict[str, Job] = {}
+        begun: Counter[str] = Counter()
+        min_bytes = {name: one.min_bytes for name, one in self._limits.items()}
         #: The job that still takes files, by (store, source, source's store, adapter), and its bytes.
         taking: dict[tuple[str, ...], tuple[str, int]] = {}
         for one in owed:
@@ -156,19 +235,28 @@ class Replicator:
             if isinstance(ways, Unwanting):
                 hopeless.append(Move(owed=one, event=Fail(_NONE[ways]), message=EXPLAINED[ways]))
                 continue
-            # Failures in a row go round among the sources.
-            source = ways[one.row.transfer.attempts % len(ways)]
-            key = (one.row.store, source.site, source.store, source.offer.name)
+            choice = choose(
+                ways,
+                size_bytes=one.size_bytes,
+                attempts=one.row.transfer.attempts,
+                last=one.row.message,
+                min_bytes=min_bytes,
+            )
+            source, adapter = choice.source, choice.source.offer.name
+            key = (one.row.store, source.site, source.store, adapter)
             job_id, size_bytes = taking.get(key, ("", 0))
-            if one.unit is Unit.BOOK or not job_id or not self._fits(jobs[job_id], size_bytes, one):
-                if len(jobs) >= free:
+            alone = one.unit is Unit.BOOK and not self._adapters[adapter].capabilities.trees
+            if alone or not job_id or not self._fits(jobs[job_id], size_bytes, one):
+                if begun[adapter] >= free[adapter]:
                     continue
+                begun[adapter] += 1
                 job, size_bytes = self._job(source), 0
                 job_id, jobs[job.id] = job.id, job
             jobs[job_id].owed.append(one)
+            jobs[job_id].why[one.id] = choice.why
             if len({way.site for way in ways}) > 1:
                 jobs[job_id].has_other.add(one.id)
-            if one.unit is Unit.FILE:
+            if not alone:
                 taking[key] = (job_id, size_bytes + one.size_bytes)
         return list(jobs.values()), hopeless
 
@@ -180,6 +268,7 @@ class Replicator:
             offer=source.offer,
             owed=[],
             has_other=set(),
+            why={},
         )
 
     def _fits(self, job: Job, size_bytes: int, one: Owed) -> bool:

@@ -155,11 +155,21 @@ class ReplicatorSettings(Settings, frozen=True, kw_only=True):
     stall_s: Seconds = 60.0
 
 
+class AdapterLimits(Settings, frozen=True, kw_only=True):
+    """``[adapters.limits.NAME]``."""
+
+    #: Batches in flight at once; 0: as ``replicator.concurrency``.
+    jobs: Annotated[int, Meta(ge=0, le=100)] = 0
+    #: Files and books below that size go by another adapter, where there is one.
+    min_bytes: Annotated[int, Meta(ge=0)] = 0
+
+
 class AdapterSettings(Settings, frozen=True, kw_only=True):
     """``[adapters]``: which ones, in order of preference, and their own settings by name."""
 
     order: list[str] = msgspec.field(default_factory=lambda: ["http"])
     settings: dict[str, dict[str, Any]] = {}
+    limits: dict[str, AdapterLimits] = {}
 
 
 class LogSettings(Settings, frozen=True, kw_only=True):

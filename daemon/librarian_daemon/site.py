@@ -32,7 +32,7 @@ from librarian_daemon.datagate import Gate
 from librarian_daemon.dataplane import DataPlane
 from librarian_daemon.doctor import Doctor
 from librarian_daemon.eventfeed import EventFeed
-from librarian_daemon.exchange import http_offer, load_adapters, signer, with_health
+from librarian_daemon.exchange import http_offer, load_adapters, offers, signer, with_health
 from librarian_daemon.explain_control import ExplainControl
 from librarian_daemon.fetching import Moved
 from librarian_daemon.giving import Giver
@@ -219,7 +219,7 @@ class Site:
         )
         pusher = Pusher(client=client, giver=giver, holdings=held, offers=membership.offers, send=send, clock=clock)
         letters[PUSH_ME] = pusher.push_me
-        adapters = load_adapters(settings, sign, by_id, membership.certificate, tickets)
+        adapters = load_adapters(settings, sign, by_id, membership.certificate, tickets, self._state / "adapters")
         moved = Moved(catalog, clock)
         lander = Lander(catalog, clock, self._metrics)
         transfers_changed = Signal()
@@ -234,6 +234,7 @@ class Site:
             rng=rng,
             site=site,
             settings=settings.replicator,
+            limits=settings.adapters.limits,
             metrics=self._metrics,
             wake=transfers_changed,
         )
@@ -307,7 +308,7 @@ class Site:
         ]
         announced = SiteAnnounced(
             software=VERSION,
-            adapters=[http_offer(settings, tls, advertise)],
+            adapters=offers(adapters.values(), http_offer(settings, tls, advertise)),
             certificate=certificate.announced if settings.bus.leaf_listen or tls.pinned else None,
             leaf_address=bus.leaf_address(),
         )

@@ -268,6 +268,7 @@ class Views:
             next_try_in_s=wait_s,
             created_at=row.created_at,
             changed_at=row.changed_at,
+            chosen=row.chosen,
             moved_bytes=self._moved.bytes.get(owed.id, 0),
         )
 

@@ -256,6 +256,8 @@ class FileTransfer(msgspec.Struct, kw_only=True):
     created_at: str
     changed_at: str
     moved_bytes: int
+    #: By which adapter it goes, or went, and why that one.
+    chosen: str = ""
 
 
 class TransferPage(msgspec.Struct, kw_only=True):

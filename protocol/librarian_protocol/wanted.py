@@ -133,37 +133,29 @@ class Unwanted(msgspec.Struct, frozen=True):
     reason: Unwanting
 
 
-def common_adapter(
+def common_adapters(
     mine: Sequence[str], theirs: Sequence[AdapterOffer], *, dialable: bool = True
-) -> AdapterOffer | None:
-    """The first of our order that they offer and that we can dial; None where there is none.
-
-    Where we can dial none of them, but they can dial us, the first that they would dial with.
-    """
-    pushed: AdapterOffer | None = None
-    for name in mine:
-        for offer in theirs:
-            if offer.name != name:
-                continue
-            if offer.dial is not Dial.SOURCE:
-                return offer
-            pushed = pushed or offer
-    return pushed if dialable else None
+) -> list[AdapterOffer]:
+    """What they offer of ours, in our order: what we can dial, then, where they can dial us, what they push by."""
+    offers = [offer for name in mine for offer in theirs if offer.name == name]
+    dialled = [offer for offer in offers if offer.dial is not Dial.SOURCE]
+    return dialled + [offer for offer in offers if dialable and offer.dial is Dial.SOURCE]
 
 
 def sources(instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None) -> Sequence[Source] | Unwanting:
-    """Instances elsewhere that could be pulled, ``first`` first, then by name; or why there are none."""
+    """Ways to pull it, by adapters in our order, of each ``first`` first, then by name; or why there are none."""
     elsewhere = [one for one in instances if one.site != here.site and one.state is InstanceState.AVAILABLE]
     if not elsewhere:
         return Unwanting.NO_SOURCE
     trusted = [one for one in elsewhere if not one.doubted]
     if not trusted:
         return Unwanting.SOURCE_DOUBTED
-    found: list[Source] = []
-    for one in sorted(trusted, key=lambda one: (one.site != first, one.site, one.store)):
-        offer = common_adapter(here.adapters, here.offers.get(one.site, ()), dialable=here.dialable)
-        if offer is not None:
-            found.append(Source(one.site, one.store, offer))
+    found = [
+        Source(one.site, one.store, offer)
+        for one in sorted(trusted, key=lambda one: (one.site != first, one.site, one.store))
+        for offer in common_adapters(here.adapters, here.offers.get(one.site, ()), dialable=here.dialable)
+    ]
+    found.sort(key=lambda way: (way.offer.dial is Dial.SOURCE, here.adapters.index(way.offer.name)))
     return found or Unwanting.NO_COMMON_ADAPTER
 
 

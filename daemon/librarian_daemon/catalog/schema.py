@@ -367,6 +367,8 @@ transfer = Table(
     Column("adapter", Text),
     Column("batch", Text),
     Column("subscription", Text, nullable=False),
+    #: By which adapter it goes, or went, and why.
+    Column("chosen", Text, nullable=False, server_default=""),
     Column("created_at", Text, nullable=False),
     Column("changed_at", Text, nullable=False),
     UniqueConstraint("file_id", "store", name="transfer_file_store"),
@@ -391,6 +393,9 @@ batch = Table(
     Column("id", Text, primary_key=True),
     Column("source", Text, nullable=False),
     Column("adapter", Text, nullable=False),
+    #: The source's store, and the offer by which it is asked, as JSON: what is needed to go on with a ticket.
+    Column("source_store", Text, nullable=False, server_default=""),
+    Column("offer", Text, nullable=False, server_default=""),
     Column("ticket", LargeBinary),
     Column("started_at", Text, nullable=False),
 )

@@ -15,6 +15,7 @@ from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.writer import Tx
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
+    AdapterOffer,
     InstanceDoubted,
     TransferParked,
     TransferResumed,
@@ -46,6 +47,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     subscription: str
     created_at: str
     changed_at: str
+    #: By which adapter, and why; "" where none was chosen yet.
+    chosen: str = ""
 
 
 class Owed(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +87,7 @@ def row_of(row: Any) -> Row:
         subscription=row.subscription,
         created_at=row.created_at,
         changed_at=row.changed_at,
+        chosen=row.chosen,
     )
 
 
@@ -144,6 +148,8 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     #: The batch that the transfer is in afterwards, and its adapter.
     batch: str | None = None
     adapter: str | None = None
+    #: Why this adapter; as it was where "".
+    chosen: str = ""
 
 
 def take(tx: Tx, moves: Sequence[Move], now_s: float) -> dict[int, Transfer]:
@@ -190,6 +196,7 @@ _COLUMNS = (
     "changed_at",
     "batch",
     "adapter",
+    "chosen",
 )
 _UPDATE = (
     update(schema.transfer)
@@ -212,6 +219,7 @@ def _change(after: Transfer, move: Move, now: str) -> dict[str, Any]:
         "new_changed_at": now,
         "new_batch": move.batch,
         "new_adapter": move.adapter or move.owed.row.adapter,
+        "new_chosen": move.chosen or move.owed.row.chosen,
     }
 
 
@@ -259,13 +267,25 @@ def _doubt(tx: Tx, owed: Owed, source: SiteName | None, message: str) -> None:
         )
 
 
-def wanted_now(connection: Connection, limit: int) -> list[Owed]:
-    """The oldest transfers in state ``wanted``."""
+def wanted_now(connection: Connection, limit: int, after: int = 0) -> list[Owed]:
+    """The oldest transfers in state ``wanted``, behind a number, but for those that a batch elsewhere is to bring."""
     transfer = schema.transfer.c
     return _owed(
         connection.execute(
-            _joined().where(transfer.state == State.WANTED.value).order_by(transfer.id).limit(limit)
+            _joined()
+            .where(transfer.state == State.WANTED.value, transfer.batch.is_(None), transfer.id > after)
+            .order_by(transfer.id)
+            .limit(limit)
         ).all()
+    )
+
+
+def all_cancelled(connection: Connection, ids: Sequence[int]) -> bool:
+    """Whether nobody wants any of these transfers any longer."""
+    transfer = schema.transfer.c
+    return not any(
+        connection.scalar(select(func.count()).where(transfer.id.in_(page), transfer.state != State.CANCELLED.value))
+        for page in chunks(ids)
     )
 
 
@@ -309,17 +329,70 @@ def by_ids(connection: Connection, ids: Sequence[int]) -> list[Owed]:
 
 
 def restart(tx: Tx) -> int:
-    """At a start: what adapters held is gone. Live transfers begin again; says how many. Batches end."""
+    """At a start: what adapters held is gone. Live transfers begin again; says how many.
+
+    Batches end, but for those with a ticket: their transfers remember them (``of_batch``), and go on with it.
+    """
     transfer = schema.transfer.c
     busy = [State.RESERVED.value, State.FETCHING.value, State.LANDED.value, State.WAITING.value]
     # One statement for all of them: `step` with Restart gives `wanted` for each of these states.
     done = tx.connection.execute(
         update(schema.transfer)
         .where(transfer.state.in_(busy))
-        .values(state=State.WANTED.value, reason=None, next_try_s=None, batch=None, message="")
+        .values(state=State.WANTED.value, reason=None, next_try_s=None, message="")
     )
-    tx.connection.execute(delete(schema.batch))
+    batch = schema.batch.c
+    tx.connection.execute(delete(schema.batch).where(batch.ticket.is_(None)))
+    tx.connection.execute(
+        update(schema.transfer)
+        .where(transfer.batch.is_not(None), transfer.batch.not_in(select(batch.id)))
+        .values(batch=None)
+    )
     return done.rowcount
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that goes on elsewhere, by its ticket."""
+
+    id: str
+    source: SiteName
+    source_store: str
+    offer: AdapterOffer
+    ticket: bytes
+
+    @property
+    def adapter(self) -> str:
+        """The adapter's name."""
+        return self.offer.name
+
+
+_OFFER = msgspec.json.Decoder(AdapterOffer)
+
+
+def held(connection: Connection) -> list[Held]:
+    """All batches with tickets, oldest first."""
+    batch = schema.batch.c
+    rows = connection.execute(
+        select(schema.batch).where(batch.ticket.is_not(None)).order_by(batch.started_at, batch.id)
+    )
+    return [
+        Held(
+            id=row.id,
+            source=SiteName(row.source),
+            source_store=row.source_store,
+            offer=_OFFER.decode(row.offer),
+            ticket=row.ticket,
+        )
+        for row in rows
+    ]
+
+
+def of_batch(connection: Connection, batch_id: str) -> list[Owed]:
+    """Transfers that the batch is to bring and that are not ended, in the order of their numbers."""
+    transfer = schema.transfer.c
+    ended = [State.STORED.value, State.CANCELLED.value]
+    query = _joined().where(transfer.batch == batch_id, transfer.state.not_in(ended)).order_by(transfer.id)
+    return _owed(connection.execute(query).all())
 
 
 def live_keys(connection: Connection, store: str) -> frozenset[str]:
@@ -327,7 +400,10 @@ def live_keys(connection: Connection, store: str) -> frozenset[str]:
     transfer = schema.transfer.c
     ended = [State.STORED.value, State.CANCELLED.value]
     rows = connection.scalars(select(transfer.id).where(transfer.store == store, transfer.state.not_in(ended)))
-    return frozenset(key for one in rows for key in (staging_key(one), manifest_key(one)))
+    batches = connection.scalars(select(schema.batch.c.id).where(schema.batch.c.ticket.is_not(None)))
+    return frozenset(
+        [key for one in rows for key in (staging_key(one), manifest_key(one), scratch_key(one))] + list(batches)
+    )
 
 
 def staging_key(transfer_id: int) -> str:
@@ -340,11 +416,24 @@ def manifest_key(transfer_id: int) -> str:
     return f"{staging_key(transfer_id)}-manifest"
 
 
-def open_batch(tx: Tx, batch_id: str, source: SiteName, adapter: str) -> None:
+def scratch_key(transfer_id: int) -> str:
+    """Where a program that brings a batch, of which this is the first transfer, has a directory."""
+    return f"{staging_key(transfer_id)}-scratch"
+
+
+def open_batch(tx: Tx, batch_id: str, source: SiteName, source_store: str, offer: AdapterOffer) -> None:
     """An adapter takes a batch."""
     tx.connection.execute(
         insert(schema.batch),
-        {"id": batch_id, "source": str(source), "adapter": adapter, "ticket": None, "started_at": tx.now},
+        {
+            "id": batch_id,
+            "source": str(source),
+            "adapter": offer.name,
+            "source_store": source_store,
+            "offer": msgspec.json.encode(offer).decode(),
+            "ticket": None,
+            "started_at": tx.now,
+        },
     )
 
 
@@ -370,8 +459,14 @@ def hasten(tx: Tx, source: SiteName, now_s: float) -> int:
 
 
 def close_batch(tx: Tx, batch_id: str) -> None:
-    """The adapter is done with it. Idempotent."""
+    """The adapter is done with it; what it did not bring begins anew. Idempotent."""
+    transfer = schema.transfer.c
     tx.connection.execute(delete(schema.batch).where(schema.batch.c.id == batch_id))
+    tx.connection.execute(
+        update(schema.transfer)
+        .where(transfer.state == State.WANTED.value, transfer.batch == batch_id)
+        .values(batch=None)
+    )
 
 
 def page_of(connection: Connection, *, state: str | None, before: int | None, limit: int) -> list[Owed]:

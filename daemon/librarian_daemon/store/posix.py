@@ -13,7 +13,7 @@ from itertools import islice
 from librarian_adapters.contract import Part, Staging
 from librarian_daemon.ports import Check, Landing, NotPlaced, Placed, Space
 from librarian_daemon.store import aside, books, layout, looking
-from librarian_daemon.store.confined import READ_FILE, open_beneath, opened, write_file
+from librarian_daemon.store.confined import READ_FILE, open_beneath, opened, stat_beneath, write_file
 from librarian_daemon.store.faults import naming, store_error
 from librarian_daemon.store.layout import HEAD, OURS, Marker, Root, manifest_path
 from librarian_daemon.store.looking import Standing
@@ -322,6 +322,22 @@ class PosixStore:
             StoreNotMounted, StoreFault: the store does not answer.
         """
         await self._threads.run(self._staging.remove, keys)
+
+    async def has_staged(self, key: str) -> bool:
+        """Whether anything stands in staging under the key, whole or not.
+
+        Raises:
+            StoreNotMounted, StoreFault: the store does not answer.
+        """
+        return await self._threads.run(self._has_staged, os.fsencode(key))
+
+    def _has_staged(self, key: bytes) -> bool:
+        with self._root.staging() as staging, naming("looking into staging", self.root):
+            try:
+                stat_beneath(staging, key)
+            except FileNotFoundError:
+                return False
+        return True
 
     async def clean_staging(self, keep: frozenset[str]) -> int:
         """Remove all of staging but the top-level keys in ``keep``; says how many went. Idempotent.

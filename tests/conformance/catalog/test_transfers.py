@@ -11,7 +11,7 @@ from librarian_daemon.catalog import counting, journal, schema, transfers
 from librarian_daemon.catalog.transfers import Move, Owed, Wish
 from librarian_daemon.catalog.writer import Catalog, decompress
 from librarian_protocol import segments
-from librarian_protocol.entries import Entry, InstanceDoubted, TransferParked, TransferResumed
+from librarian_protocol.entries import AdapterOffer, Dial, Entry, InstanceDoubted, TransferParked, TransferResumed
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import (
     Answered,
@@ -33,6 +33,7 @@ from librarian_protocol.transfer import (
 
 OWN = Peer(SITE)
 SUMMIT = SiteName.parse("summit")
+HTTP = AdapterOffer(name="http", version=1, address="127.0.0.1:7400", dial=Dial.DESTINATION)
 
 
 @pytest.fixture
@@ -169,8 +170,7 @@ async def test_a_restart_begins_what_was_under_way_again_and_leaves_the_rest(
     ]
     for one, way in zip(owed, ways, strict=True):
         await _move(catalog, one, *way)
-    await catalog.write(transfers.open_batch, "b1", SUMMIT, "http")
-    await catalog.write(transfers.save_ticket, "b1", b"ticket")
+    await catalog.write(transfers.open_batch, "b1", SUMMIT, "s", HTTP)
     before = await catalog.read(transfers.by_ids, [one.id for one in owed])
     expected = [step(one.row.transfer, Restart(), 0.0)[0] for one in before]
     for changed in (4, 0):
@@ -182,8 +182,27 @@ async def test_a_restart_begins_what_was_under_way_again_and_leaves_the_rest(
     assert [one.row.message for one in after] == ["why", "why"]
 
 
+async def test_a_batch_with_a_ticket_goes_on_after_a_restart(catalog: Catalog, owed: list[Owed]) -> None:
+    for batch, one in zip(("b1", "b2"), owed[:2], strict=True):
+        await catalog.write(transfers.open_batch, batch, SUMMIT, "s", HTTP)
+        moves = [Move(owed=one, event=Reserve(SUMMIT)), Move(owed=one, event=Start(), batch=batch)]
+        for move in moves:
+            await catalog.write(transfers.take, [move], 0.0)
+    await catalog.write(transfers.save_ticket, "b1", b"ticket")
+    await catalog.write(transfers.restart)
+    (held,) = await catalog.read(transfers.held)
+    assert (held.id, held.source, held.source_store, held.offer, held.ticket) == ("b1", SUMMIT, "s", HTTP, b"ticket")
+    (going_on,) = await catalog.read(transfers.of_batch, "b1")
+    assert going_on.id == owed[0].id
+    assert going_on.row.transfer.state == "wanted"
+    assert await catalog.read(transfers.of_batch, "b2") == [], "it had none, and begins anew"
+    assert "b1" in await catalog.read(transfers.live_keys, owed[0].row.store)
+    await catalog.write(transfers.take, [Move(owed=going_on, event=Cancel())], 0.0)
+    assert await catalog.read(transfers.of_batch, "b1") == []
+
+
 async def test_a_batch_is_a_row_only_while_an_adapter_holds_it(catalog: Catalog) -> None:
-    await catalog.write(transfers.open_batch, "b1", SUMMIT, "http")
+    await catalog.write(transfers.open_batch, "b1", SUMMIT, "s", HTTP)
     await catalog.write(transfers.save_ticket, "b1", b"ticket")
     assert [(row.id, row.ticket) for row in await catalog.read(rows, schema.batch)] == [("b1", b"ticket")]
     for _ in range(2):

@@ -78,6 +78,9 @@ class HookedStore:
     async def open(self) -> None:
         await self._store.open()
 
+    async def has_staged(self, key: str) -> bool:
+        return await self._store.has_staged(key)
+
     async def seal(self, landings: Sequence[Landing]) -> Sequence[Landing | NotPlaced]:
         self._hook("seal")
         sealed = await self._store.seal(landings)

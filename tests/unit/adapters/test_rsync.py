@@ -284,6 +284,7 @@ async def test_a_file_that_may_not_be_read_fails_alone(tmp_path: Path) -> None:
 )
 def test_each_exit_code_has_a_meaning(code: int, said: str, kind: type[LibrarianError]) -> None:
     error = failure(code, said, SUMMIT)
+    assert error is not None
     assert type(error) is kind
     assert error.message
 

@@ -144,8 +144,9 @@ def test_the_file_documents_every_choice(lbctl: Lbctl, tmp_path: Path) -> None:
         if written:
             found.add(table + written[1])
     missing = [path for path in daemon_config.key_paths() if path.replace("[]", "") not in found]
-    assert missing == ["adapters.settings"]
+    assert missing == ["adapters.settings", "adapters.limits"]
     assert "[adapters.settings.NAME]" in text
+    assert "[adapters.limits.NAME]" in text
 
 
 def test_what_the_comments_show_are_the_defaults(lbctl: Lbctl, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from librarian_protocol.wanted import (
     Unwanted,
     Unwanting,
     Want,
-    common_adapter,
+    common_adapters,
     sources,
     wanted,
 )
@@ -236,14 +236,15 @@ def test_the_rules_site_comes_first_and_the_others_by_name() -> None:
     """The same order at every replay, whatever the order of the rows."""
     instances = [_at(SUMMIT, "b"), _at(CAMPUS), _at(SUMMIT, "a"), _at(ARCHIVE)]
     assert sources(instances, HERE, first=SUMMIT) == [
+        Source(CAMPUS, "disk", RSYNC),
         Source(SUMMIT, "a", HTTP),
         Source(SUMMIT, "b", HTTP),
         Source(ARCHIVE, "disk", HTTP),
-        Source(CAMPUS, "disk", RSYNC),
+        Source(CAMPUS, "disk", HTTP),
     ]
     in_order = sources(instances, HERE, first=None)
     assert not isinstance(in_order, Unwanting)
-    assert [source.site for source in in_order] == [ARCHIVE, CAMPUS, SUMMIT, SUMMIT]
+    assert [source.site for source in in_order] == [CAMPUS, ARCHIVE, CAMPUS, SUMMIT, SUMMIT]
 
 
 def test_the_rule_decides_who_comes_first() -> None:
@@ -259,20 +260,30 @@ def test_a_holder_without_a_common_adapter_is_passed_over() -> None:
     assert sources([AT_SUMMIT, _at(ARCHIVE)], here, first=SUMMIT) == [Source(ARCHIVE, "disk", HTTP)]
 
 
-def test_the_first_of_our_order_that_they_offer_is_taken() -> None:
-    """Our order, not theirs."""
-    assert common_adapter(["rsync", "http"], [HTTP, RSYNC]) == RSYNC
-    assert common_adapter(["http", "rsync"], [RSYNC, HTTP]) == HTTP
-    assert common_adapter(["http", "rsync"], [RSYNC]) == RSYNC
+def test_ways_are_in_our_order_not_in_theirs() -> None:
+    """All that both have."""
+    assert common_adapters(["rsync", "http"], [HTTP, RSYNC]) == [RSYNC, HTTP]
+    assert common_adapters(["http", "rsync"], [RSYNC, HTTP]) == [HTTP, RSYNC]
+    assert common_adapters(["http", "rsync"], [RSYNC]) == [RSYNC]
+
+
+def test_adapters_go_before_sites() -> None:
+    """A way by our first adapter is tried at every site before the next adapter."""
+    here = msgspec.structs.replace(HERE, adapters=["http", "rsync"], offers={SUMMIT: [RSYNC, HTTP], ARCHIVE: [HTTP]})
+    assert sources([AT_SUMMIT, _at(ARCHIVE)], here, first=SUMMIT) == [
+        Source(SUMMIT, AT_SUMMIT.store, HTTP),
+        Source(ARCHIVE, "disk", HTTP),
+        Source(SUMMIT, AT_SUMMIT.store, RSYNC),
+    ]
 
 
 def test_a_source_that_nobody_can_dial_pushes_to_a_site_that_it_can_dial() -> None:
-    """Where there is any other way, that one is taken."""
-    assert common_adapter(["http"], [PUSHED], dialable=False) is None
-    assert common_adapter(["http"], [PUSHED], dialable=True) == PUSHED
-    assert common_adapter(["http"], [PUSHED, HTTP], dialable=True) == HTTP
-    assert common_adapter(["http", "rsync"], [PUSHED, RSYNC], dialable=True) == RSYNC
-    assert common_adapter([], [HTTP]) is None
+    """Where there is any other way, that one comes first."""
+    assert common_adapters(["http"], [PUSHED], dialable=False) == []
+    assert common_adapters(["http"], [PUSHED], dialable=True) == [PUSHED]
+    assert common_adapters(["http"], [PUSHED, HTTP], dialable=True) == [HTTP, PUSHED]
+    assert common_adapters(["http", "rsync"], [PUSHED, RSYNC], dialable=True) == [RSYNC, PUSHED]
+    assert common_adapters([], [HTTP]) == []
 
 
 def test_every_reason_is_explained() -> None:

@@ -39,6 +39,9 @@ def upgrade() -> None:
         sa.Column("subscription", sa.Text(), primary_key=True),
         sa.Column("after_file", sa.BigInteger(), nullable=False),
     )
+    op.add_column("batch", sa.Column("source_store", sa.Text(), nullable=False, server_default=""))
+    op.add_column("batch", sa.Column("offer", sa.Text(), nullable=False, server_default=""))
+    op.add_column("transfer", sa.Column("chosen", sa.Text(), nullable=False, server_default=""))
     op.create_table(
         "channel",
         sa.Column("label", sa.Text(), primary_key=True),
