@@ -140,7 +140,10 @@ class Sink(Protocol):
 
 
 class Scratch(Protocol):
-    """A directory for a program that writes files itself, on the store's own filesystem; it outlives a crash."""
+    """A directory for a program that writes files itself, on the store's own filesystem.
+
+    It outlives a crash only where its batch has a ticket.
+    """
 
     @property
     def path(self) -> str:
@@ -160,8 +163,10 @@ class Scratch(Protocol):
         """
         ...
 
-    async def lend(self, item: Item, relative: str) -> bool:
-        """Move what an earlier attempt staged of the item to ``relative``, to go on with it; False where nothing is.
+    async def share(self, item: Item, relative: str) -> None:
+        """Have the item's own place in staging, with what earlier attempts brought, stand at ``relative`` too.
+
+        A program that writes in place writes there, so that what it wrote outlives a crash. ``adopt`` it all the same.
 
         Raises:
             StoreError: it cannot be moved.
@@ -205,8 +210,8 @@ class Staging(Protocol):
         ...
 
     async def scratch(self, name: str) -> Scratch:
-        """A directory of that name, made where it is missing. It is kept over a restart while ``name`` is the key of
-        a transfer that goes on with ``-scratch`` behind it, or the id of a batch with a ticket."""
+        """A directory of that name, made where it is missing. It is kept over a restart while ``name`` is the id of a
+        batch with a ticket."""
         ...
 
 

@@ -96,15 +96,12 @@ class MemoryScratch:
         path.unlink()
         return True
 
-    async def lend(self, item: Item, relative: str) -> bool:
+    async def share(self, item: Item, relative: str) -> None:
         """Write what is staged."""
-        held = self._staging.held.pop(item.key, None)
-        if held is None:
-            return False
+        held = self._staging.held.pop(item.key, bytearray())
         path = Path(self.path, relative)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(held)
-        return True
+        path.write_bytes(held if len(held) <= item.size_bytes else b"")
 
     async def remove(self) -> None:
         """The directory goes, and comes again empty when it is asked for."""

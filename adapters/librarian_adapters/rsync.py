@@ -79,9 +79,9 @@ class Rsync:
             return
         await self._check_version()
         place = place_of(batch.offer.params, batch.store)
-        scratch = await staging.scratch(f"{batch.items[0].key.partition('/')[0]}-scratch")
+        scratch = await staging.scratch(f"{batch.id}-rsync")
         bringing = _Bringing(batch, scratch, progress)
-        await bringing.lend(staging)
+        await bringing.share()
         most = max(1, *(item.size_bytes for item in batch.items))
         command = arguments(self._settings, batch.source, place, scratch.path, most)
         names = b"".join(os.fsencode(name) + b"\0" for name in bringing.waiting)
@@ -134,11 +134,11 @@ class _Bringing:
         self._current: str | None = None
         self._counted = 0
 
-    async def lend(self, staging: Staging) -> None:
-        """Give rsync what earlier attempts staged of large files."""
+    async def share(self) -> None:
+        """Have rsync write large files in their places, where what it wrote outlives us."""
         for relative, item in self.waiting.items():
             if item.size_bytes >= _WORTH_RESUMING:
-                await self._scratch.lend(item, relative)
+                await self._scratch.share(item, relative)
 
     async def heard(self, line: bytes) -> Sequence[Outcome]:
         """A line of rsync's: the name of the file that comes now, or how much of it came."""

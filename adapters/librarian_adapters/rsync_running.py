@@ -62,7 +62,7 @@ def arguments(settings: RsyncSettings, source: SiteName, place: Place, target: s
         "--perms",
         "--chmod=D0700,F0600",
         "--ignore-times",
-        "--partial",
+        "--inplace",
         f"--max-size={most_bytes}",
         f"--timeout={max(1, round(settings.timeout_s))}",
         "--info=name1,progress1",

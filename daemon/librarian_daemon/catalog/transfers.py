@@ -163,7 +163,8 @@ def take(tx: Tx, moves: Sequence[Move], now_s: float) -> dict[int, Transfer]:
         rows = tx.connection.execute(
             select(schema.transfer).where(schema.transfer.c.id.in_([move.owed.id for move in group]))
         )
-        current = {row.id: row_of(row).transfer for row in rows.all()}
+        known = {row.id: row_of(row) for row in rows.all()}
+        current = {id_: row.transfer for id_, row in known.items()}
         changes: list[dict[str, Any]] = []
         tells: list[tuple[Move, Transfer, Transfer, tuple[Command, ...]]] = []
         for move in group:
@@ -173,7 +174,7 @@ def take(tx: Tx, moves: Sequence[Move], now_s: float) -> dict[int, Transfer]:
             except InvalidTransition:
                 continue
             taken[after.id] = current[after.id] = after
-            changes.append(_change(after, move, tx.now))
+            changes.append(_change(known[after.id], after, move, tx.now))
             if commands:
                 tells.append((move, before, after, commands))
         if changes:
@@ -205,7 +206,7 @@ _UPDATE = (
 )
 
 
-def _change(after: Transfer, move: Move, now: str) -> dict[str, Any]:
+def _change(before: Row, after: Transfer, move: Move, now: str) -> dict[str, Any]:
     return {
         "the_id": after.id,
         "new_state": after.state.value,
@@ -218,8 +219,8 @@ def _change(after: Transfer, move: Move, now: str) -> dict[str, Any]:
         "new_message": move.message,
         "new_changed_at": now,
         "new_batch": move.batch,
-        "new_adapter": move.adapter or move.owed.row.adapter,
-        "new_chosen": move.chosen or move.owed.row.chosen,
+        "new_adapter": move.adapter or before.adapter,
+        "new_chosen": move.chosen or before.chosen,
     }
 
 
@@ -401,9 +402,7 @@ def live_keys(connection: Connection, store: str) -> frozenset[str]:
     ended = [State.STORED.value, State.CANCELLED.value]
     rows = connection.scalars(select(transfer.id).where(transfer.store == store, transfer.state.not_in(ended)))
     batches = connection.scalars(select(schema.batch.c.id).where(schema.batch.c.ticket.is_not(None)))
-    return frozenset(
-        [key for one in rows for key in (staging_key(one), manifest_key(one), scratch_key(one))] + list(batches)
-    )
+    return frozenset([key for one in rows for key in (staging_key(one), manifest_key(one))] + list(batches))
 
 
 def staging_key(transfer_id: int) -> str:
@@ -414,11 +413,6 @@ def staging_key(transfer_id: int) -> str:
 def manifest_key(transfer_id: int) -> str:
     """Where a book's manifest is staged."""
     return f"{staging_key(transfer_id)}-manifest"
-
-
-def scratch_key(transfer_id: int) -> str:
-    """Where a program that brings a batch, of which this is the first transfer, has a directory."""
-    return f"{staging_key(transfer_id)}-scratch"
 
 
 def open_batch(tx: Tx, batch_id: str, source: SiteName, source_store: str, offer: AdapterOffer) -> None:

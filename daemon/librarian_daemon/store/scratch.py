@@ -21,6 +21,7 @@ from librarian_protocol.errors import SizeMismatch, SourceInvalid
 _COPY_BYTES = 8 << 20
 #: Names have 1024 bytes at most (docs/architecture.md).
 MAX_PATH_BYTES = 1024
+_SHARED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 Place = Callable[[bytes], AbstractContextManager[tuple[int, bytes]]]
 
@@ -92,7 +93,9 @@ class FileScratch:
                 if state.st_size > most:
                     raise SizeMismatch(f"{shown}: {state.st_size} bytes came where at most {most} were announced")
                 with self._place(key) as (target, last):
-                    if state.st_uid == os.geteuid() and state.st_nlink == 1:
+                    if _is(state, target, last):  # shared: it was written in its place
+                        os.unlink(name, dir_fd=above)
+                    elif state.st_uid == os.geteuid() and state.st_nlink == 1:
                         os.rename(name, last, src_dir_fd=above, dst_dir_fd=target)
                         with opened(target, last, READ_FILE) as fd:
                             os.fchmod(fd, 0o600)
@@ -102,28 +105,25 @@ class FileScratch:
             return None
         return state.st_size
 
-    async def lend(self, item: Item, relative: str) -> bool:
+    async def share(self, item: Item, relative: str) -> None:
         """See the contract."""
-        return await self._threads.run(self._lend, item, os.fsencode(relative))
+        await self._threads.run(self._share, item, os.fsencode(relative))
 
-    def _lend(self, item: Item, relative: bytes) -> bool:
+    def _share(self, item: Item, relative: bytes) -> None:
         parent, name = split(relative)
-        with self._opened() as scratch, self._place(os.fsencode(item.key)) as (source, last):
-            try:
-                state = os.stat(last, dir_fd=source, follow_symlinks=False)
-            except FileNotFoundError:
-                return False
-            if not stat.S_ISREG(state.st_mode):
-                return False
+        with self._opened() as scratch, self._place(os.fsencode(item.key)) as (place, last):
+            with opened(place, last, _SHARED, 0o600) as fd:
+                if os.fstat(fd).st_size > item.size_bytes:
+                    os.ftruncate(fd, 0)
             here = b""
             for part in parent.split(b"/") if parent else ():
-                here = os.path.join(here, part)
-                above, one = split(here)
+                above, here = here, os.path.join(here, part)
                 with opened(scratch, above) as fd, suppress(FileExistsError):
-                    os.mkdir(one, 0o700, dir_fd=fd)
+                    os.mkdir(part, 0o700, dir_fd=fd)
             with opened(scratch, parent) as target:
-                os.rename(last, name, src_dir_fd=source, dst_dir_fd=target)
-        return True
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=target)
+                os.link(last, name, src_dir_fd=place, dst_dir_fd=target, follow_symlinks=False)
 
     async def remove(self) -> None:
         """See the contract."""
@@ -145,6 +145,15 @@ class FileScratch:
             opened(staging, self._name) as fd,
         ):
             yield fd
+
+
+def _is(state: os.stat_result, directory: int, name: bytes) -> bool:
+    """Whether the same file stands there."""
+    try:
+        other = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (state.st_dev, state.st_ino) == (other.st_dev, other.st_ino)
 
 
 def _walk(fd: int, below: bytes, item: Item) -> Generator[bytes]:

@@ -122,14 +122,29 @@ async def test_a_tree_with_something_else_in_it_is_refused(store: Store, tmp_pat
     assert (tmp_path / "outside").read_bytes() == b"secret"
 
 
-async def test_what_was_staged_is_lent_to_go_on_with(store: Store) -> None:
+async def test_what_is_written_in_a_shared_place_is_staged_already(store: Store) -> None:
     scratch = await scratch_of(store)
     item = file_item("t1", b"0123456789")
-    assert not await scratch.lend(item, "a/b")
-    await store.staging.put([(item, b"01234")])
-    assert await scratch.lend(item, "a/b")
-    assert Path(scratch.path, "a", "b").read_bytes() == b"01234"
-    assert not staged(store, item).exists()
+    await scratch.share(item, "a/b")
+    with Path(scratch.path, "a", "b").open("r+b") as file:
+        file.write(b"01234")
+    await scratch.remove()  # as at a start after a crash
+    assert (await store.staging.read_back(item))[0] == 5
+    scratch = await scratch_of(store)
+    await scratch.share(item, "a/b")
+    with Path(scratch.path, "a", "b").open("ab") as file:
+        file.write(b"56789")
+    assert await scratch.adopt(item, "a/b")
+    assert await store.staging.read_back(item) == (10, item.digest)
+    assert staged(store, item).stat().st_nlink == 1
+
+
+async def test_more_than_a_file_has_is_no_beginning_of_it(store: Store) -> None:
+    scratch = await scratch_of(store)
+    item = file_item("t1", b"0123")
+    await store.staging.put([(item, b"012345")])
+    await scratch.share(item, "b")
+    assert Path(scratch.path, "b").read_bytes() == b""
 
 
 async def test_the_directory_is_private_and_comes_again_empty(store: Store) -> None:
