@@ -16,6 +16,7 @@ _REASONS: dict[type[errors.LibrarianError], Reason] = {
     errors.SourceInvalid: Reason.SOURCE_INVALID,
     errors.NotOffered: Reason.NOT_OFFERED,
     errors.SourceIdentity: Reason.SOURCE_IDENTITY,
+    errors.AdapterCredentials: Reason.ADAPTER_CREDENTIALS,
     errors.StoreFull: Reason.STORE_FULL,
     errors.NoInodes: Reason.NO_INODES,
     errors.StoreNotMounted: Reason.STORE_NOT_MOUNTED,

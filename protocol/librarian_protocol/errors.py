@@ -29,7 +29,8 @@
     │   ├── SourceRefused         E306
     │   ├── SourceInvalid         E307
     │   ├── NotOffered            E308
-    │   └── SourceIdentity        E309
+    │   ├── SourceIdentity        E309
+    │   └── AdapterCredentials    E310
     ├── StoreError                E4xx  a place that holds bytes does not do its work
     │   ├── StoreFull             E401
     │   ├── NoInodes              E402
@@ -291,6 +292,15 @@ class SourceIdentity(TransferError):
 
     code = "E309"
     kind = "source_identity"
+    exit_code = 12
+
+
+class AdapterCredentials(TransferError):
+    """The service that moves the bytes wants a person: a login, a consent, a new secret."""
+
+    code = "E310"
+    kind = "adapter_credentials"
+    retryable = False
     exit_code = 12
 
 

@@ -81,6 +81,7 @@ class Reason(StrEnum):
     NAME_OCCUPIED = "name-occupied"
     CASE_TWIN = "case-twin"
     ADAPTER_FAULT = "adapter-fault"
+    ADAPTER_CREDENTIALS = "adapter-credentials"
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -125,6 +126,11 @@ POLICIES: dict[Reason, Policy] = {
     Reason.STORE_NOT_MOUNTED: Policy(None, False, "mount the destination store"),
     Reason.NAME_OCCUPIED: Policy(1, False, "something unknown stands at the name; move it away, then retry"),
     Reason.CASE_TWIN: Policy(1, False, "a name that differs only in letter case is stored here"),
+    Reason.ADAPTER_CREDENTIALS: Policy(
+        3,
+        False,
+        "log in again: `lbctl adapter login NAME`, then `lbctl transfer retry --all --reason adapter-credentials`",
+    ),
     Reason.ADAPTER_FAULT: Policy(5, False, "the adapter failed in a way it does not explain; see the daemon's log"),
 }
 
