@@ -227,7 +227,7 @@ class Globus:
         """Why a task failed, as the service says it; None where it succeeded."""
         if task.get("status") == "SUCCEEDED":
             return None
-        fatal = task.get("fatal_error") or {}
+        fatal: Mapping[str, object] = task.get("fatal_error") or {}
         code, said = str(fatal.get("code") or ""), str(fatal.get("description") or "")
         events = await self._patiently(lambda: self._service.events(str(task["task_id"])))
         details = "; ".join(str(one.get("details") or one.get("description") or "") for one in events[:3])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import globus_sdk
+from globus_sdk.scopes import GCSCollectionScopes, Scope, TransferScopes
 from globus_sdk.transport import RetryConfig
 
 from librarian_adapters.globus_settings import GlobusSettings
@@ -31,11 +32,9 @@ LOGIN = "lbctl adapter login globus"
 
 def scope(settings: GlobusSettings) -> str:
     """What to ask consent for: transfers, and the data of mapped collections."""
-    wanted = globus_sdk.Scope(str(globus_sdk.TransferClient.scopes.all))
+    wanted: Scope = TransferScopes.all
     for collection in settings.data_access:
-        wanted = wanted.with_dependency(
-            globus_sdk.GCSCollectionClient.get_gcs_collection_scopes(collection).data_access
-        )
+        wanted = wanted.with_dependency(GCSCollectionScopes(collection).data_access.with_optional(True))
     return str(wanted)
 
 
@@ -152,7 +151,7 @@ class GlobusService:
 
     async def labelled(self, label: str) -> list[str]:
         """Tasks with that label that still go on."""
-        query = {"label": label, "status": ["ACTIVE", "INACTIVE"]}
+        query: dict[str, str | list[str]] = {"label": label, "status": ["ACTIVE", "INACTIVE"]}
         return await self._call(
             lambda client: [str(one["task_id"]) for one in _all(client.task_list(limit=10, filter=query))]  # pyright: ignore[reportArgumentType]
         )

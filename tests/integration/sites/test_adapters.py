@@ -6,6 +6,7 @@ import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tests.support.oracle import digest_of as blake3_of
@@ -18,10 +19,11 @@ KILLS = 5
 pytestmark = pytest.mark.timeout(240)
 
 
-def toml(value: object) -> str:
+def toml(value: Any) -> str:
     """An inline table."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items()) + "}"  # pyright: ignore[reportUnknownVariableType]
+        table = cast("dict[str, Any]", value)
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in table.items()) + "}"
     return json.dumps(value)
 
 
