@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,8 +51,7 @@ def read_tokens(state: str) -> dict[str, Any]:
 def write_tokens(state: str, tokens: dict[str, Any]) -> None:
     """Keep tokens for nobody else to read; replaced whole."""
     os.makedirs(state, mode=0o700, exist_ok=True)
-    temporary = os.path.join(state, f"{TOKENS}.new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fd, temporary = tempfile.mkstemp(prefix=TOKENS, dir=state)  # of mode 0600; two threads may refresh at once
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         json.dump(tokens, file)
         file.flush()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from pathlib import Path
 
 import pytest
 from tests.support.fetching import batch_of
+from tests.support.globus_standin import DESTINATION, SOURCE, StandIn, standin
+from tests.support.gridftp import GridFtp, gridftp
 from tests.support.pushing import PushPair, certified
 from tests.support.rsyncd import rsync_daemon, sshd
 from tests.support.source import STORE, SUMMIT, Collection, Destination, Source
 
-from librarian_adapters import http, local, rsync
+from librarian_adapters import globus, http, local, rsync
 from librarian_adapters.contract import Adapter, Batch, Context, Item
 from librarian_adapters.memory import Memory
 from librarian_protocol.digests import Digest
@@ -23,6 +25,8 @@ class Rig:
 
     #: Whether it mends a wrong beginning of a file that it goes on with, and counts what it finds there as moved.
     mends = False
+    #: Whether it tells of bytes and outcomes only when the whole batch has come.
+    whole = False
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
@@ -82,8 +86,50 @@ class RsyncRig(Rig):
         return Batch(id="1", source=SUMMIT, store=STORE, offer=offer, items=items)
 
 
-@pytest.fixture(params=["local", "http", "https", "push", "push over TLS", "rsync", "rsync over ssh", "memory"])
-async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Rig]:
+class GlobusRig(Rig):
+    """The collection behind a real GridFTP server, moved to another by a stand-in for the service."""
+
+    mends = True
+    whole = True
+
+    def __init__(self, collection: Collection, service: StandIn, state: Path) -> None:
+        super().__init__(collection)
+        state.mkdir()
+        self.adapter = globus.factory(
+            Context(
+                site=SUMMIT,
+                sign=Destination().sign,
+                settings=service.settings(DESTINATION, state / "secret"),
+                roots={},
+                state=str(state),
+            )
+        )
+        self._batches = 0
+
+    def batch(self, items: Sequence[Item]) -> Batch:
+        self._batches += 1
+        offer = AdapterOffer(
+            name="globus",
+            version=1,
+            address="",
+            dial=Dial.EITHER,
+            params={"collection": SOURCE, "stores": {STORE: str(self.collection.root)}},
+        )
+        return Batch(id=f"b{self._batches}", source=SUMMIT, store=STORE, offer=offer, items=items)
+
+
+ADAPTERS = ["local", "http", "https", "push", "push over TLS", "rsync", "rsync over ssh", "globus", "memory"]
+
+
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Generator[GridFtp]:
+    """Two GridFTP servers for all tests of this process."""
+    with gridftp(tmp_path_factory.mktemp("grid") / "ftp") as servers:
+        yield servers
+
+
+@pytest.fixture(params=ADAPTERS)
+async def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Rig]:
     """The adapter under test."""
     collection = Collection(tmp_path / "store")
     destination = Destination()
@@ -97,6 +143,12 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[
     )
     if request.param == "memory":
         yield MemoryRig(collection)
+        return
+    if request.param == "globus":
+        with standin(request.getfixturevalue("grid")) as service:
+            for name, value in service.environ.items():
+                monkeypatch.setenv(name, value)
+            yield GlobusRig(collection, service, tmp_path / "globus")
         return
     if request.param == "rsync":
         (tmp_path / "password").write_text("s3cret\n")

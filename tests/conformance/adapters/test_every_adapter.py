@@ -86,6 +86,8 @@ async def test_any_name_and_any_member_path_lands(rig: Rig) -> None:
 
 
 async def test_a_book_of_the_longest_paths_lands(rig: Rig) -> None:
+    if rig.whole:
+        pytest.skip("the program behind the stand-in takes such paths only one by one: minutes")
     members = {"/".join([str(number).rjust(255, '"')] * 4): b"%d" % number for number in range(700)}
     items = rig.collection.add_book("book", members)
     rig.sound(items)
