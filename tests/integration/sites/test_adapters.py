@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.support.globus_standin import DESTINATION, SOURCE, StandIn, standin
+from tests.support.gridftp import gridftp
 from tests.support.oracle import digest_of as blake3_of
 from tests.support.oracle import in_book, some_bytes, standing
 from tests.support.rsyncd import needs, rsync_daemon, sshd
@@ -59,6 +62,19 @@ def by_rsync(root: Path, *, ssh: bool) -> Generator[Pair]:
                 ["rsync"], rsync={"user": "lb", "password_file": str(root / "password")}
             )
             yield joined(source, destination)
+
+
+@contextmanager
+def by_globus(root: Path) -> Generator[tuple[Pair, StandIn]]:
+    """Two sites, of which the second fetches by Globus alone."""
+    source = Site(root / "summit", "summit", bus=f"embedded:{free_port()}")
+    destination = Site(root / "archive", "archive")
+    with gridftp(root / "grid") as data, standin(data) as service, sites(source, destination):
+        theirs = service.settings(SOURCE, root / "secret") | {"serve": ["main"]}
+        source.overlay |= service.environ | with_adapter(["http", "globus"], globus=theirs)
+        ours = service.settings(DESTINATION, root / "secret")
+        destination.overlay |= service.environ | with_adapter(["globus"], globus=ours)
+        yield joined(source, destination), service
 
 
 def joined(source: Site, destination: Site) -> Pair:
@@ -113,3 +129,71 @@ def test_everything_arrives_by_rsync_also_when_the_daemon_is_killed(tmp_path: Pa
         assert_arrived(both, expected, "rsync")
         shown = both.destination.lbctl("transfer", "show", "1")
         assert "by rsync: the only adapter that both sites have" in shown
+
+
+def test_everything_arrives_by_globus_and_nothing_is_submitted_twice(tmp_path: Path) -> None:
+    with by_globus(tmp_path) as (both, service):
+        expected = drop_all(both.source)
+        both.wait_for("all is ingested", lambda: both.source.client.status().counts.files == FILES + 3, 60)
+        service.pause_s = 1.0
+        both.destination.lbctl("subscription", "add", "--from", "summit")
+        for _ in range(KILLS):
+            asked = service.asked["task"]
+            both.wait_for("the service was asked for more", lambda n=asked: service.asked["task"] > n + 2, 90)  # type: ignore[misc]
+            both.destination.kill()
+            both.destination.start()
+        assert_arrived(both, expected, "globus")
+        asked_for = [item["source_path"] for document in service.documents for item in document["DATA"]]
+        assert len(asked_for) == len(set(asked_for)), "no path was asked for by two submissions"
+        assert len(service.tasks) == len(service.documents)
+        assert any(item.get("recursive") for document in service.documents for item in document["DATA"])
+        assert max(len(document["DATA"]) for document in service.documents) > 500, "many files go together"
+
+
+def test_what_is_not_wanted_any_longer_is_cancelled_at_the_service(tmp_path: Path) -> None:
+    with by_globus(tmp_path) as (both, service):
+        service.fates.append("stuck")
+        both.source.drop_file("unwanted.dat", some_bytes(1000))
+        both.destination.lbctl("subscription", "add", "--from", "summit")
+        both.wait_for("the task goes on", lambda: service.tasks, 60)
+        (rule,) = both.destination.client.subscriptions()
+        both.destination.lbctl("subscription", "rm", rule.id)
+        both.wait_for(
+            "it was cancelled", lambda: [one for one in service.tasks.values() if one["status"] == "FAILED"], 60
+        )
+        assert "unwanted.dat" not in standing(both.destination.store)
+
+
+def test_where_one_adapter_fails_the_next_has_its_turn_and_the_reason_is_kept(tmp_path: Path) -> None:
+    with by_globus(tmp_path) as (both, service):
+        both.destination.stop()
+        both.destination.overlay["LIBRARIAN_ADAPTERS__ORDER"] = '["globus", "http"]'
+        both.destination.overlay["LIBRARIAN_ADAPTERS__LIMITS"] = "{globus = {min_bytes = 5000}}"
+        both.destination.start()
+        service.fates.extend(["fail:ENDPOINT_ERROR"] * 2)
+        both.source.drop_file("large.dat", some_bytes(9000))
+        both.destination.lbctl("subscription", "add", "--from", "summit")
+        both.acknowledged(1)
+        (large,) = both.destination.transfers()
+        assert large.adapter == "http"
+        assert large.chosen.startswith("http: its turn after 2 failures in a row; the last one: Globus task")
+        assert "by http: its turn" in both.destination.lbctl("transfer", "show", str(large.id))
+
+        both.source.drop_file("small.dat", some_bytes(100))
+        both.acknowledged(2)
+        small = next(one for one in both.destination.transfers() if one.name == "small.dat")
+        assert small.chosen == "http: globus is for files of 5,000 bytes or more (adapters.limits)"
+
+
+def test_a_missing_consent_parks_and_goes_on_after_the_login(tmp_path: Path) -> None:
+    with by_globus(tmp_path) as (both, service):
+        service.faults["transfer"] = deque(["consent"] * 3)
+        both.source.drop_file("asked.dat", some_bytes(1000))
+        both.destination.lbctl("subscription", "add", "--from", "summit")
+        both.wait_for("it parks", lambda: [one for one in both.destination.transfers() if one.state == "parked"], 60)
+        (parked,) = both.destination.transfers()
+        assert parked.reason == "adapter-credentials"
+        assert "consent is missing for a-scope" in parked.message
+        assert "lbctl adapter login" in parked.hint
+        both.destination.lbctl("transfer", "retry", "--all", "--reason", "adapter-credentials")
+        both.acknowledged(1)
