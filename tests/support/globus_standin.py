@@ -276,7 +276,7 @@ class StandIn:
             task
             for task in self.tasks.values()
             if task["label"] == wanted.get("label", task["label"])
-            and task["status"] in wanted.get("status", task["status"]).split(",")
+            and task["status"] in wanted.get("status", str(task["status"])).split(",")
         ]
         return web.json_response(
             {"DATA_TYPE": "task_list", "DATA": found, "limit": 10, "offset": 0, "total": len(found)}
@@ -291,8 +291,13 @@ class StandIn:
 
     async def _events(self, request: web.Request) -> web.Response:
         task = self.tasks[request.match_info["id"]]
-        fatal = task["fatal_error"] or {}
-        event = {"DATA_TYPE": "event", "code": fatal.get("code"), "is_error": True, "details": "the event's own words"}
+        fatal: dict[str, Any] = task["fatal_error"] or {}
+        event: dict[str, Any] = {
+            "DATA_TYPE": "event",
+            "code": fatal.get("code"),
+            "is_error": True,
+            "details": "the event's own words",
+        }
         return web.json_response(
             {"DATA_TYPE": "event_list", "DATA": [event] if fatal else [], "limit": 10, "offset": 0, "total": 1}
         )

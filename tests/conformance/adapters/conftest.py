@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Generator, Sequence
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from tests.support.example import installed
 from tests.support.fetching import batch_of
 from tests.support.globus_standin import DESTINATION, SOURCE, StandIn, standin
 from tests.support.gridftp import GridFtp, gridftp
@@ -13,7 +17,7 @@ from tests.support.pushing import PushPair, certified
 from tests.support.rsyncd import rsync_daemon, sshd
 from tests.support.source import STORE, SUMMIT, Collection, Destination, Source
 
-from librarian_adapters import globus, http, local, rsync
+from librarian_adapters import globus, http, local, registry, rsync
 from librarian_adapters.contract import Adapter, Batch, Context, Item
 from librarian_adapters.memory import Memory
 from librarian_protocol.digests import Digest
@@ -118,7 +122,7 @@ class GlobusRig(Rig):
         return Batch(id=f"b{self._batches}", source=SUMMIT, store=STORE, offer=offer, items=items)
 
 
-ADAPTERS = ["local", "http", "https", "push", "push over TLS", "rsync", "rsync over ssh", "globus", "memory"]
+ADAPTERS = ["local", "http", "https", "push", "push over TLS", "rsync", "rsync over ssh", "globus", "memory", "webdir"]
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +130,29 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Generator[GridFtp]:
     """Two GridFTP servers for all tests of this process."""
     with gridftp(tmp_path_factory.mktemp("grid") / "ftp") as servers:
         yield servers
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """The example adapter of the documentation, installed as a separate package."""
+    place = str(installed(tmp_path_factory.mktemp("example")))
+    sys.path.insert(0, place)
+    yield
+    sys.path.remove(place)
+
+
+class WebdirRig(Rig):
+    """The collection behind a plain web server, and the adapter that the registry finds by its entry point."""
+
+    def __init__(self, collection: Collection, url: str) -> None:
+        super().__init__(collection)
+        self.url = url
+        (self.adapter,) = registry.load(["webdir"], site=SUMMIT, sign=Destination().sign, settings={}, roots={})
+
+    def batch(self, items: Sequence[Item]) -> Batch:
+        params = {"stores": {STORE: self.url}}
+        offer = AdapterOffer(name="webdir", version=1, address="", dial=Dial.DESTINATION, params=params)
+        return Batch(id="1", source=SUMMIT, store=STORE, offer=offer, items=items)
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -149,6 +176,13 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
             for name, value in service.environ.items():
                 monkeypatch.setenv(name, value)
             yield GlobusRig(collection, service, tmp_path / "globus")
+        return
+    if request.param == "webdir":
+        request.getfixturevalue("example")
+        app = web.Application()
+        app.router.add_static("/", collection.root)
+        async with TestServer(app) as server:
+            yield WebdirRig(collection, str(server.make_url("/")))
         return
     if request.param == "rsync":
         (tmp_path / "password").write_text("s3cret\n")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.support.example import EXAMPLE, installed
 from tests.support.globus_standin import DESTINATION, SOURCE, StandIn, standin
 from tests.support.gridftp import gridftp
 from tests.support.oracle import digest_of as blake3_of
@@ -197,3 +201,28 @@ def test_a_missing_consent_parks_and_goes_on_after_the_login(tmp_path: Path) -> 
         assert "lbctl adapter login" in parked.hint
         both.destination.lbctl("transfer", "retry", "--all", "--reason", "adapter-credentials")
         both.acknowledged(1)
+
+
+def test_an_adapter_in_a_package_of_its_own_is_used_without_changing_anything(tmp_path: Path) -> None:
+    path = f"{installed(tmp_path / 'package')}:{os.environ.get('PYTHONPATH', '')}"
+    store = tmp_path / "summit" / "store"
+    source = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}", overlay={"PYTHONPATH": path})
+    destination = Site(tmp_path / "archive", "archive", overlay={"PYTHONPATH": path})
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(store)]
+    with sites(source, destination):
+        source.overlay |= with_adapter(["http", "webdir"], webdir={"serve": {"main": f"http://127.0.0.1:{port}/"}})
+        destination.overlay |= with_adapter(["webdir"])
+        both = joined(source, destination)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            both.source.drop_file("one.dat", some_bytes(100_000))
+            both.source.drop_book("night", {"a": b"1", "sub/b": b"22"})
+            both.destination.lbctl("subscription", "add", "--from", "summit")
+            both.acknowledged(2)
+            server.terminate()
+        assert {one.adapter for one in both.destination.transfers()} == {"webdir"}
+        both.assert_whole()
+
+
+def test_the_example_is_short() -> None:
+    assert len((EXAMPLE / "librarian_webdir.py").read_text().splitlines()) < 150
