@@ -25,6 +25,7 @@ COMMANDS = {
     "events": ("lbctl.events", "The journals: tail, verify."),
     "incident": ("lbctl.incident", "What happened that somebody must know of: list, show, ack."),
     "notify": ("lbctl.notify", "Who is told of incidents: list, test."),
+    "adapter": ("lbctl.adapter", "What adapters need a person for: login."),
     "log": ("lbctl.log", "What the daemon logs: level."),
     "doctor": ("lbctl.doctor", "Check what can be wrong; each line with a fix."),
     "explain": ("lbctl.explain", "Why a file is, or is not, at a site."),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.gridftp import GridFtp
 from tests.support.source import STORE, Collection, Destination, noise
 from tests.support.stores import posix
 
-from librarian_adapters import globus, globus_login
+from librarian_adapters import globus
 from librarian_adapters.contract import Context, Item, Outcome, Part
 from librarian_adapters.globus_settings import place_of
 from librarian_adapters.verifying import Verifying
@@ -335,9 +335,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, settings: dict[str, Any]) -> N
         made(tmp_path, **settings)
 
 
-async def test_a_person_logs_in_once_and_tokens_are_private(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_person_logs_in_once_and_tokens_are_private(world: World, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     (site / "site.toml").write_text(
@@ -354,9 +352,15 @@ async def test_a_person_logs_in_once_and_tokens_are_private(
     assert isinstance(error, AdapterCredentials)
     assert "nobody has logged in" in error.message
 
-    monkeypatch.setattr("sys.stdin", io.StringIO("the-code\n"))
-    assert await asyncio.to_thread(globus_login.main, [str(site / "site.toml")]) == 0
-    said = capsys.readouterr().out
+    login = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "lbctl.main", "--config", str(site / "site.toml"), "adapter", "login", "globus"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await login.communicate(b"the-code\n")
+    assert login.returncode == 0
+    said = out.decode()
     assert "/v2/oauth2/authorize?" in said
     kept = json.loads((state / "tokens.json").read_text())
     assert kept["refresh_token"] == "good-refresh"

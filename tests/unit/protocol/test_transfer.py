@@ -245,6 +245,11 @@ PATIENCE: dict[str, tuple[int | None, bool, str]] = {
     "name-occupied": (1, False, "something unknown stands at the name; move it away, then retry"),
     "case-twin": (1, False, "a name that differs only in letter case is stored here"),
     "adapter-fault": (5, False, "the adapter failed in a way it does not explain; see the daemon's log"),
+    "adapter-credentials": (
+        3,
+        False,
+        "log in again: `lbctl adapter login NAME`, then `lbctl transfer retry --all --reason adapter-credentials`",
+    ),
 }
 #: Tried minutes apart from the first time on.
 SELDOM = {"source-identity", "not-offered"}
