@@ -74,11 +74,11 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def missing(connection: Connection) -> list[Missing]:
-    """All of them, by origin; at most a few hundred at once."""
-    head = schema.peer_head.c
+    """All of them, by origin; at most a few hundred. What hangs in the air here, behind a gap, is missing too."""
+    head, journal = schema.peer_head.c, schema.journal.c
     rows = connection.execute(
         select(head.origin, head.hash, head.seq, head.peer)
-        .where(~exists().where(schema.journal.c.hash == head.hash))
+        .where(~exists().where(journal.hash == head.hash, journal.state != "held"))
         .order_by(head.origin, head.seq, head.hash, head.peer)
         .limit(MAX_LEAVES)
     )

@@ -1,0 +1,306 @@
+"""One seed: a plan of faults, a run with them, a run without them in which everything must arrive, and the checks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import msgspec
+import structlog
+from sqlalchemy import select
+from tests.simulation.loop import SimLoop, Stuck
+from tests.simulation.site import SimSite
+from tests.simulation.world import World
+
+from librarian_daemon.catalog import schema, shared
+from librarian_protocol.digests import Digest
+from librarian_protocol.names import SiteName
+
+#: What a crash is placed at: operations of these kinds, and how often each happens in a run, about.
+KINDS = {
+    "commit": 150,
+    "committed": 150,
+    "stage": 60,
+    "write": 60,
+    "seal": 60,
+    "place": 60,
+    "placed": 60,
+    "publish": 60,
+    "published": 60,
+    "read": 100,
+    "fetch": 40,
+    "claim": 20,
+    "head": 2,
+    "recover": 2,
+}
+FAULTY_S = 120.0
+QUIET_S = 4000.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is going to happen; printed where a seed fails."""
+
+    seed: int
+    sites: int
+    files: int
+    crashes: list[tuple[int, str, int]]
+    cuts: list[tuple[float, float, int, int]]
+    freezes: list[tuple[float, float, int]]
+    bus: list[tuple[float, int, str]]
+    full: list[tuple[float, float, int]]
+    restores: list[tuple[float, int]]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How it went."""
+
+    seed: int
+    violations: list[str]
+    trace: str
+    steps: int
+    virtual_s: float
+    faults: dict[str, int]
+    checks: dict[str, int]
+    last: list[str]
+
+
+def plan(seed: int, sites: int, files: int) -> Plan:
+    """Expand a seed."""
+    chance = random.Random(seed)
+    kinds = sorted(KINDS)
+
+    def site() -> int:
+        return chance.randrange(sites)
+
+    def span(longest_s: float) -> tuple[float, float]:
+        begin = chance.uniform(5, FAULTY_S)
+        return begin, begin + chance.uniform(1, longest_s)
+
+    return Plan(
+        seed=seed,
+        sites=sites,
+        files=files,
+        crashes=[
+            (site(), kind, 1 + int(chance.random() * KINDS[kind])) for kind in (chance.choice(kinds) for _ in range(6))
+        ],
+        cuts=[(*span(30), *chance.sample(range(sites), 2)) for _ in range(chance.randrange(4))],
+        freezes=[(*span(20), site()) for _ in range(chance.randrange(2))],
+        bus=[
+            (chance.uniform(10, FAULTY_S), site(), chance.choice(["purge", "forget", "lose-last"]))
+            for _ in range(chance.randrange(3))
+        ],
+        full=[(*span(20), site()) for _ in range(chance.randrange(2))],
+        restores=[],
+    )
+
+
+class Run:
+    """One seed."""
+
+    def __init__(self, wanted: Plan) -> None:
+        self.plan = wanted
+        self.loop = SimLoop(wanted.seed)
+        names = [SiteName(f"s{number}") for number in range(wanted.sites)]
+        self.world = World(self.loop, names)
+        for site, kind, number in wanted.crashes:
+            self.world.crashes.setdefault((names[site], kind), []).append(number)
+        for numbers in self.world.crashes.values():
+            numbers.sort()
+        self.checks: Counter[str] = Counter()
+        self.sites: dict[SiteName, SimSite] = {}
+
+    def run(self) -> Result:
+        """All of it."""
+        structlog.configure(
+            processors=[_silent],
+            wrapper_class=structlog.make_filtering_bound_logger(50),
+            cache_logger_on_first_use=False,
+        )
+        world = self.world
+        world.crashed = asyncio.Queue()
+        try:
+            self.sites = {name: SimSite(world, name) for name in world.names}
+            for one in self.sites.values():
+                one.start()
+            for work in (self._restarting(), self._dropping(), *self._playing()):
+                self.loop.spawn(work, None)
+            self.loop.run_until(lambda: False, FAULTY_S + 30)
+            if not self.loop.trouble:
+                self._quiet()
+                self.loop.run_until(self._complete, self.loop.now_s + QUIET_S)
+            if not self.loop.trouble:
+                self._check_end()
+        except Stuck as exc:
+            world.violations.append(f"stuck: {exc}")
+        for one in self.loop.trouble:
+            if one not in world.violations:
+                world.violations.append(one)
+        return Result(
+            seed=self.plan.seed,
+            violations=world.violations,
+            trace=world.trace.digest,
+            steps=self.loop.steps,
+            virtual_s=round(self.loop.now_s, 1),
+            faults=dict(world.counts),
+            checks=dict(self.checks),
+            last=list(world.trace.last)[-50:] if world.violations else [],
+        )
+
+    # ---- what happens to the sites -----------------------------------------------------------------------
+
+    async def _restarting(self) -> None:
+        while True:
+            site, _ = await self.world.crashed.get()
+            self._check_site(self.sites[site])
+            await asyncio.sleep(self.world.chance.uniform(0.2, 10))
+            self.sites[site].start()
+
+    async def _dropping(self) -> None:
+        chance = self.world.chance
+        for number in range(self.plan.files):
+            await asyncio.sleep(chance.random() * 2 * FAULTY_S / 2 / self.plan.files)
+            site = self.sites[chance.choice(self.world.names)]
+            site.dropped[f"d{number % 5}/f{number:04}"] = chance.randbytes(chance.randrange(0, 400))
+
+    def _playing(self) -> list[object]:
+        world, names = self.world, self.world.names
+
+        async def cut(begin_s: float, end_s: float, one: int, other: int) -> None:
+            await asyncio.sleep(begin_s)
+            world.counts["link cut"] += 1
+            world.cuts.add(frozenset((names[one], names[other])))
+            await asyncio.sleep(end_s - begin_s)
+            world.cuts.discard(frozenset((names[one], names[other])))
+
+        async def freeze(begin_s: float, end_s: float, site: int) -> None:
+            await asyncio.sleep(begin_s)
+            world.counts["site frozen"] += 1
+            self.sites[names[site]].process.frozen_until_s = end_s
+
+        async def bus(at_s: float, site: int, what: str) -> None:
+            await asyncio.sleep(at_s)
+            world.counts[f"bus: {what}"] += 1
+            stream = world.streams[names[site]]
+            match what:
+                case "purge":
+                    stream.purge()
+                case "forget":
+                    stream.forget()
+                case _:
+                    stream.lose_last(5)
+
+        async def full(begin_s: float, end_s: float, site: int) -> None:
+            await asyncio.sleep(begin_s)
+            world.counts["store full"] += 1
+            world.stores[names[site]].full = True
+            await asyncio.sleep(end_s - begin_s)
+            world.stores[names[site]].full = False
+
+        plan = self.plan
+        return [
+            *(cut(*one) for one in plan.cuts),
+            *(freeze(*one) for one in plan.freezes),
+            *(bus(*one) for one in plan.bus),
+            *(full(*one) for one in plan.full),
+        ]
+
+    def _quiet(self) -> None:
+        """From here on nothing fails, and everything must arrive."""
+        self.world.faults = False
+        self.world.cuts.clear()
+        for one in self.sites.values():
+            one.process.frozen_until_s = 0.0
+
+    def _complete(self) -> bool:
+        """Everything that was dropped stands everywhere, and everybody knows; looked at now and then."""
+        if self.loop.steps % 2000:
+            return False
+        accepted = self._accepted()
+        if any(one.dropped for one in self.sites.values()):
+            return False
+        expected = len(accepted) * len(self.sites)
+        instance = schema.instance.c
+        for one in self.sites.values():
+            if len(one.store.named) < len(accepted):
+                return False
+            query = select(instance.file_id).where(instance.state == "available")
+            if len(one.database.connection.execute(query).all()) < expected:
+                return False
+        return len({tuple(map(str, one.database.inline(shared.digests))) for one in self.sites.values()}) == 1
+
+    def _accepted(self) -> dict[str, bytes]:
+        return {name: data for one in self.sites.values() for name, data in one.accepted.items()}
+
+    # ---- checks ------------------------------------------------------------------------------------------
+
+    def _check_site(self, one: SimSite) -> None:
+        """After a death: what was accepted is there, and what the catalog claims of this site is so."""
+        for name, data in one.accepted.items():
+            self.checks["I1 accepted is there"] += 1
+            if one.store.holds(name) != data:
+                self.world.violated(f"I1: {one.site} lost {name}, which it had accepted")
+        file, instance = schema.file.c, schema.instance.c
+        query = (
+            select(file.name, file.digest)
+            .join(schema.instance, instance.file_id == file.id)
+            .where(instance.site == str(one.site), instance.state == "available")
+        )
+        for name, digest in one.database.connection.execute(query).all():
+            self.checks["I2 claimed is so"] += 1
+            data = one.store.holds(name)
+            if data is None or Digest.blake3(data) != digest:
+                self.world.violated(f"I2: {one.site} claims {name} {digest}, and it is not there")
+
+    def _check_journals(self) -> None:
+        """No number of an incarnation was ever used twice, at any site's record."""
+        seen: dict[tuple[str, str, int], str] = {}
+        journal = schema.journal.c
+        for one in self.sites.values():
+            query = select(journal.site, journal.incarnation, journal.first_seq, journal.hash)
+            for site, incarnation, seq, found in one.database.connection.execute(query).all():
+                self.checks["I5 numbers used once"] += 1
+                if seen.setdefault((site, incarnation, seq), found) != found:
+                    self.world.violated(f"I5: {site} used number {seq} of {incarnation} twice")
+
+    def _check_end(self) -> None:
+        for one in self.sites.values():
+            self._check_site(one)
+        self._check_journals()
+        accepted = self._accepted()
+        left = {str(one.site): sorted(one.dropped) for one in self.sites.values() if one.dropped}
+        if left:
+            self.world.violated(f"I10: still dropped, and not taken in: {left}")
+        for one in self.sites.values():
+            missing = sorted(set(accepted) - set(one.store.named))
+            self.checks["I10 everything arrived"] += len(accepted)
+            if missing:
+                self.world.violated(f"I10: {one.site} never got {missing[:5]}")
+        digests = {str(one.site): tuple(map(str, one.database.inline(shared.digests))) for one in self.sites.values()}
+        self.checks["I4 catalogs are equal"] += 1
+        if len(set(digests.values())) != 1:
+            self.world.violated(f"I4: the shared tables differ between the sites: {self._differences()}")
+
+    def _differences(self) -> dict[str, list[str]]:
+        """By table, rows that not all have."""
+        found: dict[str, list[str]] = {}
+        for table in sorted({one.table for one in next(iter(self.sites.values())).database.inline(shared.digests)}):
+            rows = {
+                str(one.site): set(one.database.inline(lambda c, t=table: list(shared.rows(c, t))))
+                for one in self.sites.values()
+            }
+            odd = set.union(*rows.values()) - set.intersection(*rows.values())
+            if odd:
+                found[table] = [
+                    f"{[site for site, all_ in rows.items() if row in all_]} {row.decode()}" for row in sorted(odd)[:4]
+                ]
+        return found
+
+
+def _silent(_logger: object, _method: str, _event: object) -> str:
+    raise structlog.DropEvent
+
+
+def simulate(seed: int, sites: int, files: int) -> Result:
+    """One seed."""
+    return Run(plan(seed, sites, files)).run()
