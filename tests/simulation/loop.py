@@ -71,6 +71,14 @@ class _Timer(asyncio.TimerHandle):
         self.process: Process | None = self._context.get(PROCESS)  # type: ignore[attr-defined]
 
 
+def new_loop(seed: int) -> SimLoop:
+    """A loop. What of a loop it does not have fails loudly when it is used, so it is made although it is abstract."""
+    made: Any = type("Loop", (SimLoop,), {})
+    made.__abstractmethods__ = frozenset()
+    loop: SimLoop = made(seed)
+    return loop
+
+
 class Stuck(Exception):
     """Nothing is left that could ever happen, or too much happens in no time."""
 
@@ -122,7 +130,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> SimFuture:
         return SimFuture(loop=self)
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> SimTask:  # type: ignore[override]
+    def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> SimTask:
         return SimTask(coro, loop=self, name=name, context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -142,7 +150,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         Raises:
             Stuck: see there.
         """
-        asyncio._set_running_loop(self)  # type: ignore[attr-defined]
+        asyncio._set_running_loop(self)
         try:
             while not self.trouble:
                 if done():
@@ -152,7 +160,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                 self._step()
             return False
         finally:
-            asyncio._set_running_loop(None)  # type: ignore[attr-defined]
+            asyncio._set_running_loop(None)
 
     def _step(self) -> None:
         while self._heap and self._heap[0][0] <= self.now_s:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import select
-from tests.simulation.loop import SimLoop, Stuck
+from sqlalchemy import Connection, select
+from tests.simulation.loop import Stuck, new_loop
 from tests.simulation.site import SimSite
 from tests.simulation.world import World
 
@@ -19,8 +21,8 @@ from librarian_protocol.names import SiteName
 
 #: What a crash is placed at: operations of these kinds, and how often each happens in a run, about.
 KINDS = {
-    "commit": 150,
-    "committed": 150,
+    "commit": 200,
+    "committed": 200,
     "stage": 60,
     "write": 60,
     "seal": 60,
@@ -34,7 +36,7 @@ KINDS = {
     "head": 2,
     "recover": 2,
 }
-FAULTY_S = 120.0
+FAULTY_S = 60.0
 QUIET_S = 4000.0
 
 
@@ -73,6 +75,10 @@ def plan(seed: int, sites: int, files: int) -> Plan:
     def site() -> int:
         return chance.randrange(sites)
 
+    def two() -> tuple[int, int]:
+        one, other = chance.sample(range(sites), 2)
+        return one, other
+
     def span(longest_s: float) -> tuple[float, float]:
         begin = chance.uniform(5, FAULTY_S)
         return begin, begin + chance.uniform(1, longest_s)
@@ -84,7 +90,7 @@ def plan(seed: int, sites: int, files: int) -> Plan:
         crashes=[
             (site(), kind, 1 + int(chance.random() * KINDS[kind])) for kind in (chance.choice(kinds) for _ in range(6))
         ],
-        cuts=[(*span(30), *chance.sample(range(sites), 2)) for _ in range(chance.randrange(4))],
+        cuts=[(*span(30), *two()) for _ in range(chance.randrange(4))],
         freezes=[(*span(20), site()) for _ in range(chance.randrange(2))],
         bus=[
             (chance.uniform(10, FAULTY_S), site(), chance.choice(["purge", "forget", "lose-last"]))
@@ -100,7 +106,7 @@ class Run:
 
     def __init__(self, wanted: Plan) -> None:
         self.plan = wanted
-        self.loop = SimLoop(wanted.seed)
+        self.loop = new_loop(wanted.seed)
         names = [SiteName(f"s{number}") for number in range(wanted.sites)]
         self.world = World(self.loop, names)
         for site, kind, number in wanted.crashes:
@@ -121,11 +127,11 @@ class Run:
         world.crashed = asyncio.Queue()
         try:
             self.sites = {name: SimSite(world, name) for name in world.names}
-            for one in self.sites.values():
-                one.start()
+            for site in self.sites.values():
+                site.start()
             for work in (self._restarting(), self._dropping(), *self._playing()):
                 self.loop.spawn(work, None)
-            self.loop.run_until(lambda: False, FAULTY_S + 30)
+            self.loop.run_until(lambda: False, FAULTY_S + 10)
             if not self.loop.trouble:
                 self._quiet()
                 self.loop.run_until(self._complete, self.loop.now_s + QUIET_S)
@@ -159,11 +165,11 @@ class Run:
     async def _dropping(self) -> None:
         chance = self.world.chance
         for number in range(self.plan.files):
-            await asyncio.sleep(chance.random() * 2 * FAULTY_S / 2 / self.plan.files)
+            await asyncio.sleep(chance.random() * 1.4 * FAULTY_S / self.plan.files)
             site = self.sites[chance.choice(self.world.names)]
             site.dropped[f"d{number % 5}/f{number:04}"] = chance.randbytes(chance.randrange(0, 400))
 
-    def _playing(self) -> list[object]:
+    def _playing(self) -> list[Coroutine[Any, Any, None]]:
         world, names = self.world, self.world.names
 
         async def cut(begin_s: float, end_s: float, one: int, other: int) -> None:
@@ -214,7 +220,7 @@ class Run:
 
     def _complete(self) -> bool:
         """Everything that was dropped stands everywhere, and everybody knows; looked at now and then."""
-        if self.loop.steps % 2000:
+        if self.loop.steps % 500:
             return False
         accepted = self._accepted()
         if any(one.dropped for one in self.sites.values()):
@@ -248,8 +254,8 @@ class Run:
         )
         for name, digest in one.database.connection.execute(query).all():
             self.checks["I2 claimed is so"] += 1
-            data = one.store.holds(name)
-            if data is None or Digest.blake3(data) != digest:
+            standing = one.store.holds(name)
+            if standing is None or Digest.blake3(standing) != digest:
                 self.world.violated(f"I2: {one.site} claims {name} {digest}, and it is not there")
 
     def _check_journals(self) -> None:
@@ -284,17 +290,19 @@ class Run:
     def _differences(self) -> dict[str, list[str]]:
         """By table, rows that not all have."""
         found: dict[str, list[str]] = {}
-        for table in sorted({one.table for one in next(iter(self.sites.values())).database.inline(shared.digests)}):
-            rows = {
-                str(one.site): set(one.database.inline(lambda c, t=table: list(shared.rows(c, t))))
-                for one in self.sites.values()
+        for table in shared.TABLES:
+            rows: dict[str, set[bytes]] = {
+                str(one.site): set(one.database.inline(_rows, table)) for one in self.sites.values()
             }
-            odd = set.union(*rows.values()) - set.intersection(*rows.values())
+            every = {row for one in rows.values() for row in one}
+            odd = sorted(row for row in every if not all(row in one for one in rows.values()))
             if odd:
-                found[table] = [
-                    f"{[site for site, all_ in rows.items() if row in all_]} {row.decode()}" for row in sorted(odd)[:4]
-                ]
+                found[table] = [f"{[site for site in rows if row in rows[site]]} {row.decode()}" for row in odd[:4]]
         return found
+
+
+def _rows(connection: Connection, table: str) -> list[bytes]:
+    return list(shared.rows(connection, table))
 
 
 def _silent(_logger: object, _method: str, _event: object) -> str:

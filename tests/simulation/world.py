@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from blake3 import blake3
@@ -227,7 +227,7 @@ class SimBus:
         self._members: dict[SiteName, BusMember] = {}
         self._heads: asyncio.Queue[tuple[SiteName, bytes]] = asyncio.Queue(maxsize=64)
         self._answerer: Answerer | None = None
-        self._process = PROCESS.get()
+        self.process = PROCESS.get()
         world.buses[site] = self
 
     def state(self) -> BusState:
@@ -293,9 +293,9 @@ class SimBus:
         world = self._world
         await world.gate(self._site, "announce")
         for name, bus in sorted(world.buses.items()):
-            if name != self._site and world.reach(self._site, name) and not bus._heads.full():
-                if not world.unlucky(0.1):
-                    bus._heads.put_nowait((self._site, heads))
+            heard = name != self._site and world.reach(self._site, name) and not world.unlucky(0.1)
+            if heard and not bus._heads.full():
+                bus._heads.put_nowait((self._site, heads))
 
     async def heads(self) -> AsyncGenerator[tuple[SiteName, bytes], None]:
         while True:
@@ -305,7 +305,7 @@ class SimBus:
         world = self._world
         await world.gate(self._site, "ask", peer)
         other = world.buses.get(peer)
-        if other is None or other._answerer is None or not world.reach(self._site, peer) or _is_dead(other._process):
+        if other is None or other._answerer is None or not world.reach(self._site, peer) or _is_dead(other.process):
             raise BusUnavailable(f"{peer} does not answer")
         async for part in other._answerer(self._site, what, body):
             if world.unlucky(0.03):
@@ -340,13 +340,13 @@ class Bytes:
 
 
 class SimStore:
-    """Implements the ``Store`` port: single files, in memory that outlives daemons; a power cut takes what was not sealed."""
+    """Implements the ``Store`` port: single files; memory that outlives daemons; power cuts take what is not sealed."""
 
     role = StoreRole.ARCHIVE
 
     def __init__(self, world: World, site: SiteName) -> None:
-        self._world = world
-        self._site = site
+        self.world = world
+        self.site = site
         self.id = blake3(str(site).encode()).hexdigest()[:32]
         self.label = "main"
         self.root = f"/sim/{site}"
@@ -357,7 +357,8 @@ class SimStore:
 
     @property
     def staging(self) -> Staging:
-        return self
+        both: Any = self
+        return cast("Staging", both)
 
     @property
     def staging_root(self) -> str:
@@ -368,11 +369,11 @@ class SimStore:
         for key in sorted(self.staged):
             inode = self.staged[key]
             if inode.synced is None:
-                fate = self._world.chance.random()
+                fate = self.world.chance.random()
                 if fate < 0.4:
                     del self.staged[key]
                 else:
-                    del inode.data[int(len(inode.data) * self._world.chance.random()) if fate < 0.7 else 0 :]
+                    del inode.data[int(len(inode.data) * self.world.chance.random()) if fate < 0.7 else 0 :]
 
     def holds(self, name: str) -> bytes | None:
         inode = self.named.get(name)
@@ -381,23 +382,23 @@ class SimStore:
     # ---- staging ----
 
     async def create(self, item: Item, *, resume: bool = False) -> SimSink:
-        await self._world.gate(self._site, "stage", item.key)
-        self._maybe_fail()
+        await self.world.gate(self.site, "stage", item.key)
+        self.maybe_fail()
         if not resume or item.key not in self.staged or len(self.staged[item.key].data) > item.size_bytes:
             self.staged[item.key] = Bytes()
         return SimSink(self, self.staged[item.key], item.key)
 
     async def put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
         for item, data in items:
-            await self._world.gate(self._site, "stage", item.key)
-            self._maybe_fail()
+            await self.world.gate(self.site, "stage", item.key)
+            self.maybe_fail()
             self.staged[item.key] = Bytes(bytes(data))
 
-    def _maybe_fail(self) -> None:
-        if self.full and self._world.faults:
+    def maybe_fail(self) -> None:
+        if self.full and self.world.faults:
             raise StoreFull("no space left")
-        if self._world.unlucky(0.005):
-            self._world.counts["store error"] += 1
+        if self.world.unlucky(0.005):
+            self.world.counts["store error"] += 1
             raise StoreFault("an I/O error")
 
     async def read_back(self, item: Item) -> tuple[int, Digest]:
@@ -407,7 +408,7 @@ class SimStore:
         return len(inode.data), Digest.blake3(bytes(inode.data))
 
     async def read_back_many(self, items: Sequence[Item]) -> Sequence[tuple[int, Digest] | StoreError]:
-        await self._world.gate(self._site, "read-back")
+        await self.world.gate(self.site, "read-back")
         found: list[tuple[int, Digest] | StoreError] = []
         for item in items:
             try:
@@ -432,13 +433,13 @@ class SimStore:
     async def seal(self, landings: Sequence[Landing]) -> Sequence[Landing | NotPlaced]:
         done: list[Landing | NotPlaced] = []
         for landing in landings:
-            await self._world.gate(self._site, "seal", landing.name)
+            await self.world.gate(self.site, "seal", landing.name)
             inode = self.staged.get(landing.rel)
             if inode is None or len(inode.data) != landing.size_bytes:
                 done.append(NotPlaced(landing, SourceMissing("it is not staged")))
                 continue
-            if self._world.unlucky(0.005):
-                self._world.counts["fsync failed"] += 1
+            if self.world.unlucky(0.005):
+                self.world.counts["fsync failed"] += 1
                 del self.staged[landing.rel]
                 done.append(NotPlaced(landing, StoreFault("fsync failed")))
                 continue
@@ -450,7 +451,7 @@ class SimStore:
         return [await self._place(landing) for landing in landings]
 
     async def _place(self, landing: Landing) -> Placed | NotPlaced:
-        await self._world.gate(self._site, "place", landing.name)
+        await self.world.gate(self.site, "place", landing.name)
         standing, staged = self.named.get(landing.name), self.staged.get(landing.rel)
         if standing is not None:
             if Digest.blake3(bytes(standing.data)) != landing.digest:
@@ -460,13 +461,13 @@ class SimStore:
         if staged is None:
             return NotPlaced(landing, SourceMissing("it is neither staged nor at its name"))
         if staged.synced != bytes(staged.data):
-            self._world.violated(f"I1: {self._site} gives {landing.name} a name before its bytes are durable")
+            self.world.violated(f"I1: {self.site} gives {landing.name} a name before its bytes are durable")
         self.named[landing.name] = self.staged.pop(landing.rel)
-        await self._world.gate(self._site, "placed", landing.name)
+        await self.world.gate(self.site, "placed", landing.name)
         return Placed(landing)
 
     async def recover(self, landing: Landing) -> Placed | NotPlaced:
-        await self._world.gate(self._site, "recover", landing.name)
+        await self.world.gate(self.site, "recover", landing.name)
         for there in (self.named.get(landing.name), self.staged.get(landing.rel)):
             if there is not None and Digest.blake3(bytes(there.data)) == landing.digest:
                 there.synced = bytes(there.data)
@@ -474,7 +475,7 @@ class SimStore:
         return NotPlaced(landing, ChecksumMismatch("its bytes are not here"))
 
     async def check(self, name: Name, digest: Digest, unit: Unit, size_bytes: int) -> Check:
-        await self._world.gate(self._site, "check", name)
+        await self.world.gate(self.site, "check", name)
         data = self.holds(name)
         if data is None:
             return Check(size_bytes=0, digest=None, error=SourceMissing(f"{name} is not in the store"))
@@ -507,7 +508,7 @@ class SimStore:
         return self.head
 
     async def write_head(self, text: str) -> None:
-        await self._world.gate(self._site, "head")
+        await self.world.gate(self.site, "head")
         self.head = text
 
     def close(self) -> None:
@@ -524,8 +525,8 @@ class SimSink:
         self.offset = len(inode.data)
 
     async def write(self, data: Buffer) -> None:
-        await self._store._world.gate(self._store._site, "write", self._key)
-        self._store._maybe_fail()
+        await self._store.world.gate(self._store.site, "write", self._key)
+        self._store.maybe_fail()
         self._inode.data += data
 
     def fileno(self) -> int | None:
@@ -562,7 +563,7 @@ class SimAdapter:
         for item in batch.items:
             await world.gate(self._site, "fetch", item.name)
             bus = world.buses.get(batch.source)
-            if not world.reach(self._site, batch.source) or bus is None or _is_dead(bus._process):
+            if not world.reach(self._site, batch.source) or bus is None or _is_dead(bus.process):
                 raise SourceUnreachable(f"{batch.source} is not reached")
             data = world.stores[batch.source].holds(item.name)
             if data is None:

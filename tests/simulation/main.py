@@ -1,0 +1,153 @@
+"""The command line of the simulator: many seeds in processes of their own, a summary that anybody can read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from tests.simulation.run import Plan, Result, Run, plan
+
+KEPT = Path(__file__).parent / "seeds.txt"
+
+
+def say(*texts: object) -> None:
+    """A line on stdout."""
+    sys.stdout.write(" ".join(map(str, texts)) + "\n")
+    sys.stdout.flush()
+
+
+def forked(wanted: Plan) -> Result:
+    """One run in a process of its own, which ends without finalising anything."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the process ends with it
+            with os.fdopen(writing, "wb") as out:
+                out.write(msgspec.json.encode(Run(wanted).run()))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        told = answer.read()
+    os.waitpid(child, 0)
+    if not told:
+        return Result(
+            seed=wanted.seed,
+            violations=["the simulation itself broke"],
+            trace="",
+            steps=0,
+            virtual_s=0,
+            faults={},
+            checks={},
+            last=[],
+        )
+    return msgspec.json.decode(told, type=Result)
+
+
+def shrunk(wanted: Plan) -> Plan:
+    """A smaller plan that fails too: items of it are left out one after the other."""
+    best = wanted
+    for field in ("crashes", "cuts", "freezes", "bus", "full"):
+        items = list(getattr(best, field))
+        for item in list(items):
+            fewer = [one for one in items if one is not item]
+            smaller = msgspec.structs.replace(best, **{field: fewer})
+            if forked(smaller).violations:
+                items, best = fewer, smaller
+    return best
+
+
+def batches(seeds: Sequence[int], sites: int, files: int, workers: int) -> Iterator[Result]:
+    """Each worker is one process that forks for each of its seeds: imports and schema are made once."""
+    shares = [seeds[number::workers] for number in range(workers)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.simulation.worker", str(sites), str(files)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in shares
+    ]
+    for process, share in zip(running, shares, strict=True):
+        assert process.stdin is not None
+        process.stdin.write("".join(f"{seed}\n" for seed in share).encode())
+        process.stdin.close()
+    for process in running:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield msgspec.json.decode(line, type=Result)
+        process.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See ``scripts/simulate``."""
+    parser = argparse.ArgumentParser(prog="scripts/simulate", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many")
+    parser.add_argument("--seed", type=int, help="only this one, with the end of its trace")
+    parser.add_argument("--from", dest="first", type=int, default=1, help="the first seed")
+    parser.add_argument("--sites", type=int, default=3)
+    parser.add_argument("--files", type=int, default=30)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, help="write each run's result there, a line of JSON each")
+    wanted = parser.parse_args(arguments)
+    if wanted.seed is not None:
+        return _one(plan(wanted.seed, wanted.sites, wanted.files))
+    began = time.monotonic()
+    seeds = range(wanted.first, wanted.first + wanted.seeds)
+    results: list[Result] = []
+    for result in batches(list(seeds), wanted.sites, wanted.files, wanted.workers):
+        results.append(result)
+        for violation in result.violations:
+            say(f"seed {result.seed}: {violation}")
+    took_s = time.monotonic() - began
+    if wanted.out:
+        ordered = sorted(results, key=lambda one: one.seed)
+        wanted.out.write_text("".join(json.dumps(json.loads(msgspec.json.encode(one))) + "\n" for one in ordered))
+    say(summary(results, wanted.sites, wanted.files, took_s))
+    return 1 if any(one.violations for one in results) or len(results) != wanted.seeds else 0
+
+
+def _one(wanted: Plan) -> int:
+    result = forked(wanted)
+    say(json.dumps(json.loads(msgspec.json.encode(wanted))))
+    for line in result.last:
+        say(line)
+    for violation in result.violations:
+        say(violation)
+    if result.violations:
+        say("shrunk:", json.dumps(json.loads(msgspec.json.encode(shrunk(wanted)))))
+    say(f"trace {result.trace}, {result.steps:,} wake-ups, {result.virtual_s:,.0f} s of virtual time")
+    return 1 if result.violations else 0
+
+
+def summary(results: Sequence[Result], sites: int, files: int, took_s: float) -> str:
+    """For people."""
+    faults, checks = Counter[str](), Counter[str]()
+    for one in results:
+        faults.update(one.faults)
+        checks.update(one.checks)
+    broken = sum(bool(one.violations) for one in results)
+    hours = sum(one.virtual_s for one in results) / 3600
+    lines = [
+        f"{len(results)} seeds, {sites} sites, {files} files each: {broken} with a broken rule; {took_s:.0f} s,"
+        f" {sum(one.steps for one in results):,} wake-ups, {hours:.1f} hours of the sites' time",
+        "faults played:",
+        *(f"  {number:7,}  {what}" for what, number in sorted(faults.items(), key=lambda pair: (-pair[1], pair[0]))),
+        "rules checked:",
+        *(f"  {number:9,}  {what}" for what, number in sorted(checks.items())),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
