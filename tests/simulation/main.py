@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.run import Plan, Result, Run, plan
 
 KEPT = Path(__file__).parent / "seeds.txt"
@@ -24,7 +25,7 @@ def say(*texts: object) -> None:
     sys.stdout.flush()
 
 
-def forked(wanted: Plan) -> Result:
+def forked(wanted: Plan, mutation: Mutation | None = None) -> Result:
     """One run in a process of its own, which ends without finalising anything."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -32,6 +33,8 @@ def forked(wanted: Plan) -> Result:
         try:
             os.close(reading)
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the process ends with it
+            if mutation is not None:
+                mutation.apply()
             with os.fdopen(writing, "wb") as out:
                 out.write(msgspec.json.encode(Run(wanted).run()))
         finally:
@@ -98,8 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sites", type=int, default=3)
     parser.add_argument("--files", type=int, default=30)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--mutations", action="store_true", help="take guards away, and see each of them missed")
+    parser.add_argument("--mutation", type=int, metavar="N", help="only the one of this number")
     parser.add_argument("--out", type=Path, help="write each run's result there, a line of JSON each")
     wanted = parser.parse_args(arguments)
+    if wanted.mutations or wanted.mutation is not None:
+        chosen = MUTATIONS if wanted.mutation is None else (MUTATIONS[wanted.mutation],)
+        return prove(chosen, wanted.seeds, wanted.sites, wanted.files)
     if wanted.seed is not None:
         return _one(plan(wanted.seed, wanted.sites, wanted.files))
     began = time.monotonic()
@@ -128,6 +136,26 @@ def _one(wanted: Plan) -> int:
         say("shrunk:", json.dumps(json.loads(msgspec.json.encode(shrunk(wanted)))))
     say(f"trace {result.trace}, {result.steps:,} wake-ups, {result.virtual_s:,.0f} s of virtual time")
     return 1 if result.violations else 0
+
+
+def prove(mutations: Sequence[Mutation], seeds: int, sites: int, files: int) -> int:
+    """Each mutation against up to so many seeds; by which rule it was caught, and at which seed."""
+    missed = 0
+    for mutation in mutations:
+        caught = caught_by(mutation, seeds, sites, files)
+        missed += caught is None
+        say(f"{'MISSED' if caught is None else f'seed {caught[0]:3}'}  {mutation.name}: {caught[1] if caught else ''}")
+    say(f"{len(mutations) - missed} of {len(mutations)} mutations caught, each within {seeds} seeds")
+    return 1 if missed else 0
+
+
+def caught_by(mutation: Mutation, seeds: int, sites: int, files: int) -> tuple[int, str] | None:
+    """The first seed that sees it for what it is, and as what; None where none does."""
+    for seed in range(1, seeds + 1):
+        for violation in forked(plan(seed, sites, files), mutation).violations:
+            if violation.startswith(mutation.catches):
+                return seed, violation[:150]
+    return None
 
 
 def summary(results: Sequence[Result], sites: int, files: int, took_s: float) -> str:

@@ -1,0 +1,159 @@
+"""Guards of the daemon taken away one by one, in the running code: the simulator must see each of them missing.
+
+A mutation is a piece of a function's text replaced, in the process that runs a seed; nothing on disk changes. By
+``catches`` it must be seen: one that is caught for another reason proves nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from typing import Any
+
+import msgspec
+
+from librarian_adapters import verifying
+from librarian_daemon import heads as heads_service
+from librarian_daemon import lander, planner, replicator
+from librarian_daemon.catalog import journal, leaves, transfers, writer
+from librarian_protocol import receiving
+
+
+class Mutation(msgspec.Struct, frozen=True, kw_only=True):
+    """One guard less."""
+
+    name: str
+    #: A module or class, and the function in it.
+    owner: Any
+    function: str
+    old: str
+    new: str
+    #: Beginnings of violations, any of which shows it for what it is.
+    catches: tuple[str, ...]
+
+    def apply(self) -> None:
+        """Compile the function again without its guard, wherever it was imported to."""
+        function = getattr(self.owner, self.function)
+        source = textwrap.dedent(inspect.getsource(function))
+        found = source.count(self.old)
+        if found != 1:
+            raise AssertionError(f"{self.name}: {self.old!r} stands {found} times in {self.function}")
+        module: Any = inspect.getmodule(function)
+        made: dict[str, Any] = {}
+        text = "from __future__ import annotations\n" + source.replace(self.old, self.new)
+        exec(compile(text, f"<mutated {self.function}>", "exec"), module.__dict__, made)
+        if inspect.isclass(self.owner):
+            setattr(self.owner, self.function, made[self.function])
+            return
+        for one in list(sys.modules.values()):
+            if getattr(one, self.function, None) is function:
+                setattr(one, self.function, made[self.function])
+
+
+MUTATIONS = (
+    Mutation(
+        name="wrong bytes are taken for right",
+        owner=verifying,
+        function="_judged",
+        old="elif digest != item.digest:",
+        new="elif False:",
+        catches=("I2",),
+    ),
+    Mutation(
+        name="bytes get their name before they are durable",
+        owner=lander.Lander,
+        function="land",
+        old="sealed = await store.seal([_landing(store, staging_root, one) for one in arrived])",
+        new="sealed = [_landing(store, staging_root, one) for one in arrived]",
+        catches=("I1",),
+    ),
+    Mutation(
+        name="registered before it stands at its name",
+        owner=lander.Lander,
+        function="land",
+        old="placed = await store.place(begun)",
+        new="placed = [Placed(one) for one in begun]",
+        catches=("I2",),
+    ),
+    Mutation(
+        name="what adapters held is not begun again after a death",
+        owner=transfers,
+        function="restart",
+        old="transfer.state.in_(busy)",
+        new='transfer.state == "no-such-state"',
+        catches=("I10",),
+    ),
+    Mutation(
+        name="a failure of a transfer is not written down",
+        owner=replicator.Replicator,
+        function="_run_job",
+        old="failed.append(self._failed(job, owed, error))",
+        new="self._failed(job, owed, error)",
+        catches=("I10",),
+    ),
+    Mutation(
+        name="what waited long enough is not tried again",
+        owner=replicator.Replicator,
+        function="_take_due",
+        old="if not page:",
+        new="if True:",
+        catches=("I10",),
+    ),
+    Mutation(
+        name="a gap in a journal is skipped",
+        owner=receiving,
+        function="judge",
+        old="if predecessor is None:\n        return Verdict.HOLD",
+        new="if predecessor is None:\n        return Verdict.APPLY",
+        catches=("I4", "I10"),
+    ),
+    Mutation(
+        name="a segment that is held already is applied again",
+        owner=receiving,
+        function="judge",
+        old="return Verdict.IGNORE if at_place == segment_hash else Verdict.EQUIVOCATION",
+        new="return Verdict.APPLY if at_place == segment_hash else Verdict.EQUIVOCATION",
+        catches=("I4", "I10", "the daemon", "stuck"),
+    ),
+    Mutation(
+        name="what hangs behind a gap is not asked for",  # the simulator found the daemon like that
+        owner=leaves,
+        function="missing",
+        old=', journal.state != "held"',
+        new="",
+        catches=("I4", "I10"),
+    ),
+    Mutation(
+        name="sites do not tell which ends they hold",
+        owner=heads_service.Heads,
+        function="run_announcing",
+        old="await self._bus.announce(heads.seal(self._site, held, self._clock.utc(), self._key))",
+        new="pass",
+        catches=("I4", "I10"),
+    ),
+    Mutation(
+        name="after a commit whose answer was lost, numbers go on where they were",
+        owner=writer.Catalog,
+        function="_commit_group",
+        old="await self._reload()",
+        new="pass",
+        catches=("I5", "I4", "I10", "the daemon"),
+    ),
+    Mutation(
+        name="a journal begins anew at each start",
+        owner=journal,
+        function="next_position",
+        old="seq, last = end_of_journal(connection, site)",
+        new='seq, last = 0, "0" * 64',
+        catches=("I4", "I5", "I10", "the daemon"),
+    ),
+    Mutation(
+        name="the planner passes files over whose plan was not committed",
+        owner=planner.Planner,
+        function="_changed",
+        old="_commit(tx, plan, self._clock.boottime_s())",
+        new="pass",
+        catches=("I10",),
+    ),
+)

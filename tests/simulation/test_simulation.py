@@ -1,0 +1,59 @@
+"""Whole sites simulated: a few seeds at each run of the tests, the same seed twice, and every mutation caught."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.simulation.main import KEPT
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.run import Result
+
+ROOT = Path(__file__).parents[2]
+SEEDS = range(1, 11)
+#: Each mutation must be seen within so many seeds.
+WITHIN = 20
+pytestmark = pytest.mark.timeout(300)
+
+
+def command(*arguments: str, hash_seed: str = "0") -> str:
+    """What the simulator says; it must end well."""
+    environ = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation.main", *arguments],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=290,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_no_rule_is_broken_in_some_seeds_and_in_every_one_that_ever_failed(tmp_path: Path) -> None:
+    said = command("--seeds", str(len(SEEDS)), "--out", str(tmp_path / "results"), "--workers", "1")
+    assert "0 with a broken rule" in said
+    results = [msgspec.json.decode(line, type=Result) for line in (tmp_path / "results").read_text().splitlines()]
+    assert sum(one.checks["I1 accepted is there"] for one in results) > 100
+    assert sum(one.checks["I2 claimed is so"] for one in results) > 500
+    assert sum(sum(one.faults.values()) for one in results) > 100, "faults are played"
+    for line in KEPT.read_text().splitlines():
+        if line and not line.startswith("#"):
+            seed, sites, files = line.split()[:3]
+            command("--seed", seed, "--sites", sites, "--files", files)
+
+
+def test_the_same_seed_is_the_same_run_whatever_the_hashes_are() -> None:
+    traces = {command("--seed", "3", "--files", "10", hash_seed=seed).split("trace ")[1] for seed in ("0", "1", "77")}
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("number", range(len(MUTATIONS)), ids=[one.name.replace(" ", "-") for one in MUTATIONS])
+def test_a_guard_that_is_taken_away_is_missed(number: int) -> None:
+    said = command("--mutation", str(number), "--seeds", str(WITHIN))
+    assert MUTATIONS[number].name in said
