@@ -15,8 +15,8 @@ import msgspec
 
 from librarian_adapters import verifying
 from librarian_daemon import heads as heads_service
-from librarian_daemon import lander, planner, replicator
-from librarian_daemon.catalog import journal, leaves, transfers, writer
+from librarian_daemon import lander, planner, repairing, replicator
+from librarian_daemon.catalog import leaves, transfers, writer
 from librarian_protocol import receiving
 
 
@@ -109,12 +109,12 @@ MUTATIONS = (
         catches=("I4", "I10"),
     ),
     Mutation(
-        name="a segment that is held already is applied again",
-        owner=receiving,
-        function="judge",
-        old="return Verdict.IGNORE if at_place == segment_hash else Verdict.EQUIVOCATION",
-        new="return Verdict.APPLY if at_place == segment_hash else Verdict.EQUIVOCATION",
-        catches=("I4", "I10", "the daemon", "stuck"),
+        name="what others hold is heard, and not asked for",
+        owner=repairing.Repairer,
+        function="run",
+        old="for one in due:",
+        new="for one in ():",
+        catches=("I4", "I10"),
     ),
     Mutation(
         name="what hangs behind a gap is not asked for",  # the simulator found the daemon like that
@@ -141,12 +141,12 @@ MUTATIONS = (
         catches=("I5", "I4", "I10", "the daemon"),
     ),
     Mutation(
-        name="a journal begins anew at each start",
-        owner=journal,
-        function="next_position",
-        old="seq, last = end_of_journal(connection, site)",
-        new='seq, last = 0, "0" * 64',
-        catches=("I4", "I5", "I10", "the daemon"),
+        name="what could not be made durable is not written down as failed",
+        owner=lander.Lander,
+        function="land",
+        old="await self._fail([one for one in sealed if isinstance(one, NotPlaced)], by_id)",
+        new="pass",
+        catches=("I10",),
     ),
     Mutation(
         name="the planner passes files over whose plan was not committed",
