@@ -106,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write each run's result there, a line of JSON each")
     wanted = parser.parse_args(arguments)
     if wanted.mutations or wanted.mutation is not None:
-        chosen = MUTATIONS if wanted.mutation is None else (MUTATIONS[wanted.mutation],)
+        number: int | None = wanted.mutation
+        chosen: Sequence[Mutation] = MUTATIONS if number is None else [MUTATIONS[number]]
         return prove(chosen, wanted.seeds, wanted.sites, wanted.files)
     if wanted.seed is not None:
         return _one(plan(wanted.seed, wanted.sites, wanted.files))
@@ -151,7 +152,7 @@ def prove(mutations: Sequence[Mutation], seeds: int, sites: int, files: int) -> 
 
 def caught_by(mutation: Mutation, seeds: int, sites: int, files: int) -> tuple[int, str] | None:
     """The first seed that sees it for what it is, and as what; None where none does."""
-    for seed in range(1, seeds + 1):
+    for seed in range(mutation.from_seed, mutation.from_seed + seeds):
         for violation in forked(plan(seed, sites, files), mutation).violations:
             if violation.startswith(mutation.catches):
                 return seed, violation[:150]

@@ -37,7 +37,8 @@ KINDS = {
     "recover": 2,
 }
 FAULTY_S = 60.0
-QUIET_S = 4000.0
+#: More than the longest pause before a transfer is tried again.
+QUIET_S = 900.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

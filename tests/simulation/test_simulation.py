@@ -14,7 +14,7 @@ from tests.simulation.mutations import MUTATIONS
 from tests.simulation.run import Result
 
 ROOT = Path(__file__).parents[2]
-SEEDS = range(1, 11)
+SEEDS = range(1, 7)
 #: Each mutation must be seen within so many seeds.
 WITHIN = 20
 pytestmark = pytest.mark.timeout(300)
@@ -40,7 +40,7 @@ def test_no_rule_is_broken_in_some_seeds_and_in_every_one_that_ever_failed(tmp_p
     assert "0 with a broken rule" in said
     results = [msgspec.json.decode(line, type=Result) for line in (tmp_path / "results").read_text().splitlines()]
     assert sum(one.checks["I1 accepted is there"] for one in results) > 100
-    assert sum(one.checks["I2 claimed is so"] for one in results) > 500
+    assert sum(one.checks["I2 claimed is so"] for one in results) > 300
     assert sum(sum(one.faults.values()) for one in results) > 100, "faults are played"
     for line in KEPT.read_text().splitlines():
         if line and not line.startswith("#"):
