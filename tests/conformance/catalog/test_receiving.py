@@ -11,13 +11,14 @@ from sqlalchemy import Connection, update
 from tests.conformance.catalog.peers import Peer, Sealed, ingested, registered, withdrawn
 from tests.conformance.catalog.running import admit, count, receive, rows, say, tried
 
-from librarian_daemon.catalog import journal, planning, queries, schema
+from librarian_daemon.catalog import journal, leaves, planning, queries, schema
 from librarian_daemon.catalog.journal import Received
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_protocol import segments, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import DigestAdded
 from librarian_protocol.errors import CatalogFault, InputError
+from librarian_protocol.heads import Leaf
 from librarian_protocol.receiving import Verdict
 
 
@@ -50,6 +51,19 @@ async def test_what_comes_in_order_is_applied_at_once(catalog: Catalog) -> None:
     assert await _names(catalog) == ["raw/0", "raw/1", "raw/2"]
     assert await catalog.read(journal.read_after, peer.site) == 9
     assert await catalog.read(queries.heads) == {"archive": 1, "summit": 3}
+
+
+async def test_an_end_that_hangs_behind_a_gap_is_missing_like_one_that_is_not_here(catalog: Catalog) -> None:
+    """Else nobody would ask for what is between."""
+    peer = await _peer(catalog)
+    first, between, last = _segments_of(peer, 3)
+    await receive(catalog, first, last)
+    told = [Leaf(site=peer.site, epoch=1, incarnation=last.segment.incarnation, seq=3, hash=last.hash)]
+    await catalog.write(leaves.heard, peer.site, told)
+    (missing,) = await catalog.read(leaves.missing)
+    assert (missing.origin, missing.seq, missing.peers) == (peer.site, 3, [peer.site])
+    await receive(catalog, between)
+    assert await catalog.read(leaves.missing) == []
 
 
 async def test_duplicates_change_nothing_but_the_reading_cursor(catalog: Catalog) -> None:

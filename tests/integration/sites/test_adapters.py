@@ -19,7 +19,7 @@ from tests.support.gridftp import gridftp
 from tests.support.oracle import digest_of as blake3_of
 from tests.support.oracle import in_book, some_bytes, standing
 from tests.support.rsyncd import needs, rsync_daemon, sshd
-from tests.support.sites import Pair, Site, free_port, sites
+from tests.support.sites import Pair, Site, free_port, pair, sites
 
 FILES = 2000
 KILLS = 5
@@ -133,6 +133,17 @@ def test_everything_arrives_by_rsync_also_when_the_daemon_is_killed(tmp_path: Pa
         assert_arrived(both, expected, "rsync")
         shown = both.destination.lbctl("transfer", "show", "1")
         assert "by rsync: the only adapter that both sites have" in shown
+
+
+def test_everything_arrives_by_http_also_when_the_daemon_is_killed(tmp_path: Path) -> None:
+    with pair(tmp_path, subscribe=False) as both:
+        expected = drop_all(both.source)
+        both.wait_for("all is ingested", lambda: both.source.client.status().counts.files == FILES + 3, 60)
+        both.destination.lbctl("subscription", "add", "--from", "summit")
+        for _ in range(KILLS):
+            both.destination.kill()
+            both.destination.start()
+        assert_arrived(both, expected, "http")
 
 
 def test_everything_arrives_by_globus_and_nothing_is_submitted_twice(tmp_path: Path) -> None:
