@@ -44,6 +44,8 @@ class StandIn:
         self._by_submission: dict[str, str] = {}
         self._working: dict[str, asyncio.Task[None]] = {}
         self.pause_s = 0.0
+        #: The most tasks that went on at once.
+        self.most_active = 0
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -175,6 +177,8 @@ class StandIn:
                 "nice_status": None,
                 "fatal_error": None,
             }
+            active = sum(one["status"] == "ACTIVE" for one in self.tasks.values())
+            self.most_active = max(self.most_active, active)
             fate = self.fates.popleft() if self.fates else ""
             self._working[known] = asyncio.create_task(self._work(known, document, fate))
             code = "Accepted"

@@ -165,6 +165,21 @@ def test_everything_arrives_by_globus_and_nothing_is_submitted_twice(tmp_path: P
         assert max(len(document["DATA"]) for document in service.documents) > 500, "many files go together"
 
 
+def test_no_more_tasks_are_in_flight_than_configured(tmp_path: Path) -> None:
+    with by_globus(tmp_path) as (both, service):
+        both.destination.stop()
+        both.destination.overlay["LIBRARIAN_ADAPTERS__LIMITS"] = "{globus = {jobs = 2}}"
+        both.destination.overlay["LIBRARIAN_REPLICATOR__BATCH_FILES"] = "10"
+        both.destination.start()
+        service.pause_s = 0.3
+        both.source.drop_tree("many", {f"{number}.dat": some_bytes(10, number) for number in range(80)})
+        both.wait_for("all is ingested", lambda: both.source.client.status().counts.files == 80, 60)
+        both.destination.lbctl("subscription", "add", "--from", "summit")
+        both.acknowledged(80)
+        assert len(service.tasks) >= 8
+        assert service.most_active == 2
+
+
 def test_what_is_not_wanted_any_longer_is_cancelled_at_the_service(tmp_path: Path) -> None:
     with by_globus(tmp_path) as (both, service):
         service.fates.append("stuck")
