@@ -8,8 +8,8 @@ believed: they are read back as those of any other adapter.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import globus_sdk
 import msgspec
@@ -46,6 +46,7 @@ from librarian_protocol.errors import (
     TransferTimeout,
 )
 
+T = TypeVar("T")
 #: So often in a row the service may be out of reach before a batch is given up; tries are ``poll_s`` apart.
 _PATIENCE = 30
 _SUBMIT_TRIES = 5
@@ -129,7 +130,9 @@ class Globus:
             await progress.save_ticket(msgspec.json.encode(ticket))
         if not ticket.task_id:
             document = self._document(ticket.submission_id, batch, left, scratch)
-            ticket = msgspec.structs.replace(ticket, task_id=await self._submit(document))
+            # Under one submission id: when an answer was lost, asking again finds the same task.
+            task_id = await self._patiently(lambda: self._service.submit(document), _SUBMIT_TRIES)
+            ticket = msgspec.structs.replace(ticket, task_id=task_id)
             await progress.save_ticket(msgspec.json.encode(ticket))
         following = _Following(batch.items, progress)
         task = await self._followed(ticket.task_id, following)
@@ -168,27 +171,15 @@ class Globus:
 
     # ---- the task --------------------------------------------------------------------------------------
 
-    async def _submit(self, document: globus_sdk.TransferData) -> str:
-        """Under one submission id: when an answer was lost, asking again finds the same task."""
-        tries = 0
-        while True:
-            try:
-                return await self._service.submit(document)
-            except SourceUnreachable:
-                tries += 1
-                if tries == _SUBMIT_TRIES:
-                    raise
-            await asyncio.sleep(self._settings.poll_s)
-
-    async def _patiently(self, call: Any) -> Any:
-        """The answer, when the service answers again."""
+    async def _patiently(self, call: Callable[[], Awaitable[T]], most: int = _PATIENCE) -> T:
+        """The answer, when the service answers again; so many tries at most."""
         tries = 0
         while True:
             try:
                 return await call()
             except SourceUnreachable:
                 tries += 1
-                if tries == _PATIENCE:
+                if tries == most:
                     raise
             await asyncio.sleep(self._settings.poll_s)
 

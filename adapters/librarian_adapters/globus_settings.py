@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from librarian_adapters.contract import Context
+from librarian_adapters.offered import place_of_store
 from librarian_protocol.errors import ConfigInvalid, SourceInvalid
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -94,11 +95,10 @@ def place_of(params: Mapping[str, Any], store: str) -> Place:
         SourceInvalid: the offer names no collection, or no plain path for that store.
     """
     collection: object = params.get("collection")
-    stores: object = params.get("stores")
-    path: object = stores.get(store) if isinstance(stores, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    path = place_of_store(params, store)
     if not isinstance(collection, str) or re.fullmatch(_UUID, collection) is None:
         raise SourceInvalid("the offer of globus names no collection", hint="compare the settings there")
-    if not isinstance(path, str) or not _plain(path):
+    if path is None or not _plain(path):
         raise SourceInvalid(f"the offer of globus has no place for store {store}", hint="set serve there")
     return Place(collection=collection, path=path.rstrip("/") + "/")
 

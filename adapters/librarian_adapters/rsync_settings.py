@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from librarian_adapters.contract import Context
+from librarian_adapters.offered import place_of_store
 from librarian_protocol.errors import ConfigInvalid, SourceInvalid
 
 #: Nothing here can be taken for an option, a remote shell's word or another address.
@@ -107,9 +108,8 @@ def place_of(params: Mapping[str, Any], store: str) -> Place:
     Raises:
         SourceInvalid: the offer names no place for that store, or one that is no URL of rsync or ssh.
     """
-    stores: object = params.get("stores")
-    url: object = stores.get(store) if isinstance(stores, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if not isinstance(url, str):
+    url = place_of_store(params, store)
+    if url is None:
         raise SourceInvalid(f"the offer of rsync has no place for store {store}", hint="set serve there")
     match = _URL.match(url)
     if match is None or not 0 < int(match["port"] or match["ssh_port"] or 1) < 65536:

@@ -142,7 +142,7 @@ class Fetcher:
         books = [one for one in job.owed if one.unit is Unit.BOOK]
         files = {one.id: one for one in job.owed if one.unit is Unit.FILE}
         if files:
-            items = [_file_item(one) for one in files.values()]
+            items = [_whole_item(one) for one in files.values()]
             async with aclosing(self._outcomes(job, items, progress)) as outcomes:
                 async for outcome in outcomes:
                     error = outcome.error if isinstance(outcome, Failed) else None
@@ -189,8 +189,8 @@ class Fetcher:
     async def _wanted_of(self, owed: Owed, job: Job) -> list[Item]:
         """What to ask for: of a book that an earlier attempt brought, at least in part, only what is not there."""
         if owed.unit is Unit.FILE:
-            return [_file_item(owed)]
-        manifest, tree = _manifest_item(owed), _tree_item(owed)
+            return [_whole_item(owed)]
+        manifest, tree = _manifest_item(owed), _whole_item(owed)
         if job.ticket is not None:
             return [manifest, tree]
         missing = await self._not_staged([manifest])
@@ -270,10 +270,11 @@ class Fetcher:
         return missing
 
 
-def _file_item(owed: Owed) -> Item:
+def _whole_item(owed: Owed) -> Item:
+    """All of it: a single file's bytes, or a book's members as a directory."""
     return Item(
         key=staging_key(owed.id),
-        part=Part.FILE,
+        part=Part.FILE if owed.unit is Unit.FILE else Part.TREE,
         name=owed.name,
         file_digest=owed.digest,
         digest=owed.digest,
@@ -289,17 +290,6 @@ def _manifest_item(book: Owed) -> Item:
         file_digest=book.digest,
         digest=book.digest,
         size_bytes=MAX_MANIFEST_BYTES,
-    )
-
-
-def _tree_item(book: Owed) -> Item:
-    return Item(
-        key=staging_key(book.id),
-        part=Part.TREE,
-        name=book.name,
-        file_digest=book.digest,
-        digest=book.digest,
-        size_bytes=book.size_bytes,
     )
 
 

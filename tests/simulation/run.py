@@ -52,7 +52,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     freezes: list[tuple[float, float, int]]
     bus: list[tuple[float, int, str]]
     full: list[tuple[float, float, int]]
-    restores: list[tuple[float, int]]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +97,6 @@ def plan(seed: int, sites: int, files: int) -> Plan:
             for _ in range(chance.randrange(3))
         ],
         full=[(*span(20), site()) for _ in range(chance.randrange(2))],
-        restores=[],
     )
 
 
@@ -139,19 +137,16 @@ class Run:
             if not self.loop.trouble:
                 self._check_end()
         except Stuck as exc:
-            world.violations.append(f"stuck: {exc}")
-        for one in self.loop.trouble:
-            if one not in world.violations:
-                world.violations.append(one)
+            world.violated(f"stuck: {exc}")
         return Result(
             seed=self.plan.seed,
-            violations=world.violations,
+            violations=self.loop.trouble,
             trace=world.trace.digest,
             steps=self.loop.steps,
             virtual_s=round(self.loop.now_s, 1),
             faults=dict(world.counts),
             checks=dict(self.checks),
-            last=list(world.trace.last)[-50:] if world.violations else [],
+            last=list(world.trace.last)[-50:] if self.loop.trouble else [],
         )
 
     # ---- what happens to the sites -----------------------------------------------------------------------

@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
-import msgspec
 from blake3 import blake3
 from tests.simulation.loop import PROCESS, Process, SimLoop
 
@@ -45,8 +44,6 @@ from librarian_protocol.errors import (
 from librarian_protocol.manifest import Member
 from librarian_protocol.names import MemberPath, Name, SiteName
 
-Crash = tuple[SiteName, str, int]
-
 
 class Trace:
     """A hash over all that happened, and the last of it."""
@@ -72,7 +69,6 @@ class World:
         self.chance = loop.chance
         self.names = list(names)
         self.trace = Trace()
-        self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
         #: Crashes to come: at which site, at the how-manieth operation of which kind.
         self.crashes: dict[tuple[SiteName, str], list[int]] = {}
@@ -84,11 +80,9 @@ class World:
         self.streams = {name: Stream(self) for name in names}
         self.stores = {name: SimStore(self, name) for name in names}
         self.buses: dict[SiteName, SimBus] = {}
-        self.journal: dict[tuple[SiteName, str, int], str] = {}
 
     def violated(self, what: str) -> None:
         """A rule is broken: the run ends."""
-        self.violations.append(what)
         self.loop.trouble.append(what)
 
     def reach(self, one: SiteName, other: SiteName) -> bool:
@@ -585,8 +579,3 @@ class SimAdapter:
 
     async def close(self) -> None:
         """Nothing is open."""
-
-
-def struct_of(value: msgspec.Struct) -> str:
-    """For traces."""
-    return msgspec.json.encode(value).decode()
