@@ -9,7 +9,7 @@ import click
 from lbctl.app import App, Format, Group, examples
 
 if TYPE_CHECKING:
-    from typing import Literal
+    from librarian_protocol import api
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -22,7 +22,7 @@ def log() -> None:
 @log.command("level", epilog=examples("lbctl log level", "lbctl log level debug"))
 @click.argument("level", required=False, type=click.Choice(LEVELS))
 @click.pass_obj
-def level(app: App, level: Literal["debug", "info", "warning", "error"] | None) -> None:
+def level(app: App, level: api.Level | None) -> None:
     """Show the level, or change it at once. The next start takes it from site.toml again."""
     from lbctl.output import emit, say
     from librarian_protocol import api

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from librarian_client.location import locate
 from librarian_client.transport import Transport
@@ -84,11 +83,11 @@ class Client:
 
     # ---- the log ----
 
-    def log_level(self) -> Literal["debug", "info", "warning", "error"]:
+    def log_level(self) -> api.Level:
         """What the daemon logs: of that level or above."""
         return self._transport.call("GET", "/log", api.LogLevel, timeout_s=self.timeout_s).level
 
-    def set_log_level(self, level: Literal["debug", "info", "warning", "error"]) -> None:
+    def set_log_level(self, level: api.Level) -> None:
         """Change it, until the daemon starts anew."""
         body = api.LogLevel(level=level)
         self._transport.call("POST", "/log", api.LogLevel, body=body, timeout_s=self.timeout_s)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
 
 import structlog
 
 from librarian_daemon.settings import LogSettings
+from librarian_protocol.api import Level
 
-Level = Literal["debug", "info", "warning", "error"]
 _NUMBERS = logging.getLevelNamesMapping()
 
 

@@ -92,9 +92,8 @@ class Replicator:
         await self._catalog.write(transfers.restart)
         async with asyncio.TaskGroup() as group:
             while True:
-                await self._drop_unwanted()
                 await self._take_due()
-                jobs = [*await self._resumed(), *await self._next_jobs()]
+                jobs = [*await self._elsewhere(), *await self._next_jobs()]
                 for job in jobs:
                     task = group.create_task(self._run_job(job), name=f"job-{job.id}")
                     self._running[job.id] = job, task
@@ -120,12 +119,14 @@ class Replicator:
 
     # ---- what goes on elsewhere --------------------------------------------------------------------------
 
-    async def _resumed(self) -> list[Job]:
-        """Jobs for batches with tickets that nobody runs, after a restart."""
+    async def _elsewhere(self) -> list[Job]:
+        """Jobs for batches with tickets that nobody runs, after a restart; those that nobody wants any longer end."""
         jobs: list[Job] = []
         for held in await self._catalog.read(transfers.held):
-            owed = [] if held.id in self._running else await self._wanted_of(held)
-            if owed:
+            owed = await self._wanted_of(held)
+            if not owed:
+                await self._drop(held)
+            elif held.id not in self._running:
                 job = Job(
                     id=held.id,
                     source=held.source,
@@ -143,25 +144,22 @@ class Replicator:
         owed = await self._catalog.read(transfers.of_batch, held.id)
         return [one for one in owed if one.row.store in self._stores and held.adapter in self._adapters]
 
-    async def _drop_unwanted(self) -> None:
-        """End the work of tickets whose transfers were all cancelled, or whose adapter or store is not configured."""
-        for held in await self._catalog.read(transfers.held):
-            if await self._wanted_of(held):
-                continue
-            if held.id in self._running:
-                job, task = self._running[held.id]
-                if not await self._catalog.read(transfers.all_cancelled, [one.id for one in job.owed]):
-                    continue  # it has brought everything, and is about to end by itself
-                task.cancel()
-                await asyncio.wait([task])
-            try:
-                if held.adapter in self._adapters:
-                    await self._adapters[held.adapter].abandon(held.ticket)
-            except TransferError as exc:
-                self._log.warning("not_abandoned", job=held.id, adapter=held.adapter, error=exc.message)
-                continue  # with the next look
-            await self._catalog.write(transfers.close_batch, held.id)
-            self._log.info("abandoned", job=held.id, adapter=held.adapter)
+    async def _drop(self, held: Held) -> None:
+        """End the work of a ticket: its transfers were all cancelled, or its adapter or store is not configured."""
+        if held.id in self._running:
+            job, task = self._running[held.id]
+            if not await self._catalog.read(transfers.all_cancelled, [one.id for one in job.owed]):
+                return  # it has brought everything, and is about to end by itself
+            task.cancel()
+            await asyncio.wait([task])
+        try:
+            if held.adapter in self._adapters:
+                await self._adapters[held.adapter].abandon(held.ticket)
+        except TransferError as exc:
+            self._log.warning("not_abandoned", job=held.id, adapter=held.adapter, error=exc.message)
+            return  # with the next look
+        await self._catalog.write(transfers.close_batch, held.id)
+        self._log.info("abandoned", job=held.id, adapter=held.adapter)
 
     # ---- choosing --------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from librarian_protocol.api import Level
 from librarian_protocol.entries import Label, StoreRole
 from librarian_protocol.incidents import Severity
 from librarian_protocol.names import SiteName
@@ -176,7 +177,7 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     """``[log]``: ``auto`` is console on a terminal and JSON otherwise."""
 
     format: Literal["auto", "json", "console"] = "auto"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Level = "info"
 
 
 class SiteSettings(Settings, frozen=True, kw_only=True):

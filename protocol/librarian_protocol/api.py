@@ -520,10 +520,13 @@ class JournalReport(msgspec.Struct, kw_only=True):
     problems: list[str]
 
 
+Level = Literal["debug", "info", "warning", "error"]
+
+
 class LogLevel(msgspec.Struct, kw_only=True):
     """What the daemon logs: of that level or above."""
 
-    level: Literal["debug", "info", "warning", "error"]
+    level: Level
 
 
 class Channel(msgspec.Struct, kw_only=True):
