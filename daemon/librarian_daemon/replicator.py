@@ -93,11 +93,14 @@ class Replicator:
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._take_due()
-                jobs = [*await self._elsewhere(), *await self._next_jobs()]
-                for job in jobs:
-                    task = group.create_task(self._run_job(job), name=f"job-{job.id}")
-                    self._running[job.id] = job, task
-                if not jobs:
+                started = False
+                # Those that go on count among the running ones before new ones are begun.
+                for find in (self._elsewhere, self._next_jobs):
+                    for job in await find():
+                        task = group.create_task(self._run_job(job), name=f"job-{job.id}")
+                        self._running[job.id] = job, task
+                        started = True
+                if not started:
                     await self._wake.wait(await self._patience_s())
 
     async def _patience_s(self) -> float:
