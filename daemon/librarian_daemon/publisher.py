@@ -14,6 +14,7 @@ from librarian_daemon.catalog.journal import Outgoing
 from librarian_daemon.catalog.writer import Catalog, Tx, get_meta, put_meta
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Bus, Clock, Incidents, StreamPosition
+from librarian_daemon.signals import Signal
 from librarian_protocol import backoff, subjects, wire
 from librarian_protocol import mail as letters
 from librarian_protocol.errors import BusUnavailable, BusUnsafe
@@ -38,6 +39,7 @@ class Publisher:
         site: SiteName,
         key: SiteKey,
         metrics: Metrics,
+        stream_anew: Signal,
     ) -> None:
         self._catalog = catalog
         self._bus = bus
@@ -46,6 +48,8 @@ class Publisher:
         self._site = site
         self._key = key
         self._metrics = metrics
+        #: Set when the stream was made anew: its readers' consumers are gone, too.
+        self._stream_anew = stream_anew
         self._log = structlog.get_logger("publisher")
 
     async def run(self) -> None:
@@ -78,6 +82,7 @@ class Publisher:
                 put_meta(tx.connection, "stream", wire.encode(found).decode())
 
             await self._catalog.write(work)
+            self._stream_anew.set()
             if known is not None:
                 self._log.error("bus_amnesia", known=known.last_seq, found=found.last_seq)
                 await self._incidents.open(

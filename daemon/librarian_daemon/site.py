@@ -238,7 +238,7 @@ class Site:
             metrics=self._metrics,
             wake=transfers_changed,
         )
-        publisher = Publisher(catalog, bus, incidents, clock, site, key, self._metrics)
+        publisher = Publisher(catalog, bus, incidents, clock, site, key, self._metrics, membership.changed)
         ledger = CatalogLedger(catalog, self._metrics)
         by_label = {store.label: store for store in stores}
         intakes = [

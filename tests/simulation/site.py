@@ -160,7 +160,7 @@ class SimSite:
             metrics=metrics,
             wake=changed,
         )
-        publisher = Publisher(catalog, bus, incidents, clock, site, key, metrics)
+        publisher = Publisher(catalog, bus, incidents, clock, site, key, metrics, membership.changed)
         ledger = CatalogLedger(catalog, metrics)
 
         await lander.recover(store)

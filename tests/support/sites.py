@@ -295,11 +295,11 @@ class Pair:
         wait_for("the bus is up", lambda: self.source.client.status().bus.connected, self.source)
         join(self.source, self.destination)
 
-    def wait_for(self, what: str, condition: Callable[[], T | None], deadline_s: float = 30.0) -> T:
+    def wait_for(self, what: str, condition: Callable[[], T | None], deadline_s: float = 60.0) -> T:
         """See the function."""
         return wait_for(what, condition, *self.sites, deadline_s=deadline_s)
 
-    def at_both(self, what: str, condition: Callable[[Site], object], deadline_s: float = 30.0) -> None:
+    def at_both(self, what: str, condition: Callable[[Site], object], deadline_s: float = 60.0) -> None:
         """Wait until it is so at the one and at the other."""
         for site in self.sites:
             self.wait_for(f"{site.name}: {what}", partial(condition, site), deadline_s)
@@ -383,7 +383,7 @@ def pair(
         yield made
 
 
-def wait_for(what: str, condition: Callable[[], T | None], *watched: Site, deadline_s: float = 30.0) -> T:
+def wait_for(what: str, condition: Callable[[], T | None], *watched: Site, deadline_s: float = 60.0) -> T:
     """Look until there is something true; else fail with all that the sites say.
 
     A daemon that does not answer just now is looked at again; one that has ended by itself is a failure.
