@@ -24,6 +24,8 @@ COMMANDS = {
     "bus": ("lbctl.bus", "This site's own bus server: config."),
     "events": ("lbctl.events", "The journals: tail, verify."),
     "incident": ("lbctl.incident", "What happened that somebody must know of: list, show, ack."),
+    "reconcile": ("lbctl.reconcile", "Hold the stores against the catalog now."),
+    "recover": ("lbctl.recover", "A lost or restored catalog: how it stands, what it waits for."),
     "notify": ("lbctl.notify", "Who is told of incidents: list, test."),
     "adapter": ("lbctl.adapter", "What adapters need a person for: login."),
     "log": ("lbctl.log", "What the daemon logs: level."),

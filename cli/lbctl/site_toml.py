@@ -160,6 +160,12 @@ leaf_advertise = {one.leaf_advertise}
 # A batch in which nothing moves for so many seconds is given up, and tried again later.
 # stall_s = 60.0
 
+[reconcile]
+# The stores are held against the catalog at the start, and then every so many seconds.
+# every_s = 86400.0
+# Where more instances of a store than this look wrong at once, nothing is said of them before a person has looked.
+# limit = 50
+
 [adapters]
 # Which ones, in order of preference; settings of one stand in [adapters.settings.NAME].
 # order = ["http"]

@@ -161,6 +161,19 @@ class Client:
             timeout_s=None,
         )
 
+    def reconcile(self, *, all_of_it: bool = False) -> list[api.Reconciled]:
+        """Have the stores held against the catalog now. It waits as long as that takes."""
+        query = {"all": int(all_of_it)}
+        return self._transport.call("POST", "/reconcile", list[api.Reconciled], query=query, timeout_s=None)
+
+    def recovery(self) -> api.Recovering:
+        """How the recovery of the catalog stands."""
+        return self._transport.call("GET", "/recovery", api.Recovering, timeout_s=self.timeout_s)
+
+    def recover_alone(self) -> api.Recovering:
+        """Say that no other site holds anything of this one."""
+        return self._transport.call("POST", "/recovery/alone", api.Recovering, timeout_s=self.timeout_s)
+
     # ---- transfers, subscriptions ----
 
     def transfers(self, state: str | None = None, *, after: int | None = None, limit: int = PAGE) -> api.TransferPage:

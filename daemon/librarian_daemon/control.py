@@ -26,6 +26,7 @@ from librarian_daemon.log_control import LogControl
 from librarian_daemon.membership import Membership
 from librarian_daemon.notify_control import NotifyControl
 from librarian_daemon.ports import Clock, Rng, Store
+from librarian_daemon.reconcile_control import ReconcileControl
 from librarian_daemon.resolving import ResolveControl
 from librarian_daemon.signals import Signal
 from librarian_daemon.site_control import SiteControl
@@ -60,6 +61,7 @@ class Control:
         adapters: Sequence[str],
         journals: JournalControl,
         notifications: NotifyControl,
+        reconciling: ReconcileControl,
         log: LogControl,
         custodian: Custodian,
         doctor: Doctor,
@@ -79,6 +81,7 @@ class Control:
         self._adapters = adapters
         self._journals = journals
         self._notifications = notifications
+        self._reconciling = reconciling
         self._log_control = log
         self._custodian = custodian
         self._doctor = doctor
@@ -114,6 +117,7 @@ class Control:
                 *self._explaining.routes(),
                 *self._journals.routes(),
                 *self._notifications.routes(),
+                *self._reconciling.routes(),
                 *self._log_control.routes(),
                 *AddControl(
                     catalog=self._catalog,

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from librarian_daemon.catalog import asides, holdings, landings
+from librarian_daemon.catalog import asides, holdings, landings, reconciling
 from librarian_daemon.catalog.holdings import Holding
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.metrics import Metrics
@@ -26,6 +26,8 @@ from librarian_protocol.names import SiteName
 IDLE_S = 30.0
 #: Complaints of our own data plane that may wait; further ones are dropped, a reader will complain again.
 MAX_WAITING = 1000
+MANY = "many-anomalies"
+MANY_HINT = "nothing is said of them: look at the disk, its controller and its mount; then `lbctl reconcile --all`"
 
 
 class Custodian:
@@ -39,13 +41,16 @@ class Custodian:
         clock: Clock,
         site: SiteName,
         metrics: Metrics,
+        limit: int,
     ) -> None:
+        """At most ``limit`` instances of a store are suspected without a person: more at once are hardly the files."""
         self._catalog = catalog
         self._stores = stores
         self._incidents = incidents
         self._clock = clock
         self._site = site
         self._metrics = metrics
+        self._limit = limit
         self._log = structlog.get_logger("custodian")
         self._complaints: dict[Digest, str] = {}
         self.wake = Signal()
@@ -69,10 +74,11 @@ class Custodian:
                     await self.examine(holding, complaint=reason)
             await self.wake.wait(IDLE_S if not doubted else 1.0)
 
-    async def examine(self, holding: Holding, *, complaint: str = "") -> Check | None:
+    async def examine(self, holding: Holding, *, complaint: str = "", insist: bool = False) -> Check | None:
         """Read the instance whole and say what was found; None where its store is not mounted, or it has not its name.
 
-        Called with a good instance that nobody doubts, it notes only that it was verified.
+        Called with a good instance that nobody doubts, it notes only that it was verified. Of a store that has many
+        suspected instances already no more are suspected, unless a person insists.
         """
         store = self._stores.get(holding.store)
         if store is None:
@@ -86,8 +92,17 @@ class Custodian:
             # Too many open files, no memory: that says nothing of the bytes.
             self._log.error("instance_not_read", name=str(holding.name), error=check.error.message)
             return check
-        await self._catalog.write(_say, self._site, holding, check, complaint)
         subject = str(holding.name)
+        if check.error is not None and not insist and await self._are_many(holding):
+            self._log.error("instance_wrong_one_of_many", name=subject, error=check.error.message)
+            await self._incidents.open(
+                MANY,
+                store.label,
+                f"{self._limit} instances of store {store.label!r} are suspected already, and there are more",
+                MANY_HINT,
+            )
+            return check
+        await self._catalog.write(_say, self._site, holding, check, complaint)
         if check.error is None:
             self._log.info("instance_good", name=subject, digest=holding.digest)
             await self._incidents.resolve("instance-suspected", subject)
@@ -101,6 +116,12 @@ class Custodian:
                 "it is not served. To heal it: move the bad bytes out of the store, then drop good ones under the name",
             )
         return check
+
+    async def _are_many(self, holding: Holding) -> bool:
+        if holding.state == "suspected":
+            return False
+        found = await self._catalog.read(reconciling.suspected, self._site, holding.store, self._limit)
+        return found >= self._limit
 
     async def _check(self, store: Store, holding: Holding) -> Check | None:
         """What stands at the name; None where the instance stands aside, or is being moved there or back.

@@ -100,6 +100,12 @@ class Metrics:
         self.audited = Gauge(
             "librarian_audit_timestamp_seconds", "When the catalog was last audited; 0 for never.", registry=registry
         )
+        self.reconciled = Gauge(
+            "librarian_store_reconciled_timestamp_seconds",
+            "When the store was last held against the catalog.",
+            ["store"],
+            registry=registry,
+        )
         self.audit_ok = Gauge("librarian_audit_ok", "1 if the last audit found nothing.", registry=registry)
         self.parked = Gauge("librarian_parked_transfers", "Parked transfers by reason.", ["reason"], registry=registry)
         self.peer_link = Gauge(

@@ -203,8 +203,8 @@ class Store(Protocol):
         """Remove what is staged under these keys, trees and all. Idempotent."""
         ...
 
-    async def clean_staging(self, keep: frozenset[str]) -> int:
-        """Remove staged bytes of no live transfer: top-level keys that are not in ``keep``. Says how many."""
+    async def staged(self) -> frozenset[str]:
+        """The top-level keys of what stands in staging."""
         ...
 
 

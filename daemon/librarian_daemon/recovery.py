@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from librarian_daemon.catalog import recovery
+from librarian_daemon.catalog.roster import get_anchor
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.ports import Clock, Incidents
-from librarian_daemon.reconcile import Reconciler
+from librarian_daemon.restating import Restater
 from librarian_daemon.signals import Signal
-from librarian_protocol.errors import StoreError
+from librarian_protocol import api
+from librarian_protocol.errors import NotPossible, StoreError
 from librarian_protocol.names import SiteName
 from librarian_protocol.recovering import COMPARING
 
@@ -24,7 +26,11 @@ LOOK_EVERY_S = 5.0
 
 
 class Recoverer:
-    """Service. ``renew`` begins a new incarnation above all that is known; ``redeclare`` says the configuration."""
+    """Service.
+
+    ``found`` makes this the first site of a mesh; ``renew`` begins a new incarnation above all that is known;
+    ``redeclare`` says the configuration.
+    """
 
     def __init__(
         self,
@@ -33,7 +39,8 @@ class Recoverer:
         incidents: Incidents,
         clock: Clock,
         site: SiteName,
-        reconciler: Reconciler,
+        restater: Restater,
+        found: Callable[[], Awaitable[None]],
         renew: Callable[[], Awaitable[object]],
         redeclare: Callable[[], Awaitable[None]],
     ) -> None:
@@ -41,7 +48,8 @@ class Recoverer:
         self._incidents = incidents
         self._clock = clock
         self._site = site
-        self._reconciler = reconciler
+        self._restater = restater
+        self._found = found
         self._renew = renew
         self._redeclare = redeclare
         self.wake = Signal()
@@ -53,6 +61,37 @@ class Recoverer:
             if await self._catalog.read(recovery.state) is not None:
                 await self._go_on()
             await self.wake.wait(LOOK_EVERY_S)
+
+    async def how(self) -> api.Recovering:
+        """How it stands."""
+        known = await self._catalog.read(recovery.state)
+        if known is None:
+            return api.Recovering()
+        waits = await self._catalog.read(recovery.waits_for, self._site)
+        return api.Recovering(
+            since=known.since,
+            reasons=list(known.reasons),
+            waits_for=waits or [],
+            without_mesh=await self._catalog.read(get_anchor) is None,
+        )
+
+    async def alone(self) -> None:
+        """A person says that no other site holds anything of this one: it is the first of a mesh again.
+
+        Raises:
+            NotPossible: nothing is being recovered, or the catalog knows its mesh.
+        """
+        how = await self.how()
+        if how.since is None:
+            raise NotPossible("the catalog is whole: nothing to recover")
+        if not how.without_mesh:
+            raise NotPossible(
+                f"this site knows its mesh; it waits: {'; '.join(how.waits_for)}",
+                hint="a site that will not come back is revoked: `lbctl site revoke SITE`",
+            )
+        await self._found()
+        self._log.warning("alone")
+        self.wake.set()
 
     async def _go_on(self) -> None:
         read, write = self._catalog.read, self._catalog.write
@@ -74,7 +113,7 @@ class Recoverer:
             self._log.warning("restated", declarations=again)
         if await read(recovery.waits_for, self._site) == [COMPARING]:
             try:
-                await self._reconciler.run()
+                await self._restater.run()
             except StoreError as exc:
                 self._log.error("stores_not_compared", error=exc.message)
                 return

@@ -156,6 +156,15 @@ class ReplicatorSettings(Settings, frozen=True, kw_only=True):
     stall_s: Seconds = 60.0
 
 
+class ReconcileSettings(Settings, frozen=True, kw_only=True):
+    """``[reconcile]``: stores against the catalog."""
+
+    #: At the start, and then every so often.
+    every_s: Seconds = 86400.0
+    #: More instances of a store than this are not suspected without a person: the cause is hardly the files.
+    limit: Positive = 50
+
+
 class AdapterLimits(Settings, frozen=True, kw_only=True):
     """``[adapters.limits.NAME]``."""
 
@@ -200,5 +209,6 @@ class SiteSettings(Settings, frozen=True, kw_only=True):
     bus: BusSettings = BusSettings()
     mesh: MeshSettings = MeshSettings()
     replicator: ReplicatorSettings = ReplicatorSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
     adapters: AdapterSettings = AdapterSettings()
     log: LogSettings = LogSettings()

@@ -18,7 +18,7 @@ from librarian_adapters.pushes import PUSH_ME, PUSH_REFUSED
 from librarian_daemon import certificates, host, rekeying
 from librarian_daemon.bus.client import NatsBus
 from librarian_daemon.bus_watch import BusWatch
-from librarian_daemon.catalog import mail, recovery, transfers
+from librarian_daemon.catalog import mail, recovery
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.upgrade import upgrade
@@ -61,10 +61,12 @@ from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
 from librarian_daemon.pusher import Pusher
 from librarian_daemon.pushing import PushReceiver, Tickets
-from librarian_daemon.reconcile import Reconciler
+from librarian_daemon.reconcile_control import ReconcileControl
+from librarian_daemon.reconciling import Reconciler, clean
 from librarian_daemon.recovery import Recoverer
 from librarian_daemon.repairing import Answering, Repairer
 from librarian_daemon.replicator import Replicator
+from librarian_daemon.restating import Restater
 from librarian_daemon.scraping import Scraper
 from librarian_daemon.server import TcpServer, application
 from librarian_daemon.settings import SiteSettings
@@ -208,7 +210,7 @@ class Site:
         async def answer() -> None:
             await bus.answer(answering)
 
-        custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics)
+        custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics, settings.reconcile.limit)
         catalog.watch(custodian.wake, InstanceDoubted)
 
         sign = signer(site, key, clock)
@@ -287,7 +289,7 @@ class Site:
         for intake in intakes:
             await intake.recover()
         for store in stores:
-            await store.clean_staging(await catalog.read(transfers.live_keys, store.id))
+            await clean(store, catalog, services_run=False)
 
         gate = Gate(site=site, clock=clock, holdings=held)
         routes = [*DataPlane(gate, giver).routes(), *PushReceiver(gate, tickets).routes()]
@@ -322,11 +324,22 @@ class Site:
             incidents=incidents,
             clock=clock,
             site=site,
-            reconciler=Reconciler(catalog, stores, site),
+            found=membership.found,
+            restater=Restater(catalog, stores, site),
             renew=incarnations.renew,
             redeclare=redeclare,
         )
 
+        reconciler = Reconciler(
+            catalog=catalog,
+            stores=stores,
+            custodian=custodian,
+            incidents=incidents,
+            clock=clock,
+            site=site,
+            settings=settings.reconcile,
+            metrics=self._metrics,
+        )
         keeper = NameKeeper(catalog, by_id, incidents, site)
         catalog.watch(keeper.wake, NameResolved)
         notifications = Notifications(
@@ -356,6 +369,7 @@ class Site:
             ),
             journals=JournalControl(catalog, taking, clock, site, key),
             notifications=NotifyControl(notifications),
+            reconciling=ReconcileControl(reconciler, recoverer),
             log=LogControl(self._log_level),
             explaining=ExplainControl(catalog=catalog, bus=bus, site=site, adapters=list(adapters), detail=views.name),
             adapters=list(adapters),
@@ -391,6 +405,7 @@ class Site:
                     "repairer": repairer.run,
                     "answering": answer,
                     "recovery": recoverer.run,
+                    "reconciler": reconciler.run,
                     "publisher": publisher.run,
                     "planner": planner.run,
                     "replicator": replicator.run,

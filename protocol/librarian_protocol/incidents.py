@@ -185,6 +185,17 @@ CODES: dict[str, About] = {
         " may not know of files that it could have.",
         steps=("Nothing: the sender is asked to tell everything again.",),
     ),
+    "many-anomalies": About(
+        severity=Severity.CRITICAL,
+        title="Many instances of one store look wrong at once",
+        meaning="A disk, its controller or its mount is a likelier cause than the files. No more of them are suspected"
+        " by the daemon itself; nothing is moved or deleted. What is read is still compared by its reader.",
+        steps=(
+            "Look at the disk, at the kernel's log, and at what is mounted at the store's path.",
+            "Where the cause is gone: `lbctl reconcile` looks again, and that ends this.",
+            "Where the instances are lost: `lbctl reconcile --all` says so of each of them.",
+        ),
+    ),
     "message-refused": About(
         severity=Severity.WARNING,
         title="A message was not believed",
@@ -236,6 +247,16 @@ CODES: dict[str, About] = {
         title="A store is not usable",
         meaning="It is not mounted, or its filesystem fails. Nothing of it is given up meanwhile.",
         steps=("Mount it; or look at its disk and at the kernel's log.",),
+    ),
+    "unknown-files": About(
+        severity=Severity.INFO,
+        title="Files stand in a store that the catalog knows nothing of",
+        meaning="Nobody should write into a store but the daemon. They are left where they are: not served, not moved,"
+        " not deleted.",
+        steps=(
+            "`lbctl reconcile` names some of them.",
+            "Move them out of the store, or into a drop directory to have them taken in.",
+        ),
     ),
     "transfer-parked": About(
         severity=Severity.WARNING,

@@ -19,7 +19,7 @@ from librarian_adapters.contract import Item
 from librarian_adapters.contract import Part as ItemPart
 from librarian_adapters.stalling import Stalling
 from librarian_adapters.verifying import Verifying
-from librarian_daemon.catalog import schema, transfers
+from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.declaring import Declared, declare
 from librarian_daemon.catalog.roster import Anchor, put_anchor, roster
 from librarian_daemon.catalog.writer import Catalog, Tx
@@ -36,6 +36,7 @@ from librarian_daemon.planner import Planner
 from librarian_daemon.ports import Landing, Placed
 from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
+from librarian_daemon.reconciling import clean
 from librarian_daemon.repairing import Answering, Repairer
 from librarian_daemon.replicator import Replicator
 from librarian_daemon.settings import ReplicatorSettings
@@ -139,7 +140,7 @@ class SimSite:
         )
         repairer = Repairer(catalog, bus, clock, site, taking, heard=lacking, every_s=10.0)
         answering = Answering(catalog)
-        custodian = Custodian(catalog, {store.id: store}, incidents, clock, site, metrics)
+        custodian = Custodian(catalog, {store.id: store}, incidents, clock, site, metrics, 50)
         catalog.watch(custodian.wake, InstanceDoubted)
         adapter: Any = Verifying(Stalling(SimAdapter(world, site), stall_s=30.0))
         moved = Moved(catalog, clock)
@@ -165,7 +166,7 @@ class SimSite:
 
         await lander.recover(store)
         await self._recover_intake(ledger)
-        await store.clean_staging(await catalog.read(transfers.live_keys, store.id))
+        await clean(store, catalog, services_run=False)
         if site == world.names[0]:
             await membership.found()
             await catalog.write(_admit, [one for one in world.names if one != site])

@@ -344,7 +344,7 @@ class SimStore:
         self.id = blake3(str(site).encode()).hexdigest()[:32]
         self.label = "main"
         self.root = f"/sim/{site}"
-        self.staged: dict[str, Bytes] = {}
+        self.in_staging: dict[str, Bytes] = {}
         self.named: dict[str, Bytes] = {}
         self.head = ""
         self.full = False
@@ -360,12 +360,12 @@ class SimStore:
 
     def lose_power(self) -> None:
         """What was not made durable is torn, empty or gone."""
-        for key in sorted(self.staged):
-            inode = self.staged[key]
+        for key in sorted(self.in_staging):
+            inode = self.in_staging[key]
             if inode.synced is None:
                 fate = self.world.chance.random()
                 if fate < 0.4:
-                    del self.staged[key]
+                    del self.in_staging[key]
                 else:
                     del inode.data[int(len(inode.data) * self.world.chance.random()) if fate < 0.7 else 0 :]
 
@@ -378,15 +378,15 @@ class SimStore:
     async def create(self, item: Item, *, resume: bool = False) -> SimSink:
         await self.world.gate(self.site, "stage", item.key)
         self.maybe_fail()
-        if not resume or item.key not in self.staged or len(self.staged[item.key].data) > item.size_bytes:
-            self.staged[item.key] = Bytes()
-        return SimSink(self, self.staged[item.key], item.key)
+        if not resume or item.key not in self.in_staging or len(self.in_staging[item.key].data) > item.size_bytes:
+            self.in_staging[item.key] = Bytes()
+        return SimSink(self, self.in_staging[item.key], item.key)
 
     async def put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
         for item, data in items:
             await self.world.gate(self.site, "stage", item.key)
             self.maybe_fail()
-            self.staged[item.key] = Bytes(bytes(data))
+            self.in_staging[item.key] = Bytes(bytes(data))
 
     def maybe_fail(self) -> None:
         if self.full and self.world.faults:
@@ -396,7 +396,7 @@ class SimStore:
             raise StoreFault("an I/O error")
 
     async def read_back(self, item: Item) -> tuple[int, Digest]:
-        inode = self.staged.get(item.key)
+        inode = self.in_staging.get(item.key)
         if inode is None:
             raise StoreFault(f"nothing is staged for {item.key}")
         return len(inode.data), Digest.blake3(bytes(inode.data))
@@ -417,7 +417,7 @@ class SimStore:
     async def discard(self, item_or_keys: Any) -> None:
         keys = [item_or_keys.key] if isinstance(item_or_keys, Item) else item_or_keys
         for key in keys:
-            self.staged.pop(key, None)
+            self.in_staging.pop(key, None)
 
     # ---- the commit protocol ----
 
@@ -428,13 +428,13 @@ class SimStore:
         done: list[Landing | NotPlaced] = []
         for landing in landings:
             await self.world.gate(self.site, "seal", landing.name)
-            inode = self.staged.get(landing.rel)
+            inode = self.in_staging.get(landing.rel)
             if inode is None or len(inode.data) != landing.size_bytes:
                 done.append(NotPlaced(landing, SourceMissing("it is not staged")))
                 continue
             if self.world.unlucky(0.005):
                 self.world.counts["fsync failed"] += 1
-                del self.staged[landing.rel]
+                del self.in_staging[landing.rel]
                 done.append(NotPlaced(landing, StoreFault("fsync failed")))
                 continue
             inode.synced = bytes(inode.data)
@@ -446,23 +446,23 @@ class SimStore:
 
     async def _place(self, landing: Landing) -> Placed | NotPlaced:
         await self.world.gate(self.site, "place", landing.name)
-        standing, staged = self.named.get(landing.name), self.staged.get(landing.rel)
+        standing, staged = self.named.get(landing.name), self.in_staging.get(landing.rel)
         if standing is not None:
             if Digest.blake3(bytes(standing.data)) != landing.digest:
                 return NotPlaced(landing, NameOccupied(f"{landing.name} holds other bytes"))
-            self.staged.pop(landing.rel, None)
+            self.in_staging.pop(landing.rel, None)
             return Placed(landing)
         if staged is None:
             return NotPlaced(landing, SourceMissing("it is neither staged nor at its name"))
         if staged.synced != bytes(staged.data):
             self.world.violated(f"I1: {self.site} gives {landing.name} a name before its bytes are durable")
-        self.named[landing.name] = self.staged.pop(landing.rel)
+        self.named[landing.name] = self.in_staging.pop(landing.rel)
         await self.world.gate(self.site, "placed", landing.name)
         return Placed(landing)
 
     async def recover(self, landing: Landing) -> Placed | NotPlaced:
         await self.world.gate(self.site, "recover", landing.name)
-        for there in (self.named.get(landing.name), self.staged.get(landing.rel)):
+        for there in (self.named.get(landing.name), self.in_staging.get(landing.rel)):
             if there is not None and Digest.blake3(bytes(there.data)) == landing.digest:
                 there.synced = bytes(there.data)
                 return await self._place(landing)
@@ -490,13 +490,10 @@ class SimStore:
         return Space(total_bytes=1 << 40, free_bytes=0 if self.full else 1 << 39, total_inodes=1, free_inodes=1)
 
     async def has_staged(self, key: str) -> bool:
-        return key in self.staged
+        return key in self.in_staging
 
-    async def clean_staging(self, keep: frozenset[str]) -> int:
-        gone = [key for key in self.staged if key not in keep]
-        for key in gone:
-            del self.staged[key]
-        return len(gone)
+    async def staged(self) -> frozenset[str]:
+        return frozenset(self.in_staging)
 
     async def read_head(self) -> str:
         return self.head

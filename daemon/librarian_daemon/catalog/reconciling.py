@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import holdings, schema
 from librarian_daemon.catalog.holdings import Holding
@@ -26,8 +26,15 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     here: str | None
 
 
-def instances_after(connection: Connection, site: SiteName, store: str, file_id: int, limit: int) -> list[Holding]:
-    """Instances in a store of this site that were not removed, in the order of their files."""
+class Instances(msgspec.Struct, frozen=True):
+    """A page of instances, and behind which file the next begins; 0 where there are no more."""
+
+    holdings: list[Holding]
+    last: int
+
+
+def instances_after(connection: Connection, site: SiteName, store: str, file_id: int, limit: int) -> Instances:
+    """Instances in a store of this site that were not removed or set aside, in the order of their files."""
     instance = schema.instance.c
     ids = connection.scalars(
         select(instance.file_id)
@@ -41,11 +48,30 @@ def instances_after(connection: Connection, site: SiteName, store: str, file_id:
         .limit(limit)
     ).all()
     aside = set(connection.scalars(select(schema.aside.c.file_id).where(schema.aside.c.store == store)))
-    return [
+    found = [
         one
         for one in holdings.of_files(connection, site, ids)
         if one.store == store and one.state != "removed" and one.file_id not in aside
     ]
+    return Instances(found, ids[-1] if ids else 0)
+
+
+def suspected(connection: Connection, site: SiteName, store: str, limit: int) -> int:
+    """How many instances of a store of this site are suspected; not counted beyond ``limit``."""
+    instance = schema.instance.c
+    found = (
+        select(instance.file_id)
+        .where(instance.site == str(site), instance.store == store, instance.state == "suspected")
+        .limit(limit)
+    )
+    return connection.scalar(select(func.count()).select_from(found.subquery())) or 0
+
+
+def is_above(connection: Connection, name: str) -> bool:
+    """Whether a known file's name lies below this one, as below a directory."""
+    file = schema.file.c
+    statement = select(file.id).where(file.name > f"{name}/", file.name < f"{name}0").limit(1)
+    return connection.scalar(statement) is not None
 
 
 def state(connection: Connection, site: SiteName, store: str, file_id: int) -> str | None:

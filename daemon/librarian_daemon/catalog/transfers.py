@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -408,6 +409,14 @@ def live_keys(connection: Connection, store: str) -> frozenset[str]:
 def staging_key(transfer_id: int) -> str:
     """Where a transfer's bytes are staged: the same at every attempt, so that each goes on where the last ended."""
     return f"t{transfer_id}"
+
+
+_STAGING_KEY = re.compile(r"t[0-9]+(-manifest)?")
+
+
+def is_staging_key(key: str) -> bool:
+    """Whether a key in staging is named after a transfer."""
+    return _STAGING_KEY.fullmatch(key) is not None
 
 
 def manifest_key(transfer_id: int) -> str:

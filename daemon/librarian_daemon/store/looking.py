@@ -10,7 +10,7 @@ import msgspec
 
 from librarian_daemon.ports import Landing
 from librarian_daemon.store.comparing import compare
-from librarian_daemon.store.confined import opened
+from librarian_daemon.store.confined import DIRECTORY, open_beneath
 from librarian_daemon.store.layout import OURS, Root
 from librarian_protocol.errors import LibrarianError, SourceMissing
 
@@ -29,11 +29,21 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def entries(root: Root, directory: bytes) -> Iterator[list[Standing]]:
-    """What stands in a directory, but for what the store keeps for itself. An unreadable one is empty."""
-    with root.opened() as fd, opened(fd, directory) as here, os.scandir(here) as found:
-        pages = iter(lambda: list(islice(found, PAGE)), [])
-        for page in pages:
-            yield [_standing(directory, entry) for entry in page if directory or os.fsencode(entry.name) != OURS]
+    """What stands in a directory, but for what the store keeps for itself.
+
+    A directory that is gone meanwhile, or may not be read, is empty: nothing is concluded from what is not seen.
+    """
+    with root.opened() as fd:
+        try:
+            here = open_beneath(fd, directory, DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return
+        try:
+            with os.scandir(here) as found:
+                for page in iter(lambda: list(islice(found, PAGE)), []):
+                    yield [_standing(directory, one) for one in page if directory or os.fsencode(one.name) != OURS]
+        finally:
+            os.close(here)
 
 
 def _standing(directory: bytes, entry: os.DirEntry[str]) -> Standing:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 
 from librarian_adapters.contract import Part, Staging
@@ -15,6 +13,7 @@ from librarian_daemon.ports import Check, Landing, NotPlaced, Placed, Space
 from librarian_daemon.store import aside, books, layout, looking
 from librarian_daemon.store.confined import READ_FILE, open_beneath, opened, stat_beneath, write_file
 from librarian_daemon.store.faults import naming, store_error
+from librarian_daemon.store.finding import BookFinder, Candidate
 from librarian_daemon.store.layout import HEAD, OURS, Marker, Root, manifest_path
 from librarian_daemon.store.looking import Standing
 from librarian_daemon.store.placing import Placer
@@ -339,33 +338,35 @@ class PosixStore:
                 return False
         return True
 
-    async def clean_staging(self, keep: frozenset[str]) -> int:
-        """Remove all of staging but the top-level keys in ``keep``; says how many went. Idempotent.
-
-        To be called before services run: it knows nothing of what they are writing.
+    async def staged(self) -> frozenset[str]:
+        """The top-level keys of what stands in staging.
 
         Raises:
             StoreNotMounted, StoreFault: the store does not answer.
         """
-        return await self._threads.run(self._clean_staging, keep)
+        return await self._threads.run(self._staged)
 
-    def _clean_staging(self, keep: frozenset[str]) -> int:
-        removed = 0
-        with (
-            self._root.staging() as staging,
-            naming("cleaning staging", self.root),
-            os.scandir(staging) as entries,
-        ):
-            for entry in entries:
-                if entry.name in keep:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.name, dir_fd=staging)
-                else:
-                    with suppress(FileNotFoundError):
-                        os.unlink(entry.name, dir_fd=staging)
-                removed += 1
-        return removed
+    def _staged(self) -> frozenset[str]:
+        with self._root.staging() as staging, naming("listing staging", self.root):
+            return frozenset(os.listdir(staging))
+
+    async def books(self) -> BookFinder:
+        """What the store's manifests list, to find books again. Reads all of them.
+
+        Raises:
+            StoreNotMounted, StoreFault: the store does not answer.
+        """
+        with naming("reading manifests", self.root):
+            return await self._threads.run(BookFinder, self._root)
+
+    async def book_candidates(self, finder: BookFinder, directory: bytes) -> Sequence[Candidate]:
+        """Books that a directory may be, by what stands directly in it.
+
+        Raises:
+            StoreNotMounted, StoreFault: the store does not answer.
+        """
+        with naming(f"listing {os.fsdecode(directory)!a}", self.root):
+            return await self._threads.run(finder.candidates, directory)
 
     async def write_head(self, text: str) -> None:
         """Replace ``.librarian/head`` durably. Idempotent.

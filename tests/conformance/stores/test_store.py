@@ -101,11 +101,12 @@ async def test_discarding_is_idempotent(store: Store) -> None:
         await store.staging.read_back(item)
 
 
-async def test_cleaning_keeps_what_it_is_told_to_keep(store: Store) -> None:
+async def test_what_is_staged_is_listed_and_goes_when_it_is_discarded(store: Store) -> None:
     for key in ("keep", "gone", "tree/a/b"):
         await store.staging.put([(file_item(key, b"x"), b"x")])
-    assert await store.clean_staging(frozenset({"keep"})) == 2
-    assert await store.clean_staging(frozenset({"keep"})) == 0
+    assert await store.staged() == {"keep", "gone", "tree"}
+    await store.discard(["gone", "tree", "never"])
+    assert await store.staged() == {"keep"}
     assert (await store.staging.read_back(file_item("keep", b"x")))[0] == 1
 
 
@@ -257,7 +258,7 @@ async def test_a_book_of_next_to_nothing_is_stored(store: Store, files: dict[str
 async def test_two_books_of_one_content_share_a_manifest(store: Store) -> None:
     for number in (1, 2):
         await stored(store, await staged_book(store, f"k{number}", f"book{number}", BOOK, EMPTY))
-    assert await store.clean_staging(frozenset()) == 0
+    assert await store.staged() == frozenset()
 
 
 async def test_a_book_is_recovered_wherever_a_crash_left_it(store: Store) -> None:

@@ -121,8 +121,8 @@ class HookedStore:
     async def discard(self, keys: Sequence[str]) -> None:
         await self._store.discard(keys)
 
-    async def clean_staging(self, keep: frozenset[str]) -> int:
-        return await self._store.clean_staging(keep)
+    async def staged(self) -> frozenset[str]:
+        return await self._store.staged()
 
 
 async def _until_crash(rig: Rig, crash: Crashing, **settings: Any) -> None:
@@ -155,7 +155,7 @@ async def _until_struck(rig: Rig, crash: Crashing, **settings: Any) -> None:
 async def _afterwards(rig: Rig, names: Sequence[str], *, clean: bool = False, **settings: Any) -> None:
     """A new start, then everything is as if nothing had happened."""
     if clean:  # as the composition root does: nothing in staging belongs to a transfer
-        await rig.store.clean_staging(frozenset())
+        await rig.store.discard(sorted(await rig.store.staged()))
     async with rig.running(**settings):
         await rig.accepted(*names)
         await rig.until(lambda: rig.claimed() == [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from librarian_daemon.catalog import asides
+from librarian_daemon.catalog import asides, reconciling
 from librarian_daemon.catalog.asides import Place
 from librarian_daemon.catalog.holdings import Holding
 from librarian_daemon.custodian import Custodian
@@ -39,8 +39,11 @@ class World:
         self.checks = 0
         self.said: list[bool] = []
         self.opened: list[str] = []
+        self.suspected = 0
 
-    async def read(self, work: object, *_: object) -> Place:
+    async def read(self, work: object, *_: object) -> Place | int:
+        if work is reconciling.suspected:
+            return self.suspected
         assert work is asides.place
         return self.places.pop(0)
 
@@ -59,10 +62,13 @@ class World:
         """Nothing was open."""
 
 
-async def examined(*places: Place, misses: int) -> tuple[World, Check | None]:
+async def examined(*places: Place, misses: int, suspected: int = 0, insist: bool = False) -> tuple[World, Check | None]:
     world: Any = World(places, misses)
-    custodian = Custodian(world, {"s": world}, world, cast(Any, None), SiteName("summit"), Metrics(SiteName("summit")))
-    return world, await custodian.examine(HOLDING)
+    world.suspected = suspected
+    custodian = Custodian(
+        world, {"s": world}, world, cast(Any, None), SiteName("summit"), Metrics(SiteName("summit")), 3
+    )
+    return world, await custodian.examine(HOLDING, insist=insist)
 
 
 def here(change: int) -> Place:
@@ -79,6 +85,14 @@ async def test_what_is_missing_at_its_name_is_suspected() -> None:
     assert check.error is not None
     assert world.said == [False]
     assert world.opened == ["instance-suspected"]
+
+
+async def test_where_many_are_suspected_already_no_more_are_without_a_person() -> None:
+    world, check = await examined(here(1), here(1), misses=9, suspected=3)
+    assert check is not None
+    assert (world.said, world.opened) == ([], ["many-anomalies"])
+    world, _ = await examined(here(1), here(1), misses=9, suspected=3, insist=True)
+    assert (world.said, world.opened) == ([False], ["instance-suspected"])
 
 
 async def test_what_stands_aside_is_not_looked_for_at_its_name() -> None:

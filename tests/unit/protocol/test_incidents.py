@@ -11,7 +11,7 @@ from librarian_protocol.incidents import CODES, Severity, about
 
 DAEMON = Path(__file__).resolve().parents[3] / "daemon" / "librarian_daemon"
 #: How incidents are opened, and problems made, in the daemon's text.
-_OPENED = re.compile(r'(?:incidents?\.open\(|_problem\(|Problem\(\s*code=|INCIDENT_[A-Z_]+ = )\s*"([a-z-]+)"')
+_OPENED = re.compile(r'(?:incidents?\.open\(|_problem\(|Problem\(\s*code=|MANY = )\s*"([a-z-]+)"')
 
 
 def test_every_code_that_the_daemon_opens_is_explained() -> None:

@@ -1,0 +1,181 @@
+"""Holding this site's stores against its catalog, at start and at intervals: what no event told is found here.
+
+What is missing or has another size is read again by the custodian, who says what it found; a file that nobody knows is
+reported, never moved or deleted; what is staged for no transfer is removed; subscriptions are tried on all files again.
+Where too much is wrong at once, the cause is hardly the files: then nothing is said of them, and a person is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from librarian_daemon.catalog import planning, reconciling, recovery, transfers
+from librarian_daemon.catalog.holdings import Holding
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.comparing import Comparison, Unclaimed
+from librarian_daemon.custodian import MANY, MANY_HINT, Custodian
+from librarian_daemon.metrics import Metrics
+from librarian_daemon.ports import Clock, Incidents, Store
+from librarian_daemon.settings import ReconcileSettings
+from librarian_daemon.signals import Signal
+from librarian_daemon.store.posix import PosixStore
+from librarian_protocol import api
+from librarian_protocol.errors import NotPossible, StoreError
+from librarian_protocol.names import SiteName
+
+#: Unknown files that are remembered, and looked at a second time; more are counted.
+SAMPLE = 100
+_TOLD = 3
+
+
+class Reconciler:
+    """Service, and what a person asks for. One run at a time."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        stores: Sequence[PosixStore],
+        custodian: Custodian,
+        incidents: Incidents,
+        clock: Clock,
+        site: SiteName,
+        settings: ReconcileSettings,
+        metrics: Metrics,
+    ) -> None:
+        self._catalog = catalog
+        self._stores = stores
+        self._custodian = custodian
+        self._incidents = incidents
+        self._clock = clock
+        self._site = site
+        self._settings = settings
+        self._metrics = metrics
+        self._running = asyncio.Lock()
+        self._log = structlog.get_logger("reconciler")
+
+    async def run(self) -> None:
+        """Until cancelled. In recovery it waits: then stores are stated, not reported."""
+        never = Signal()
+        while True:
+            if await self._catalog.read(recovery.state) is None:
+                await self.once()
+            await never.wait(self._settings.every_s)
+
+    async def once(self, *, all_of_it: bool = False) -> list[api.Reconciled]:
+        """Reconcile every store now, and say what was found.
+
+        Args:
+            all_of_it: a person has looked: what is wrong is said of however many instances.
+
+        Raises:
+            NotPossible: the site recovers from a lost catalog.
+        """
+        async with self._running:
+            if await self._catalog.read(recovery.state) is not None:
+                raise NotPossible("this site recovers its catalog", hint="`lbctl recover` shows what it waits for")
+            found = [await self._store(store, all_of_it) for store in self._stores]
+            await self._catalog.write(_try_all_again, self._site)
+            return found
+
+    async def _store(self, store: PosixStore, all_of_it: bool) -> api.Reconciled:
+        began_s = self._clock.boottime_s()
+        comparison = Comparison(self._catalog, store, self._site)
+        report = api.Reconciled(store=store.id, label=store.label)
+        try:
+            report.removed = await clean(store, self._catalog)
+            await self._rows(store, comparison, report, all_of_it)
+            await self._names(store, comparison, report)
+        except StoreError as exc:
+            report.error = exc.message
+            self._log.warning("store_not_reconciled", store=store.label, error=exc.message)
+        report.looked = comparison.looked
+        report.seconds = round(self._clock.boottime_s() - began_s, 3)
+        if not report.error:
+            self._metrics.reconciled.labels(store.label).set(self._clock.unix_s())
+            self._log.info("reconciled", **msgspec.structs.asdict(report))
+        return report
+
+    async def _rows(self, store: PosixStore, comparison: Comparison, report: api.Reconciled, all_of_it: bool) -> None:
+        """What is wrong is gathered first: how much it is decides what is done."""
+        limit = self._settings.limit
+        already = await self._catalog.read(reconciling.suspected, self._site, store.id, limit)
+        gathered: list[Holding] = []
+        async for one, error in comparison.rows():
+            if error is not None:
+                report.wrong += 1
+                if report.wrong <= _TOLD:
+                    report.examples.append(f"{one.name}: {error.message}")
+            if all_of_it:
+                await self._custodian.examine(one, insist=True)
+            elif len(gathered) <= limit:
+                gathered.append(one)
+        report.acted = all_of_it or already + report.wrong <= limit
+        if not report.acted:
+            await self._incidents.open(
+                MANY,
+                store.label,
+                f"{report.wrong} instances of store {store.label!r} look wrong, such as {'; '.join(report.examples)}",
+                MANY_HINT,
+            )
+            return
+        for one in gathered:
+            await self._custodian.examine(one)
+        await self._incidents.resolve(MANY, store.label)
+
+    async def _names(self, store: PosixStore, comparison: Comparison, report: api.Reconciled) -> None:
+        sample: list[Unclaimed] = []
+        beyond = 0
+        async for found in comparison.names():
+            if len(sample) < SAMPLE:
+                sample.append(found)
+            else:
+                beyond += 1
+        # Looked at again: a name may have been on its way to its row, or from it.
+        still = [found for found in sample if await self._is_unclaimed(store, found)]
+        report.unknown = len(still) + beyond
+        report.unknown_examples = [os.fsdecode(found.standing.path) for found in still[:_TOLD]]
+        if not report.unknown:
+            await self._incidents.resolve("unknown-files", store.label)
+            return
+        await self._incidents.open(
+            "unknown-files",
+            store.label,
+            f"{report.unknown} in store {store.label!r} are of no file that should stand there, such as"
+            f" {', '.join(ascii(one) for one in report.unknown_examples)}",
+            "they are left alone; move them out, or take them in through a drop directory",
+        )
+
+    async def _is_unclaimed(self, store: PosixStore, found: Unclaimed) -> bool:
+        if found.name is None:
+            return True
+        known = await self._catalog.read(reconciling.known, self._site, [str(found.name)])
+        return not any(one.here == store.id for one in known.get(str(found.name), []))
+
+
+async def clean(store: Store, catalog: Catalog, *, services_run: bool = True) -> int:
+    """Remove what is staged for no live transfer; says how many keys.
+
+    What is staged is listed before the catalog is asked: a transfer has its row before it stages anything. While
+    services run, only what is named after a transfer is judged: other keys have no row while they are written.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    staged = await store.staged()
+    live = await catalog.read(transfers.live_keys, store.id)
+    ended = sorted(key for key in staged - live if not services_run or transfers.is_staging_key(key))
+    await store.discard(ended)
+    return len(ended)
+
+
+def _try_all_again(tx: Tx, site: SiteName) -> None:
+    """The planner tries every subscription on every file, and looks again at what is under way."""
+    for one in planning.subscriptions(tx.connection, site):
+        planning.start_backfill(tx, one.id)
+    planning.replan_live(tx)
