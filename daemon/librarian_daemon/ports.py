@@ -389,6 +389,13 @@ class Bus(Protocol):
         """
         ...
 
+    async def revive(self) -> str:
+        """Nothing was acknowledged several times in a row: do what can be done, and say what is the matter.
+
+        "" where it is not known, or the bus is not connected. To be called again as long as that lasts.
+        """
+        ...
+
     def read(self, origin: SiteName, after: int) -> AsyncGenerator[Message, None]:
         """Messages of ``origin``'s stream behind the cursor ``after``, in order, for ever. Close it when done.
 

@@ -24,6 +24,9 @@ from librarian_protocol.names import SiteName
 #: Segments read from the outbox at once, and acknowledged in one commit.
 PAGE = 32
 IDLE_S = 30.0
+#: Failures in a row before a person is told: a restart of the server is none.
+TOLD_AFTER = 3
+_HINT = "look at the bus server and at the space on its disk; what waits in the outbox goes out by itself"
 _STREAM = wire.decoder(StreamPosition)
 
 
@@ -50,25 +53,30 @@ class Publisher:
         self._metrics = metrics
         #: Set when the stream was made anew: its readers' consumers are gone, too.
         self._stream_anew = stream_anew
+        self._failures = 0
         self._log = structlog.get_logger("publisher")
 
     async def run(self) -> None:
         """Until cancelled. Outages of the bus cost only time."""
-        failures = 0
         while True:
             try:
                 await self._check_stream()
-                if failures:
-                    await self._incidents.resolve("bus-unavailable", "outbox")
-                failures = 0
                 await self._pump()
             except (BusUnavailable, BusUnsafe) as exc:
-                failures += 1
-                if failures == 1 or isinstance(exc, BusUnsafe):
+                self._failures += 1
+                if self._failures == 1 or isinstance(exc, BusUnsafe):
                     self._log.warning("bus_unavailable", error=exc.message)
-                if failures == 3:
-                    await self._incidents.open("bus-unavailable", "outbox", exc.message, exc.hint)
-                await self._clock.sleep(min(backoff.delay_s(failures, "publisher"), 5.0))
+                if self._failures % TOLD_AFTER == 0:
+                    why = await self._bus.revive()
+                    message = f"{exc.message}: {why}" if why else exc.message
+                    await self._incidents.open("bus-unavailable", "outbox", message, exc.hint or _HINT)
+                await self._clock.sleep(min(backoff.delay_s(self._failures, "publisher"), 5.0))
+
+    async def _went_well(self) -> None:
+        """Something was acknowledged, or there is nothing to send. That the bus answers is not enough."""
+        if self._failures >= TOLD_AFTER:
+            await self._incidents.resolve("bus-unavailable", "outbox")
+        self._failures = 0
 
     async def _check_stream(self) -> None:
         """Make sure of the stream; when it is not the one we filled, or shorter, fill it again (nats/README.md)."""
@@ -99,6 +107,7 @@ class Publisher:
             page = await self._catalog.read(journal.outgoing, PAGE)
             mailed = await self._mail()
             if not page and not mailed:
+                await self._went_well()
                 await self._incidents.resolve("bus-amnesia", subjects.stream(self._site))
                 await self._catalog.journaled.wait(IDLE_S)
                 if not self._bus.state().connected:
@@ -113,6 +122,7 @@ class Publisher:
             finally:
                 if done:
                     await self._acknowledge(done, last_seq)
+                    await self._went_well()
 
     async def _publish(self, segment: Outgoing) -> int:
         number = await self._bus.publish(

@@ -227,6 +227,9 @@ class SimBus:
     def state(self) -> BusState:
         return BusState(connected=True, url="sim://", server_version="2.15.0", detail="")
 
+    async def revive(self) -> str:
+        return ""
+
     async def ensure_stream(self) -> StreamPosition:
         await self._world.gate(self._site, "ensure-stream")
         stream = self._world.streams[self._site]

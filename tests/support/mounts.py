@@ -1,7 +1,10 @@
-"""Small filesystems for tests, where mounting is permitted."""
+"""Small and broken filesystems for tests, where mounting is permitted."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,15 +12,80 @@ from pathlib import Path
 
 import pytest
 
+_FIBMAP = 1
+_BLOCK = 4096
+
 
 @contextmanager
 def tmpfs(path: Path, options: str) -> Generator[Path]:
     """A tmpfs mounted at ``path``; skips the test where that is not permitted."""
     path.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"mounting a tmpfs is not permitted here: {done.stderr.strip()}")
+    _mount("-t", "tmpfs", "-o", options, "tmpfs", str(path))
     try:
         yield path
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def remount(path: Path, options: str) -> None:
+    """Change the options of what is mounted."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(path)], check=True)
+
+
+def _mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+
+
+class Disk:
+    """ext4 on a loop device whose end can be cut off: what lies there is answered with EIO."""
+
+    def __init__(self, image: Path, device: str) -> None:
+        self._image = image
+        self._device = device
+        self._lost: tuple[int, bytes] | None = None
+
+    def break_at(self, file: Path, offset: int) -> None:
+        """From this byte of the file on, and from there on the disk on, nothing can be read or written."""
+        subprocess.run(["sync", "-f", str(file)], check=True)
+        with file.open("rb") as opened:
+            found = fcntl.ioctl(opened, _FIBMAP, struct.pack("i", offset // _BLOCK))
+        start = struct.unpack("i", found)[0] * _BLOCK
+        self._lost = (start, self._image.read_bytes()[start:])
+        os.truncate(self._image, start)
+        self._take_notice()
+
+    def mend(self) -> None:
+        """Give back what was cut off."""
+        assert self._lost is not None
+        with self._image.open("r+b") as image:
+            image.seek(self._lost[0])
+            image.write(self._lost[1])
+        self._take_notice()
+
+    def _take_notice(self) -> None:
+        """The device's size is read anew, and what the kernel remembers of files does not stand in for the disk."""
+        subprocess.run(["losetup", "--set-capacity", self._device], check=True)
+        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+
+@contextmanager
+def breakable(image: Path, path: Path, *, size_bytes: int) -> Generator[Disk]:
+    """A new disk, mounted at ``path``; skips the test where that is not permitted."""
+    with image.open("wb") as file:
+        file.truncate(size_bytes)
+    subprocess.run(["mkfs.ext4", "-q", "-b", str(_BLOCK), "-m", "0", "-O", "^has_journal", str(image)], check=True)
+    found = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True)
+    if found.returncode != 0:
+        pytest.skip(f"loop devices are not permitted here: {found.stderr.strip()}")
+    device = found.stdout.strip()
+    try:
+        _mount(device, str(path))
+        try:
+            (path / "lost+found").rmdir()
+            yield Disk(image, device)
+        finally:
+            subprocess.run(["umount", str(path)], check=True)
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)

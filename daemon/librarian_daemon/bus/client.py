@@ -195,6 +195,12 @@ class NatsBus:
         session = await self._journal.session(_WAIT_S)
         return await jetstream.publish(session, self._site, subject, payload, headers)
 
+    async def revive(self) -> str:
+        """See the port."""
+        if self._hosting is None or not self.state().connected:
+            return ""
+        return self._hosting.revive()
+
     # ---- others' streams -----------------------------------------------------------------------------
 
     async def read(self, origin: SiteName, after: int) -> AsyncGenerator[Message, None]:

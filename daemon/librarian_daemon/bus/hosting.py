@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ _log = structlog.get_logger(__name__)
 _STUCK_S = 300.0
 _LOOK_EVERY_S = 30.0
 _CONNECT_S = 5.0
+#: With less the server is not begun again: it would meet the full disk once more.
+_ROOM_BYTES = 4 << 20
 
 
 class _Leaf(msgspec.Struct, frozen=True):
@@ -255,6 +258,24 @@ class Hosting:
                 _log.warning("leaf_link_stuck", address=remote.address, down_s=now_s - down_since_s)
                 self.server.restart()
                 down_since_s = None
+
+    def revive(self) -> str:
+        """The server answers and stores nothing: begin it again, once its disk has room; says what is the matter.
+
+        A nats-server that once met a full disk stores nothing any more, whatever room there is, until it is begun
+        again (measured: 2.15.1; tests/integration/faults/test_disks.py).
+        """
+        try:
+            state = os.statvfs(self._directory)
+        except OSError as exc:
+            return f"{self._directory}: {exc.strerror}"
+        if state.f_bavail * state.f_frsize < _ROOM_BYTES:
+            return f"the disk of {self._directory} is full"
+        if state.f_files and state.f_favail == 0:
+            return f"the disk of {self._directory} has no inodes left"
+        _log.warning("bus_server_stores_nothing", directory=str(self._directory))
+        self.server.restart()
+        return "its server stores nothing: it is begun again"
 
     # ---- invitations -----------------------------------------------------------------------------------
 

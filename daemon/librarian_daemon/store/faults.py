@@ -11,7 +11,16 @@ from librarian_protocol.errors import NoInodes, StoreError, StoreFault, StoreFul
 
 
 def store_error(exc: OSError, doing: str, root: str) -> StoreError:
-    """The error for ``doing`` (a phrase like "writing to staging") in the directory ``root``."""
+    """The error for ``doing`` (a phrase like "writing to staging") in the directory ``root``.
+
+    Its cause is ``exc`` whether it is raised or handed on: what is concluded may depend on it (a disk error, or none).
+    """
+    error = _store_error(exc, doing, root)
+    error.__cause__ = exc
+    return error
+
+
+def _store_error(exc: OSError, doing: str, root: str) -> StoreError:
     where = f"{doing} in {root}: {exc.strerror or exc}"
     if exc.errno == errno.ENOSPC:
         if _out_of_inodes(root):
