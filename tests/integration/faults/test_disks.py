@@ -261,7 +261,8 @@ def test_row_10_a_failed_fsync_accepts_nothing_and_is_not_tried_again_on_the_sam
         trace = tmp_path / "trace"
         with failing(site, "fsync,fdatasync,syncfs:error=EIO:when=1..2", trace):
             wanted |= drop_some(site, "during")
-            wait_for("they are accepted in the end", lambda: site.client.status().counts.files == 10, site)
+            wait_for("it says why", lambda: paused(site, "Input/output error"), site)
+        wait_for("they are accepted in the end", partial(taken_in, site, 10), site, deadline_s=100)
         assert trace.read_text().count("EIO (Input/output error) (INJECTED)") >= 2
         wait_for("nothing complains", lambda: arrived(site, wanted), site)
         assert standing(site.store) == wanted
