@@ -7,7 +7,6 @@ can act on, goes on by itself when the cause is gone, and nothing that was dropp
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.support.mounts import breakable, remount, tmpfs
 from tests.support.oracle import digest_of, some_bytes, standing
+from tests.support.processes import failing
 from tests.support.sites import SQLITE, Site, free_port, pair, sites, wait_for
 
 #: Large enough for what a place needs by itself.
@@ -270,37 +270,6 @@ def test_row_10_a_failed_fsync_accepts_nothing_and_is_not_tried_again_on_the_sam
         site.start()
         wait_for("nothing is missing", lambda: arrived(site, wanted), site)
         site.lbctl("events", "audit")
-
-
-@contextmanager
-def failing(site: Site, inject: str, trace: Path) -> Generator[None]:
-    """strace attached to a running daemon."""
-    assert site.process is not None
-    pid = daemon_of(site)
-    calls = inject.partition(":")[0]
-    command = ["strace", "-f", "-o", str(trace), "-p", str(pid), "-e", f"trace={calls}", "-e", f"inject={inject}"]
-    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert tracer.stderr is not None
-    line = tracer.stderr.readline()
-    if "attached" not in line:
-        pytest.skip(f"tracing is not permitted here: {line.strip()}")
-    try:
-        yield
-    finally:
-        tracer.terminate()
-        tracer.communicate()
-
-
-def daemon_of(site: Site) -> int:
-    """The process of the daemon itself; others start it and end with it."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"librarian_daemon" in words and str(site.config).encode() in words and b"-S" not in words:
-            return int(path.parent.name)
-    raise AssertionError("it does not run")
 
 
 @pytest.mark.fault(11)
