@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,22 +26,39 @@ def daemon_of(site: Site) -> int:
     raise AssertionError("it does not run")
 
 
-@contextmanager
-def failing(site: Site, inject: str, trace: Path) -> Generator[None]:
-    """strace attached to a running daemon; skips the test where that is not permitted."""
+def end_traced(site: Site) -> None:
+    """Kill a daemon that was started below strace, and strace: neither ends with the other."""
+    with suppress(AssertionError, ProcessLookupError):
+        os.kill(daemon_of(site), signal.SIGKILL)
+    site.kill()
+
+
+def failing(site: Site, inject: str, trace: Path) -> AbstractContextManager[None]:
+    """System calls of a running daemon fail, as strace's ``inject`` says."""
     calls = inject.partition(":")[0]
-    target = str(daemon_of(site))
-    command = ["strace", "-f", "-o", str(trace), "-p", target, "-e", f"trace={calls}", "-e", f"inject={inject}"]
+    return attached(site, ["-o", str(trace), "-e", f"trace={calls}", "-e", f"inject={inject}"])
+
+
+@contextmanager
+def attached(site: Site, options: Sequence[str]) -> Generator[None]:
+    """strace on all threads of a running daemon; skips the test where that is not permitted."""
     try:
-        tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-p", str(daemon_of(site)), *options], stderr=subprocess.PIPE, text=True
+        )
     except FileNotFoundError:
         pytest.skip("there is no strace")
     assert tracer.stderr is not None
     line = tracer.stderr.readline()
     if "attached" not in line:
+        tracer.wait()
         pytest.skip(f"tracing is not permitted here: {line.strip()}")
     try:
         yield
     finally:
         tracer.terminate()
-        tracer.communicate()
+        try:
+            tracer.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            tracer.kill()
+            tracer.communicate()
