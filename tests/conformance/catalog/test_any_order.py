@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import msgspec
+import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -119,6 +120,7 @@ async def mesh(catalog: Catalog) -> Catalog:
 
 @SETTINGS
 @given(history=_histories(), data=st.data())
+@pytest.mark.fault(27)
 async def test_segments_in_any_order_and_repeated_give_the_same_tables(
     mesh: Catalog, history: list[Written], data: st.DataObject
 ) -> None:
@@ -158,6 +160,7 @@ def _applying(order: Sequence[tuple[Said, list[Entry]]]) -> Callable[[Tx], Share
 
 @SETTINGS
 @given(history=_histories(), data=st.data())
+@pytest.mark.fault(27)
 async def test_entries_in_any_order_and_repeated_give_the_same_tables(
     mesh: Catalog, history: list[Written], data: st.DataObject
 ) -> None:

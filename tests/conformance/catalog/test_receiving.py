@@ -221,6 +221,7 @@ async def test_one_number_in_two_segments_is_an_equivocation_wherever_they_begin
 # ---- what stands inside ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(51)
 async def test_a_kind_of_a_later_version_is_kept_raw_and_does_not_stop_the_journal(catalog: Catalog) -> None:
     peer = await _peer(catalog)
     news = peer.say_raw("moon.phased", {"phase": "full"})
@@ -232,6 +233,7 @@ async def test_a_kind_of_a_later_version_is_kept_raw_and_does_not_stop_the_journ
     assert await catalog.read(queries.heads) == {"archive": 1, "summit": 2}
 
 
+@pytest.mark.fault(51)
 async def test_kinds_that_an_upgrade_brought_are_applied_then(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ async def test_an_old_kernel_is_confined_as_well(store: PosixStore, monkeypatch:
 
 
 @pytest.mark.parametrize("old", [False, True])
+@pytest.mark.fault(30)
 def test_no_path_leads_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, old: bool) -> None:
     if old:
         monkeypatch.setattr(confined, "has_openat2", lambda: False)
@@ -137,6 +138,7 @@ async def test_a_full_disk_and_one_without_inodes_are_told_apart(tmp_path: Path)
             await made.open()  # what is in it can still be served
 
 
+@pytest.mark.fault(11)
 async def test_a_read_only_store_serves_and_takes_nothing(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "store", "size=1m"):
         made = stores.posix(tmp_path / "store")
@@ -155,6 +157,7 @@ async def test_a_read_only_store_serves_and_takes_nothing(tmp_path: Path) -> Non
             await made.staging.create(file_item("k3", b""))
 
 
+@pytest.mark.fault(10)
 async def test_a_failed_fsync_discards_the_staged_file(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
     landing = await staged(store, "k1", "x", b"data")
 
@@ -186,6 +189,7 @@ async def test_a_failed_directory_fsync_is_not_called_placed(
     assert await store.recover(landing) == Placed(landing)
 
 
+@pytest.mark.fault(33)
 async def test_a_twin_on_a_filesystem_that_folds_case_is_named_so(store: PosixStore) -> None:
     # No such filesystem is at hand: the name is taken, and the directory lists it only in another case.
     def not_listed(_: int, __: bytes) -> bool:

@@ -21,6 +21,7 @@ from tests.integration.bus.sites import A, B, C, numbers, shared, take
         (b"lb.b-1.\xff\xff.x", b"NATS/1.0\r\n\r\n"),
     ],
 )
+@pytest.mark.fault(29)
 async def test_a_reader_gets_past_what_cannot_be_decoded(tmp_path: Path, subject: bytes, headers: bytes) -> None:
     async with shared(tmp_path, B) as (a, b):
         async with intruder(url(a), nkeys_seed_str=seed(b, "journal")) as peer:
@@ -39,6 +40,7 @@ async def test_a_reader_gets_past_what_cannot_be_decoded(tmp_path: Path, subject
         (b"lb.b-1.file.ingested", b"NATS/1.0 503\r\n\r\n"),  # the server takes it for "nobody is there"
     ],
 )
+@pytest.mark.fault(29)
 async def test_a_message_that_breaks_the_connection_stops_only_the_reading_of_its_origin(
     tmp_path: Path, subject: bytes, headers: bytes
 ) -> None:

@@ -57,6 +57,7 @@ async def test_a_message_published_again_is_stored_once(tmp_path: Path) -> None:
         assert numbers(await take(b.bus, A, 0, 2)) == [1, 2]
 
 
+@pytest.mark.fault(17)
 async def test_a_killed_server_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     async with shared(tmp_path, B) as (a, b):
         publishing = asyncio.create_task(publish_all(a, 1, 1200))
@@ -72,6 +73,7 @@ async def test_a_killed_server_loses_nothing_and_repeats_nothing(tmp_path: Path)
         assert found == list(range(1, 1201))
 
 
+@pytest.mark.fault(17)
 async def test_a_stopped_server_is_waited_for(tmp_path: Path) -> None:
     async with shared(tmp_path, B) as (a, b):
         await publish_all(a, 1, 10)

@@ -49,6 +49,7 @@ def _in_claimed(rig: Rig, change: Callable[[Path], None]) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.fault(36)
 async def test_a_book_changed_while_it_is_copied_is_looked_at_again_and_refused(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
@@ -89,6 +90,7 @@ async def test_a_book_changed_while_it_is_sealed_is_looked_at_again_and_refused(
     assert intake.snapshot().state != "paused"
 
 
+@pytest.mark.fault(36)
 async def test_what_vanishes_before_it_is_placed_costs_nothing_else(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Placer.place
 

@@ -173,6 +173,7 @@ def rig(tmp_path: Path) -> Rig:
 @pytest.mark.parametrize("copied", [False, True])
 @pytest.mark.parametrize("clean", [False, True])
 @pytest.mark.parametrize("step", [*STEPS, "half-placed"])
+@pytest.mark.fault(1)
 async def test_a_crash_at_any_step_loses_no_file(rig: Rig, step: str, *, copied: bool, clean: bool) -> None:
     for name, data in FILES.items():
         path = rig.dropped(name, data)
@@ -186,6 +187,7 @@ async def test_a_crash_at_any_step_loses_no_file(rig: Rig, step: str, *, copied:
 
 @pytest.mark.parametrize("copied", [False, True])
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.fault(1)
 async def test_a_crash_at_any_step_loses_no_book(rig: Rig, step: str, *, copied: bool) -> None:
     for name, data in FILES.items():
         path = rig.dropped(f"book/{name}", data)

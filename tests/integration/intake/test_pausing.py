@@ -42,6 +42,7 @@ def _mounted(tmp_path: Path, options: str) -> Iterator[Rig]:
     ("options", "filler_bytes", "fillers", "reason"),
     [("size=1m", 900_000, 1, "store-full"), ("size=4m,nr_inodes=40", 0, 30, "no-inodes")],
 )
+@pytest.mark.fault(7, 8)
 async def test_a_full_store_pauses_intake_until_there_is_room(
     tmp_path: Path, options: str, filler_bytes: int, fillers: int, reason: str
 ) -> None:
@@ -129,6 +130,7 @@ async def test_a_catalog_that_fails_for_a_while_costs_time_only(rig: Rig, step: 
 
 
 @pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.fault(10)
 async def test_a_failed_fsync_is_never_tried_again_on_the_same_bytes(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, *, copied: bool
 ) -> None:

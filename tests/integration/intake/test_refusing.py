@@ -48,6 +48,7 @@ def _deep(rig: Rig, rel: bytes, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("rel", "why"), BAD_NAMES)
+@pytest.mark.fault(30)
 async def test_a_name_that_breaks_the_rules_is_refused(rig: Rig, rel: bytes, why: str) -> None:
     _deep(rig, rel, b"kept")
     async with rig.running() as intake:
@@ -173,6 +174,7 @@ ODD: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("make", "why"), ODD)
+@pytest.mark.fault(31)
 async def test_what_is_no_file_is_refused_and_never_opened(rig: Rig, make: Callable[[Path], None], why: str) -> None:
     make(rig.drop / "odd")
     before = (rig.drop / "odd").lstat()
@@ -184,6 +186,7 @@ async def test_what_is_no_file_is_refused_and_never_opened(rig: Rig, make: Calla
 
 
 @pytest.mark.parametrize(("make", "why"), ODD)
+@pytest.mark.fault(31)
 async def test_a_book_with_such_a_member_is_refused_whole(rig: Rig, make: Callable[[Path], None], why: str) -> None:
     rig.dropped("book/good", b"good")
     (rig.drop / "book/sub").mkdir()

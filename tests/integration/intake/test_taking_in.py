@@ -88,6 +88,7 @@ async def test_whatever_is_visible_is_complete_where_files_are_renamed_into_plac
 
 
 @pytest.mark.parametrize("name", WEIRD)
+@pytest.mark.fault(32)
 async def test_an_unusual_name_is_kept_to_the_byte(rig: Rig, name: str) -> None:
     rig.dropped(name)
     async with rig.running():
@@ -95,6 +96,7 @@ async def test_an_unusual_name_is_kept_to_the_byte(rig: Rig, name: str) -> None:
     assert rig.in_store() == [name]
 
 
+@pytest.mark.fault(37)
 async def test_an_empty_file_is_a_file(rig: Rig) -> None:
     rig.dropped("empty", b"")
     async with rig.running():

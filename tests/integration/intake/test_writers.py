@@ -38,6 +38,7 @@ async def test_a_file_open_for_writing_waits_until_it_is_closed(rig: Rig, comple
     assert rig.ledger.accepted[0].digest == Digest.blake3(b"begin and end")
 
 
+@pytest.mark.fault(35)
 async def test_a_mapped_file_waits_although_it_is_closed_and_its_times_stand_still(rig: Rig) -> None:
     path = rig.dropped("x", bytes(4096))
     with path.open("r+b") as file:
@@ -90,6 +91,7 @@ async def test_a_writer_who_breaks_the_rule_of_renaming_loses_nothing(rig: Rig) 
     assert lines == {b"%09d" % number for number in range(20)}
 
 
+@pytest.mark.fault(35)
 def test_a_writer_who_comes_while_a_file_is_read_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"1")
@@ -137,6 +139,7 @@ async def test_anothers_file_is_copied_not_renamed(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [10, 3_000_000])
+@pytest.mark.fault(37)
 async def test_a_file_with_a_second_link_is_copied_so_that_the_link_cannot_change_it(
     rig: Rig, tmp_path: Path, size_bytes: int
 ) -> None:
@@ -175,6 +178,7 @@ async def test_a_drop_directory_on_another_filesystem_is_copied_from(tmp_path: P
             await rig.until(lambda: rig.claimed() == [])
 
 
+@pytest.mark.fault(36)
 async def test_a_file_that_vanishes_is_forgotten(rig: Rig) -> None:
     path = rig.dropped("x")
     async with rig.running(quiet_s=0.3) as intake:

@@ -37,6 +37,7 @@ def assert_each_stored_once(all_of: Mesh, wanted: dict[str, str]) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.fault(15)
 def test_what_was_dropped_while_the_link_was_cut_arrives_once_and_in_order(tmp_path: Path) -> None:
     with mesh(tmp_path, NAMES, undialable=["telescope"]) as all_of:
         telescope, archive = all_of.by_name["telescope"], all_of.by_name["archive"]

@@ -35,6 +35,7 @@ def drop_mixture(site: MeshSite) -> dict[str, bytes]:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.fault(16)
 def test_everything_arrives_over_flapping_links_and_no_large_file_is_sent_three_times(tmp_path: Path) -> None:
     """From a site that is dialled and from one that pushes, at the same time."""
     with mesh(tmp_path, ("archive", "dome", "mirror"), undialable=["mirror"]) as all_of, ExitStack() as links:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.support.nats import nats_server
 from tests.support.sites import Site, free_port, sites, wait_for
 
@@ -18,6 +19,7 @@ def red(site: Site) -> str:
     return site.lbctl("doctor", exit_code=1)
 
 
+@pytest.mark.fault(18)
 def test_an_external_server_that_does_not_write_through_is_an_incident_until_it_does(tmp_path: Path) -> None:
     with nats_server(tmp_path / "nats", free_port()) as server:
         server.kill()

@@ -66,6 +66,7 @@ def kill_one(both: Pair, chance: random.Random) -> str:
 
 
 @pytest.mark.parametrize("catalog", ["sqlite", "postgres"])
+@pytest.mark.fault(1, 2, 17)
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_stored_twice(
     tmp_path: Path, postgres: Postgres, catalog: str
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from tests.support.flipping_proxy import FlippingProxy
 from tests.support.nats import NatsServer, nats_server
 from tests.support.oracle import digest_of, some_bytes, standing
@@ -50,6 +51,7 @@ def test_while_the_bus_is_down_files_are_taken_in_and_they_arrive_after(tmp_path
         both.assert_whole()
 
 
+@pytest.mark.fault(38)
 def test_a_name_ingested_at_both_while_the_bus_was_down_is_a_conflict_at_both(tmp_path: Path) -> None:
     """Both had the right to: nobody could know. So neither wins by itself, and no byte of either moves."""
     with pair_on(tmp_path) as (both, server):
@@ -70,6 +72,7 @@ def test_a_name_ingested_at_both_while_the_bus_was_down_is_a_conflict_at_both(tm
         both.assert_whole()
 
 
+@pytest.mark.fault(15)
 def test_while_the_destination_is_down_the_source_works_on_and_they_arrive_after(tmp_path: Path) -> None:
     with pair(tmp_path) as both:
         both.destination.stop()
@@ -110,6 +113,7 @@ def kill_bus_and_have_it_noticed(both: Pair) -> None:
     both.wait_for("archive notices", lambda: len(both.destination.logged("bus_reading_again")) > before)
 
 
+@pytest.mark.fault(17)
 def test_a_bus_server_that_dies_is_started_again_and_no_daemon_is_disturbed(tmp_path: Path) -> None:
     """Again and again, with both daemons alive: neither stops answering, and nothing is lost or comes twice."""
     with pair(tmp_path) as both:

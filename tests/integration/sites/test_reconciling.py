@@ -27,6 +27,7 @@ def ingest(site: Site, number: int) -> dict[str, str]:
     return {name: digest_of(one) for name, one in data.items()}
 
 
+@pytest.mark.fault(6)
 def test_what_vanished_while_the_daemon_was_down_is_found_at_the_start_and_healed_when_it_is_back(
     tmp_path: Path,
 ) -> None:
@@ -56,6 +57,7 @@ def test_what_vanished_while_the_daemon_was_down_is_found_at_the_start_and_heale
         site.lbctl("events", "audit")
 
 
+@pytest.mark.fault(24)
 def test_what_is_lost_in_a_store_is_still_at_the_other_site(tmp_path: Path) -> None:
     """Row 24 of the fault matrix: a store restored from an old snapshot never makes anybody delete anything."""
     with pair(tmp_path) as both:
@@ -91,6 +93,7 @@ def test_files_that_nobody_knows_are_reported_and_left_alone(tmp_path: Path) -> 
         assert "unknown-files" not in site.problems()
 
 
+@pytest.mark.fault(14)
 def test_many_anomalies_at_once_stop_what_the_daemon_does_by_itself(tmp_path: Path) -> None:
     """Row 14: a controller that shows nothing any more must not make the catalog say that all is lost."""
     site = alone(tmp_path, **{"# limit = 50": "limit = 5"})
@@ -158,6 +161,7 @@ def lose_catalog(site: Site) -> None:
         path.unlink()
 
 
+@pytest.mark.fault(22)
 def test_a_site_that_is_alone_makes_its_catalog_from_its_store(tmp_path: Path) -> None:
     """Row 22: files by reading them, books by the manifests that the store keeps."""
     site = alone(tmp_path)

@@ -50,6 +50,7 @@ BAD_NAMES = [
 
 
 @pytest.mark.parametrize(("name", "why"), BAD_NAMES)
+@pytest.mark.fault(30, 32)
 def test_a_name_that_breaks_a_rule_is_refused_and_its_bytes_are_kept(both: Pair, name: bytes, why: str) -> None:
     data = b"kept: " + name
     both.source.drop_file(name, data)
@@ -94,6 +95,7 @@ def test_a_book_with_what_is_no_file_is_refused_whole(both: Pair, make: Callable
     assert stat.S_IFMT((kept / "odd").lstat().st_mode) == stat.S_IFMT(mode)
 
 
+@pytest.mark.fault(33)
 def test_a_case_twin_is_refused(both: Pair) -> None:
     both.source.drop_file("Night.fits", b"first")
     both.wait_for("the first is known", lambda: "Night.fits" in both.source.told("file.ingested"))
@@ -137,6 +139,7 @@ def test_other_bytes_under_a_taken_name_are_refused_and_the_same_bytes_change_no
         assert (told["taken.dat"], told["taken-book"]) == (2, 2)
 
 
+@pytest.mark.fault(35)
 def test_a_file_that_is_still_being_written_is_waited_for_and_shown(both: Pair) -> None:
     site = both.source
     with (site.drop / "slow.dat").open("wb") as file:

@@ -41,6 +41,7 @@ async def purge(server: NatsServer, site: str) -> None:
     await client.close()
 
 
+@pytest.mark.fault(19)
 async def test_a_purged_stream_is_made_up_for_by_asking(tmp_path: Path) -> None:
     """The server says nothing of it, and no number goes back: only heads tell."""
     with pair_on(tmp_path) as (both, server):
@@ -59,6 +60,7 @@ async def test_a_purged_stream_is_made_up_for_by_asking(tmp_path: Path) -> None:
         both.assert_whole()
 
 
+@pytest.mark.fault(21)
 async def test_what_a_third_site_holds_is_had_from_it_while_its_origin_is_away(tmp_path: Path) -> None:
     with pair_on(tmp_path) as (both, server):
         vault = Site(tmp_path / "vault", "vault", changed=SOON)
@@ -86,6 +88,7 @@ async def test_what_a_third_site_holds_is_had_from_it_while_its_origin_is_away(t
 
 
 @pytest.mark.parametrize("harm", ["deleted", "flipped", "truncated"])
+@pytest.mark.fault(18, 19, 20)
 def test_a_bus_that_lost_its_disk_or_parts_of_it_is_filled_again(tmp_path: Path, harm: str) -> None:
     with pair_on(tmp_path) as (both, server):
         wanted = drop_some(both, "before")

@@ -41,6 +41,7 @@ def stands(site: Site, name: bytes, aside: bytes) -> bool:
     )
 
 
+@pytest.mark.fault(38)
 def test_the_loser_is_set_aside_and_the_winner_arrives_and_the_other_way_round(both: Pair) -> None:
     source, destination = both.sites
     assert "may not decide" in destination.lbctl("file", "resolve", "same.dat", "--keep-from", "archive", exit_code=11)

@@ -7,6 +7,7 @@ import sqlite3
 from functools import partial
 from pathlib import Path
 
+import pytest
 from tests.support.oracle import digest_of, some_bytes, standing
 from tests.support.sites import Pair, Site, join, pair, sites, wait_for
 
@@ -66,6 +67,7 @@ def matches(site: Site, wanted: set[str]) -> bool:
     return {one.match for one in site.client.subscriptions()} == wanted
 
 
+@pytest.mark.fault(23)
 def test_a_site_with_an_old_catalog_takes_back_what_it_said_and_goes_on(tmp_path: Path) -> None:
     with pair(tmp_path, changed=SOON) as both:
         source, destination = both.sites
@@ -131,6 +133,7 @@ def test_what_an_operator_decided_since_the_restore_counts(tmp_path: Path) -> No
             )
 
 
+@pytest.mark.fault(22)
 def test_a_lost_catalog_is_made_up_from_what_others_hold_and_what_stands_on_disk(tmp_path: Path) -> None:
     with pair(tmp_path, changed=SOON) as both:
         source, destination = both.sites

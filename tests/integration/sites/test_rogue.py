@@ -138,6 +138,7 @@ async def test_it_cannot_speak_as_another_site(scene: Scene) -> None:
         assert not site.told("file.ingested")["forged"]
 
 
+@pytest.mark.fault(28)
 async def test_what_another_key_signed_is_refused(scene: Scene) -> None:
     done = scene.attacker.cut(ingested("forged", b"forged"))[0]
     await scene.attacker.send("file.ingested", done.payload, OTHER_KEY)
@@ -161,6 +162,7 @@ async def test_an_entry_under_another_kinds_subject_is_refused(scene: Scene) -> 
     [b"", b"\xff\xfe", b"[" * 100_000, b'{"v":1}', b'{"v":1e999}', b'{"seq":123456789012345678901234567890}'],
     ids=["empty", "not-utf8", "deep", "no-fields", "infinite", "huge-number"],
 )
+@pytest.mark.fault(28)
 async def test_rubbish_is_refused_and_reading_goes_on(scene: Scene, payload: bytes) -> None:
     await scene.attacker.send("file.ingested", payload, scene.attacker.key)
     await scene.say_something_true()
@@ -251,6 +253,7 @@ async def test_it_cannot_admit_anybody_nor_give_itself_rights(scene: Scene) -> N
         assert {(one.site, one.key) for one in site.client.sites()} == before
 
 
+@pytest.mark.fault(28)
 async def test_two_stories_about_one_number_void_the_site_from_there_on_and_nothing_else(scene: Scene) -> None:
     await scene.say_something_true()
     here = scene.attacker.position

@@ -63,6 +63,7 @@ def test_a_bit_flipped_on_the_way_is_caught_and_pulled_again(
     assert both.destination.left_in_staging() == []
 
 
+@pytest.mark.fault(6)
 def test_a_bit_flipped_in_staging_is_caught_and_pulled_again(tmp_path: Path) -> None:
     """The destination dies in the middle of a file; what it had staged rots before it comes back."""
     with FlippingProxy() as proxy, pair(tmp_path, advertise=proxy.address) as both:
@@ -89,6 +90,7 @@ def test_a_bit_flipped_in_staging_is_caught_and_pulled_again(tmp_path: Path) -> 
         assert both.destination.left_in_staging() == []
 
 
+@pytest.mark.fault(16)
 def test_a_transfer_that_was_cut_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with FlippingProxy() as proxy, pair(tmp_path, advertise=proxy.address) as both:
         proxy.target = both.source.data_port
@@ -121,6 +123,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 @pytest.mark.parametrize("unit", ["file", "book"])
+@pytest.mark.fault(6)
 def test_a_bit_flipped_in_the_sources_store_is_never_stored_elsewhere(tmp_path: Path, unit: str) -> None:
     """The destination gives up and says so; the source reads again and withdraws its word; both show it."""
     with pair(tmp_path, subscribe=False) as both:

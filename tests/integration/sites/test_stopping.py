@@ -50,6 +50,7 @@ def test_a_stop_in_the_middle_of_a_transfer_is_soon_and_quiet_and_the_next_start
         both.assert_whole()
 
 
+@pytest.mark.fault(25)
 def test_a_second_daemon_on_the_same_directory_refuses_to_run(tmp_path: Path) -> None:
     site = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}")
     with sites(site):
