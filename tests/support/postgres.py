@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,43 @@ class Postgres:
     """The server. Its databases go with it."""
 
     def __init__(self, server: Any) -> None:
+        self._server = server
         info = server.get_postmaster_info()
         self.pid = int(info.pid)
         self._sockets = Path(info.socket_dir)
+
+    def crash(self) -> None:
+        """End it at once, with all its connections: what was not committed is not."""
+        os.kill(self.pid, signal.SIGQUIT)
+        while Path(f"/proc/{self.pid}").exists() and not _is_zombie(self.pid):
+            time.sleep(0.02)
+
+    def crash_backends(self) -> None:
+        """``kill -9`` everybody who serves a connection: the server begins again by itself."""
+        asyncio.run(self._kill_others())
+
+    async def _kill_others(self) -> None:
+        connection = await self._connected()
+        rows = await connection.fetch(
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        for row in rows:
+            with suppress(ProcessLookupError):
+                os.kill(row["pid"], signal.SIGKILL)
+        connection.terminate()
+
+    async def _connected(self) -> asyncpg.Connection[asyncpg.Record]:
+        """It may just be recovering."""
+        while True:
+            try:
+                return await asyncpg.connect(self.url("postgres"))
+            except (asyncpg.CannotConnectNowError, OSError):
+                await asyncio.sleep(0.05)
+
+    def start_again(self) -> None:
+        """After :meth:`crash`."""
+        self._server.start()
+        self.pid = int(self._server.get_postmaster_info().pid)
 
     def url(self, database: str) -> str:
         """As ``catalog.url`` takes it."""
@@ -50,6 +86,12 @@ class Postgres:
             await connection.execute(statement)
         finally:
             await connection.close()
+
+
+def _is_zombie(pid: int) -> bool:
+    with suppress(FileNotFoundError):
+        return ") Z" in Path(f"/proc/{pid}/stat").read_text()
+    return True
 
 
 @contextmanager
