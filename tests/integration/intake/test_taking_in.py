@@ -97,6 +97,22 @@ async def test_an_unusual_name_is_kept_to_the_byte(rig: Rig, name: str) -> None:
 
 
 @pytest.mark.fault(37)
+async def test_a_sparse_file_is_accepted_and_stays_sparse(rig: Rig) -> None:
+    size = 256 << 20
+    made = rig.drop / ".making"
+    with made.open("wb") as file:
+        file.truncate(size - 4)
+        file.seek(size - 4)
+        file.write(b"tail")
+    made.rename(rig.drop / "sparse")
+    async with rig.running():
+        await rig.accepted("sparse")
+    stored = (rig.root / "sparse").stat()
+    assert stored.st_size == size
+    assert stored.st_blocks * 512 < 1 << 20
+
+
+@pytest.mark.fault(37)
 async def test_an_empty_file_is_a_file(rig: Rig) -> None:
     rig.dropped("empty", b"")
     async with rig.running():
