@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -129,6 +130,14 @@ class Machine(RuleBasedStateMachine):
         number = data.draw(st.integers(0, len(self.said[owner]) - 1))
         self._do(receive(self.catalog, self.said[owner][number][0]))
         self.arrived[owner].add(number)
+
+    @rule(owner=st.sampled_from(OWNERS), chance=st.randoms(use_true_random=False))
+    def all_of_it_arrives(self, owner: str, chance: Random) -> None:
+        """In any order."""
+        numbers = list(range(len(self.said[owner])))
+        chance.shuffle(numbers)
+        self._do(receive(self.catalog, *(self.said[owner][number][0] for number in numbers)))
+        self.arrived[owner] |= set(numbers)
 
     @rule(limit=st.integers(1, 3))
     def the_bus_acknowledges(self, limit: int) -> None:
