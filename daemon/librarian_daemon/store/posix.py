@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -28,6 +29,8 @@ from librarian_protocol.manifest import Member
 from librarian_protocol.names import MemberPath, Name
 
 PAGE_MEMBERS = 1000
+#: A directory, a file in place of a directory, a link: not ours, whatever it is.
+_SOMETHING_ELSE = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
 
 
 class PosixReader:
@@ -167,6 +170,9 @@ class PosixStore:
             except FileNotFoundError:
                 return Check(size_bytes=0, digest=None, error=SourceMissing(f"{name!a} is not in the store"))
             except OSError as exc:
+                if exc.errno in _SOMETHING_ELSE:
+                    wrong = SourceMissing(f"something else stands at {name!a} in the store: {exc.strerror}")
+                    return Check(size_bytes=0, digest=None, error=wrong)
                 error = store_error(exc, f"reading {name!a}", self.root)
                 return Check(size_bytes=0, digest=None, error=error)
             except Stopped:
