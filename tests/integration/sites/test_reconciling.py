@@ -74,6 +74,33 @@ def test_what_is_lost_in_a_store_is_still_at_the_other_site(tmp_path: Path) -> N
         assert standing(source.store) == wanted
 
 
+@pytest.mark.parametrize("instead", ["a directory", "a link", "a pipe"])
+def test_something_else_in_an_instances_place_is_found_and_holds_nothing_up(tmp_path: Path, instead: str) -> None:
+    site = alone(tmp_path)
+    with sites(site):
+        site.start()
+        ingest(site, 3)
+        place = site.store / "night/f001.dat"
+        place.rename(tmp_path / "elsewhere")
+        match instead:
+            case "a directory":
+                place.mkdir()
+            case "a link":
+                place.symlink_to(tmp_path / "elsewhere")
+            case _:
+                os.mkfifo(place)
+        (report,) = site.client.reconcile()
+        assert (report.error, report.wrong) == ("", 1)
+        assert site.problems()["instance-suspected"] == ["night/f001.dat"]
+        if instead == "a directory":
+            place.rmdir()
+        else:
+            place.unlink()
+        (tmp_path / "elsewhere").rename(place)
+        site.client.reconcile()
+        wait_for("all is well", lambda: site.client.status().healthy, site)
+
+
 def test_files_that_nobody_knows_are_reported_and_left_alone(tmp_path: Path) -> None:
     site = alone(tmp_path)
     with sites(site):
