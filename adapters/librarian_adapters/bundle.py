@@ -86,7 +86,7 @@ def decode_request(body: bytes) -> list[Asked]:
     try:
         asked = _ASKED.decode(body)
     except wire.NOT_DECODABLE as exc:
-        raise ArgumentInvalid(f"bundle request: {exc}") from exc
+        raise ArgumentInvalid(f"bundle request: {wire.why(exc)}") from exc
     if len(asked) > MAX_ITEMS:
         raise ArgumentInvalid(f"bundle request: {len(asked)} items, {MAX_ITEMS} are the most")
     return asked
@@ -150,7 +150,7 @@ class FrameReader:
         try:
             head = _HEAD.decode(header)
         except wire.NOT_DECODABLE as exc:
-            raise SourceInvalid(f"bundle: a frame's header does not decode: {exc}") from exc
+            raise SourceInvalid(f"bundle: a frame's header does not decode: {wire.why(exc)}") from exc
         if head.size_bytes > self._max_body_bytes:
             raise SourceInvalid(
                 f"bundle: a frame has {head.size_bytes} bytes, {self._max_body_bytes} are the most asked for"

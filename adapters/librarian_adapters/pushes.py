@@ -54,7 +54,7 @@ def decode_push_me(body: bytes | msgspec.Raw) -> PushMe:
     try:
         asked = _PUSH_ME.decode(body)
     except wire.NOT_DECODABLE as exc:
-        raise ArgumentInvalid(f"letter {PUSH_ME!r}: {exc}") from exc
+        raise ArgumentInvalid(f"letter {PUSH_ME!r}: {wire.why(exc)}") from exc
     if not asked.bundle and len(asked.items) != 1:
         raise ArgumentInvalid(f"letter {PUSH_ME!r}: {len(asked.items)} items, and no bundle")
     return asked
@@ -69,4 +69,4 @@ def decode_push_refused(body: bytes | msgspec.Raw) -> PushRefused:
     try:
         return _PUSH_REFUSED.decode(body)
     except wire.NOT_DECODABLE as exc:
-        raise ArgumentInvalid(f"letter {PUSH_REFUSED!r}: {exc}") from exc
+        raise ArgumentInvalid(f"letter {PUSH_REFUSED!r}: {wire.why(exc)}") from exc

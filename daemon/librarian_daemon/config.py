@@ -74,6 +74,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigInvalid(f"{path}: not UTF-8 at byte {exc.start}", hint="TOML is UTF-8 text") from exc
     except tomllib.TOMLDecodeError as exc:
         raise ConfigInvalid(f"{path}: not TOML: {exc}") from exc
+    except RecursionError as exc:
+        raise ConfigInvalid(f"{path}: nested too deep") from exc
 
 
 def _overlay(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:

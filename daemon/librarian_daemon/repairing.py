@@ -63,7 +63,7 @@ class Answering:
         try:
             asked = _RANGE.decode(body)
         except wire.NOT_DECODABLE as exc:
-            raise RequestRefused(f"the question does not decode: {exc}") from exc
+            raise RequestRefused(f"the question does not decode: {wire.why(exc)}") from exc
         found = await self._catalog.read(
             leaves.segments_behind, asked.origin, asked.after, limit=MAX_SEGMENTS, max_bytes=MAX_BYTES
         )

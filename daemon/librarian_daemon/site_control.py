@@ -139,7 +139,7 @@ class SiteControl:
                 case _:
                     raise ArgumentInvalid(f"a statement is site.admitted or site.revoked, not {body.kind[:80]!a}")
         except wire.NOT_DECODABLE as exc:
-            raise ArgumentInvalid(f"the statement does not decode: {exc}") from exc
+            raise ArgumentInvalid(f"the statement does not decode: {wire.why(exc)}") from exc
         await self._membership.publish(entry)
         return await self._one(entry.site)
 

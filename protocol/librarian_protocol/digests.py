@@ -31,7 +31,7 @@ class Digest(str):
             raise DigestInvalid(f"digest {ascii(raw)[:120]} is not of the form <algorithm>:<lower-case hex>")
         algorithm, digits = match.groups()
         if algorithm not in HEX_DIGITS:
-            raise DigestInvalid(f"digest algorithm {algorithm!r} is not one of {', '.join(sorted(HEX_DIGITS))}")
+            raise DigestInvalid(f"digest algorithm {algorithm[:40]!r} is not one of {', '.join(sorted(HEX_DIGITS))}")
         if len(digits) != HEX_DIGITS[algorithm]:
             raise DigestInvalid(
                 f"a {algorithm} digest has {HEX_DIGITS[algorithm]} hex digits, this one has {len(digits)}"

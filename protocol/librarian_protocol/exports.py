@@ -122,7 +122,7 @@ class Reading:
         try:
             found: Line = _LINE.decode(line)
         except wire.NOT_DECODABLE as exc:
-            raise SegmentInvalid(f"{where}: does not decode: {exc}") from exc
+            raise SegmentInvalid(f"{where}: does not decode: {wire.why(exc)}") from exc
         if (self.begin is None) != isinstance(found, Begin):
             raise SegmentInvalid(f"{where}: the file does not begin as it should")
         if isinstance(found, Begin) and found.v != VERSION:

@@ -77,7 +77,7 @@ def open_signed(message: bytes, *, site: SiteName, key: str) -> Heads:
         verify(key, Purpose.HEAD, raw, signed.signature)
         heads = _HEADS.decode(raw)
     except wire.NOT_DECODABLE as exc:
-        raise SegmentInvalid(f"heads do not decode: {exc}") from exc
+        raise SegmentInvalid(f"heads do not decode: {wire.why(exc)}") from exc
     if heads.v != VERSION:
         raise SegmentInvalid(f"heads are of version {heads.v}; this software reads version {VERSION}")
     if heads.site != site:

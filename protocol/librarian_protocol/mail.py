@@ -63,7 +63,7 @@ def open_signed(payload: bytes, signature: str, *, sender: SiteName, to: SiteNam
     try:
         letter = _MAIL.decode(payload)
     except wire.NOT_DECODABLE as exc:
-        raise SegmentInvalid(f"a letter does not decode: {exc}") from exc
+        raise SegmentInvalid(f"a letter does not decode: {wire.why(exc)}") from exc
     if letter.v != VERSION:
         raise SegmentInvalid(f"a letter is of version {letter.v}; this software reads version {VERSION}")
     if (letter.sender, letter.to) != (sender, to):

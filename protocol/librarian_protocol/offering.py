@@ -76,7 +76,7 @@ def decode(body: bytes) -> Telling:
     try:
         return _TELLING.decode(body)
     except wire.NOT_DECODABLE as exc:
-        raise SegmentInvalid(f"letter {TELL!r}: {exc}") from exc
+        raise SegmentInvalid(f"letter {TELL!r}: {wire.why(exc)}") from exc
 
 
 def hash_of(body: bytes) -> str:

@@ -82,7 +82,7 @@ def decode(payload: bytes) -> Segment:
         segment = _SEGMENT.decode(payload)
         numbers = [_NUMBERED.decode(raw).seq for raw in segment.entries]
     except wire.NOT_DECODABLE as exc:
-        raise SegmentInvalid(f"segment does not decode: {exc}") from exc
+        raise SegmentInvalid(f"segment does not decode: {wire.why(exc)}") from exc
     if segment.v != VERSION:
         raise SegmentInvalid(f"segment is of version {segment.v}; this software reads version {VERSION}")
     if segment.last_seq > MAX_INTEGER or numbers != list(range(segment.first_seq, segment.last_seq + 1)):
@@ -139,7 +139,7 @@ def entries_of(segment: Segment) -> list[Entry | SegmentInvalid] | None:
             found.append(entry_decoder.decode(raw))
         except wire.NOT_DECODABLE as exc:
             number = segment.first_seq + len(found)
-            found.append(SegmentInvalid(f"entry {number} of site {segment.site!r} ({segment.kind}): {exc}"))
+            found.append(SegmentInvalid(f"entry {number} of site {segment.site!r} ({segment.kind}): {wire.why(exc)}"))
     return found
 
 

@@ -111,7 +111,7 @@ def decode(text: str) -> Token:
         raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
         return _TOKEN.decode(raw)
     except (*wire.NOT_DECODABLE, ValueError) as exc:
-        raise TokenInvalid(f"the invite token does not decode: {exc}", hint="was it copied whole?") from exc
+        raise TokenInvalid(f"the invite token does not decode: {wire.why(exc)}", hint="was it copied whole?") from exc
 
 
 def _proof(secret: str, request: bytes) -> str:
@@ -137,7 +137,7 @@ def read(message: bytes) -> tuple[JoinRequest, SignedJoin]:
         request = _REQUEST.decode(sealed.request.encode())
         verify(request.key, Purpose.JOIN, sealed.request.encode(), sealed.signature)
     except (*wire.NOT_DECODABLE, SignatureInvalid) as exc:
-        raise TokenInvalid(f"join request is not valid: {exc}") from exc
+        raise TokenInvalid(f"join request is not valid: {wire.why(exc)}") from exc
     return request, sealed
 
 
@@ -163,7 +163,7 @@ def read_answer(message: bytes, token: Token, key: str) -> JoinAnswer:
         verify(token.key, Purpose.JOIN_ANSWER, signed.answer.encode(), signed.signature)
         answer = _ANSWER.decode(signed.answer.encode())
     except (*wire.NOT_DECODABLE, SignatureInvalid) as exc:
-        raise TokenInvalid(f"the answer to the join request is not valid: {exc}") from exc
+        raise TokenInvalid(f"the answer to the join request is not valid: {wire.why(exc)}") from exc
     if (answer.token, answer.key) != (token.id, key):
         raise TokenInvalid("the answer to the join request is one to somebody else")
     return answer

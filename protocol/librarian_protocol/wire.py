@@ -18,12 +18,23 @@ from librarian_protocol.names import MemberPath, Name, SiteName
 T = TypeVar("T")
 #: Everything that decoding can raise: malformed, not UTF-8 inside a text, nested too deep.
 NOT_DECODABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+#: What was sent does not come back at length: not to its sender, not into logs.
+MAX_REASON_CHARACTERS = 300
 _PARSERS: dict[type, Callable[[str], Any]] = {
     Name: Name.parse,
     MemberPath: MemberPath.parse,
     SiteName: SiteName.parse,
     Digest: Digest.parse,
 }
+
+
+def why(exc: Exception) -> str:
+    """Why something does not decode, in a bounded text: what msgspec says may repeat the value it met."""
+    text = str(exc)
+    if len(text) <= MAX_REASON_CHARACTERS:
+        return text
+    half = MAX_REASON_CHARACTERS // 2
+    return f"{text[:half]} … {text[-half:]}"
 
 
 def decode_hook(wanted: type, raw: object) -> object:

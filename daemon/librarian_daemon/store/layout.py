@@ -84,7 +84,7 @@ def _read_marker(root_fd: int, root: str) -> Marker | None:
         return _MARKER_DECODER.decode(data)
     except wire.NOT_DECODABLE as exc:
         raise StoreFault(
-            f"the marker of the store at {root} is damaged: {exc}",
+            f"the marker of the store at {root} is damaged: {wire.why(exc)}",
             hint="restore .librarian/store from a backup, or have the site's catalog at hand and ask for help",
         ) from exc
 

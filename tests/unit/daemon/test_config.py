@@ -142,6 +142,10 @@ def test_broken_toml_is_refused_with_line_and_column(tmp_path: Path) -> None:
     assert "not TOML: Invalid value (at line 1, column 8)" in refused(tmp_path, "site = summit\n").message
 
 
+def test_a_file_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
+    assert "nested too deep" in refused(tmp_path, "site = " + "[" * 5000 + "]" * 5000).message
+
+
 # ---- every other message -------------------------------------------------------------------------------
 
 REFUSED = [

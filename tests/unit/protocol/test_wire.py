@@ -39,6 +39,14 @@ def test_the_message_of_a_bad_value_names_its_field() -> None:
         _ALL.decode(raw)
 
 
+def test_a_reason_is_short_however_long_the_value_was() -> None:
+    assert wire.why(ValueError("x is wrong - at `$.a`")) == "x is wrong - at `$.a`"
+    long = wire.why(ValueError(f"Invalid value '{'x' * 70_000}' - at `$.a`"))
+    assert len(long) < 400
+    assert long.startswith("Invalid value 'xxx")
+    assert long.endswith("' - at `$.a`")
+
+
 def test_what_is_not_text_is_refused_as_such() -> None:
     """A number where a name should stand."""
     with pytest.raises(msgspec.ValidationError, match=r"expected text, got int - at `\$\.name`"):
