@@ -68,10 +68,8 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
     )
     applied, refused, stalled = 0, list[str](), ""
     if verdict is Verdict.APPLY:
-        before = known_members(connection) if segment.kind in _OF_THE_ROSTER else {}
         _keep(tx, segment, payload, signature, segment_hash, "held")
         applied, refused = _release(tx, segment.site, segment_hash)
-        refold_changed(tx, before)
     elif verdict is Verdict.HOLD:
         if held(connection, segment.site) >= MAX_HELD:
             return Received(
@@ -198,6 +196,7 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
             select(journal.position, journal.payload, journal.hash).where(journal.hash == ready.pop(0))
         ).one()
         segment = segments.decode(decompress(row.payload))
+        before = known_members(tx.connection) if segment.kind in _OF_THE_ROSTER else None
         known, bad = apply_segment(tx, segment)
         applied += known or 0
         refused += bad
@@ -207,6 +206,8 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
             .values(state="unknown" if known is None else "applied")
         )
         cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, row.hash)
+        if before is not None:
+            refold_changed(tx, before)
         followers = tx.connection.execute(
             select(journal.hash, journal.payload).where(
                 journal.site == str(site), journal.prev == row.hash, journal.state == "held"

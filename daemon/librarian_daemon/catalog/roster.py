@@ -19,6 +19,11 @@ _TEXTS = wire.decoder(list[str])
 _CUTOFF = wire.decoder(Cutoff)
 _ANCHOR = wire.decoder(Anchor)
 
+#: Made once: the roster is read with every segment.
+_SAID = select(schema.admission)
+_REKEYS = select(schema.rekey)
+_ANNOUNCED = select(schema.announcement)
+
 __all__ = ["Anchor", "Member", "get_anchor", "grants_of", "known_members", "put_anchor", "roster"]
 
 
@@ -49,10 +54,10 @@ def known_members(connection: Connection) -> dict[SiteName, Member]:
     anchor = get_anchor(connection)
     if anchor is None:
         return {}
-    said = [_said(row) for row in connection.execute(select(schema.admission))]
+    said = [_said(row) for row in connection.execute(_SAID)]
     rekeys = [
         Rekey(SiteName(row.site), Version(row.epoch, row.incarnation, row.seq), row.key)
-        for row in connection.execute(select(schema.rekey))
+        for row in connection.execute(_REKEYS)
     ]
     announced = {
         SiteName(row.site): Announced(
@@ -61,7 +66,7 @@ def known_members(connection: Connection) -> dict[SiteName, Member]:
             certificate=row.certificate,
             leaf_address=row.leaf_address,
         )
-        for row in connection.execute(select(schema.announcement))
+        for row in connection.execute(_ANNOUNCED)
     }
     return fold(anchor, said, rekeys, announced)
 

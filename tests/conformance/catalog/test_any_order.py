@@ -132,6 +132,18 @@ async def test_segments_in_any_order_and_repeated_give_the_same_tables(
     assert await tried(mesh, _replay(sent)) == await tried(mesh, _replay([*shuffled[:3], *repeated, *shuffled]))
 
 
+async def test_a_change_of_the_roster_that_waited_behind_a_gap_counts_as_if_it_had_come_in_order(mesh: Catalog) -> None:
+    """Whose entries count is folded anew, whichever segment it was that filled the gap."""
+    admitter, newcomer = Peer(SITES[0]), Peer("newcomer")
+    (admitted,) = admitter.say(admission(newcomer.site))
+    (theirs,) = newcomer.say(ingested(newcomer.store, "raw/1"))
+    (before,) = admitter.say(ingested(admitter.store, "raw/2"))
+    (narrowed,) = admitter.say(admission(newcomer.site, grants=("other/**",)))
+    in_order = await tried(mesh, _replay([admitted, theirs, before, narrowed]))
+    assert in_order != await tried(mesh, _replay([admitted, theirs, before])), "it changes what counts"
+    assert await tried(mesh, _replay([admitted, theirs, narrowed, before])) == in_order
+
+
 def _replay(order: Sequence[Sealed]) -> Callable[[Tx], Shared]:
     def work(tx: Tx) -> Shared:
         for number, one in enumerate(order):
