@@ -12,9 +12,9 @@ import msgspec
 import structlog
 
 from librarian_daemon.catalog import planning, transfers
-from librarian_daemon.catalog.planning import Known
+from librarian_daemon.catalog.planning import Known, Look
 from librarian_daemon.catalog.transfers import Move, Owed, Wish
-from librarian_daemon.catalog.writer import Catalog, Tx, get_meta, put_meta
+from librarian_daemon.catalog.writer import Catalog, Tx, put_meta
 from librarian_daemon.ports import Clock
 from librarian_daemon.signals import Signal
 from librarian_protocol import wire
@@ -60,34 +60,33 @@ class Planner:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._notice_surroundings()
-            busy = await self._changed()
-            busy = await self._backfill() or busy
+            look = await self._catalog.read(planning.look, self._site, self._adapters, PAGE)
+            anew = await self._notice_surroundings(look)
+            busy = await self._changed(look)
+            busy = await self._backfill(look) or busy or anew
             if not busy:
                 await self._catalog.changed.wait(IDLE_S)
 
-    async def _notice_surroundings(self) -> None:
+    async def _notice_surroundings(self, look: Look) -> bool:
         """A site, an offer or a store that is new may make any file obtainable: try all subscriptions on all again."""
-        subscriptions, here = await self._here()
+        here = look.here
         now = hash_of(wire.encode([sorted(here.active_stores), list(here.adapters), sorted(here.offers.items())]))
-        if await self._catalog.read(get_meta, "surroundings") == now:
-            return
+        if look.surroundings == now:
+            return False
 
         def work(tx: Tx) -> None:
-            put_meta(tx.connection, "surroundings", now)
-            for one in subscriptions:
+            put_meta(tx.connection, planning.SURROUNDINGS, now)
+            for one in look.subscriptions:
                 planning.start_backfill(tx, one.id)
 
         await self._catalog.write(work)
+        return True
 
-    async def _changed(self) -> bool:
-        subscriptions, here = await self._here()
-        globs = [one.match for one in subscriptions]
-        page = await self._catalog.read(planning.changed_files, PAGE, globs)
-        if page.last is None:
+    async def _changed(self, look: Look) -> bool:
+        if look.changed.last is None:
             return False
-        change, file_id = page.last
-        plan = decide(page.known, subscriptions, here)
+        change, file_id = look.changed.last
+        plan = decide(look.changed.known, look.subscriptions, look.here)
 
         def work(tx: Tx) -> None:
             _commit(tx, plan, self._clock.boottime_s())
@@ -97,15 +96,13 @@ class Planner:
         self._told(plan)
         return True
 
-    async def _backfill(self) -> bool:
-        waiting = await self._catalog.read(planning.backfills)
-        if not waiting:
+    async def _backfill(self, look: Look) -> bool:
+        if not look.backfills:
             return False
-        subscription_id, after = waiting[0]
-        subscriptions, here = await self._here()
-        mine = [one for one in subscriptions if one.id == subscription_id]
+        subscription_id, after = look.backfills[0]
+        mine = [one for one in look.subscriptions if one.id == subscription_id]
         page = await self._catalog.read(planning.files_after, after, PAGE, [one.match for one in mine])
-        plan = decide(page.known, mine, here, may_cancel=False)
+        plan = decide(page.known, mine, look.here, may_cancel=False)
 
         def work(tx: Tx) -> None:
             _commit(tx, plan, self._clock.boottime_s())
@@ -119,9 +116,6 @@ class Planner:
         if plan.wishes or plan.moves:
             self._log.info("planned", new=len(plan.wishes), moved=len(plan.moves))
             self._transfers_changed.set()
-
-    async def _here(self) -> tuple[list[SubscriptionFacts], Here]:
-        return await self._catalog.read(planning.load_here, self._site, self._adapters)
 
 
 def decide(

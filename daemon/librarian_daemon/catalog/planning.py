@@ -56,6 +56,33 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     last: tuple[int, int] | None
 
 
+SURROUNDINGS = "surroundings"
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a turn of the planner begins with, of one moment."""
+
+    subscriptions: list[SubscriptionFacts]
+    here: Here
+    #: What sites, offers and stores were when all files were last tried: a hash that the planner keeps.
+    surroundings: str | None
+    changed: Page
+    #: Subscriptions that still page through the catalog, and behind which file they are.
+    backfills: list[tuple[str, int]]
+
+
+def look(connection: Connection, site: SiteName, adapters: Sequence[str], limit: int) -> Look:
+    """What there is to plan: at most ``limit`` changed files."""
+    mine, here = load_here(connection, site, adapters)
+    return Look(
+        subscriptions=mine,
+        here=here,
+        surroundings=get_meta(connection, SURROUNDINGS),
+        changed=changed_files(connection, limit, [one.match for one in mine]),
+        backfills=backfills(connection),
+    )
+
+
 def changed_files(connection: Connection, limit: int, matches: Sequence[str]) -> Page:
     """The next files behind the planner's cursor, in the order of their changes.
 

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 import structlog
 import zstandard
-from sqlalchemy import Connection, Select, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said, apply, conflicts
@@ -263,7 +263,7 @@ class Catalog:
 
         def work(connection: Connection) -> tuple[list[Any], Position]:
             # The lock keeps a newcomer from beginning before this is committed.
-            mine = connection.scalar(_meta("incarnation").with_for_update(read=True))
+            mine = connection.scalar(_META.with_for_update(read=True), {"wanted": "incarnation"})
             if mine != group.position.incarnation:
                 raise AlreadyRunning(f"another daemon (incarnation {mine}) has taken this catalog over")
             outcomes = [_run_unit(connection, group, unit.work) for unit in units]
@@ -392,13 +392,13 @@ def decompress(stored: bytes) -> bytes:
         raise CatalogFault(f"a stored segment is damaged: {exc}", hint="restore the catalog, or rebuild it") from exc
 
 
-def _meta(key: str) -> Select[str]:
-    return select(schema.meta.c.value).where(schema.meta.c.key == key)
+#: Made once: it is the statement that is executed most often.
+_META = select(schema.meta.c.value).where(schema.meta.c.key == bindparam("wanted"))
 
 
 def get_meta(connection: Connection, key: str) -> str | None:
     """A local fact by its key."""
-    return connection.scalar(_meta(key))
+    return connection.scalar(_META, {"wanted": key})
 
 
 def put_meta(connection: Connection, key: str, value: str) -> None:

@@ -145,18 +145,23 @@ async def test_a_new_subscription_is_tried_on_everything_that_was_known_before(
     while waiting := await catalog.read(planning.backfills):
         positions.append(waiting[0][1])
         service = Planner(catalog, SystemClock(), SITE, ["http"], Signal())
-        await service._backfill()  # pyright: ignore[reportPrivateUsage]
+        await _backfill(service, catalog)
     assert positions == sorted(set(positions))
     assert len(positions) == 4
     names = [one.name for one in await catalog.read(transfers.wanted_now, 100)]
     assert names == [f"raw/{n}" for n in range(9)]
 
 
+async def _backfill(service: Planner, catalog: Catalog) -> None:
+    look = await catalog.read(planning.look, SITE, ["http"], 1)
+    await service._backfill(look)  # pyright: ignore[reportPrivateUsage]
+
+
 async def test_a_backfill_of_a_subscription_that_was_withdrawn_ends(catalog: Catalog, summit: Peer) -> None:
     await receive(catalog, *summit.say(ingested(summit.store)))
     await say(catalog, _subscription(), SubscriptionWithdrawn(subscription=SUBSCRIPTION))
     await catalog.write(planning.start_backfill, SUBSCRIPTION)
-    await Planner(catalog, SystemClock(), SITE, ["http"], Signal())._backfill()  # pyright: ignore[reportPrivateUsage]
+    await _backfill(Planner(catalog, SystemClock(), SITE, ["http"], Signal()), catalog)
     assert await catalog.read(planning.backfills) == []
     assert await _state(catalog) == []
 
