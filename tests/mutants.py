@@ -122,7 +122,7 @@ MUTANTS = [
         "daemon/librarian_daemon/incarnations.py",
         "        incarnation = self._rng.hex(16)\n",
         '        incarnation = "0" * 16\n',
-        "tests/integration/sites/test_rewinding.py::test_a_site_with_an_old_catalog_takes_back_what_it_said_and_goes_on",
+        "tests/conformance/catalog/test_committing.py::test_every_start_begins_an_incarnation_of_its_own",
     ),
     Mutant(
         "of two digests under one name the first wins",

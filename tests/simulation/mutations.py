@@ -108,7 +108,7 @@ MUTATIONS = (
         function="judge",
         old="if predecessor is None:\n        return Verdict.HOLD",
         new="if predecessor is None:\n        return Verdict.APPLY",
-        catches=("I4", "I10"),
+        catches=("I4",),
     ),
     Mutation(
         name="what others hold is heard, and not asked for",
@@ -142,7 +142,8 @@ MUTATIONS = (
         function="_commit_group",
         old="await self._reload()",
         new="pass",
-        catches=("I5", "I4", "I10", "the daemon"),
+        catches=("I5",),
+        from_seed=10,
     ),
     Mutation(
         name="what could not be made durable is not written down as failed",

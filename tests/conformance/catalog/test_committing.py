@@ -16,7 +16,8 @@ from librarian_daemon.audit import verify_journal
 from librarian_daemon.catalog import journal, schema
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.writer import Catalog, Tx, decompress, get_meta, put_meta
-from librarian_daemon.clock import SystemClock
+from librarian_daemon.clock import SystemClock, SystemRng
+from librarian_daemon.incarnations import Incarnations
 from librarian_daemon.signals import Signal
 from librarian_protocol import segments
 from librarian_protocol.entries import Entry, FileIngested, SiteAdmitted, SiteAnnounced
@@ -234,6 +235,16 @@ async def test_a_second_incarnation_ends_the_first(database: Database, url: str)
     files = await database.read(rows, schema.file)
     assert [(row.name, row.origin_epoch, row.origin_seq) for row in files] == [("raw/1", 1, 1), ("raw/2", 2, 2)]
     await elsewhere.close()
+
+
+async def test_every_start_begins_an_incarnation_of_its_own(catalog: Catalog) -> None:
+    """Numbers are counted within one: a catalog that was restored never uses an (incarnation, number) again."""
+    starts = Incarnations(catalog, [], SystemRng(), SITE)
+    first, second = await starts.renew(), await starts.renew()
+    third = await starts.renew(witnessed=second.epoch + 5)
+    assert len({first.incarnation, second.incarnation, third.incarnation}) == 3
+    assert first.epoch < second.epoch
+    assert third.epoch == second.epoch + 6
 
 
 async def test_an_incarnation_begins_where_the_journal_ends_then(database: Database) -> None:
