@@ -60,7 +60,7 @@ def forked(wanted: Plan, mutation: Mutation | None = None) -> Result:
 def shrunk(wanted: Plan) -> Plan:
     """A smaller plan that fails too: items of it are left out one after the other."""
     best = wanted
-    for field in ("crashes", "cuts", "freezes", "bus", "full"):
+    for field in ("crashes", "cuts", "freezes", "bus", "full", "restores"):
         items = list(getattr(best, field))
         for item in list(items):
             fewer = [one for one in items if one is not item]

@@ -16,6 +16,7 @@ import msgspec
 from librarian_adapters import verifying
 from librarian_daemon import heads as heads_service
 from librarian_daemon import lander, planner, repairing, replicator
+from librarian_daemon import recovery as recovery_service
 from librarian_daemon.catalog import leaves, transfers, writer
 from librarian_protocol import receiving
 
@@ -134,7 +135,7 @@ MUTATIONS = (
         old="await self._bus.announce(heads.seal(self._site, held, self._clock.utc(), self._key))",
         new="pass",
         catches=("I4", "I10"),
-        from_seed=6,
+        from_seed=9,
     ),
     Mutation(
         name="after a commit whose answer was lost, numbers go on where they were",
@@ -143,7 +144,7 @@ MUTATIONS = (
         old="await self._reload()",
         new="pass",
         catches=("I5",),
-        from_seed=10,
+        from_seed=11,
     ),
     Mutation(
         name="what could not be made durable is not written down as failed",
@@ -152,7 +153,7 @@ MUTATIONS = (
         old="await self._fail([one for one in sealed if isinstance(one, NotPlaced)], by_id)",
         new="pass",
         catches=("I10",),
-        from_seed=17,
+        from_seed=40,
     ),
     Mutation(
         name="the planner passes files over whose plan was not committed",
@@ -161,5 +162,14 @@ MUTATIONS = (
         old="_commit(tx, plan, self._clock.boottime_s())",
         new="pass",
         catches=("I10",),
+    ),
+    Mutation(
+        name="after a restore it is not noted that names were compared",
+        owner=recovery_service.Recoverer,
+        function="_go_on",
+        old="await write(recovery.compared)",
+        new="pass",
+        catches=("I11",),
+        from_seed=12,
     ),
 )

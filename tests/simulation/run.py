@@ -15,7 +15,7 @@ from tests.simulation.loop import Stuck, new_loop
 from tests.simulation.site import SimSite
 from tests.simulation.world import World
 
-from librarian_daemon.catalog import schema, shared
+from librarian_daemon.catalog import recovery, schema, shared
 from librarian_protocol.digests import Digest
 from librarian_protocol.names import SiteName
 
@@ -52,6 +52,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     freezes: list[tuple[float, float, int]]
     bus: list[tuple[float, int, str]]
     full: list[tuple[float, float, int]]
+    #: A copy of a catalog is taken, and later put in its place.
+    restores: list[tuple[float, float, int]]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +72,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def plan(seed: int, sites: int, files: int) -> Plan:
     """Expand a seed."""
     chance = random.Random(seed)
+    backups = random.Random(f"{seed} backups")
     kinds = sorted(KINDS)
 
     def site() -> int:
@@ -97,6 +100,11 @@ def plan(seed: int, sites: int, files: int) -> Plan:
             for _ in range(chance.randrange(3))
         ],
         full=[(*span(20), site()) for _ in range(chance.randrange(2))],
+        restores=[
+            (taken_s, taken_s + backups.uniform(1, 40), backups.randrange(sites))
+            for taken_s in [backups.uniform(8, FAULTY_S)]
+            if backups.random() < 0.4
+        ],
     )
 
 
@@ -199,8 +207,19 @@ class Run:
             await asyncio.sleep(end_s - begin_s)
             world.stores[names[site]].full = False
 
+        async def restore(taken_s: float, at_s: float, number: int) -> None:
+            one = self.sites[names[number]]
+            await asyncio.sleep(taken_s)
+            image = one.database.backup()
+            await asyncio.sleep(at_s - taken_s)
+            world.counts["catalog restored from a backup"] += 1
+            if not one.process.dead:
+                world.end(one.site, one.process, "restore")
+            one.database.restore(image)
+
         plan = self.plan
         return [
+            *(restore(*one) for one in plan.restores),
             *(cut(*one) for one in plan.cuts),
             *(freeze(*one) for one in plan.freezes),
             *(bus(*one) for one in plan.bus),
@@ -228,6 +247,8 @@ class Run:
                 return False
             query = select(instance.file_id).where(instance.state == "available")
             if len(one.database.connection.execute(query).all()) < expected:
+                return False
+            if one.database.inline(recovery.state) is not None:
                 return False
         return len({tuple(map(str, one.database.inline(shared.digests))) for one in self.sites.values()}) == 1
 
@@ -278,6 +299,11 @@ class Run:
             self.checks["I10 everything arrived"] += len(accepted)
             if missing:
                 self.world.violated(f"I10: {one.site} never got {missing[:5]}")
+        for one in self.sites.values():
+            self.checks["I11 quarantine has ended"] += 1
+            if (known := one.database.inline(recovery.state)) is not None:
+                waits = one.database.inline(recovery.waits_for, one.site)
+                self.world.violated(f"I11: {one.site} is still in quarantine: {known.reasons}, waits: {waits}")
         digests = {str(one.site): tuple(map(str, one.database.inline(shared.digests))) for one in self.sites.values()}
         self.checks["I4 catalogs are equal"] += 1
         if len(set(digests.values())) != 1:

@@ -37,8 +37,10 @@ from librarian_daemon.ports import Landing, Placed
 from librarian_daemon.projection import Projection
 from librarian_daemon.publisher import Publisher
 from librarian_daemon.reconciling import clean
+from librarian_daemon.recovery import Recoverer
 from librarian_daemon.repairing import Answering, Repairer
 from librarian_daemon.replicator import Replicator
+from librarian_daemon.restating import Restater
 from librarian_daemon.settings import ReplicatorSettings
 from librarian_daemon.signals import Signal
 from librarian_daemon.supervising import supervise
@@ -161,6 +163,7 @@ class SimSite:
             metrics=metrics,
             wake=changed,
         )
+        incarnations = Incarnations(catalog, [store], rng, site)
         publisher = Publisher(catalog, bus, incidents, clock, site, key, metrics, membership.changed)
         ledger = CatalogLedger(catalog, metrics)
 
@@ -172,7 +175,21 @@ class SimSite:
             await catalog.write(_admit, [one for one in world.names if one != site])
         offer = adapter.offer()
         declared = [Declared(id=store.id, label="main", role=store.role, ingestable=True)]
-        await catalog.write(declare, site, declared, SiteAnnounced(software="sim", adapters=[offer]))
+
+        async def redeclare() -> None:
+            await catalog.write(declare, site, declared, SiteAnnounced(software="sim", adapters=[offer]))
+
+        await redeclare()
+        recoverer = Recoverer(
+            catalog=catalog,
+            incidents=incidents,
+            clock=clock,
+            site=site,
+            restater=Restater(catalog, [store], site),
+            found=membership.found,
+            renew=incarnations.renew,
+            redeclare=redeclare,
+        )
         await catalog.write(_subscribe, site, store.id)
         await membership.admit_to_bus()
 
@@ -190,6 +207,7 @@ class SimSite:
             "heads": heads.run_announcing,
             "listener": heads.run_listening,
             "repairer": repairer.run,
+            "recovery": recoverer.run,
             "answering": answer,
             "publisher": publisher.run,
             "planner": planner.run,

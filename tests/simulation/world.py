@@ -29,12 +29,15 @@ from librarian_daemon.ports import (
     Space,
     StreamPosition,
 )
+from librarian_daemon.store.looking import Standing
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial, StoreRole, Unit
 from librarian_protocol.errors import (
     BusUnavailable,
     ChecksumMismatch,
+    LibrarianError,
     NameOccupied,
+    SizeMismatch,
     SourceMissing,
     SourceUnreachable,
     StoreError,
@@ -104,6 +107,11 @@ class World:
     async def die(self, site: SiteName, kind: str) -> None:
         process = PROCESS.get()
         assert process is not None
+        self.end(site, process, kind)
+        await asyncio.Event().wait()
+
+    def end(self, site: SiteName, process: Process, kind: str) -> None:
+        """The daemon is killed, or its machine loses power."""
         power = self.chance.random() < 0.5
         self.counts[f"{'power cut' if power else 'kill'} at {kind}"] += 1
         self.trace.add(f"{self.loop.now_s:.6f} {site} DIES at {kind}")
@@ -111,7 +119,6 @@ class World:
         if power:
             self.stores[site].lose_power()
         self.crashed.put_nowait((site, power))
-        await asyncio.Event().wait()
 
 
 # ---- clock and chance ------------------------------------------------------------------------------------
@@ -488,6 +495,37 @@ class SimStore:
 
     def staged_manifest(self, key: str, digest: Digest) -> AsyncIterator[Sequence[Member]]:
         raise StoreFault("there are no books here")
+
+    # ---- looking ----
+
+    async def look(self, wanted: Landing) -> LibrarianError | None:
+        data = self.holds(wanted.name)
+        if data is None:
+            return SourceMissing(f"nothing stands at {wanted.name}")
+        return None if len(data) == wanted.size_bytes else SizeMismatch(f"{wanted.name} has {len(data)} bytes")
+
+    async def entries(self, directory: bytes) -> AsyncIterator[Sequence[Standing]]:
+        """One page: names have one directory here."""
+        await self.world.gate(self.site, "list", directory.decode())
+        below = f"{directory.decode()}/" if directory else ""
+        names = [name for name in sorted(self.named) if name.startswith(below)]
+        children = sorted({name[len(below) :].partition("/")[0] for name in names})
+        paths = [below + child for child in children]
+        yield [
+            Standing(
+                path=path.encode(),
+                directory=path not in self.named,
+                other=False,
+                size_bytes=len(self.holds(path) or b""),
+            )
+            for path in paths
+        ]
+
+    async def books(self) -> Any:
+        return None
+
+    async def book_candidates(self, _finder: Any, _directory: bytes) -> Sequence[Any]:
+        return []
 
     async def space(self) -> Space:
         return Space(total_bytes=1 << 40, free_bytes=0 if self.full else 1 << 39, total_inodes=1, free_inodes=1)
