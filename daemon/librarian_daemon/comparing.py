@@ -54,9 +54,9 @@ class Comparison:
             page = await self._catalog.read(reconciling.instances_after, self._site, self._store.id, after, PAGE)
             if not page.last:
                 return
-            for one in page.holdings:
+            errors = await self._store.look([_landing(self._store, one) for one in page.holdings])
+            for one, error in zip(page.holdings, errors, strict=True):
                 self.looked += 1
-                error = await self._store.look(_landing(self._store, one))
                 if (error is None) != (one.state == "available"):
                     yield one, error
             after = page.last

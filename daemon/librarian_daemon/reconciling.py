@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -63,7 +64,7 @@ class Reconciler:
         """Until cancelled. In recovery it waits: then stores are stated, not reported."""
         never = Signal()
         while True:
-            if await self._catalog.read(recovery.state) is None:
+            with suppress(NotPossible):
                 await self.once()
             await never.wait(self._settings.every_s)
 

@@ -498,7 +498,11 @@ class SimStore:
 
     # ---- looking ----
 
-    async def look(self, wanted: Landing) -> LibrarianError | None:
+    async def look(self, wanted: Sequence[Landing]) -> list[LibrarianError | None]:
+        await self.world.gate(self.site, "look")
+        return [self._look(one) for one in wanted]
+
+    def _look(self, wanted: Landing) -> LibrarianError | None:
         data = self.holds(wanted.name)
         if data is None:
             return SourceMissing(f"nothing stands at {wanted.name}")

@@ -293,14 +293,20 @@ class PosixStore:
             while (page := await self._threads.run(next, pages, None)) is not None:
                 yield page
 
-    async def look(self, wanted: Landing) -> LibrarianError | None:
-        """What is wrong with what stands at a name, by kinds, names and sizes; None where nothing is.
+    async def look(self, wanted: Sequence[Landing]) -> list[LibrarianError | None]:
+        """What is wrong with what stands at each name, by kinds, names and sizes; None where nothing is.
 
         Raises:
-            StoreError: it cannot be looked at.
+            StoreError: one cannot be looked at.
         """
-        with naming(f"looking at {wanted.name!a}", self.root):
-            return await self._threads.run(looking.look, self._root, wanted)
+        return await self._threads.run(self._look, wanted)
+
+    def _look(self, wanted: Sequence[Landing]) -> list[LibrarianError | None]:
+        found: list[LibrarianError | None] = []
+        for one in wanted:
+            with naming(f"looking at {one.name!a}", self.root):
+                found.append(looking.look(self._root, one))
+        return found
 
     async def space(self) -> Space:
         """How full the filesystem is, for a user without privileges.
