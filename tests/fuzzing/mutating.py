@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 #: What has broken decoders elsewhere. Raw JSON texts.
 ODD = [
@@ -74,7 +74,11 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
     waiting = [tree]
     while waiting:
         here = waiting.pop()
-        keys = list(here) if isinstance(here, dict) else range(len(here)) if isinstance(here, list) else ()
+        keys: Iterable[Any] = ()
+        if isinstance(here, dict):
+            keys = list(cast(dict[Any, Any], here))
+        elif isinstance(here, list):
+            keys = range(len(cast(list[Any], here)))
         for key in keys:
             yield here, key
             waiting.append(here[key])

@@ -166,7 +166,7 @@ class Machine(RuleBasedStateMachine):
 
     def _applied(self, owner: str) -> list[tuple[str, File]]:
         """What follows without a gap."""
-        found = []
+        found: list[tuple[str, File]] = []
         for number, (_, state, file) in enumerate(self.said[owner]):
             if number not in self.arrived[owner]:
                 break
