@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 #: What has broken decoders elsewhere. Raw JSON texts.
 ODD = [
@@ -75,10 +75,10 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
     while waiting:
         here = waiting.pop()
         keys: Iterable[Any] = ()
-        if isinstance(here, dict):
-            keys = list(cast(dict[Any, Any], here))
-        elif isinstance(here, list):
-            keys = range(len(cast(list[Any], here)))
+        if hasattr(here, "keys"):  # a dict
+            keys = list(here.keys())
+        elif hasattr(here, "append"):  # a list
+            keys = range(len(here))
         for key in keys:
             yield here, key
             waiting.append(here[key])
