@@ -106,6 +106,31 @@ def test_a_bus_that_lost_its_disk_or_parts_of_it_is_filled_again(tmp_path: Path,
         both.assert_whole()
 
 
+@pytest.mark.fault(20, 21)
+def test_row_21_a_bus_that_tells_another_story_than_before_deceives_nobody(tmp_path: Path) -> None:
+    """Its directory is put back to an older copy: what is published then has the numbers of what was read already."""
+    with pair_on(tmp_path) as (both, server):
+        stored, copy = tmp_path / "nats" / "js", tmp_path / "copy"
+        wanted = drop_some(both, "before")
+        both.acknowledged(10)
+        both.wait_for("all are sent", lambda: both.destination.client.status().journal.outbox == 0)
+        server.kill()
+        shutil.copytree(stored, copy)
+        server.start()
+        wanted |= drop_some(both, "on-the-one-side")
+        both.acknowledged(20, deadline_s=90)
+        server.kill()
+        shutil.rmtree(stored)
+        copy.rename(stored)
+        server.start()
+        wanted |= drop_some(both, "on-the-other")
+        both.acknowledged(30, deadline_s=90)
+        assert standing(both.destination.store) == wanted
+        assert both.source.logged("bus_amnesia"), "it is said"
+        both.wait_for("it is over", lambda: "bus-amnesia" not in both.source.problems())
+        both.assert_whole()
+
+
 def spoil(directory: Path, harm: str) -> None:
     """Harm the stored messages of every stream."""
     if harm == "deleted":
