@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import signal
 import struct
 import subprocess
 import time
@@ -170,10 +171,13 @@ class Cuts:
 
     def _crash(self) -> None:
         """The processes die with the machine."""
-        self._both.source.kill_bus()
         for site in self._both.sites:
             site.kill()
             site.process = None
+        for path in Path("/proc").glob("[0-9]*/cmdline"):  # the bus server
+            with suppress(OSError):
+                if os.fsencode(self._disk.place) in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
 
     def _check(self) -> None:
         """Nobody repaired anything: what was accepted stands, and what is claimed is so."""

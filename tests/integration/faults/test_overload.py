@@ -16,7 +16,7 @@ from tests.support.processes import daemon_of
 from tests.support.sites import Site, free_port, pair, sites
 
 #: From the connection to the end of the header (ServerLimits), and some for a busy machine.
-CUT_WITHIN_S = 12.0
+CUT_WITHIN_S = 20.0
 MIB = 1 << 20
 #: What may be used besides, whatever strangers do.
 GROWTH_BYTES = 48 * MIB
