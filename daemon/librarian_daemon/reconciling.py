@@ -62,17 +62,19 @@ class Reconciler:
 
     async def run(self) -> None:
         """Until cancelled. In recovery it waits: then stores are stated, not reported."""
-        never = Signal()
+        never, replan = Signal(), False  # a start goes on where the planner's cursor stands
         while True:
             with suppress(NotPossible):
-                await self.once()
+                await self.once(replan=replan)
             await never.wait(self._settings.every_s)
+            replan = True
 
-    async def once(self, *, all_of_it: bool = False) -> list[api.Reconciled]:
+    async def once(self, *, all_of_it: bool = False, replan: bool = True) -> list[api.Reconciled]:
         """Reconcile every store now, and say what was found.
 
         Args:
             all_of_it: a person has looked: what is wrong is said of however many instances.
+            replan: whether subscriptions are tried on all files again.
 
         Raises:
             NotPossible: the site recovers from a lost catalog.
@@ -81,7 +83,8 @@ class Reconciler:
             if await self._catalog.read(recovery.state) is not None:
                 raise NotPossible("this site recovers its catalog", hint="`lbctl recover` shows what it waits for")
             found = [await self._store(store, all_of_it) for store in self._stores]
-            await self._catalog.write(_try_all_again, self._site)
+            if replan:
+                await self._catalog.write(_try_all_again, self._site)
             return found
 
     async def _store(self, store: PosixStore, all_of_it: bool) -> api.Reconciled:
