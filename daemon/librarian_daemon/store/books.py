@@ -57,45 +57,57 @@ def walk(book: int, *, each_directory: Callable[[int], None] | None = None) -> I
         BookRefused: a member is a link, FIFO, socket or device; it says which.
         OSError: it cannot be read.
     """
-    stack = [iter(_listing(book, b"", each_directory))]
+    stack = [_listing(book, b"", each_directory)]
     while stack:
-        found = next(stack[-1], None)
-        if found is None:
+        here = stack[-1]
+        if not here.names:
             stack.pop()
-        elif found.path.endswith(b"/"):
-            stack.append(iter(_listing(book, found.path[:-1], each_directory)))
+            continue
+        name = here.names.pop()
+        path = here.prefix + name
+        if name.endswith(b"/"):
+            stack.append(_listing(book, path[:-1], each_directory))
         else:
-            yield found
+            yield Found(path, is_directory=name in here.empty)
 
 
-def _listing(book: int, path: bytes, each_directory: Callable[[int], None] | None) -> list[Found]:
-    """One directory, sorted; a directory that is not empty has a trailing slash, which puts it in its place."""
-    prefix = path + b"/" if path else b""
-    listed: list[Found] = []
+class _Listing(msgspec.Struct):
+    """One directory. Names alone: a directory may have a million of them, and sorting needs all at once."""
+
+    prefix: bytes
+    #: Greatest first, to be taken from the end. A directory that is not empty has a trailing slash, which puts it in
+    #: its place.
+    names: list[bytes]
+    #: Those of ``names`` that are empty directories.
+    empty: set[bytes]
+
+
+def _listing(book: int, path: bytes, each_directory: Callable[[int], None] | None) -> _Listing:
+    here = _Listing(prefix=path + b"/" if path else b"", names=[], empty=set())
     with opened(book, path) as fd:
         if each_directory is not None:
             each_directory(fd)
         with os.scandir(fd) as entries:
             for entry in entries:
-                member = prefix + os.fsencode(entry.name)
+                name = os.fsencode(entry.name)
                 if entry.is_dir(follow_symlinks=False):
-                    empty = _is_empty(fd, entry.name)
-                    listed.append(Found(member if empty else member + b"/", is_directory=empty))
-                elif entry.is_file(follow_symlinks=False):
-                    listed.append(Found(member, is_directory=False))
-                else:
+                    if _is_empty(fd, entry.name):
+                        here.empty.add(name)
+                    else:
+                        name += b"/"
+                elif not entry.is_file(follow_symlinks=False):
                     mode = entry.stat(follow_symlinks=False).st_mode
                     raise BookRefused(
-                        f"member {member!a} of the book is {kind_of(mode)}",
+                        f"member {here.prefix + name!a} of the book is {kind_of(mode)}",
                         hint="a book holds regular files and directories only; remove it or put its bytes there",
                     )
-        if each_directory is not None and any(found.is_directory for found in listed):
-            for found in listed:
-                if found.is_directory:
-                    with opened(book, found.path) as empty_fd:
-                        each_directory(empty_fd)
-    listed.sort(key=lambda found: found.path)
-    return listed
+                here.names.append(name)
+        if each_directory is not None:
+            for name in sorted(here.empty):
+                with opened(fd, name) as empty_fd:
+                    each_directory(empty_fd)
+    here.names.sort(reverse=True)
+    return here
 
 
 def _is_empty(parent: int, name: str) -> bool:
