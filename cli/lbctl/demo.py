@@ -44,8 +44,8 @@ def demo(app: App, keep: bool, once: bool, directory: Path | None) -> int:
     """
     from lbctl.output import note
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # they end it as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, _interrupt)  # they end it as Ctrl-C does
     root = directory.absolute() if directory else Path(tempfile.mkdtemp(prefix="librarian-demo-"))
     try:
         return _run(app, root, once=once)
@@ -88,6 +88,7 @@ def _run(app: App, root: Path, *, once: bool) -> int:
                 note(line)
         raise
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         story.end()
         for site in (summit, archive):
             site.terminate()
@@ -95,6 +96,12 @@ def _run(app: App, root: Path, *, once: bool) -> int:
             site.wait()
     story.tell("both", "done", "a file and a book, ingested at summit, stand verified at archive")
     return 0
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """As Ctrl-C; and soon once more, where it was raised in a destructor, which swallows it."""
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    raise KeyboardInterrupt
 
 
 def _connect(story: Story, summit: DemoSite, archive: DemoSite) -> None:

@@ -106,7 +106,12 @@ def test_a_token_is_good_once(both: Pair, tmp_path: Path) -> None:
         fourth.lbctl("site", "join", token)
         fourth.start()
         refused_at_the_inviter(both, "fourth", "a token that is spent")
-        assert "Authorization Violation" in fourth.client.status().bus.detail
+        wait_for(
+            "the bus refuses it",
+            lambda: "Authorization Violation" in fourth.client.status().bus.detail,
+            both.source,
+            fourth,
+        )
         assert {"archive", "summit", "third"} == {one.site for one in both.source.client.sites()}
 
 
