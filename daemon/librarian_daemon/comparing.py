@@ -14,6 +14,7 @@ from librarian_daemon.catalog import reconciling
 from librarian_daemon.catalog.holdings import Holding
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.ports import Landing
+from librarian_daemon.store.finding import Candidate
 from librarian_daemon.store.looking import Standing
 from librarian_daemon.store.posix import PosixStore
 from librarian_protocol.entries import InstanceHealed, Unit
@@ -31,6 +32,8 @@ class Unclaimed(msgspec.Struct, frozen=True, kw_only=True):
     name: Name | None
     #: Files of that name that the catalog knows, held elsewhere or nowhere.
     known: Sequence[reconciling.Known]
+    #: The book that it is, every byte of it, where nothing is known of it and somebody could tell.
+    book: Candidate | None = None
 
 
 class Comparison:
@@ -61,11 +64,13 @@ class Comparison:
                     yield one, error
             after = page.last
 
-    async def names(self, is_book: Callable[[bytes], Awaitable[bool]] | None = None) -> AsyncGenerator[Unclaimed, None]:
+    async def names(
+        self, find_book: Callable[[bytes], Awaitable[Candidate | None]] | None = None
+    ) -> AsyncGenerator[Unclaimed, None]:
         """Everything that stands there and that no row of this store is about. Books are not looked into.
 
         Args:
-            is_book: says of an unknown directory whether it is one thing; else what stands in it is looked at.
+            find_book: says which book an unknown directory is; where it is none, what stands in it is looked at.
 
         Raises:
             StoreError: the store cannot be looked at.
@@ -83,8 +88,9 @@ class Comparison:
                     if any(file.here == self._store.id for file in known):
                         continue
                     whole = not one.directory or any(file.unit is Unit.BOOK for file in known)
-                    if whole or (is_book is not None and await is_book(one.path)):
-                        yield Unclaimed(standing=one, name=name_of(one.path), known=known)
+                    book = None if whole or find_book is None else await find_book(one.path)
+                    if whole or book is not None:
+                        yield Unclaimed(standing=one, name=name_of(one.path), known=known, book=book)
                     else:
                         pending.append(one.path)
 

@@ -23,7 +23,6 @@ from librarian_daemon.custodian import MANY, MANY_HINT, Custodian
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Clock, Incidents, Store
 from librarian_daemon.settings import ReconcileSettings
-from librarian_daemon.signals import Signal
 from librarian_daemon.store.posix import PosixStore
 from librarian_protocol import api
 from librarian_protocol.errors import NotPossible, StoreError
@@ -62,11 +61,11 @@ class Reconciler:
 
     async def run(self) -> None:
         """Until cancelled. In recovery it waits: then stores are stated, not reported."""
-        never, replan = Signal(), False  # a start goes on where the planner's cursor stands
+        replan = False  # a start goes on where the planner's cursor stands
         while True:
             with suppress(NotPossible):
                 await self.once(replan=replan)
-            await never.wait(self._settings.every_s)
+            await self._clock.sleep(self._settings.every_s)
             replan = True
 
     async def once(self, *, all_of_it: bool = False, replan: bool = True) -> list[api.Reconciled]:

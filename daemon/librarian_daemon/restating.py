@@ -48,7 +48,7 @@ class Restater:
                 stated += await self._row(store, one, error)
             books = Books(self._catalog, store)
             async for found in comparison.names(books.at):
-                stated += await self._found(store, found, books)
+                stated += await self._found(store, found)
             looked += comparison.looked
         self._log.info("restated_stores", looked=looked, stated=stated)
 
@@ -79,7 +79,7 @@ class Restater:
 
         return await self._catalog.write(work)
 
-    async def _found(self, store: PosixStore, found: Unclaimed, books: Books) -> bool:
+    async def _found(self, store: PosixStore, found: Unclaimed) -> bool:
         """Something that no row of this store is about: one of the known files of that name, or a new one."""
         name, one = found.name, found.standing
         if name is None:
@@ -97,8 +97,8 @@ class Restater:
                     how=How.FOUND,
                 )
                 return await self._catalog.write(reconciling.state_found, self._site, entry)
-        if one.directory and (book := books.found.pop(one.path, None)) is not None:
-            return await self._ingested(store, name, *book, Unit.BOOK)
+        if found.book is not None:
+            return await self._ingested(store, name, *found.book, Unit.BOOK)
         if found.known or one.directory:
             return self._unknown(store, name, "other bytes than are known")
         check = await store.check(name, _NOTHING, Unit.FILE, one.size_bytes)
@@ -122,18 +122,15 @@ class Books:
         self._catalog = catalog
         self._store = store
         self._finder: BookFinder | None = None
-        #: By path: digest and size.
-        self.found: dict[bytes, Candidate] = {}
 
-    async def at(self, directory: bytes) -> bool:
-        """Whether an unknown directory is a book, every byte of it; not where known names lie below it."""
+    async def at(self, directory: bytes) -> Candidate | None:
+        """Which book an unknown directory is, every byte of it; none where known names lie below it."""
         name = name_of(directory)
         if name is None or await self._catalog.read(reconciling.is_above, str(name)):
-            return False
+            return None
         if self._finder is None:
             self._finder = await self._store.books()
         for digest, size_bytes in await self._store.book_candidates(self._finder, directory):
             if (await self._store.check(name, digest, Unit.BOOK, size_bytes)).error is None:
-                self.found[directory] = (digest, size_bytes)
-                return True
-        return False
+                return digest, size_bytes
+        return None

@@ -160,7 +160,7 @@ class Sweep:
         for site in self._both.sites:
             assert standing(site.store) == self._wanted, site.report()
             wait("nothing is left over", partial(_tidy, site))
-            wait("nothing complains", partial(_healthy, site))
+            wait("nothing complains", site.is_healthy)
 
     def assert_whole(self) -> None:
         """At the end: each was ingested once, and the journals tell the same as the catalogs."""
@@ -171,10 +171,6 @@ class Sweep:
 
 def _tidy(site: Site) -> bool:
     return not site.left_in_staging() and not site.left_in_drop()
-
-
-def _healthy(site: Site) -> bool:
-    return site.client.status().healthy
 
 
 def _calls_of(trace: Path) -> Counter[tuple[str, str]]:

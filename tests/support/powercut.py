@@ -15,7 +15,6 @@ import subprocess
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -182,9 +181,7 @@ class Cuts:
     def _check(self) -> None:
         """Nobody repaired anything: what was accepted stands, and what is claimed is so."""
         source, destination = self._both.sites
-        claims = [
-            (one.name, holder) for site in self._both.sites for one in site.client.files().files for holder in one.sites
-        ]
+        claims = [(one.name, holder) for site in self._both.sites for one in listing(site) for holder in one.sites]
         known = {one.name for one in listing(source)}
         at = {site.name: standing(site.store) for site in self._both.sites}  # read after what is claimed
         for name in self._accepted:
@@ -207,7 +204,7 @@ class Cuts:
         self._both.wait_for("all arrives", lambda: standing(destination.store) == wanted)
         self._both.wait_for("all is acknowledged", lambda: _elsewhere(source) == len(names))
         for site in self._both.sites:
-            wait_for("nothing complains", partial(_healthy, site), site)
+            wait_for("nothing complains", site.is_healthy, site)
             assert not site.logged("bus_amnesia"), "the bus lost what it had acknowledged"
             assert not site.logged("rewound"), "a site lost what it had said"
         self._accepted = set(names)
@@ -225,10 +222,6 @@ def listing(site: Site) -> list[api.FileSummary]:
 
 def _idle(site: Site) -> bool:
     return not site.left_in_drop() and not site.left_taken()
-
-
-def _healthy(site: Site) -> bool:
-    return site.client.status().healthy
 
 
 def _elsewhere(site: Site) -> int:

@@ -213,6 +213,10 @@ class Site:
 
     # ---- looking -----------------------------------------------------------------------------------------
 
+    def is_healthy(self) -> bool:
+        """Whether ``status`` says so."""
+        return self.client.status().healthy
+
     def status_code(self) -> int:
         """What ``lbctl status`` must end with."""
         return 0 if self.client.status().healthy else 1
