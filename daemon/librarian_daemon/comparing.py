@@ -17,7 +17,7 @@ from librarian_daemon.ports import Landing
 from librarian_daemon.store.finding import Candidate
 from librarian_daemon.store.looking import Standing
 from librarian_daemon.store.posix import PosixStore
-from librarian_protocol.entries import InstanceHealed, Unit
+from librarian_protocol.entries import Unit
 from librarian_protocol.errors import LibrarianError, NameInvalid
 from librarian_protocol.names import Name, SiteName
 
@@ -120,7 +120,5 @@ def _landing(store: PosixStore, one: Holding) -> Landing:
         digest=one.digest,
         size_bytes=one.size_bytes,
         unit=one.unit,
-        entry=InstanceHealed(
-            name=one.name, digest=one.digest, size_bytes=one.size_bytes, unit=one.unit, store=one.store
-        ),
+        entry=one.healed(),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from typing import Any
 
 import structlog
 
@@ -19,7 +18,6 @@ from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Check, Clock, Incidents, Store
 from librarian_daemon.signals import Signal
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import InstanceHealed, InstanceSuspected
 from librarian_protocol.errors import StoreError, StoreNotMounted
 from librarian_protocol.names import SiteName
 
@@ -142,19 +140,12 @@ def _is_disk_error(error: StoreError) -> bool:
 
 
 def _say(tx: Tx, site: SiteName, holding: Holding, check: Check, complaint: str) -> None:
-    facts: dict[str, Any] = {
-        "name": holding.name,
-        "digest": holding.digest,
-        "size_bytes": holding.size_bytes,
-        "unit": holding.unit,
-        "store": holding.store,
-    }
     now = holdings.state_of(tx.connection, site, holding)
     if check.error is not None:
         if now is not None and now.state != "suspected":
             reason = f"{check.error.message}; {complaint}" if complaint else check.error.message
-            tx.say(InstanceSuspected(**facts, reason=reason[:1024]))
+            tx.say(holding.suspected(reason))
         return
     landings.note_verified(tx, holding.store, [(holding.name, holding.digest)])
     if now is not None and (now.state == "suspected" or now.doubted):
-        tx.say(InstanceHealed(**facts))
+        tx.say(holding.healed())

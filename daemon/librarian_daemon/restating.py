@@ -56,18 +56,9 @@ class Restater:
         """Unless the instance has another state by now."""
         entry: InstanceSuspected | InstanceHealed
         if error is not None:
-            entry = InstanceSuspected(
-                name=seen.name,
-                digest=seen.digest,
-                size_bytes=seen.size_bytes,
-                unit=seen.unit,
-                store=seen.store,
-                reason=error.message[:1024],
-            )
+            entry = seen.suspected(error.message)
         elif (await store.check(seen.name, seen.digest, seen.unit, seen.size_bytes)).error is None:
-            entry = InstanceHealed(
-                name=seen.name, digest=seen.digest, size_bytes=seen.size_bytes, unit=seen.unit, store=seen.store
-            )
+            entry = seen.healed()
         else:
             return False
 

@@ -12,7 +12,7 @@ from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import unanswered
 from librarian_daemon.catalog.statements import CHUNK, chunks
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import Unit
+from librarian_protocol.entries import InstanceHealed, InstanceSuspected, Unit
 from librarian_protocol.names import Name, SiteName
 
 
@@ -29,6 +29,23 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     #: Somebody's doubt is not answered yet.
     doubted: bool
+
+    def suspected(self, reason: str) -> InstanceSuspected:
+        """The entry that says that it is not what it should be."""
+        return InstanceSuspected(
+            name=self.name,
+            digest=self.digest,
+            size_bytes=self.size_bytes,
+            unit=self.unit,
+            store=self.store,
+            reason=reason[:1024],
+        )
+
+    def healed(self) -> InstanceHealed:
+        """The entry that says that every byte is right."""
+        return InstanceHealed(
+            name=self.name, digest=self.digest, size_bytes=self.size_bytes, unit=self.unit, store=self.store
+        )
 
 
 def _select(site: SiteName) -> Any:
