@@ -23,6 +23,7 @@ async def verify_journal(catalog: Catalog, site: SiteName, own_key: str | None) 
     member = (await catalog.read(known_members)).get(site)
     report = JournalReport(site=site, segments=0, entries=0, last_seq=0, hash=segments.NO_HASH, problems=[])
     ends: dict[str, int] = {segments.NO_HASH: 0}
+    reached = (await catalog.read(queries.heads)).get(site, 0)  # before the walk: the journal grows meanwhile
     after = (0, 0)
     while True:
         page = await catalog.read(journal.chain, site, after)
@@ -41,7 +42,6 @@ async def verify_journal(catalog: Catalog, site: SiteName, own_key: str | None) 
         # Only the newest ends can still be continued, except where a site was rewound; those are few.
         if len(ends) > 10_000:
             ends = dict(list(ends.items())[-5_000:])
-    reached = (await catalog.read(queries.heads)).get(site, 0)
     if reached > report.last_seq:
         report.problems.append(f"the journal ends before entry {reached}, which was applied")
     return report

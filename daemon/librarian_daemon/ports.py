@@ -357,6 +357,14 @@ class StreamPosition(msgspec.Struct, frozen=True, kw_only=True):
     last_seq: int
 
 
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that our own stream has."""
+
+    stream_seq: int
+    #: It had it before: this is where it was put then.
+    again: bool
+
+
 class Bus(Protocol):
     """The courier. It may lose, repeat and delay; what is true stands in journals."""
 
@@ -381,8 +389,8 @@ class Bus(Protocol):
         """Have one durable consumer on this site's stream for each reader, by its access. Idempotent."""
         ...
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> int:
-        """Publish into this site's stream and wait for the acknowledgement; the number in the stream.
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Stored:
+        """Publish into this site's stream and wait for the acknowledgement.
 
         Raises:
             BusUnavailable: no acknowledgement came. It may have been stored all the same: publish it again.

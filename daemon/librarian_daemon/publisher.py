@@ -30,6 +30,10 @@ _HINT = "look at the bus server and at the space on its disk; what waits in the 
 _STREAM = wire.decoder(StreamPosition)
 
 
+class _WentBack(Exception):
+    """The bus gave a new message a number that it had given before."""
+
+
 class Publisher:
     """Service."""
 
@@ -58,10 +62,14 @@ class Publisher:
 
     async def run(self) -> None:
         """Until cancelled. Outages of the bus cost only time."""
+        went_back = False
         while True:
             try:
-                await self._check_stream()
+                await self._check_stream(went_back)
+                went_back = False
                 await self._pump()
+            except _WentBack:
+                went_back = True
             except (BusUnavailable, BusUnsafe) as exc:
                 self._failures += 1
                 if self._failures == 1 or isinstance(exc, BusUnsafe):
@@ -78,12 +86,12 @@ class Publisher:
             await self._incidents.resolve("bus-unavailable", "outbox")
         self._failures = 0
 
-    async def _check_stream(self) -> None:
-        """Make sure of the stream; when it is not the one we filled, or shorter, fill it again (nats/README.md)."""
+    async def _check_stream(self, went_back: bool) -> None:
+        """Make sure of the stream; when it is not the one we filled, or went back, fill it again (nats/README.md)."""
         found = await self._bus.ensure_stream()
         text = await self._catalog.read(get_meta, "stream")
         known = _STREAM.decode(text) if text else None
-        if known is None or known.created != found.created or found.last_seq < known.last_seq:
+        if known is None or known.created != found.created or found.last_seq < known.last_seq or went_back:
 
             def work(tx: Tx) -> None:
                 journal.requeue_all(tx, self._site)
@@ -114,24 +122,28 @@ class Publisher:
                     raise BusUnavailable("the bus went away")
                 continue
             done: list[int] = []
-            last_seq = self._stream.last_seq
             try:
                 for segment in page:
-                    last_seq = max(last_seq, await self._publish(segment))
+                    await self._publish_segment(segment)
                     done.append(segment.position)
             finally:
                 if done:
-                    await self._acknowledge(done, last_seq)
+                    await self._acknowledge(done)
                     await self._went_well()
 
-    async def _publish(self, segment: Outgoing) -> int:
-        number = await self._bus.publish(
-            subjects.journal(self._site, segment.kind),
-            segment.payload,
-            {subjects.SIGNATURE_HEADER: segment.signature, subjects.MESSAGE_ID_HEADER: segment.hash},
+    async def _publish_segment(self, segment: Outgoing) -> None:
+        await self._publish(
+            subjects.journal(self._site, segment.kind), segment.payload, segment.signature, segment.hash
         )
         self._metrics.published_segments.inc()
-        return number
+
+    async def _publish(self, subject: str, payload: bytes, signature: str, message_id: str) -> None:
+        headers = {subjects.SIGNATURE_HEADER: signature, subjects.MESSAGE_ID_HEADER: message_id}
+        stored = await self._bus.publish(subject, payload, headers)
+        if not stored.again and stored.stream_seq <= self._stream.last_seq:
+            raise _WentBack
+        last_seq = max(stored.stream_seq, self._stream.last_seq)
+        self._stream = msgspec.structs.replace(self._stream, last_seq=last_seq)
 
     async def _mail(self) -> int:
         """Send the letters that wait, between pages of segments; says how many."""
@@ -151,19 +163,14 @@ class Publisher:
                     ),
                     self._key,
                 )
-                await self._bus.publish(
-                    subjects.mail(self._site, one.recipient, one.verb),
-                    payload,
-                    {subjects.SIGNATURE_HEADER: signature, subjects.MESSAGE_ID_HEADER: one.id},
-                )
+                await self._publish(subjects.mail(self._site, one.recipient, one.verb), payload, signature, one.id)
                 done.append(one.position)
         finally:
             if done:
                 await self._catalog.write(mail.acknowledged, done)
         return len(done)
 
-    async def _acknowledge(self, positions: list[int], last_seq: int) -> None:
-        self._stream = msgspec.structs.replace(self._stream, last_seq=last_seq)
+    async def _acknowledge(self, positions: list[int]) -> None:
         stream = wire.encode(self._stream).decode()
 
         def work(tx: Tx) -> None:

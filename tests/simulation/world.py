@@ -27,6 +27,7 @@ from librarian_daemon.ports import (
     Part,
     Placed,
     Space,
+    Stored,
     StreamPosition,
 )
 from librarian_daemon.store.looking import Standing
@@ -187,16 +188,16 @@ class Stream:
         self.ids: dict[str, int] = {}
         self._grown = asyncio.Event()
 
-    def append(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> int:
+    def append(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Stored:
         known = self.ids.get(headers.get("Nats-Msg-Id", ""))
         if known is not None and not self._world.unlucky(0.02):  # else its memory for ids was too short
-            return known
+            return Stored(stream_seq=known, again=True)
         self.last_seq += 1
         self.messages.append(Message(subject=subject, payload=payload, headers=dict(headers), stream_seq=self.last_seq))
         self.ids[headers.get("Nats-Msg-Id", "")] = self.last_seq
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
-        return self.last_seq
+        return Stored(stream_seq=self.last_seq, again=False)
 
     def purge(self) -> None:
         """All messages go, numbers go on."""
@@ -248,18 +249,18 @@ class SimBus:
     async def set_roster(self, members: Mapping[SiteName, BusMember], invited: Sequence[str]) -> None:
         self._members = dict(members)
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> int:
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Stored:
         world = self._world
         await world.gate(self._site, "publish", subject)
         if world.unlucky(0.03):
             world.counts["publish not sent"] += 1
             raise BusUnavailable("the bus did not take it")
-        number = world.streams[self._site].append(subject, payload, headers)
+        stored = world.streams[self._site].append(subject, payload, headers)
         await world.gate(self._site, "published", subject)
         if world.unlucky(0.03):
             world.counts["acknowledgement lost"] += 1
             raise BusUnavailable("no acknowledgement came")
-        return number
+        return stored
 
     async def read(self, origin: SiteName, after: int) -> AsyncGenerator[Message, None]:
         world = self._world

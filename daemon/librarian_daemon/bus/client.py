@@ -23,6 +23,7 @@ from librarian_daemon.ports import (
     Message,
     Part,
     Rng,
+    Stored,
     StreamPosition,
 )
 from librarian_daemon.settings import BusSettings
@@ -185,8 +186,8 @@ class NatsBus:
             if reader != self._site:
                 await jetstream.ensure_consumer(session, self._site, reader, access)
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> int:
-        """Publish into this site's stream and wait for the acknowledgement; the number in the stream.
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Stored:
+        """Publish into this site's stream and wait for the acknowledgement.
 
         Raises:
             BusUnavailable: no acknowledgement came. It may have been stored all the same: publish it again.

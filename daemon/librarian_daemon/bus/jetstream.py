@@ -14,7 +14,7 @@ import msgspec
 from librarian_daemon.bus import addressing
 from librarian_daemon.bus.connection import Session
 from librarian_daemon.bus.streams import consumer_config, stream_config
-from librarian_daemon.ports import StreamPosition
+from librarian_daemon.ports import Stored, StreamPosition
 from librarian_protocol import subjects
 from librarian_protocol.errors import BusUnavailable, BusUnsafe
 from librarian_protocol.names import SiteName
@@ -47,6 +47,7 @@ class _PublishAnswer(msgspec.Struct, frozen=True):
     error: ApiError | None = None
     stream: str = ""
     seq: int = 0
+    duplicate: bool = False
 
 
 async def ensure_stream(session: Session, site: SiteName) -> tuple[StreamPosition, str]:
@@ -98,8 +99,8 @@ async def ensure_consumer(session: Session, origin: SiteName, reader: SiteName, 
         raise BusUnavailable(f"no consumer {subjects.consumer(origin, reader)}: {answer.error.description}")
 
 
-async def publish(session: Session, site: SiteName, subject: str, payload: bytes, headers: Mapping[str, str]) -> int:
-    """Publish and wait until the stream has it; its number there.
+async def publish(session: Session, site: SiteName, subject: str, payload: bytes, headers: Mapping[str, str]) -> Stored:
+    """Publish and wait until the stream has it.
 
     Raises:
         BusUnavailable: no acknowledgement.
@@ -110,7 +111,7 @@ async def publish(session: Session, site: SiteName, subject: str, payload: bytes
         raise BusUnavailable(f"the bus did not store {subject}: {answer.error.description}")
     if answer.stream != subjects.stream(site) or answer.seq < 1:
         raise BusUnavailable(f"stream {answer.stream!r} took {subject}, not {subjects.stream(site)}")
-    return answer.seq
+    return Stored(stream_seq=answer.seq, again=answer.duplicate)
 
 
 async def _stream(session: Session, verb: str, site: SiteName, body: Mapping[str, Any]) -> _StreamAnswer:

@@ -11,7 +11,7 @@ from tests.conformance.catalog.peers import Peer, ingested, key_of, store_declar
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say
 
 from librarian_daemon.audit import MAX_PROBLEMS, verify_journal
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import journal, schema
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.writer import Catalog
 from librarian_protocol.names import SiteName
@@ -54,6 +54,23 @@ async def test_our_own_journal_is_checked_with_our_own_key(catalog: Catalog) -> 
     report = await verify_journal(catalog, SITE, key_of(SITE).public)
     assert report.problems == []
     assert (report.segments, report.last_seq, report.hash) == (210, 210, catalog.position.hash)
+
+
+async def test_a_journal_that_grows_while_it_is_checked_is_no_problem(
+    catalog: Catalog, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrives behind the last page is not missed, and not missing."""
+    read = catalog.read
+
+    async def reading(query: Callable[..., Any], *arguments: Any) -> Any:
+        found = await read(query, *arguments)
+        if query is journal.chain and not found:
+            await receive(catalog, *peer.each(ingested(peer.store, "raw/late")))
+        return found
+
+    monkeypatch.setattr(catalog, "read", reading)
+    report = await verify_journal(catalog, SUMMIT, None)
+    assert (report.last_seq, report.problems) == (8, [])
 
 
 def _set(**values: Any) -> Damage:

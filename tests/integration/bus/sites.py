@@ -64,11 +64,12 @@ class Site:
 
     async def publish(self, number: int) -> int:
         """Publish a message that carries this number: an object, as a segment is, which JetStream would read."""
-        return await self.bus.publish(
+        stored = await self.bus.publish(
             subjects.journal(self.name, "file.ingested"),
             b'{"n":%d}' % number,
             {subjects.MESSAGE_ID_HEADER: f"{self.name}-{number}"},
         )
+        return stored.stream_seq
 
     def server_pid(self) -> int:
         """Process id of the embedded server."""
