@@ -83,13 +83,14 @@ class SimDatabase:
         return result
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        self.connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver = _driver(self.connection)
+        driver.execute("BEGIN IMMEDIATE")
         try:
             result = work(self.connection)
-            self.connection.exec_driver_sql("COMMIT")
+            driver.execute("COMMIT")
         except BaseException as exc:
-            if _driver(self.connection).in_transaction:
-                self.connection.exec_driver_sql("ROLLBACK")
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
             if isinstance(exc, SQLAlchemyError):
                 raise CatalogFault(str(exc)) from exc
             raise

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, case, delete, exists, literal, or_, select, tuple_, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import VERSION, chunks, insert, later, write_registers
+from librarian_daemon.catalog.statements import VERSION, chunks, insert, inserting, later, write_registers
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
@@ -75,26 +75,6 @@ def apply(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
 def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> None:
     """Rows for files that were never heard of, and the change number for all of them."""
     ingested = isinstance(entries[0], FileIngested)
-    statement = insert(connection, schema.file)
-    new = statement.excluded
-    held = schema.file.c
-    changes: dict[str, Any] = {
-        "change": new.change,
-        # A digest has one size; where somebody says otherwise, all sites keep the same one of the two.
-        "size_bytes": case((new.size_bytes < held.size_bytes, new.size_bytes), else_=held.size_bytes),
-        "unit": case((new.unit < held.unit, new.unit), else_=held.unit),
-    }
-    if ingested:
-        # A grow-only set of ingests: the least of them is the origin, for display only.
-        least = or_(
-            held.origin_site.is_(None),
-            tuple_(new.origin_site, new.origin_epoch, new.origin_incarnation, new.origin_seq)
-            < tuple_(held.origin_site, held.origin_epoch, held.origin_incarnation, held.origin_seq),
-        )
-        for column in ("origin_site", "origin_epoch", "origin_incarnation", "origin_seq", "ingested_at"):
-            changes[column] = case((least, new[column]), else_=held[column])
-    if isinstance(entries[0], FileWithdrawn):
-        changes["withdrawn"] = literal(True)
     rows = [
         {
             "name": str(entry.name),
@@ -112,7 +92,43 @@ def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> 
         }
         for entry in entries
     ]
-    connection.execute(statement.on_conflict_do_update(index_elements=["name", "digest"], set_=changes), rows)
+    statement = _INGESTED if ingested else _WITHDRAWN if isinstance(entries[0], FileWithdrawn) else _MENTIONED
+    connection.execute(statement(connection), rows)
+
+
+def _mentioned(new: Any) -> dict[str, Any]:
+    """What becomes of a row that exists."""
+    held = schema.file.c
+    return {
+        "change": new.change,
+        # A digest has one size; where somebody says otherwise, all sites keep the same one of the two.
+        "size_bytes": case((new.size_bytes < held.size_bytes, new.size_bytes), else_=held.size_bytes),
+        "unit": case((new.unit < held.unit, new.unit), else_=held.unit),
+    }
+
+
+def _ingested(new: Any) -> dict[str, Any]:
+    """A grow-only set of ingests: the least of them is the origin, for display only."""
+    held = schema.file.c
+    least = or_(
+        held.origin_site.is_(None),
+        tuple_(new.origin_site, new.origin_epoch, new.origin_incarnation, new.origin_seq)
+        < tuple_(held.origin_site, held.origin_epoch, held.origin_incarnation, held.origin_seq),
+    )
+    columns = ("origin_site", "origin_epoch", "origin_incarnation", "origin_seq", "ingested_at")
+    return _mentioned(new) | {column: case((least, new[column]), else_=held[column]) for column in columns}
+
+
+def _writing_files(changes: Callable[[Any], dict[str, Any]]) -> Callable[[Connection], Any]:
+    return inserting(
+        schema.file,
+        lambda insert: insert.on_conflict_do_update(index_elements=["name", "digest"], set_=changes(insert.excluded)),
+    )
+
+
+_MENTIONED = _writing_files(_mentioned)
+_INGESTED = _writing_files(_ingested)
+_WITHDRAWN = _writing_files(lambda new: _mentioned(new) | {"withdrawn": literal(True)})
 
 
 def conflicts(connection: Connection, names: Sequence[str], change: int) -> None:
@@ -122,17 +138,15 @@ def conflicts(connection: Connection, names: Sequence[str], change: int) -> None
     """
     file, conflict, naming = schema.file, schema.conflict, schema.naming
     digests: dict[str, set[Digest]] = {}
-    for row in connection.execute(
-        select(file.c.name, file.c.digest).where(file.c.name.in_(names), file.c.withdrawn.is_(False), spoken_of())
-    ):
+    for row in connection.execute(_SPOKEN_OF, {"names": names}):
         digests.setdefault(row.name, set()).add(Digest(row.digest))
     several = {name: found for name, found in digests.items() if len(found) > 1}
     decided = _decided(connection, sorted(several))
     meanings = {name: meaning(found, decided.get(name, ())) for name, found in several.items()}
     now = {name for name, one in meanings.items() if one.conflict}
     kept = {name: str(one.kept) for name, one in meanings.items() if one.kept is not None}
-    before = set(connection.scalars(select(conflict.c.name).where(conflict.c.name.in_(names))))
-    kept_before = {row.name: row.kept for row in connection.execute(select(naming).where(naming.c.name.in_(names)))}
+    before = set(connection.scalars(_IN_CONFLICT, {"names": names}))
+    kept_before = {row.name: row.kept for row in connection.execute(_NAMING, {"names": names})}
     if now - before:
         connection.execute(
             insert(connection, conflict).on_conflict_do_nothing(), [{"name": n} for n in sorted(now - before)]
@@ -154,6 +168,14 @@ def spoken_of() -> Any:
     """Condition on ``file``: somebody ingested it, or told of an instance. The others were only mentioned."""
     file, instance = schema.file.c, schema.instance.c
     return or_(file.origin_site.is_not(None), exists().where(instance.file_id == file.id))
+
+
+_NAMES: Any = bindparam("names", expanding=True)
+_SPOKEN_OF = select(schema.file.c.name, schema.file.c.digest).where(
+    schema.file.c.name.in_(_NAMES), schema.file.c.withdrawn.is_(False), spoken_of()
+)
+_IN_CONFLICT = select(schema.conflict.c.name).where(schema.conflict.c.name.in_(_NAMES))
+_NAMING = select(schema.naming).where(schema.naming.c.name.in_(_NAMES))
 
 
 def _decided(connection: Connection, names: Sequence[str]) -> dict[str, list[Resolution]]:
@@ -182,20 +204,26 @@ _ENTRIES = wire.decoder(list[EntryId])
 
 def _instances(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     """The register (file, site, store). Only the site that owns a store speaks of its instances."""
+    connection.execute(_WRITE_INSTANCES(connection), [_instance_row(cast(FileEntry, entry), said) for entry in entries])
+
+
+def _of_file(insert: Any) -> Any:
+    """Complete the INSERT of an instance that is given by its file's name and digest."""
     instance, file = schema.instance, schema.file
-    statement = insert(connection, instance)
     columns = ["file_id", "site", "store", "state", "how", "source_site", "detail", "at", "size_bytes", *VERSION]
     values = [bindparam(f"v_{column}", type_=instance.c[column].type) for column in columns[1:]]
     source = select(file.c.id, *values).where(
         file.c.name == bindparam("f_name"), file.c.digest == bindparam("f_digest")
     )
-    new = statement.excluded
-    upsert = statement.from_select(columns, source).on_conflict_do_update(
+    new = insert.excluded
+    return insert.from_select(columns, source).on_conflict_do_update(
         index_elements=["file_id", "site", "store"],
         set_={column: new[column] for column in columns[3:]},
         where=later(instance, new),
     )
-    connection.execute(upsert, [_instance_row(cast(FileEntry, entry), said) for entry in entries])
+
+
+_WRITE_INSTANCES = inserting(schema.instance, _of_file)
 
 
 def _instance_row(entry: FileEntry, said: Said) -> dict[str, Any]:

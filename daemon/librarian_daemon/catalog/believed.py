@@ -25,7 +25,7 @@ def apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
     found = segments.entries_of(segment)
     if found is None:
         return None, []
-    member = known_members(tx.connection).get(segment.site)
+    member = known_members(tx.connection).get(segment.site) if segment.kind in _LIMITED else None
     good: list[Entry] = []
     refused: list[str] = []
     for entry in found:
@@ -38,8 +38,14 @@ def apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
     return len(good), refused
 
 
+#: Of what a site has itself it may always speak.
+_LIMITED = frozenset(
+    {"file.ingested", "file.withdrawn", "name.resolved", "site.admitted", "site.revoked"},
+)
+
+
 def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
-    """Why a site may not say this; "" where it may."""
+    """Why a site may not say this; "" where it may. ``member`` matters for the kinds in ``_LIMITED`` only."""
     if isinstance(entry, FileIngested):
         grants = member.grants if member else []
         if not any(globs.matches(grant, entry.name) for grant in grants):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.writer import Tx
@@ -39,13 +39,16 @@ def open_incident(tx: Tx, code: str, subject: str, message: str, hint: str) -> b
 
 def resolve_incident(tx: Tx, code: str, subject: str) -> bool:
     """It is over. Idempotent; says whether one was open."""
-    incident = schema.incident.c
-    done = tx.connection.execute(
-        update(schema.incident)
-        .where(incident.code == code, incident.subject == subject, incident.resolved_at.is_(None))
-        .values(resolved_at=tx.now)
-    )
+    done = tx.connection.execute(_RESOLVE, {"of": code, "about": subject, "now": tx.now})
     return bool(done.rowcount)
+
+
+_INCIDENT = schema.incident.c
+_RESOLVE = (
+    update(schema.incident)
+    .where(_INCIDENT.code == bindparam("of"), _INCIDENT.subject == bindparam("about"), _INCIDENT.resolved_at.is_(None))
+    .values(resolved_at=bindparam("now"))
+)
 
 
 def acknowledge(tx: Tx, incident_id: int, note: str) -> bool:

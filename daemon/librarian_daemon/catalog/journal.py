@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from librarian_daemon.catalog import cursors, recovery, schema
 from librarian_daemon.catalog.believed import apply_segment
 from librarian_daemon.catalog.refolding import refold, refold_changed
 from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.statements import insert as upsert
+from librarian_daemon.catalog.statements import replacing
 from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal, get_meta
 from librarian_protocol import segments
 from librarian_protocol.entries import KINDS
@@ -97,18 +98,17 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
 
 def _branches(connection: Connection, segment: Segment, segment_hash: str) -> bool:
     """Whether another segment of the site, in another incarnation, continues the same predecessor."""
-    journal = schema.journal.c
-    other = connection.scalar(
-        select(journal.position)
-        .where(
-            journal.prev == segment.prev,
-            journal.site == str(segment.site),
-            journal.hash != segment_hash,
-            journal.state != "void",
-        )
-        .limit(1)
-    )
-    return other is not None
+    this = {"before": segment.prev, "origin": str(segment.site), "this": segment_hash}
+    return connection.scalar(_OTHER_BRANCH, this) is not None
+
+
+_JOURNAL = schema.journal.c
+_ORIGINS = _JOURNAL.site == bindparam("origin")
+_OTHER_BRANCH = (
+    select(_JOURNAL.position)
+    .where(_JOURNAL.prev == bindparam("before"), _ORIGINS, _JOURNAL.hash != bindparam("this"), _JOURNAL.state != "void")
+    .limit(1)
+)
 
 
 #: Kinds that can change which entries of other sites count.
@@ -117,25 +117,27 @@ _OF_THE_ROSTER = frozenset({"site.admitted", "site.revoked"})
 
 def _at_place(connection: Connection, segment: Segment, segment_hash: str) -> str | None:
     """The hash of what is held with a number that this segment has; its own, if it is held."""
-    journal = schema.journal.c
-    held = connection.scalars(
-        select(journal.hash).where(
-            journal.site == str(segment.site),
-            journal.incarnation == segment.incarnation,
-            journal.first_seq.between(segment.first_seq - segments.MAX_ENTRIES + 1, segment.last_seq),
-            journal.last_seq >= segment.first_seq,
-        )
-    ).all()
+    place = {
+        "origin": str(segment.site),
+        "of": segment.incarnation,
+        "least": segment.first_seq - segments.MAX_ENTRIES + 1,
+        "first": segment.first_seq,
+        "last": segment.last_seq,
+    }
+    held = connection.scalars(_OVERLAPPING, place).all()
     return segment_hash if segment_hash in held else next(iter(held), None)
 
 
+_OVERLAPPING = select(_JOURNAL.hash).where(
+    _ORIGINS,
+    _JOURNAL.incarnation == bindparam("of"),
+    _JOURNAL.first_seq.between(bindparam("least"), bindparam("last")),
+    _JOURNAL.last_seq >= bindparam("first"),
+)
+
+
 def _predecessor(connection: Connection, segment: Segment) -> Place | None:
-    journal = schema.journal.c
-    row = connection.execute(
-        select(journal.hash, journal.epoch, journal.incarnation, journal.last_seq, journal.state).where(
-            journal.hash == segment.prev, journal.site == str(segment.site), journal.state != "void"
-        )
-    ).first()
+    row = connection.execute(_PREDECESSOR, {"before": segment.prev, "origin": str(segment.site)}).first()
     if row is None:
         return None
     return Place(
@@ -147,17 +149,22 @@ def _predecessor(connection: Connection, segment: Segment) -> Place | None:
     )
 
 
+_PREDECESSOR = select(_JOURNAL.hash, _JOURNAL.epoch, _JOURNAL.incarnation, _JOURNAL.last_seq, _JOURNAL.state).where(
+    _JOURNAL.hash == bindparam("before"), _ORIGINS, _JOURNAL.state != "void"
+)
+
+
 def _is_void(connection: Connection, segment: Segment) -> bool:
-    journal = schema.journal.c
-    found = connection.scalar(
-        select(func.count()).where(
-            journal.site == str(segment.site),
-            journal.incarnation == segment.incarnation,
-            journal.first_seq <= segment.first_seq,
-            journal.state == "void",
-        )
-    )
-    return bool(found)
+    this = {"origin": str(segment.site), "of": segment.incarnation, "first": segment.first_seq}
+    return bool(connection.scalar(_VOID_BEFORE, this))
+
+
+_VOID_BEFORE = select(func.count()).where(
+    _ORIGINS,
+    _JOURNAL.incarnation == bindparam("of"),
+    _JOURNAL.first_seq <= bindparam("first"),
+    _JOURNAL.state == "void",
+)
 
 
 def held(connection: Connection, site: SiteName) -> int:
@@ -168,7 +175,7 @@ def held(connection: Connection, site: SiteName) -> int:
 
 def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash: str, state: str) -> None:
     tx.connection.execute(
-        insert(schema.journal),
+        _KEEP,
         {
             "site": str(segment.site),
             "epoch": segment.epoch,
@@ -187,32 +194,25 @@ def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash
     )
 
 
+_KEEP = insert(schema.journal)
+
+
 def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
     """Apply a held segment, then whatever was held only because this one was missing."""
-    journal = schema.journal.c
     ready, applied, refused = [first_hash], 0, list[str]()
     while ready:
-        row = tx.connection.execute(
-            select(journal.position, journal.payload, journal.hash).where(journal.hash == ready.pop(0))
-        ).one()
+        row = tx.connection.execute(_BY_HASH, {"this": ready.pop(0)}).one()
         segment = segments.decode(decompress(row.payload))
         before = known_members(tx.connection) if segment.kind in _OF_THE_ROSTER else None
         known, bad = apply_segment(tx, segment)
         applied += known or 0
         refused += bad
-        tx.connection.execute(
-            update(schema.journal)
-            .where(journal.position == row.position)
-            .values(state="unknown" if known is None else "applied")
-        )
+        state = "unknown" if known is None else "applied"
+        tx.connection.execute(_SET_STATE, {"at": row.position, "state": state})
         cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, row.hash)
         if before is not None:
             refold_changed(tx, before)
-        followers = tx.connection.execute(
-            select(journal.hash, journal.payload).where(
-                journal.site == str(site), journal.prev == row.hash, journal.state == "held"
-            )
-        )
+        followers = tx.connection.execute(_FOLLOWERS, {"origin": str(site), "before": row.hash})
         for follower in followers.all():
             later = segments.decode(decompress(follower.payload))
             verdict = judge(
@@ -222,6 +222,13 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
             if verdict is Verdict.APPLY:
                 ready.append(follower.hash)
     return applied, refused
+
+
+_BY_HASH = select(_JOURNAL.position, _JOURNAL.payload, _JOURNAL.hash).where(_JOURNAL.hash == bindparam("this"))
+_SET_STATE = update(schema.journal).where(_JOURNAL.position == bindparam("at")).values(state=bindparam("state"))
+_FOLLOWERS = select(_JOURNAL.hash, _JOURNAL.payload).where(
+    _ORIGINS, _JOURNAL.prev == bindparam("before"), _JOURNAL.state == "held"
+)
 
 
 def apply_unknown(tx: Tx) -> int:
@@ -245,20 +252,11 @@ def apply_unknown(tx: Tx) -> int:
 def note_reading(tx: Tx, site: SiteName, stream_seq: int, stalled: str) -> None:
     """Remember how far the site's stream was read, and what stops its journal: ``stalled``, or what is held of it."""
     stalled = stalled or _stalled(tx.connection, site)
-    statement = upsert(tx.connection, schema.reading)
-    new = statement.excluded
-    tx.connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["site"],
-            set_={"stream_seq": new.stream_seq, "heard_at": new.heard_at, "stalled": new.stalled},
-        ),
-        {
-            "site": str(site),
-            "stream_seq": stream_seq,
-            "heard_at": tx.now,
-            "stalled": stalled,
-        },
-    )
+    row = {"site": str(site), "stream_seq": stream_seq, "heard_at": tx.now, "stalled": stalled}
+    tx.connection.execute(_NOTE_READING(tx.connection), row)
+
+
+_NOTE_READING = replacing(schema.reading, "site")
 
 
 def _note_stalled(tx: Tx, site: SiteName, stalled: str) -> None:
@@ -270,18 +268,20 @@ def _note_stalled(tx: Tx, site: SiteName, stalled: str) -> None:
 
 def _stalled(connection: Connection, site: SiteName) -> str:
     """Why segments of the site that are held here are not applied; "" where there are none."""
-    journal = schema.journal.c
-    row = connection.execute(
-        select(journal.state, journal.incarnation, journal.first_seq)
-        .where(journal.site == str(site), journal.state.in_(["void", "held"]))
-        .order_by(journal.state.desc(), journal.epoch, journal.first_seq)
-        .limit(1)
-    ).first()
+    row = connection.execute(_STALLED, {"origin": str(site)}).first()
     if row is None:
         return ""
     if row.state == "void":
         return f"two segments signed for entry {row.first_seq} of incarnation {row.incarnation}"
     return f"gap before entry {row.first_seq}"
+
+
+_STALLED = (
+    select(_JOURNAL.state, _JOURNAL.incarnation, _JOURNAL.first_seq)
+    .where(_ORIGINS, _JOURNAL.state.in_(["void", "held"]))
+    .order_by(_JOURNAL.state.desc(), _JOURNAL.epoch, _JOURNAL.first_seq)
+    .limit(1)
+)
 
 
 def read_after(connection: Connection, site: SiteName) -> int:
@@ -305,13 +305,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
 def outgoing(connection: Connection, limit: int) -> list[Outgoing]:
     """The oldest segments of the outbox, in order."""
-    journal, outbox = schema.journal.c, schema.outbox.c
-    rows = connection.execute(
-        select(journal.position, journal.kind, journal.hash, journal.signature, journal.payload)
-        .join(schema.outbox, outbox.position == journal.position)
-        .order_by(outbox.position)
-        .limit(limit)
-    )
+    rows = connection.execute(_OUTGOING, {"limit": limit})
     return [
         Outgoing(
             position=row.position,
@@ -324,9 +318,20 @@ def outgoing(connection: Connection, limit: int) -> list[Outgoing]:
     ]
 
 
+_OUTGOING = (
+    select(_JOURNAL.position, _JOURNAL.kind, _JOURNAL.hash, _JOURNAL.signature, _JOURNAL.payload)
+    .join(schema.outbox, schema.outbox.c.position == _JOURNAL.position)
+    .order_by(schema.outbox.c.position)
+    .limit(bindparam("limit"))
+)
+
+
 def acknowledged(tx: Tx, positions: list[int]) -> None:
     """The bus has these. Idempotent."""
-    tx.connection.execute(delete(schema.outbox).where(schema.outbox.c.position.in_(positions)))
+    tx.connection.execute(_LEAVE_OUTBOX, {"positions": positions})
+
+
+_LEAVE_OUTBOX = delete(schema.outbox).where(schema.outbox.c.position.in_(bindparam("positions", expanding=True)))
 
 
 def requeue_all(tx: Tx, site: SiteName) -> None:

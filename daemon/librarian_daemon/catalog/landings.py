@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import chunks
-from librarian_daemon.catalog.statements import insert as upsert
+from librarian_daemon.catalog.statements import chunks, inserting, replacing
 from librarian_daemon.catalog.writer import Tx
 from librarian_daemon.ports import Landing, Standing
 from librarian_protocol import wire
@@ -20,22 +20,10 @@ from librarian_protocol.wanted import InstanceState
 
 def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Digest]]) -> list[tuple[Standing, str]]:
     """For each file what stands under its name, and the other digest or name for the message."""
-    file, instance = schema.file.c, schema.instance.c
     folded = sorted({name.folded for name, _ in files})
     known: dict[str, list[tuple[str, str, bool, bool]]] = {}
     for page in chunks(folded):
-        rows = connection.execute(
-            select(file.folded, file.name, file.digest, file.withdrawn, instance.file_id)
-            .outerjoin(
-                schema.instance,
-                (instance.file_id == file.id)
-                & (instance.store == store)
-                & (instance.state == InstanceState.AVAILABLE.value),
-            )
-            .where(file.folded.in_(page))
-            .order_by(file.name, file.digest)
-        )
-        for row in rows:
+        for row in connection.execute(_FOLDED, {"folded": page, "store": store}):
             known.setdefault(row.folded, []).append((row.name, row.digest, row.withdrawn, row.file_id is not None))
     above = below_files(connection, [name for name, _ in files])
     return [
@@ -44,19 +32,36 @@ def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Dig
     ]
 
 
+_FILE, _INSTANCE = schema.file.c, schema.instance.c
+_NAMES: Any = bindparam("names", expanding=True)
+_FOLDED = (
+    select(_FILE.folded, _FILE.name, _FILE.digest, _FILE.withdrawn, _INSTANCE.file_id)
+    .outerjoin(
+        schema.instance,
+        (_INSTANCE.file_id == _FILE.id)
+        & (_INSTANCE.store == bindparam("store"))
+        & (_INSTANCE.state == InstanceState.AVAILABLE.value),
+    )
+    .where(_FILE.folded.in_(bindparam("folded", expanding=True)))
+    .order_by(_FILE.name, _FILE.digest)
+)
+
+
 def below_files(connection: Connection, names: Sequence[Name]) -> dict[Name, str]:
     """Those of the names that lie below a known file, and that file's name."""
-    file = schema.file.c
     ancestors = {above for name in names for above in _ancestors(name)}
     taken: set[str] = set()
     for page in chunks(sorted(ancestors)):
-        taken.update(connection.scalars(select(file.name).where(file.name.in_(page), file.withdrawn.is_(False))))
+        taken.update(connection.scalars(_TAKEN, {"names": page}))
     found: dict[Name, str] = {}
     for name in names:
         above = next((one for one in _ancestors(name) if one in taken), None)
         if above is not None:
             found[name] = above
     return found
+
+
+_TAKEN = select(_FILE.name).where(_FILE.name.in_(_NAMES), _FILE.withdrawn.is_(False))
 
 
 def _ancestors(name: Name) -> list[str]:
@@ -98,7 +103,10 @@ def begin(tx: Tx, landings: Sequence[Landing]) -> None:
         for one in landings
     ]
     if rows:
-        tx.connection.execute(upsert(tx.connection, schema.landing).on_conflict_do_nothing(), rows)
+        tx.connection.execute(_BEGIN(tx.connection), rows)
+
+
+_BEGIN = inserting(schema.landing, lambda insert: insert.on_conflict_do_nothing())
 
 
 def finish(tx: Tx, landings: Sequence[Landing]) -> list[Landing]:
@@ -150,16 +158,20 @@ def unfinished(connection: Connection, store: str) -> list[Landing]:
 
 
 def _still_there(connection: Connection, landings: Sequence[Landing]) -> set[str]:
-    landing = schema.landing.c
     found: set[str] = set()
     for page in chunks(landings):
-        found.update(connection.scalars(select(landing.id).where(landing.id.in_([one.id for one in page]))))
+        found.update(connection.scalars(_LANDINGS, {"ids": [one.id for one in page]}))
     return found
+
+
+_IDS: Any = bindparam("ids", expanding=True)
+_LANDINGS = select(schema.landing.c.id).where(schema.landing.c.id.in_(_IDS))
+_END = delete(schema.landing).where(schema.landing.c.id.in_(_IDS))
 
 
 def _drop(connection: Connection, landings: Sequence[Landing]) -> None:
     for page in chunks(landings):
-        connection.execute(delete(schema.landing).where(schema.landing.c.id.in_([one.id for one in page])))
+        connection.execute(_END, {"ids": [one.id for one in page]})
 
 
 def _note_verified(tx: Tx, landings: Sequence[Landing]) -> None:
@@ -169,17 +181,14 @@ def _note_verified(tx: Tx, landings: Sequence[Landing]) -> None:
 
 def note_verified(tx: Tx, store: str, files: Sequence[tuple[Name, Digest]]) -> None:
     """Remember that these instances of one store were read whole just now and found right."""
-    file = schema.file.c
     wanted = {(str(name), str(digest)) for name, digest in files}
-    rows = tx.connection.execute(
-        select(file.id, file.name, file.digest).where(file.name.in_(sorted({name for name, _ in wanted})))
-    )
-    statement = upsert(tx.connection, schema.verified)
+    rows = tx.connection.execute(_NAMED, {"names": sorted({name for name, _ in wanted})})
     values = [
         {"file_id": row.id, "store": store, "at": tx.now} for row in rows.all() if (row.name, row.digest) in wanted
     ]
     if values:
-        tx.connection.execute(
-            statement.on_conflict_do_update(index_elements=["file_id", "store"], set_={"at": statement.excluded.at}),
-            values,
-        )
+        tx.connection.execute(_VERIFIED(tx.connection), values)
+
+
+_NAMED = select(_FILE.id, _FILE.name, _FILE.digest).where(_FILE.name.in_(_NAMES))
+_VERIFIED = replacing(schema.verified, "file_id", "store")

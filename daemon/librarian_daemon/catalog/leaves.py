@@ -18,20 +18,7 @@ def leaves(connection: Connection) -> list[Leaf]:
 
     Read from the ends of incarnations, of which there are as many as starts; never from the whole journal.
     """
-    cursor, journal = schema.cursor.c, schema.journal.c
-    later = schema.journal.alias("later")
-    ends = connection.execute(
-        select(cursor.site, cursor.epoch, cursor.incarnation, cursor.seq, cursor.hash)
-        .where(~exists().where(later.c.prev == cursor.hash, later.c.state != "held"))
-        .order_by(cursor.site, cursor.epoch, cursor.incarnation)
-        .limit(MAX_LEAVES)
-    ).all()
-    proofs = connection.execute(
-        select(journal.site, journal.epoch, journal.incarnation, journal.last_seq.label("seq"), journal.hash)
-        .where(journal.state == "void", ~exists().where(later.c.prev == journal.hash, later.c.state != "held"))
-        .order_by(journal.site, journal.epoch, journal.first_seq)
-        .limit(MAX_LEAVES)
-    ).all()
+    ends, proofs = connection.execute(_ENDS).all(), connection.execute(_PROOFS).all()
     found = {
         row.hash: Leaf(
             site=SiteName(row.site), epoch=row.epoch, incarnation=row.incarnation, seq=row.seq, hash=row.hash
@@ -39,6 +26,21 @@ def leaves(connection: Connection) -> list[Leaf]:
         for row in [*ends, *proofs]
     }
     return list(found.values())[:MAX_LEAVES]
+
+
+_CURSOR, _JOURNAL, _LATER = schema.cursor.c, schema.journal.c, schema.journal.alias("later").c
+_ENDS = (
+    select(_CURSOR.site, _CURSOR.epoch, _CURSOR.incarnation, _CURSOR.seq, _CURSOR.hash)
+    .where(~exists().where(_LATER.prev == _CURSOR.hash, _LATER.state != "held"))
+    .order_by(_CURSOR.site, _CURSOR.epoch, _CURSOR.incarnation)
+    .limit(MAX_LEAVES)
+)
+_PROOFS = (
+    select(_JOURNAL.site, _JOURNAL.epoch, _JOURNAL.incarnation, _JOURNAL.last_seq.label("seq"), _JOURNAL.hash)
+    .where(_JOURNAL.state == "void", ~exists().where(_LATER.prev == _JOURNAL.hash, _LATER.state != "held"))
+    .order_by(_JOURNAL.site, _JOURNAL.epoch, _JOURNAL.first_seq)
+    .limit(MAX_LEAVES)
+)
 
 
 def heard(tx: Tx, peer: SiteName, told: Sequence[Leaf]) -> None:
@@ -75,15 +77,8 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
 
 def missing(connection: Connection) -> list[Missing]:
     """All of them, by origin; at most a few hundred. What hangs in the air here, behind a gap, is missing too."""
-    head, journal = schema.peer_head.c, schema.journal.c
-    rows = connection.execute(
-        select(head.origin, head.hash, head.seq, head.peer)
-        .where(~exists().where(journal.hash == head.hash, journal.state != "held"))
-        .order_by(head.origin, head.seq, head.hash, head.peer)
-        .limit(MAX_LEAVES)
-    )
     found: dict[str, Missing] = {}
-    for row in rows:
+    for row in connection.execute(_MISSING):
         one = found.setdefault(row.hash, Missing(origin=SiteName(row.origin), hash=row.hash, seq=row.seq, peers=[]))
         one.peers.append(SiteName(row.peer))
     # Whoever wrote it is asked first.
@@ -93,6 +88,15 @@ def missing(connection: Connection) -> list[Missing]:
         )
         for one in found.values()
     ]
+
+
+_HEAD = schema.peer_head.c
+_MISSING = (
+    select(_HEAD.origin, _HEAD.hash, _HEAD.seq, _HEAD.peer)
+    .where(~exists().where(_JOURNAL.hash == _HEAD.hash, _JOURNAL.state != "held"))
+    .order_by(_HEAD.origin, _HEAD.seq, _HEAD.hash, _HEAD.peer)
+    .limit(MAX_LEAVES)
+)
 
 
 def holds(connection: Connection, segment_hash: str) -> bool:

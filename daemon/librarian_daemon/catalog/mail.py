@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.writer import Tx
@@ -44,8 +44,7 @@ def send(tx: Tx, letter_id: str, to: SiteName, verb: str, body: bytes) -> None:
 
 def waiting(connection: Connection, limit: int) -> list[Waiting]:
     """The oldest letters that wait, in order."""
-    mail = schema.mail.c
-    rows = connection.execute(select(schema.mail).order_by(mail.position).limit(limit))
+    rows = connection.execute(_WAITING, {"limit": limit})
     return [
         Waiting(
             position=row.position,
@@ -57,6 +56,9 @@ def waiting(connection: Connection, limit: int) -> list[Waiting]:
         )
         for row in rows
     ]
+
+
+_WAITING = select(schema.mail).order_by(schema.mail.c.position).limit(bindparam("limit"))
 
 
 def acknowledged(tx: Tx, positions: list[int]) -> None:

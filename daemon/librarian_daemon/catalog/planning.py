@@ -6,7 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema
@@ -88,15 +101,22 @@ def changed_files(connection: Connection, limit: int, matches: Sequence[str]) ->
 
     Known are those that one of the globs matches, and those that have a transfer.
     """
-    file = schema.file.c
     change, file_id = _cursor(connection)
-    rows = connection.execute(
-        select(schema.file)
-        .where((file.change > change) | ((file.change == change) & (file.id > file_id)))
-        .order_by(file.change, file.id)
-        .limit(limit)
-    ).all()
+    rows = connection.execute(_CHANGED, {"change": change, "file_id": file_id, "limit": limit}).all()
     return _page(connection, rows, matches)
+
+
+def _changed_files() -> Any:
+    file, change = schema.file.c, bindparam("change", type_=BigInteger)
+    return (
+        select(schema.file)
+        .where((file.change > change) | ((file.change == change) & (file.id > bindparam("file_id"))))
+        .order_by(file.change, file.id)
+        .limit(bindparam("limit"))
+    )
+
+
+_CHANGED = _changed_files()
 
 
 def files_after(connection: Connection, file_id: int, limit: int, matches: Sequence[str]) -> Page:
@@ -107,11 +127,8 @@ def files_after(connection: Connection, file_id: int, limit: int, matches: Seque
 
 
 def _page(connection: Connection, rows: Sequence[SqlRow[Any]], matches: Sequence[str]) -> Page:
-    transfer = schema.transfer.c
     with_transfer = {
-        found
-        for ids in chunks(row.id for row in rows)
-        for found in connection.scalars(select(transfer.file_id).where(transfer.file_id.in_(ids)))
+        found for ids in chunks(row.id for row in rows) for found in connection.scalars(_WITH_TRANSFER, {"ids": ids})
     }
     needed = [row for row in rows if row.id in with_transfer or any(globs.matches(one, row.name) for one in matches)]
     known = [one for group in chunks(needed) for one in know(connection, group)]
@@ -123,44 +140,20 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
     rows = {row.id: row for row in files}
     if not rows:
         return []
-    instance, doubt, transfer = schema.instance.c, schema.doubt.c, schema.transfer.c
+    ids = {"ids": list(rows)}
     instances: dict[int, list[InstanceFacts]] = {key: [] for key in rows}
-    doubted = {
-        (row.file_id, row.site, row.store)
-        for row in connection.execute(
-            select(doubt.file_id, doubt.site, doubt.store)
-            .join(schema.instance, unanswered())
-            .where(doubt.file_id.in_(list(rows)))
+    for row in connection.execute(_INSTANCES, ids):
+        instances[row.file_id].append(
+            InstanceFacts(site=SiteName(row.site), store=row.store, state=InstanceState(row.state), doubted=row.doubted)
         )
-    }
-    retired = {
-        (row.site, row.id)
-        for row in connection.execute(
-            select(schema.store.c.site, schema.store.c.id).where(schema.store.c.retired.is_(True))
-        )
-    }
-    for row in connection.execute(
-        select(instance.file_id, instance.site, instance.store, instance.state).where(instance.file_id.in_(list(rows)))
-    ):
-        if (row.site, row.store) not in retired:
-            instances[row.file_id].append(
-                InstanceFacts(
-                    site=SiteName(row.site),
-                    store=row.store,
-                    state=InstanceState(row.state),
-                    doubted=(row.file_id, row.site, row.store) in doubted,
-                )
-            )
     transfers: dict[int, dict[str, Row]] = {key: {} for key in rows}
-    for row in connection.execute(select(schema.transfer).where(transfer.file_id.in_(list(rows)))):
+    for row in connection.execute(_TRANSFERS, ids):
         transfers[row.file_id][row.store] = row_of(row)
     one_offs = _one_offs(connection, rows)
-    names = sorted({row.name for row in rows.values()})
-    kept = {
-        row.name: row.kept for row in connection.execute(select(schema.naming).where(schema.naming.c.name.in_(names)))
-    }
+    meanings = connection.execute(_MEANINGS, {"names": sorted({row.name for row in rows.values()})}).all()
+    kept = {row.name: row.kept for row in meanings if row.kept is not None}
     standing = _standing(connection, sorted(kept))
-    conflicts = set(connection.scalars(select(schema.conflict.c.name).where(schema.conflict.c.name.in_(names))))
+    conflicts = {row.name for row in meanings if row.conflict}
     return [
         Known(
             file_id=row.id,
@@ -184,16 +177,46 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
     ]
 
 
+def _instances() -> Any:
+    """Instances of files, but for those in stores that are retired, and whether somebody doubts them."""
+    instance, store = schema.instance.c, schema.store.c
+    return (
+        select(
+            instance.file_id,
+            instance.site,
+            instance.store,
+            instance.state,
+            exists().where(unanswered()).label("doubted"),
+        )
+        .outerjoin(schema.store, (store.site == instance.site) & (store.id == instance.store))
+        .where(instance.file_id.in_(_IDS), func.coalesce(store.retired, False).is_(False))
+        .order_by(instance.file_id, instance.site, instance.store)
+    )
+
+
+def _meanings() -> Any:
+    """Names that are in conflict, and names of which one meaning was kept."""
+    naming, conflict = schema.naming.c, schema.conflict.c
+    names: Any = bindparam("names", expanding=True)
+    return union_all(
+        select(naming.name, naming.kept, literal(False).label("conflict")).where(naming.name.in_(names)),
+        select(conflict.name, null(), literal(True)).where(conflict.name.in_(names)),
+    )
+
+
+_IDS: Any = bindparam("ids", expanding=True)
+_WITH_TRANSFER = select(schema.transfer.c.file_id).where(schema.transfer.c.file_id.in_(_IDS))
+_INSTANCES = _instances()
+_TRANSFERS = select(schema.transfer).where(schema.transfer.c.file_id.in_(_IDS))
+_ONE_OFFS = select(schema.one_off).where(schema.one_off.c.file_id.in_(_IDS)).order_by(schema.one_off.c.store)
+_MEANINGS = _meanings()
 #: In place of a subscription's id.
 ONE_OFF = "one-off"
 
 
 def _one_offs(connection: Connection, files: Mapping[int, SqlRow[Any]]) -> dict[int, list[SubscriptionFacts]]:
-    one_off = schema.one_off.c
     found: dict[int, list[SubscriptionFacts]] = {}
-    for row in connection.execute(
-        select(schema.one_off).where(one_off.file_id.in_(list(files))).order_by(one_off.store)
-    ):
+    for row in connection.execute(_ONE_OFFS, {"ids": list(files)}):
         found.setdefault(row.file_id, []).append(one_off_facts(files[row.file_id].name, row.store, row.from_site))
     return found
 
@@ -254,13 +277,7 @@ def planned_until(tx: Tx, change: int, file_id: int) -> None:
 
 def subscriptions(connection: Connection, site: SiteName) -> list[SubscriptionFacts]:
     """The rules of a site that are not withdrawn, in the order in which they were made."""
-    subscription, new_only = schema.subscription.c, schema.new_only.c
-    rows = connection.execute(
-        select(schema.subscription, new_only.after_file)
-        .outerjoin(schema.new_only, new_only.subscription == subscription.id)
-        .where(subscription.site == str(site), subscription.withdrawn.is_(False))
-        .order_by(subscription.seq)
-    )
+    rows = connection.execute(_SUBSCRIPTIONS, {"mine": str(site)})
     return [
         SubscriptionFacts(
             id=row.id,
@@ -271,6 +288,14 @@ def subscriptions(connection: Connection, site: SiteName) -> list[SubscriptionFa
         )
         for row in rows
     ]
+
+
+_SUBSCRIPTIONS = (
+    select(schema.subscription, schema.new_only.c.after_file)
+    .outerjoin(schema.new_only, schema.new_only.c.subscription == schema.subscription.c.id)
+    .where(schema.subscription.c.site == bindparam("mine"), schema.subscription.c.withdrawn.is_(False))
+    .order_by(schema.subscription.c.seq)
+)
 
 
 def start_backfill(tx: Tx, subscription: str) -> None:
@@ -290,8 +315,10 @@ def only_new(tx: Tx, subscription: str) -> None:
 
 def backfills(connection: Connection) -> list[tuple[str, int]]:
     """Subscriptions that still page through the catalog, and behind which file they are."""
-    rows = connection.execute(select(schema.backfill).order_by(schema.backfill.c.subscription))
-    return [(row.subscription, row.after_file) for row in rows]
+    return [(row.subscription, row.after_file) for row in connection.execute(_BACKFILLS)]
+
+
+_BACKFILLS = select(schema.backfill).order_by(schema.backfill.c.subscription)
 
 
 def backfilled(tx: Tx, subscription: str, after_file: int | None) -> None:
@@ -306,13 +333,14 @@ def backfilled(tx: Tx, subscription: str, after_file: int | None) -> None:
 
 def active_stores(connection: Connection, site: SiteName) -> list[tuple[str, str]]:
     """Ids and labels of the site's stores that are active, in the order of their labels."""
-    store = schema.store.c
-    rows = connection.execute(
-        select(store.id, store.label)
-        .where(and_(store.site == str(site), store.active.is_(True), store.retired.is_(False)))
-        .order_by(store.label)
-    )
-    return [(row.id, row.label) for row in rows]
+    return [(row.id, row.label) for row in connection.execute(_ACTIVE_STORES, {"mine": str(site)})]
+
+
+_ACTIVE_STORES = (
+    select(schema.store.c.id, schema.store.c.label)
+    .where(schema.store.c.site == bindparam("mine"), schema.store.c.active.is_(True), schema.store.c.retired.is_(False))
+    .order_by(schema.store.c.label)
+)
 
 
 def load_here(connection: Connection, site: SiteName, adapters: Sequence[str]) -> tuple[list[SubscriptionFacts], Here]:
@@ -330,17 +358,17 @@ def load_here(connection: Connection, site: SiteName, adapters: Sequence[str]) -
 
 def frozen(connection: Connection, file_ids: Sequence[int]) -> set[int]:
     """Those of the files that must not be placed now: in conflict, or withdrawn."""
-    file, conflict = schema.file.c, schema.conflict.c
     found: set[int] = set()
     for page in chunks(file_ids):
-        found.update(
-            connection.scalars(
-                select(file.id)
-                .outerjoin(schema.conflict, conflict.name == file.name)
-                .where(file.id.in_(page), conflict.name.is_not(None) | file.withdrawn.is_(True))
-            )
-        )
+        found.update(connection.scalars(_FROZEN, {"ids": page}))
     return found
+
+
+_FROZEN = (
+    select(schema.file.c.id)
+    .outerjoin(schema.conflict, schema.conflict.c.name == schema.file.c.name)
+    .where(schema.file.c.id.in_(_IDS), schema.conflict.c.name.is_not(None) | schema.file.c.withdrawn.is_(True))
+)
 
 
 def admitted(known: Known, here: Here) -> Known:
@@ -356,12 +384,13 @@ def find_sources(
     _, here = load_here(connection, site, adapters)
     found: dict[int, Sequence[Source] | Unwanting] = {}
     for page in chunks(file_ids):
-        rows = connection.execute(
-            select(schema.file).where(schema.file.c.id.in_(page)).order_by(schema.file.c.id)
-        ).all()
+        rows = connection.execute(_FILES, {"ids": page}).all()
         for known in know(connection, rows):
             found[known.file_id] = sources(admitted(known, here).instances, here, first=known.file.origin)
     return found
+
+
+_FILES = select(schema.file).where(schema.file.c.id.in_(_IDS)).order_by(schema.file.c.id)
 
 
 def replan_live(tx: Tx) -> None:

@@ -1,8 +1,13 @@
-"""Upserts in one spelling for both databases."""
+"""Upserts in one spelling for both databases, and statements that are made once.
+
+To make a statement costs SQLAlchemy as much as to execute it: those that are executed for every file or segment are
+made once, with parameters, and stand at the module's top level.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, tuple_
@@ -16,9 +21,37 @@ VERSION = ("epoch", "incarnation", "seq")
 CHUNK = 500
 
 
-def insert(connection: Connection, table: Table) -> SqliteInsert | PostgresInsert:
+Insert = SqliteInsert | PostgresInsert
+
+
+def insert(connection: Connection, table: Table) -> Insert:
     """An INSERT that can say what to do on conflict."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    return _insert(connection.dialect.name, table)
+
+
+def _insert(dialect: str, table: Table) -> Insert:
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def inserting(table: Table, complete: Callable[[Any], Insert]) -> Callable[[Connection], Insert]:
+    """An INSERT into the table, completed once for each kind of database that turns up."""
+
+    @cache
+    def made(dialect: str) -> Insert:
+        return complete(_insert(dialect, table))
+
+    return lambda connection: made(connection.dialect.name)
+
+
+def replacing(table: Table, *key: str) -> Callable[[Connection], Insert]:
+    """An INSERT of whole rows, each in place of the one that has its key."""
+    others = [column.name for column in table.columns if column.name not in key]
+    return inserting(
+        table,
+        lambda insert: insert.on_conflict_do_update(
+            index_elements=list(key), set_={name: insert.excluded[name] for name in others}
+        ),
+    )
 
 
 def later(table: Table, excluded: Any) -> ColumnElement[bool]:
@@ -32,13 +65,15 @@ def write_registers(connection: Connection, table: Table, rows: Sequence[dict[st
     """Write register states; of each key the greatest version stays, whatever the order of arrival."""
     if not rows:
         return
+    connection.execute(_registers(connection.dialect.name, table, tuple(rows[0])), list(rows))
+
+
+@cache
+def _registers(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
     key = [column.name for column in table.primary_key.columns]
-    statement = insert(connection, table)
-    values = {name: statement.excluded[name] for name in rows[0] if name not in key}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=key, set_=values, where=later(table, statement.excluded)),
-        list(rows),
-    )
+    statement = _insert(dialect, table)
+    values = {name: statement.excluded[name] for name in columns if name not in key}
+    return statement.on_conflict_do_update(index_elements=key, set_=values, where=later(table, statement.excluded))
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:

@@ -11,8 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import chunks
-from librarian_daemon.catalog.statements import insert as upsert
+from librarian_daemon.catalog.statements import chunks, inserting
 from librarian_daemon.catalog.writer import Tx
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
@@ -105,11 +104,11 @@ def _owed(rows: Sequence[SqlRow[Any]]) -> list[Owed]:
     ]
 
 
-def _joined() -> Any:
-    file = schema.file.c
-    return select(schema.transfer, file.name, file.digest, file.size_bytes, file.unit).join(
-        schema.file, file.id == schema.transfer.c.file_id
-    )
+_OWED = select(
+    schema.transfer, schema.file.c.name, schema.file.c.digest, schema.file.c.size_bytes, schema.file.c.unit
+).join(schema.file, schema.file.c.id == schema.transfer.c.file_id)
+_TRANSFER = schema.transfer.c
+_IDS: Any = bindparam("ids", expanding=True)
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +136,10 @@ def create(tx: Tx, wishes: Sequence[Wish]) -> None:
         for wish in wishes
     ]
     if rows:
-        tx.connection.execute(upsert(tx.connection, schema.transfer).on_conflict_do_nothing(), rows)
+        tx.connection.execute(_CREATE(tx.connection), rows)
+
+
+_CREATE = inserting(schema.transfer, lambda insert: insert.on_conflict_do_nothing())
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,9 +163,7 @@ def take(tx: Tx, moves: Sequence[Move], now_s: float) -> dict[int, Transfer]:
     """
     taken: dict[int, Transfer] = {}
     for group in chunks(moves):
-        rows = tx.connection.execute(
-            select(schema.transfer).where(schema.transfer.c.id.in_([move.owed.id for move in group]))
-        )
+        rows = tx.connection.execute(_TRANSFERS, {"ids": [move.owed.id for move in group]})
         known = {row.id: row_of(row) for row in rows.all()}
         current = {id_: row.transfer for id_, row in known.items()}
         changes: list[dict[str, Any]] = []
@@ -186,6 +186,7 @@ def take(tx: Tx, moves: Sequence[Move], now_s: float) -> dict[int, Transfer]:
     return taken
 
 
+_TRANSFERS = select(schema.transfer).where(_TRANSFER.id.in_(_IDS))
 _COLUMNS = (
     "state",
     "reason",
@@ -271,15 +272,14 @@ def _doubt(tx: Tx, owed: Owed, source: SiteName | None, message: str) -> None:
 
 def wanted_now(connection: Connection, limit: int, after: int = 0) -> list[Owed]:
     """The oldest transfers in state ``wanted``, behind a number, but for those that a batch elsewhere is to bring."""
-    transfer = schema.transfer.c
-    return _owed(
-        connection.execute(
-            _joined()
-            .where(transfer.state == State.WANTED.value, transfer.batch.is_(None), transfer.id > after)
-            .order_by(transfer.id)
-            .limit(limit)
-        ).all()
-    )
+    return _owed(connection.execute(_WANTED, {"after": after, "limit": limit}).all())
+
+
+_WANTED = (
+    _OWED.where(_TRANSFER.state == State.WANTED.value, _TRANSFER.batch.is_(None), _TRANSFER.id > bindparam("after"))
+    .order_by(_TRANSFER.id)
+    .limit(bindparam("limit"))
+)
 
 
 def all_cancelled(connection: Connection, ids: Sequence[int]) -> bool:
@@ -293,41 +293,42 @@ def all_cancelled(connection: Connection, ids: Sequence[int]) -> bool:
 
 def due(connection: Connection, now_s: float, limit: int) -> list[Owed]:
     """Transfers that have waited long enough."""
-    transfer = schema.transfer.c
-    return _owed(
-        connection.execute(
-            _joined()
-            .where(
-                transfer.state == State.WAITING.value,
-                (transfer.next_try_s.is_(None)) | (transfer.next_try_s <= now_s),
-            )
-            .order_by(transfer.next_try_s)
-            .limit(limit)
-        ).all()
+    return _owed(connection.execute(_DUE, {"now_s": now_s, "limit": limit}).all())
+
+
+_DUE = (
+    _OWED.where(
+        _TRANSFER.state == State.WAITING.value,
+        (_TRANSFER.next_try_s.is_(None)) | (_TRANSFER.next_try_s <= bindparam("now_s")),
     )
+    .order_by(_TRANSFER.next_try_s)
+    .limit(bindparam("limit"))
+)
 
 
 def next_due_s(connection: Connection) -> float | None:
     """When the next waiting transfer is due; None where none waits."""
-    transfer = schema.transfer.c
-    soonest: float | None = connection.scalar(
-        select(func.min(transfer.next_try_s)).where(transfer.state == State.WAITING.value)
-    )
+    soonest: float | None = connection.scalar(_SOONEST)
     return soonest
+
+
+_SOONEST = select(func.min(_TRANSFER.next_try_s)).where(_TRANSFER.state == State.WAITING.value)
 
 
 def by_id(connection: Connection, transfer_id: int) -> Owed | None:
     """One transfer."""
-    return next(iter(_owed(connection.execute(_joined().where(schema.transfer.c.id == transfer_id)).all())), None)
+    return next(iter(_owed(connection.execute(_OWED.where(_TRANSFER.id == transfer_id)).all())), None)
 
 
 def by_ids(connection: Connection, ids: Sequence[int]) -> list[Owed]:
     """Several, in the order of their numbers."""
-    transfer = schema.transfer.c
     found: list[Owed] = []
     for page in chunks(ids):
-        found += _owed(connection.execute(_joined().where(transfer.id.in_(page)).order_by(transfer.id)).all())
+        found += _owed(connection.execute(_OWED_BY_ID, {"ids": page}).all())
     return found
+
+
+_OWED_BY_ID = _OWED.where(_TRANSFER.id.in_(_IDS)).order_by(_TRANSFER.id)
 
 
 def restart(tx: Tx) -> int:
@@ -373,10 +374,7 @@ _OFFER = msgspec.json.Decoder(AdapterOffer)
 
 def held(connection: Connection) -> list[Held]:
     """All batches with tickets, oldest first."""
-    batch = schema.batch.c
-    rows = connection.execute(
-        select(schema.batch).where(batch.ticket.is_not(None)).order_by(batch.started_at, batch.id)
-    )
+    rows = connection.execute(_HELD)
     return [
         Held(
             id=row.id,
@@ -389,11 +387,18 @@ def held(connection: Connection) -> list[Held]:
     ]
 
 
+_HELD = (
+    select(schema.batch)
+    .where(schema.batch.c.ticket.is_not(None))
+    .order_by(schema.batch.c.started_at, schema.batch.c.id)
+)
+
+
 def of_batch(connection: Connection, batch_id: str) -> list[Owed]:
     """Transfers that the batch is to bring and that are not ended, in the order of their numbers."""
     transfer = schema.transfer.c
     ended = [State.STORED.value, State.CANCELLED.value]
-    query = _joined().where(transfer.batch == batch_id, transfer.state.not_in(ended)).order_by(transfer.id)
+    query = _OWED.where(transfer.batch == batch_id, transfer.state.not_in(ended)).order_by(transfer.id)
     return _owed(connection.execute(query).all())
 
 
@@ -427,7 +432,7 @@ def manifest_key(transfer_id: int) -> str:
 def open_batch(tx: Tx, batch_id: str, source: SiteName, source_store: str, offer: AdapterOffer) -> None:
     """An adapter takes a batch."""
     tx.connection.execute(
-        insert(schema.batch),
+        _OPEN_BATCH,
         {
             "id": batch_id,
             "source": str(source),
@@ -438,6 +443,9 @@ def open_batch(tx: Tx, batch_id: str, source: SiteName, source_store: str, offer
             "started_at": tx.now,
         },
     )
+
+
+_OPEN_BATCH = insert(schema.batch)
 
 
 def save_ticket(tx: Tx, batch_id: str, ticket: bytes) -> None:
@@ -463,19 +471,22 @@ def hasten(tx: Tx, source: SiteName, now_s: float) -> int:
 
 def close_batch(tx: Tx, batch_id: str) -> None:
     """The adapter is done with it; what it did not bring begins anew. Idempotent."""
-    transfer = schema.transfer.c
-    tx.connection.execute(delete(schema.batch).where(schema.batch.c.id == batch_id))
-    tx.connection.execute(
-        update(schema.transfer)
-        .where(transfer.state == State.WANTED.value, transfer.batch == batch_id)
-        .values(batch=None)
-    )
+    tx.connection.execute(_END_BATCH, {"this": batch_id})
+    tx.connection.execute(_LEAVE_BATCH, {"this": batch_id})
+
+
+_END_BATCH = delete(schema.batch).where(schema.batch.c.id == bindparam("this"))
+_LEAVE_BATCH = (
+    update(schema.transfer)
+    .where(_TRANSFER.state == State.WANTED.value, _TRANSFER.batch == bindparam("this"))
+    .values(batch=None)
+)
 
 
 def page_of(connection: Connection, *, state: str | None, before: int | None, limit: int) -> list[Owed]:
     """Transfers, newest first."""
     transfer = schema.transfer.c
-    query = _joined()
+    query = _OWED
     if state is not None:
         query = query.where(transfer.state == state)
     if before is not None:
@@ -486,7 +497,7 @@ def page_of(connection: Connection, *, state: str | None, before: int | None, li
 def of_file(connection: Connection, file_id: int) -> list[Owed]:
     """Transfers of one file into stores of this site."""
     transfer = schema.transfer.c
-    return _owed(connection.execute(_joined().where(transfer.file_id == file_id).order_by(transfer.id)).all())
+    return _owed(connection.execute(_OWED.where(transfer.file_id == file_id).order_by(transfer.id)).all())
 
 
 def hint_for(row: Row) -> str:

@@ -21,8 +21,7 @@ from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said, apply, conflicts
 from librarian_daemon.catalog.cursors import advance
 from librarian_daemon.catalog.database import Database
-from librarian_daemon.catalog.statements import chunks
-from librarian_daemon.catalog.statements import insert as upsert
+from librarian_daemon.catalog.statements import chunks, replacing
 from librarian_daemon.ports import Clock
 from librarian_daemon.signals import Broadcast, Signal
 from librarian_protocol.entries import Entry
@@ -38,6 +37,8 @@ GROUP = 64
 #: How long a group waits for company, when the one before it was not alone (docs/architecture.md).
 COMPANY_S = 0.005
 _LEVEL = 3
+_WRITE = insert(schema.journal).returning(schema.journal.c.position)
+_SEND = insert(schema.outbox)
 
 
 class Tx:
@@ -131,8 +132,8 @@ class _Group:
                 "state": "applied",
                 "received_at": self.at,
             }
-            written = connection.execute(insert(schema.journal).returning(schema.journal.c.position), row)
-            connection.execute(insert(schema.outbox), {"position": written.scalar_one()})
+            written = connection.execute(_WRITE, row)
+            connection.execute(_SEND, {"position": written.scalar_one()})
             position = following(position, done)
         if position.seq > self.position.seq:
             advance(connection, position.site, position.epoch, position.incarnation, position.seq, position.hash)
@@ -263,7 +264,7 @@ class Catalog:
 
         def work(connection: Connection) -> tuple[list[Any], Position]:
             # The lock keeps a newcomer from beginning before this is committed.
-            mine = connection.scalar(_META.with_for_update(read=True), {"wanted": "incarnation"})
+            mine = connection.scalar(_LOCKED_META, {"wanted": "incarnation"})
             if mine != group.position.incarnation:
                 raise AlreadyRunning(f"another daemon (incarnation {mine}) has taken this catalog over")
             outcomes = [_run_unit(connection, group, unit.work) for unit in units]
@@ -394,6 +395,7 @@ def decompress(stored: bytes) -> bytes:
 
 #: Made once: it is the statement that is executed most often.
 _META = select(schema.meta.c.value).where(schema.meta.c.key == bindparam("wanted"))
+_LOCKED_META = _META.with_for_update(read=True)
 
 
 def get_meta(connection: Connection, key: str) -> str | None:
@@ -401,10 +403,9 @@ def get_meta(connection: Connection, key: str) -> str | None:
     return connection.scalar(_META, {"wanted": key})
 
 
+_PUT_META = replacing(schema.meta, "key")
+
+
 def put_meta(connection: Connection, key: str, value: str) -> None:
     """Write a local fact. Idempotent."""
-    statement = upsert(connection, schema.meta)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["key"], set_={"value": statement.excluded.value}),
-        {"key": key, "value": value},
-    )
+    connection.execute(_PUT_META(connection), {"key": key, "value": value})
