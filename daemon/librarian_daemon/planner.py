@@ -83,6 +83,7 @@ class Planner:
         return True
 
     async def _changed(self, look: Look) -> bool:
+        """Plan what changed; whether there may be more. What changes meanwhile sets the signal."""
         if look.changed.last is None:
             return False
         change, file_id = look.changed.last
@@ -94,7 +95,7 @@ class Planner:
 
         await self._catalog.write(work)
         self._told(plan)
-        return True
+        return look.changed.full
 
     async def _backfill(self, look: Look) -> bool:
         if not look.backfills:

@@ -67,6 +67,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     known: list[Known]
     #: Change number and row of the last file looked at; None where there was none.
     last: tuple[int, int] | None
+    #: There may be more behind it.
+    full: bool
 
 
 SURROUNDINGS = "surroundings"
@@ -103,7 +105,7 @@ def changed_files(connection: Connection, limit: int, matches: Sequence[str]) ->
     """
     change, file_id = _cursor(connection)
     rows = connection.execute(_CHANGED, {"change": change, "file_id": file_id, "limit": limit}).all()
-    return _page(connection, rows, matches)
+    return _page(connection, rows, matches, full=len(rows) == limit)
 
 
 def _changed_files() -> Any:
@@ -123,16 +125,16 @@ def files_after(connection: Connection, file_id: int, limit: int, matches: Seque
     """The next files in the order of their rows: how a new subscription pages through the catalog."""
     file = schema.file.c
     rows = connection.execute(select(schema.file).where(file.id > file_id).order_by(file.id).limit(limit)).all()
-    return _page(connection, rows, matches)
+    return _page(connection, rows, matches, full=len(rows) == limit)
 
 
-def _page(connection: Connection, rows: Sequence[SqlRow[Any]], matches: Sequence[str]) -> Page:
+def _page(connection: Connection, rows: Sequence[SqlRow[Any]], matches: Sequence[str], *, full: bool) -> Page:
     with_transfer = {
         found for ids in chunks(row.id for row in rows) for found in connection.scalars(_WITH_TRANSFER, {"ids": ids})
     }
     needed = [row for row in rows if row.id in with_transfer or any(globs.matches(one, row.name) for one in matches)]
     known = [one for group in chunks(needed) for one in know(connection, group)]
-    return Page(known=known, last=(rows[-1].change, rows[-1].id) if rows else None)
+    return Page(known=known, last=(rows[-1].change, rows[-1].id) if rows else None, full=full)
 
 
 def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:

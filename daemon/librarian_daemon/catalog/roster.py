@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -19,6 +20,7 @@ _TEXTS = wire.decoder(list[str])
 _CUTOFF = wire.decoder(Cutoff)
 _ANCHOR = wire.decoder(Anchor)
 
+_Rows = tuple[Row[Any], ...]
 #: Made once: the roster is read with every segment.
 _SAID = select(schema.admission)
 _REKEYS = select(schema.rekey)
@@ -51,24 +53,30 @@ def grants_of(connection: Connection, site: SiteName) -> list[str] | None:
 
 def known_members(connection: Connection) -> dict[SiteName, Member]:
     """All sites that are or were of the mesh: whose journals are believed, up to where they are."""
-    anchor = get_anchor(connection)
+    anchor = get_meta(connection, "anchor")
     if anchor is None:
         return {}
-    said = [_said(row) for row in connection.execute(_SAID)]
-    rekeys = [
-        Rekey(SiteName(row.site), Version(row.epoch, row.incarnation, row.seq), row.key)
-        for row in connection.execute(_REKEYS)
-    ]
-    announced = {
-        SiteName(row.site): Announced(
-            software=row.software,
-            offers=_OFFERS.decode(row.adapters),
-            certificate=row.certificate,
-            leaf_address=row.leaf_address,
-        )
-        for row in connection.execute(_ANNOUNCED)
-    }
-    return fold(anchor, said, rekeys, announced)
+    said, rekeys, announced = (tuple(connection.execute(each).all()) for each in (_SAID, _REKEYS, _ANNOUNCED))
+    return dict(_folded(anchor, said, rekeys, announced))
+
+
+@lru_cache(16)
+def _folded(anchor: str, said: _Rows, rekeys: _Rows, announced: _Rows) -> dict[SiteName, Member]:
+    """What the rows say. Remembered, since they are read with every segment and change once in a year."""
+    return fold(
+        _ANCHOR.decode(anchor),
+        [_said(row) for row in said],
+        [Rekey(SiteName(row.site), Version(row.epoch, row.incarnation, row.seq), row.key) for row in rekeys],
+        {
+            SiteName(row.site): Announced(
+                software=row.software,
+                offers=_OFFERS.decode(row.adapters),
+                certificate=row.certificate,
+                leaf_address=row.leaf_address,
+            )
+            for row in announced
+        },
+    )
 
 
 def _said(row: Row[Any]) -> Said:

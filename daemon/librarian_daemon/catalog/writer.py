@@ -267,13 +267,19 @@ class Catalog:
             mine = connection.scalar(_LOCKED_META, {"wanted": "incarnation"})
             if mine != group.position.incarnation:
                 raise AlreadyRunning(f"another daemon (incarnation {mine}) has taken this catalog over")
-            outcomes = [_run_unit(connection, group, unit.work) for unit in units]
+            if len(units) == 1:
+                outcomes = [_run_alone(connection, group, units[0].work)]
+            else:
+                outcomes = [_run_unit(connection, group, unit.work) for unit in units]
             return outcomes, group.seal(connection, self._key)
 
         try:
             outcomes, position = await self._database.write(work)
         except AlreadyRunning:
             raise
+        except _Refused as exc:
+            _fail(units[0], exc.error)
+            return
         except SegmentInvalid as exc:
             # Nothing was committed: what one unit said cannot be said. Each alone, so that it concerns that one only.
             if len(units) == 1:
@@ -320,6 +326,21 @@ class Catalog:
 def _fail(unit: _Unit, error: LibrarianError) -> None:
     if not unit.result.done():
         unit.result.set_exception(error)
+
+
+class _Refused(Exception):
+    """A unit that was alone raised: nothing is committed."""
+
+    def __init__(self, error: LibrarianError) -> None:
+        self.error = error
+
+
+def _run_alone(connection: Connection, group: _Group, work: Callable[[Tx], Any]) -> Any:
+    """Run the only unit of a group, which needs no savepoint."""
+    try:
+        return work(Tx(connection, group))
+    except LibrarianError as exc:
+        raise _Refused(exc) from exc
 
 
 def _run_unit(connection: Connection, group: _Group, work: Callable[[Tx], Any]) -> Any:
