@@ -10,7 +10,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 from tests.simulation.mutations import MUTATIONS, Mutation
@@ -71,25 +73,30 @@ def shrunk(wanted: Plan) -> Plan:
 
 
 def batches(seeds: Sequence[int], sites: int, files: int, workers: int) -> Iterator[Result]:
-    """Each worker is one process that forks for each of its seeds: imports and schema are made once."""
-    shares = [seeds[number::workers] for number in range(workers)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.simulation.worker", str(sites), str(files)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for _ in shares
-    ]
-    for process, share in zip(running, shares, strict=True):
-        assert process.stdin is not None
-        process.stdin.write("".join(f"{seed}\n" for seed in share).encode())
-        process.stdin.close()
+    """The results, in the order of the seeds.
+
+    Each worker is one process that forks for each seed that it is given: imports and schema are made once.
+    """
+    idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+    command = [sys.executable, "-m", "tests.simulation.worker", str(sites), str(files)]
+    running = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(workers)]
     for process in running:
+        idle.put(process)
+
+    def one(seed: int) -> Result:
+        process = idle.get()
+        assert process.stdin is not None
         assert process.stdout is not None
-        for line in process.stdout:
-            yield msgspec.json.decode(line, type=Result)
-        process.wait()
+        process.stdin.write(f"{seed}\n".encode())
+        process.stdin.flush()
+        line = process.stdout.readline()
+        idle.put(process)
+        return msgspec.json.decode(line, type=Result)
+
+    with ThreadPoolExecutor(workers) as threads:
+        yield from threads.map(one, seeds)
+    for process in running:
+        process.communicate()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
