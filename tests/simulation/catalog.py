@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
+from tests.simulation.prepared import PreparingConnection
 from tests.simulation.world import World
 
 from librarian_daemon.catalog.upgrade import upgrade
@@ -50,19 +52,20 @@ class SimDatabase:
     def __init__(self, world: World, site: SiteName) -> None:
         self._world = world
         self._site = site
-        self.connection = _engine().connect()
+        self._whole = _engine().connect()
+        self.connection = cast(Connection, PreparingConnection(self._whole))
         self.restore(_empty())
-        driver = _driver(self.connection)
+        driver = _driver(self._whole)
         for pragma in ("synchronous=OFF", "foreign_keys=ON"):
             driver.execute(f"PRAGMA {pragma}")
 
     def backup(self) -> bytes:
         """All of it."""
-        return bytes(_driver(self.connection).serialize())
+        return bytes(_driver(self._whole).serialize())
 
     def restore(self, image: bytes) -> None:
         """As it was."""
-        _driver(self.connection).deserialize(image)
+        _driver(self._whole).deserialize(image)
 
     def inline(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A look from outside, in no time."""
@@ -83,7 +86,7 @@ class SimDatabase:
         return result
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        driver = _driver(self.connection)
+        driver = _driver(self._whole)
         driver.execute("BEGIN IMMEDIATE")
         try:
             result = work(self.connection)
@@ -91,7 +94,7 @@ class SimDatabase:
         except BaseException as exc:
             if driver.in_transaction:
                 driver.execute("ROLLBACK")
-            if isinstance(exc, SQLAlchemyError):
+            if isinstance(exc, SQLAlchemyError | sqlite3.Error):
                 raise CatalogFault(str(exc)) from exc
             raise
         return result

@@ -123,8 +123,9 @@ MUTATIONS = (
         name="what hangs behind a gap is not asked for",  # the simulator found the daemon like that
         owner=leaves,
         function="missing",
-        old=', journal.state != "held"',
-        new="",
+        old="connection.execute(_MISSING)",
+        new="connection.execute(select(_HEAD.origin, _HEAD.hash, _HEAD.seq, _HEAD.peer)"
+        ".where(~exists().where(_JOURNAL.hash == _HEAD.hash)))",
         catches=("I4", "I10"),
         from_seed=4,
     ),

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, case, delete, exists, literal, or_, select, tuple_, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import VERSION, chunks, insert, inserting, later, write_registers
+from librarian_daemon.catalog.statements import VERSION, chunks, expanding, insert, inserting, later, write_registers
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
@@ -170,7 +170,7 @@ def spoken_of() -> Any:
     return or_(file.origin_site.is_not(None), exists().where(instance.file_id == file.id))
 
 
-_NAMES: Any = bindparam("names", expanding=True)
+_NAMES = expanding("names")
 _SPOKEN_OF = select(schema.file.c.name, schema.file.c.digest).where(
     schema.file.c.name.in_(_NAMES), schema.file.c.withdrawn.is_(False), spoken_of()
 )

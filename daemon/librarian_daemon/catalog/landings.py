@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import chunks, inserting, replacing
+from librarian_daemon.catalog.statements import chunks, expanding, inserting, replacing
 from librarian_daemon.catalog.writer import Tx
 from librarian_daemon.ports import Landing, Standing
 from librarian_protocol import wire
@@ -33,7 +32,7 @@ def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Dig
 
 
 _FILE, _INSTANCE = schema.file.c, schema.instance.c
-_NAMES: Any = bindparam("names", expanding=True)
+_NAMES = expanding("names")
 _FOLDED = (
     select(_FILE.folded, _FILE.name, _FILE.digest, _FILE.withdrawn, _INSTANCE.file_id)
     .outerjoin(
@@ -164,7 +163,7 @@ def _still_there(connection: Connection, landings: Sequence[Landing]) -> set[str
     return found
 
 
-_IDS: Any = bindparam("ids", expanding=True)
+_IDS = expanding("ids")
 _LANDINGS = select(schema.landing.c.id).where(schema.landing.c.id.in_(_IDS))
 _END = delete(schema.landing).where(schema.landing.c.id.in_(_IDS))
 

@@ -25,7 +25,7 @@ from sqlalchemy import Row as SqlRow
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import unanswered
 from librarian_daemon.catalog.roster import roster
-from librarian_daemon.catalog.statements import chunks
+from librarian_daemon.catalog.statements import chunks, expanding
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.transfers import Row, row_of
 from librarian_daemon.catalog.writer import Tx, get_meta, put_meta
@@ -199,14 +199,14 @@ def _instances() -> Any:
 def _meanings() -> Any:
     """Names that are in conflict, and names of which one meaning was kept."""
     naming, conflict = schema.naming.c, schema.conflict.c
-    names: Any = bindparam("names", expanding=True)
+    names = expanding("names")
     return union_all(
         select(naming.name, naming.kept, literal(False).label("conflict")).where(naming.name.in_(names)),
         select(conflict.name, null(), literal(True)).where(conflict.name.in_(names)),
     )
 
 
-_IDS: Any = bindparam("ids", expanding=True)
+_IDS = expanding("ids")
 _WITH_TRANSFER = select(schema.transfer.c.file_id).where(schema.transfer.c.file_id.in_(_IDS))
 _INSTANCES = _instances()
 _TRANSFERS = select(schema.transfer).where(schema.transfer.c.file_id.in_(_IDS))

@@ -66,7 +66,7 @@ TABLES = tuple(_queries())
 
 def rows(connection: Connection, table: str) -> Iterator[bytes]:
     """Every row of a shared table, as JSON, in order."""
-    result = connection.execution_options(yield_per=_PAGE).execute(_queries()[table])
+    result = connection.execute(_queries()[table], execution_options={"yield_per": _PAGE})
     for row in result:
         yield msgspec.json.encode([_plain_value(value) for value in row])
 

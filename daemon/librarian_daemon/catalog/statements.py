@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, tuple_
+from sqlalchemy import BindParameter, ColumnElement, Connection, Table, bindparam, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
@@ -52,6 +52,11 @@ def replacing(table: Table, *key: str) -> Callable[[Connection], Insert]:
             index_elements=list(key), set_={name: insert.excluded[name] for name in others}
         ),
     )
+
+
+def expanding(name: str) -> BindParameter[Any]:
+    """A parameter for the values of an IN, by its name."""
+    return bindparam(name, expanding=True)
 
 
 def later(table: Table, excluded: Any) -> ColumnElement[bool]:

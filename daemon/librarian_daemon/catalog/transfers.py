@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import chunks, inserting
+from librarian_daemon.catalog.statements import chunks, expanding, inserting
 from librarian_daemon.catalog.writer import Tx
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
@@ -108,7 +108,7 @@ _OWED = select(
     schema.transfer, schema.file.c.name, schema.file.c.digest, schema.file.c.size_bytes, schema.file.c.unit
 ).join(schema.file, schema.file.c.id == schema.transfer.c.file_id)
 _TRANSFER = schema.transfer.c
-_IDS: Any = bindparam("ids", expanding=True)
+_IDS = expanding("ids")
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
