@@ -127,7 +127,7 @@ MUTATIONS = (
         new="connection.execute(select(_HEAD.origin, _HEAD.hash, _HEAD.seq, _HEAD.peer)"
         ".where(~exists().where(_JOURNAL.hash == _HEAD.hash)))",
         catches=("I4", "I10"),
-        from_seed=4,
+        from_seed=5,
     ),
     Mutation(
         name="sites do not tell which ends they hold",
