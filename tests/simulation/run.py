@@ -12,7 +12,9 @@ import msgspec
 import structlog
 from sqlalchemy import Connection, select
 from tests.simulation.loop import Stuck, new_loop
+from tests.simulation.network import Stream
 from tests.simulation.site import SimSite
+from tests.simulation.stores import SimStore
 from tests.simulation.world import World
 
 from librarian_daemon.catalog import recovery, schema, shared
@@ -116,6 +118,8 @@ class Run:
         self.loop = new_loop(wanted.seed)
         names = [SiteName(f"s{number}") for number in range(wanted.sites)]
         self.world = World(self.loop, names)
+        self.world.streams = {name: Stream(self.world) for name in names}
+        self.world.stores = {name: SimStore(self.world, name) for name in names}
         for site, kind, number in wanted.crashes:
             self.world.crashes.setdefault((names[site], kind), []).append(number)
         for numbers in self.world.crashes.values():

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import select
 from tests.simulation.catalog import SimDatabase
 from tests.simulation.loop import Process
-from tests.simulation.world import SimAdapter, SimBus, SimClock, SimRng, World
+from tests.simulation.network import SimAdapter, SimBus
+from tests.simulation.world import SimClock, SimRng, World
 
 from librarian_adapters.contract import Item
 from librarian_adapters.contract import Part as ItemPart
