@@ -18,7 +18,7 @@ from librarian_daemon import heads as heads_service
 from librarian_daemon import lander, planner, repairing, replicator
 from librarian_daemon import recovery as recovery_service
 from librarian_daemon.catalog import leaves, transfers, writer
-from librarian_protocol import receiving
+from librarian_protocol import naming, receiving, segments
 
 
 class Mutation(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,5 +172,29 @@ MUTATIONS = (
         new="pass",
         catches=("I11",),
         from_seed=12,
+    ),
+    Mutation(
+        name="two stories under one number are not noticed",
+        owner=receiving,
+        function="judge",
+        old="Verdict.IGNORE if at_place == segment_hash else Verdict.EQUIVOCATION",
+        new="Verdict.IGNORE",
+        catches=("I4", "I6"),
+    ),
+    Mutation(
+        name="signatures of segments are not checked",
+        owner=segments,
+        function="open_of_member",
+        old="    verify(signer, Purpose.SEGMENT, payload, signature)\n    segment",
+        new="    segment",
+        catches=("I6",),
+    ),
+    Mutation(
+        name="of two digests under one name the first wins",
+        owner=naming,
+        function="meaning",
+        old="if len(digests) < 2:",
+        new="if True:",
+        catches=("I8",),
     ),
 )

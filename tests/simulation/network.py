@@ -27,6 +27,9 @@ from librarian_protocol.errors import (
 )
 from librarian_protocol.names import SiteName
 
+#: A header by which a server that is an attacker's shows a message to one reader alone.
+ONLY_FOR = "Sim-Only-For"
+
 
 class Stream:
     """One site's stream at its server. Servers do not die with daemons."""
@@ -123,7 +126,7 @@ class SimBus:
                 continue
             if stream.created != created or stream.last_seq < after:
                 created, after = stream.created, 0  # as our reader does: the stream is another one
-            found = next((one for one in stream.messages if one.stream_seq > after), None)
+            found = next((one for one in stream.messages if one.stream_seq > after and self._sees(one)), None)
             if found is None:
                 try:
                     async with asyncio.timeout(5.0):
@@ -141,6 +144,9 @@ class SimBus:
                 world.counts["message twice"] += 1
                 yield found
             after = max(after, found.stream_seq)
+
+    def _sees(self, message: Message) -> bool:
+        return message.headers.get(ONLY_FOR, self._site) == self._site
 
     def links(self) -> Mapping[SiteName, Link]:
         return {}

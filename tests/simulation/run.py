@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Connection, select
 from tests.simulation.loop import Stuck, new_loop
 from tests.simulation.network import Stream
+from tests.simulation.robbery import Robbery
 from tests.simulation.site import SimSite
 from tests.simulation.stores import SimStore
 from tests.simulation.world import World
@@ -56,6 +57,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     full: list[tuple[float, float, int]]
     #: A copy of a catalog is taken, and later put in its place.
     restores: list[tuple[float, float, int]]
+    #: Files of which another site drops other bytes under the same name, and how many sites further that is.
+    twins: list[tuple[int, int]]
+    #: The site whose key is stolen when all is done.
+    robbed: int | None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +79,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def plan(seed: int, sites: int, files: int) -> Plan:
     """Expand a seed."""
     chance = random.Random(seed)
-    backups = random.Random(f"{seed} backups")
+    backups, twins, thief = (random.Random(f"{seed} {what}") for what in ("backups", "twins", "thief"))
     kinds = sorted(KINDS)
 
     def site() -> int:
@@ -107,6 +112,8 @@ def plan(seed: int, sites: int, files: int) -> Plan:
             for taken_s in [backups.uniform(8, FAULTY_S)]
             if backups.random() < 0.4
         ],
+        twins=[(twins.randrange(files), twins.randrange(1, sites)) for _ in range(twins.choice([0, 0, 1, 3]))],
+        robbed=thief.randrange(sites) if sites > 2 and thief.random() < 0.4 else None,
     )
 
 
@@ -126,6 +133,8 @@ class Run:
             numbers.sort()
         self.checks: Counter[str] = Counter()
         self.sites: dict[SiteName, SimSite] = {}
+        #: From when on it is the attacker's.
+        self.robbed: SiteName | None = None
 
     def run(self) -> Result:
         """All of it."""
@@ -148,6 +157,8 @@ class Run:
                 self.loop.run_until(self._complete, self.loop.now_s + QUIET_S)
             if not self.loop.trouble:
                 self._check_end()
+            if not self.loop.trouble and self.plan.robbed is not None:
+                self._rob(world.names[self.plan.robbed])
         except Stuck as exc:
             world.violated(f"stuck: {exc}")
         return Result(
@@ -166,6 +177,8 @@ class Run:
     async def _restarting(self) -> None:
         while True:
             site, _ = await self.world.crashed.get()
+            if site == self.robbed:
+                continue
             self._check_site(self.sites[site])
             await asyncio.sleep(self.world.chance.uniform(0.2, 10))
             self.sites[site].start()
@@ -174,8 +187,12 @@ class Run:
         chance = self.world.chance
         for number in range(self.plan.files):
             await asyncio.sleep(chance.random() * 1.4 * FAULTY_S / self.plan.files)
-            site = self.sites[chance.choice(self.world.names)]
-            site.dropped[f"d{number % 5}/f{number:04}"] = chance.randbytes(chance.randrange(0, 400))
+            names = self.world.names
+            name, site = f"d{number % 5}/f{number:04}", chance.choice(names)
+            self.sites[site].dropped[name] = chance.randbytes(chance.randrange(0, 400))
+            for _, further in [one for one in self.plan.twins if one[0] == number]:
+                self.world.counts["other bytes under one name"] += 1
+                self.sites[names[(names.index(site) + further) % len(names)]].dropped[name] = chance.randbytes(401)
 
     def _playing(self) -> list[Coroutine[Any, Any, None]]:
         world, names = self.world, self.world.names
@@ -239,25 +256,44 @@ class Run:
 
     def _complete(self) -> bool:
         """Everything that was dropped stands everywhere, and everybody knows; looked at now and then."""
-        if self.loop.steps % 500:
+        if self.loop.steps % 500 or any(one.dropped for one in self.sites.values()):
             return False
-        accepted = self._accepted()
-        if any(one.dropped for one in self.sites.values()):
-            return False
-        expected = len(accepted) * len(self.sites)
-        instance = schema.instance.c
+        plain = {name for name, meanings in self._accepted().items() if len(meanings) == 1}
         for one in self.sites.values():
-            if len(one.store.named) < len(accepted):
+            if not plain <= one.store.named.keys() or one.database.inline(recovery.state) is not None:
                 return False
-            query = select(instance.file_id).where(instance.state == "available")
-            if len(one.database.connection.execute(query).all()) < expected:
+            told = Counter(row.name for row in one.database.connection.execute(_AVAILABLE).all())
+            if any(told[name] < len(self.sites) for name in plain):
                 return False
-            if one.database.inline(recovery.state) is not None:
-                return False
-        return len({tuple(map(str, one.database.inline(shared.digests))) for one in self.sites.values()}) == 1
+        return self._agreed(list(self.sites.values()))
 
-    def _accepted(self) -> dict[str, bytes]:
-        return {name: data for one in self.sites.values() for name, data in one.accepted.items()}
+    @staticmethod
+    def _agreed(sites: Sequence[SimSite]) -> bool:
+        """Their catalogs are equal."""
+        return len({tuple(map(str, one.database.inline(shared.digests))) for one in sites}) == 1
+
+    def _accepted(self) -> dict[str, set[bytes]]:
+        """What was accepted under each name: of twins that were dropped at one time, two."""
+        found: dict[str, set[bytes]] = {}
+        for one in self.sites.values():
+            for name, data in one.accepted.items():
+                found.setdefault(name, set()).add(data)
+        return found
+
+    def _rob(self, site: SiteName) -> None:
+        """When all is done, a site falls into an attacker's hands."""
+        self.robbed = site
+        robbery = Robbery(self.world, self.sites, site)
+        robbery.commit()
+        self.loop.run_until(
+            lambda: self.loop.steps % 500 == 0 and robbery.seen() and self._agreed(robbery.honest),
+            self.loop.now_s + QUIET_S,
+        )
+        self.checks["I6 nobody speaks for another"] += len(robbery.honest)
+        robbery.check()
+        for one in robbery.honest:
+            self._check_site(one)
+        self._check_equal(robbery.honest)
 
     # ---- checks ------------------------------------------------------------------------------------------
 
@@ -295,36 +331,50 @@ class Run:
             self._check_site(one)
         self._check_journals()
         accepted = self._accepted()
+        conflicts = sorted(name for name, meanings in accepted.items() if len(meanings) > 1)
         left = {str(one.site): sorted(one.dropped) for one in self.sites.values() if one.dropped}
         if left:
             self.world.violated(f"I10: still dropped, and not taken in: {left}")
         for one in self.sites.values():
-            missing = sorted(set(accepted) - set(one.store.named))
+            missing = sorted(set(accepted) - set(conflicts) - set(one.store.named))
             self.checks["I10 everything arrived"] += len(accepted)
             if missing:
                 self.world.violated(f"I10: {one.site} never got {missing[:5]}")
+            self.checks["I8 a name has one meaning, or is in conflict"] += len(accepted)
+            shown = [row.name for row in one.database.connection.execute(_CONFLICTS).all()]
+            if shown != conflicts:
+                self.world.violated(f"I8: {one.site} shows {shown} in conflict, and {conflicts} are")
         for one in self.sites.values():
             self.checks["I11 quarantine has ended"] += 1
             if (known := one.database.inline(recovery.state)) is not None:
                 waits = one.database.inline(recovery.waits_for, one.site)
                 self.world.violated(f"I11: {one.site} is still in quarantine: {known.reasons}, waits: {waits}")
-        digests = {str(one.site): tuple(map(str, one.database.inline(shared.digests))) for one in self.sites.values()}
-        self.checks["I4 catalogs are equal"] += 1
-        if len(set(digests.values())) != 1:
-            self.world.violated(f"I4: the shared tables differ between the sites: {self._differences()}")
+        self._check_equal(list(self.sites.values()))
 
-    def _differences(self) -> dict[str, list[str]]:
+    def _check_equal(self, sites: Sequence[SimSite]) -> None:
+        self.checks["I4 catalogs are equal"] += 1
+        if not self._agreed(sites):
+            self.world.violated(f"I4: the shared tables differ between the sites: {self._differences(sites)}")
+
+    @staticmethod
+    def _differences(sites: Sequence[SimSite]) -> dict[str, list[str]]:
         """By table, rows that not all have."""
         found: dict[str, list[str]] = {}
         for table in shared.TABLES:
-            rows: dict[str, set[bytes]] = {
-                str(one.site): set(one.database.inline(_rows, table)) for one in self.sites.values()
-            }
+            rows: dict[str, set[bytes]] = {str(one.site): set(one.database.inline(_rows, table)) for one in sites}
             every = {row for one in rows.values() for row in one}
             odd = sorted(row for row in every if not all(row in one for one in rows.values()))
             if odd:
                 found[table] = [f"{[site for site in rows if row in rows[site]]} {row.decode()}" for row in odd[:4]]
         return found
+
+
+_AVAILABLE = (
+    select(schema.file.c.name)
+    .join(schema.instance, schema.instance.c.file_id == schema.file.c.id)
+    .where(schema.instance.c.state == "available")
+)
+_CONFLICTS = select(schema.conflict.c.name).order_by(schema.conflict.c.name)
 
 
 def _rows(connection: Connection, table: str) -> list[bytes]:

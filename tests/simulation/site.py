@@ -56,7 +56,7 @@ from librarian_protocol.entries import (
     SubscriptionDeclared,
     Unit,
 )
-from librarian_protocol.errors import CatalogFault, StoreError
+from librarian_protocol.errors import CatalogFault, NameOccupied, StoreError
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import Name, SiteName
 
@@ -80,6 +80,8 @@ class SimSite:
         #: What stands in the drop directory, and what was accepted.
         self.dropped: dict[str, bytes] = {}
         self.accepted: dict[str, bytes] = {}
+        #: Not taken in, since other bytes stood at the name already.
+        self.refused: dict[str, bytes] = {}
         self.starts = 0
         anchor = Anchor(mesh=MESH, site=world.names[0], key=key_of(world.names[0]).public)
         self.database.inline(put_anchor, anchor)
@@ -273,6 +275,9 @@ class SimSite:
             self._was_accepted(landing)
         else:
             await ledger.abandon([landing])
+            name = str(landing.name)
+            if isinstance(one.error, NameOccupied) and name in self.dropped:
+                self.refused[name] = self.dropped.pop(name)
 
     async def _recover_intake(self, ledger: CatalogLedger) -> None:
         for landing in await ledger.unfinished(self.store.id):
