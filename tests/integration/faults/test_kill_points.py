@@ -17,7 +17,7 @@ import pytest
 from tests.support.killing import OPERATIONS, Point, Sweep
 from tests.support.sites import pair
 
-POINTS = int(os.environ.get("LIBRARIAN_POINTS", "8"))
+POINTS = int(os.environ.get("LIBRARIAN_POINTS", "10"))
 SEED = int(os.environ.get("LIBRARIAN_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
 #: Intake looks again soon; nothing here waits for a period.
 CHANGED = {
