@@ -18,6 +18,8 @@ import msgspec
 from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.run import Plan, Result, Run, plan
 
+#: Seeds to a fork.
+AT_ONCE = 5
 KEPT = Path(__file__).parent / "seeds.txt"
 
 
@@ -27,8 +29,8 @@ def say(*texts: object) -> None:
     sys.stdout.flush()
 
 
-def forked(wanted: Plan, mutation: Mutation | None = None) -> Result:
-    """One run in a process of its own, which ends without finalising anything."""
+def forked(wanted: Sequence[Plan], mutation: Mutation | None = None) -> list[Result]:
+    """Runs in a process of their own, which ends without finalising anything."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -37,8 +39,9 @@ def forked(wanted: Plan, mutation: Mutation | None = None) -> Result:
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the process ends with it
             if mutation is not None:
                 mutation.apply()
+            runs = [Run(one) for one in wanted]
             with os.fdopen(writing, "wb") as out:
-                out.write(msgspec.json.encode(Run(wanted).run()))
+                out.write(msgspec.json.encode([one.run() for one in runs]))
         finally:
             os._exit(0)
     os.close(writing)
@@ -46,17 +49,20 @@ def forked(wanted: Plan, mutation: Mutation | None = None) -> Result:
         told = answer.read()
     os.waitpid(child, 0)
     if not told:
-        return Result(
-            seed=wanted.seed,
-            violations=["the simulation itself broke"],
-            trace="",
-            steps=0,
-            virtual_s=0,
-            faults={},
-            checks={},
-            last=[],
-        )
-    return msgspec.json.decode(told, type=Result)
+        return [
+            Result(
+                seed=one.seed,
+                violations=["the simulation itself broke"],
+                trace="",
+                steps=0,
+                virtual_s=0,
+                faults={},
+                checks={},
+                last=[],
+            )
+            for one in wanted
+        ]
+    return msgspec.json.decode(told, type=list[Result])
 
 
 def shrunk(wanted: Plan) -> Plan:
@@ -67,7 +73,7 @@ def shrunk(wanted: Plan) -> Plan:
         for item in list(items):
             fewer = [one for one in items if one is not item]
             smaller = msgspec.structs.replace(best, **{field: fewer})
-            if forked(smaller).violations:
+            if forked([smaller])[0].violations:
                 items, best = fewer, smaller
     return best
 
@@ -75,7 +81,8 @@ def shrunk(wanted: Plan) -> Plan:
 def batches(seeds: Sequence[int], sites: int, files: int, workers: int) -> Iterator[Result]:
     """The results, in the order of the seeds.
 
-    Each worker is one process that forks for each seed that it is given: imports and schema are made once.
+    Each worker is one process that forks for some seeds at a time: imports, schema and statements are made once, and a
+    fork pays for each page of memory that it touches first.
     """
     idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     command = [sys.executable, "-m", "tests.simulation.worker", str(sites), str(files)]
@@ -83,18 +90,20 @@ def batches(seeds: Sequence[int], sites: int, files: int, workers: int) -> Itera
     for process in running:
         idle.put(process)
 
-    def one(seed: int) -> Result:
+    def some(seeds: Sequence[int]) -> list[Result]:
         process = idle.get()
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(f"{seed}\n".encode())
+        process.stdin.write(f"{' '.join(map(str, seeds))}\n".encode())
         process.stdin.flush()
         line = process.stdout.readline()
         idle.put(process)
-        return msgspec.json.decode(line, type=Result)
+        return msgspec.json.decode(line, type=list[Result])
 
+    groups = [seeds[first : first + AT_ONCE] for first in range(0, len(seeds), AT_ONCE)]
     with ThreadPoolExecutor(workers) as threads:
-        yield from threads.map(one, seeds)
+        for results in threads.map(some, groups):
+            yield from results
     for process in running:
         process.communicate()
 
@@ -134,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one(wanted: Plan) -> int:
-    result = forked(wanted)
+    (result,) = forked([wanted])
     say(json.dumps(json.loads(msgspec.json.encode(wanted))))
     for line in result.last:
         say(line)
@@ -160,7 +169,7 @@ def prove(mutations: Sequence[Mutation], seeds: int, sites: int, files: int) -> 
 def caught_by(mutation: Mutation, seeds: int, sites: int, files: int) -> tuple[int, str] | None:
     """The first seed that sees it for what it is, and as what; None where none does."""
     for seed in range(mutation.from_seed, mutation.from_seed + seeds):
-        for violation in forked(plan(seed, sites, files), mutation).violations:
+        for violation in forked([plan(seed, sites, files)], mutation)[0].violations:
             if violation.startswith(mutation.catches):
                 return seed, violation[:150]
     return None

@@ -1,4 +1,4 @@
-"""Runs seeds that come by stdin, each in a fork; a line of JSON for each on stdout."""
+"""Runs seeds that come by stdin, the seeds of a line in one fork; a line of JSON for each on stdout."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def main() -> None:
     sites, files = int(sys.argv[1]), int(sys.argv[2])
     _warm()
     for line in sys.stdin:
-        result = forked(plan(int(line), sites, files))
-        sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+        results = forked([plan(int(seed), sites, files) for seed in line.split()])
+        sys.stdout.buffer.write(msgspec.json.encode(results) + b"\n")
         sys.stdout.buffer.flush()
     os._exit(0)
 
