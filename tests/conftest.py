@@ -22,8 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """``LIBRARIAN_FAULTS=FILE`` keeps what came of the tests about faults."""
-    path = os.environ.get("LIBRARIAN_FAULTS")
+    """``FAULTS_TO=FILE`` keeps what came of the tests about faults."""
+    path = os.environ.get("FAULTS_TO")
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Outcomes(Path(path)), "fault outcomes")
 

@@ -48,8 +48,14 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
 class Rig:
     """An ext4 filesystem with two sites on it."""
 
-    def __init__(self, image: Path, place: Path) -> None:
-        self.place = place
+    def __init__(self, image: Path, around: Path) -> None:
+        # Other tests' network namespaces copy the mounts there are. What is unmounted below a shared mount goes in the
+        # copies too; else one of them would keep the dead filesystem, and the next mount would find it again.
+        self._around = around
+        subprocess.run(["mount", "--bind", str(around), str(around)], check=False)
+        subprocess.run(["mount", "--make-shared", str(around)], check=False)
+        self.place = around / "disk"
+        self.place.mkdir()
         with image.open("wb") as file:
             file.truncate(512 << 20)
         subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
@@ -81,16 +87,17 @@ class Rig:
             time.sleep(0.05)
 
     def close(self) -> None:
-        subprocess.run(["umount", "-l", str(self.place)], check=False, capture_output=True)
+        for place in (self.place, self._around):
+            subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
         subprocess.run(["losetup", "--detach", self._device], check=False)
 
 
 @contextmanager
 def rig(root: Path) -> Generator[Rig]:
     """Mounted; skips the test where that is not permitted."""
-    place = root / "disk"
-    place.mkdir()
-    made = Rig(root / "image", place)
+    around = root / "around"
+    around.mkdir()
+    made = Rig(root / "image", around)
     try:
         made.mount()
         yield made
