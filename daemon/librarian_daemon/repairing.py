@@ -123,14 +123,14 @@ class Repairer:
         for step in _STEPS:
             after = max(end - step, 0)
             while True:
-                verdicts, last = await self._take_part(peer, one.origin, after)
+                verdicts, next_after = await self._take_part(peer, one.origin, after)
                 if await self._catalog.read(leaves.holds, one.hash) and not await self._hangs(one.origin):
                     return
-                if not verdicts or last <= after:
+                if not verdicts or next_after <= after:
                     break
                 if verdicts[0] is Verdict.HOLD and after > 0 and step != _STEPS[-1]:
                     break  # what came first has no predecessor here
-                after = last
+                after = next_after
             if after == 0 or end - step <= 0:
                 return
 
@@ -138,16 +138,19 @@ class Repairer:
         return bool(await self._catalog.read(journal.held, origin))
 
     async def _take_part(self, peer: SiteName, origin: SiteName, after: int) -> tuple[Sequence[Verdict], int]:
-        """Ask once; what became of each segment, and the number of the last entry."""
+        """Ask once; what became of each segment, and behind which entry to go on.
+
+        That is before the last segment's first entry: of another branch there may be more that reach over it.
+        """
         verdicts: list[Verdict] = []
-        last = after
+        first, last = 0, after
         body = wire.encode(Range(origin=origin, after=after))
         async with aclosing(self._bus.ask(peer, JOURNAL, body, silence_s=SILENCE_S)) as parts:
             async for part in parts:
                 signature = part.headers.get(subjects.SIGNATURE_HEADER, "")
                 segment, received = await self._taking.take(origin, part.payload, signature, None, by=peer)
                 verdicts.append(received.verdict)
-                last = max(last, segment.last_seq)
+                first, last = segment.first_seq, max(last, segment.last_seq)
                 if received.full:
                     raise BusUnavailable(received.stalled)
-        return verdicts, last
+        return verdicts, first - 1 if first - 1 > after else last

@@ -11,6 +11,7 @@ from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.writer import Tx, decompress
 from librarian_protocol.heads import MAX_LEAVES, Leaf
 from librarian_protocol.names import SiteName
+from librarian_protocol.segments import MAX_ENTRIES
 
 
 def leaves(connection: Connection) -> list[Leaf]:
@@ -116,14 +117,18 @@ def applied_until(connection: Connection, origin: SiteName) -> int:
 def segments_behind(
     connection: Connection, origin: SiteName, after: int, *, limit: int, max_bytes: int
 ) -> list[tuple[str, bytes]]:
-    """Signatures and payloads of an origin's segments that reach behind entry ``after``, in the order of numbers.
+    """Signatures and payloads of an origin's segments that reach behind entry ``after``, by their first entries.
 
     All branches, and what is kept as proof, are among them. At least one, where there is one, else within the bounds.
     """
     journal = schema.journal.c
     rows = connection.execute(
         select(journal.signature, journal.payload)
-        .where(journal.site == str(origin), journal.last_seq > after)
+        .where(
+            journal.site == str(origin),
+            journal.first_seq > after - MAX_ENTRIES,  # the index has this one
+            journal.last_seq > after,
+        )
         .order_by(journal.first_seq, journal.epoch, journal.incarnation, journal.hash)
         .limit(limit)
     )
