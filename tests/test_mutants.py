@@ -7,7 +7,7 @@ from tests.mutants import MUTANTS, Mutant, is_caught
 from tests.simulation.mutations import MUTATIONS
 
 #: Of the simulator.
-RULES = {"I1", "I2", "I4", "I5", "I10", "I11"}
+RULES = {"I1", "I2", "I4", "I5", "I6", "I8", "I10", "I11"}
 
 
 @pytest.mark.timeout(150)
