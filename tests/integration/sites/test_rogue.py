@@ -49,6 +49,10 @@ def _heard(site: Site, name: str) -> int:
     return site.told("file.ingested")[name]
 
 
+def _reads_archive(site: Site) -> bool:
+    return any(one.site == "archive" and one.link == "up" for one in site.client.status().peers)
+
+
 def _stalls(site: Site) -> bool:
     return any(one.site == "archive" and one.stalled for one in site.client.status().peers)
 
@@ -125,6 +129,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Scen
             both.source.drop_file("mine.dat", b"the summit's")
             both.source.drop_file("kept.dat", b"the summit's, too")
             both.acknowledged(2)
+            for site in (both.source, campus):  # for each reader the archive's own daemon makes a consumer
+                wait_for(f"{site.name} reads the archive's stream", partial(_reads_archive, site), site)
             async with rogue(both.destination, both.source.client.status().bus.url) as attacker:
                 yield Scene(both, campus, attacker)
 
