@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -137,13 +137,7 @@ class MemoryStaging:
 
     async def read_back_many(self, items: Sequence[Item]) -> Sequence[tuple[int, Digest] | StoreError]:
         """Size and digest of each, or why not."""
-        found: list[tuple[int, Digest] | StoreError] = []
-        for item in items:
-            try:
-                found.append(await self.read_back(item))
-            except StoreError as exc:
-                found.append(exc)
-        return found
+        return await read_back_each(self.read_back, items)
 
     async def scratch(self, name: str) -> MemoryScratch:
         """A real directory: the programs that need one are real."""
@@ -293,3 +287,16 @@ class Faulty(Memory):
             case None:
                 pass
         await self.write(item, data, staging, progress)
+
+
+async def read_back_each(
+    read_back: Callable[[Item], Awaitable[tuple[int, Digest]]], items: Sequence[Item]
+) -> list[tuple[int, Digest] | StoreError]:
+    """What ``read_back`` says of each item, or why it cannot."""
+    found: list[tuple[int, Digest] | StoreError] = []
+    for item in items:
+        try:
+            found.append(await read_back(item))
+        except StoreError as exc:
+            found.append(exc)
+    return found

@@ -67,12 +67,12 @@ class Robbery:
 
     def seen(self) -> bool:
         """Everybody else holds both stories as proof."""
-        return all(len(self._void(one)) == 2 for one in self.honest)
+        return all(self._seen_by(one) for one in self.honest)
 
-    def _void(self, one: SimSite) -> list[str]:
+    def _seen_by(self, one: SimSite) -> bool:
         column = schema.journal.c
         query = select(column.hash).where(column.site == str(self._robbed.site), column.state == "void")
-        return [row.hash for row in one.database.connection.execute(query).all()]
+        return len(one.database.connection.execute(query).all()) == 2
 
     def check(self) -> None:
         """Nobody believes any of it."""
@@ -89,7 +89,7 @@ class Robbery:
                 self._world.violated(f"I6: {one.site} believes {believed}, of a site that told two stories")
             if one.database.connection.execute(borrowed).all():
                 self._world.violated(f"I6: {one.site} took what another site's key had signed")
-            if not self.seen():
+            if not self._seen_by(one):
                 self._world.violated(f"I6: {one.site} does not know that {self._robbed.site} told two stories")
 
 

@@ -9,6 +9,7 @@ from blake3 import blake3
 from tests.simulation.world import World
 
 from librarian_adapters.contract import Buffer, Item, Staging
+from librarian_adapters.memory import read_back_each
 from librarian_daemon.ports import (
     Check,
     Landing,
@@ -111,13 +112,7 @@ class SimStore:
 
     async def read_back_many(self, items: Sequence[Item]) -> Sequence[tuple[int, Digest] | StoreError]:
         await self.world.gate(self.site, "read-back")
-        found: list[tuple[int, Digest] | StoreError] = []
-        for item in items:
-            try:
-                found.append(await self.read_back(item))
-            except StoreError as exc:
-                found.append(exc)
-        return found
+        return await read_back_each(self.read_back, items)
 
     async def scratch(self, name: str) -> Any:
         raise StoreFault("no program writes here")

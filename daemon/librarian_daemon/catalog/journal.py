@@ -9,8 +9,8 @@ from librarian_daemon.catalog import cursors, recovery, schema
 from librarian_daemon.catalog.believed import apply_segment
 from librarian_daemon.catalog.refolding import refold, refold_changed
 from librarian_daemon.catalog.roster import known_members
+from librarian_daemon.catalog.statements import expanding, replacing
 from librarian_daemon.catalog.statements import insert as upsert
-from librarian_daemon.catalog.statements import replacing
 from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal, get_meta
 from librarian_protocol import segments
 from librarian_protocol.entries import KINDS
@@ -331,7 +331,7 @@ def acknowledged(tx: Tx, positions: list[int]) -> None:
     tx.connection.execute(_LEAVE_OUTBOX, {"positions": positions})
 
 
-_LEAVE_OUTBOX = delete(schema.outbox).where(schema.outbox.c.position.in_(bindparam("positions", expanding=True)))
+_LEAVE_OUTBOX = delete(schema.outbox).where(schema.outbox.c.position.in_(expanding("positions")))
 
 
 def requeue_all(tx: Tx, site: SiteName) -> None:

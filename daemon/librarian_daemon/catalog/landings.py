@@ -41,7 +41,7 @@ _FOLDED = (
         & (_INSTANCE.store == bindparam("store"))
         & (_INSTANCE.state == InstanceState.AVAILABLE.value),
     )
-    .where(_FILE.folded.in_(bindparam("folded", expanding=True)))
+    .where(_FILE.folded.in_(expanding("folded")))
     .order_by(_FILE.name, _FILE.digest)
 )
 
