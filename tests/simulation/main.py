@@ -130,15 +130,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     seeds = range(wanted.first, wanted.first + wanted.seeds)
     results: list[Result] = []
-    for result in batches(list(seeds), wanted.sites, wanted.files, wanted.workers):
-        results.append(result)
-        for violation in result.violations:
-            say(f"seed {result.seed}: {violation}")
-    took_s = time.monotonic() - began
-    if wanted.out:
-        ordered = sorted(results, key=lambda one: one.seed)
-        wanted.out.write_text("".join(json.dumps(json.loads(msgspec.json.encode(one))) + "\n" for one in ordered))
-    say(summary(results, wanted.sites, wanted.files, took_s))
+    with open(wanted.out or os.devnull, "w") as out:
+        for result in batches(list(seeds), wanted.sites, wanted.files, wanted.workers):
+            results.append(result)
+            out.write(json.dumps(json.loads(msgspec.json.encode(result))) + "\n")
+            for violation in result.violations:
+                say(f"seed {result.seed}: {violation}")
+            if len(results) % 100 == 0:
+                out.flush()
+                sys.stderr.write(f"{len(results)} of {wanted.seeds} seeds, {time.monotonic() - began:.0f} s\n")
+    say(summary(results, wanted.sites, wanted.files, time.monotonic() - began))
     return 1 if any(one.violations for one in results) or len(results) != wanted.seeds else 0
 
 
