@@ -52,24 +52,26 @@ class SimDatabase:
     def __init__(self, world: World, site: SiteName) -> None:
         self._world = world
         self._site = site
-        self._whole = _engine().connect()
-        self.connection = cast(Connection, PreparingConnection(self._whole))
+        self.whole = _engine().connect()
+        self._driver = _driver(self.whole)
+        #: What the daemon works with, and with what the simulation looks.
+        self.connection = cast(Connection, PreparingConnection(self.whole))
+        self.outside = self.connection
         self.restore(_empty())
-        driver = _driver(self._whole)
         for pragma in ("synchronous=OFF", "foreign_keys=ON"):
-            driver.execute(f"PRAGMA {pragma}")
+            self._driver.execute(f"PRAGMA {pragma}")
 
     def backup(self) -> bytes:
         """All of it."""
-        return bytes(_driver(self._whole).serialize())
+        return bytes(self._driver.serialize())
 
     def restore(self, image: bytes) -> None:
         """As it was."""
-        _driver(self._whole).deserialize(image)
+        self._driver.deserialize(image)
 
     def inline(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A look from outside, in no time."""
-        return work(self.connection, *args, **kwargs)
+        return work(self.outside, *args, **kwargs)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """One transaction; before and after it the site may die."""
@@ -86,7 +88,7 @@ class SimDatabase:
         return result
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        driver = _driver(self._whole)
+        driver = self._driver
         driver.execute("BEGIN IMMEDIATE")
         try:
             result = work(self.connection)

@@ -12,7 +12,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 #: A virtual second has no more wake-ups than this, or something runs in circles.
@@ -47,28 +47,40 @@ class SimTask(asyncio.Task[Any]):
 
 
 class SimFuture(asyncio.Future[Any]):
-    """As :class:`SimTask`."""
+    """As :class:`SimTask`; it has a number from when somebody asks for it."""
 
-    def __init__(self, *, loop: SimLoop) -> None:
-        self.number = next(loop.numbers)
-        super().__init__(loop=loop)
+    number: int | None = None
 
     def __hash__(self) -> int:
+        if self.number is None:
+            self.number = next(cast(SimLoop, self.get_loop()).numbers)
         return self.number
 
 
-class _Handle(asyncio.Handle):
-    """Knows whose it is."""
+class _Handle:
+    """As much of asyncio's own as is used, and whose it is: half of what a wake-up costs would be the making of it."""
 
-    def __init__(self, callback: Callable[..., object], args: Any, loop: SimLoop, context: Any) -> None:
-        super().__init__(callback, args, loop, context)
-        self.process: Process | None = self._context.get(PROCESS)  # type: ignore[attr-defined]
+    __slots__ = ("__weakref__", "_args", "_callback", "_context", "cancelled_", "process")
 
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> None:
+        if context is None:
+            context = contextvars.copy_context()
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self.process: Process | None = context.get(PROCESS)
+        self.cancelled_ = False
 
-class _Timer(asyncio.TimerHandle):
-    def __init__(self, when: float, callback: Callable[..., object], args: Any, loop: SimLoop, context: Any) -> None:
-        super().__init__(when, callback, args, loop, context)
-        self.process: Process | None = self._context.get(PROCESS)  # type: ignore[attr-defined]
+    def cancel(self) -> None:
+        self.cancelled_ = True
+
+    def cancelled(self) -> bool:
+        return self.cancelled_
+
+    def run(self) -> None:
+        self._context.run(self._callback, *self._args)
 
 
 def new_loop(seed: int) -> SimLoop:
@@ -92,8 +104,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.steps = 0
         self.now_s = 0.0
         self.trouble: list[str] = []
-        self._ready: list[Any] = []
-        self._heap: list[tuple[float, int, Any]] = []
+        self._ready: list[_Handle] = []
+        self._heap: list[tuple[float, int, _Handle]] = []
         #: What the dead were about to do: kept, so that nothing of theirs is finalised.
         self._grave: list[object] = []
         self._window = (0, 0)
@@ -112,17 +124,18 @@ class SimLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return False
 
+    # Cancelled ones are passed over when their time comes.
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
-        handle = _Handle(callback, args, self, context)
+        handle = _Handle(callback, args, context)
         self._ready.append(handle)
-        return handle
+        return cast(asyncio.Handle, handle)
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
-        timer = _Timer(when, callback, args, self, context)
+        timer = _Handle(callback, args, context)
         heapq.heappush(self._heap, (when, next(self.numbers), timer))
-        return timer
+        return cast(asyncio.TimerHandle, timer)
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
         return self.call_at(self.now_s + delay, callback, *args, context=context)
@@ -135,9 +148,6 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.trouble.append(f"{context.get('message')}: {context.get('exception')!r}")
-
-    def _timer_handle_cancelled(self, handle: Any) -> None:
-        """Cancelled timers are passed over when their time comes."""
 
     async def shutdown_asyncgens(self) -> None:
         """Generators of the dead stay where they are."""
@@ -174,9 +184,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         handle = self._ready[at]
         self._ready[at] = self._ready[-1]
         self._ready.pop()
-        if handle._cancelled:
+        if handle.cancelled_:
             return
-        process: Process | None = handle.process
+        process = handle.process
         if process is not None:
             if process.dead:
                 self._grave.append(handle)
@@ -190,7 +200,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         if self._window[1] > MOST_STEPS_A_SECOND:
             raise Stuck(f"{MOST_STEPS_A_SECOND} wake-ups in one second; just now {handle!r}")
         self.now_s += 2e-5 * self.chance.random()
-        handle._run()
+        try:
+            handle.run()
+        except Exception as exc:  # noqa: BLE001 - as asyncio does
+            self.trouble.append(f"a callback raised {exc!r}")
 
     def spawn(self, coro: Coroutine[Any, Any, Any], process: Process | None) -> SimTask:
         """Start work of a process; None: of the world, which nobody kills."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from itertools import islice
 
 from tests.simulation.loop import PROCESS, Process
 from tests.simulation.world import World
@@ -70,6 +72,11 @@ class Stream:
         self.last_seq = self.messages[-1].stream_seq if self.messages else max(0, self.last_seq - count)
         self.ids.clear()
 
+    def behind(self, seq: int) -> Iterator[Message]:
+        """Messages with greater numbers."""
+        first = bisect_right(self.messages, seq, key=lambda one: one.stream_seq)
+        return islice(self.messages, first, None)
+
     async def grown(self) -> None:
         await self._grown.wait()
 
@@ -126,7 +133,7 @@ class SimBus:
                 continue
             if stream.created != created or stream.last_seq < after:
                 created, after = stream.created, 0  # as our reader does: the stream is another one
-            found = next((one for one in stream.messages if one.stream_seq > after and self._sees(one)), None)
+            found = next(filter(self._sees, stream.behind(after)), None)
             if found is None:
                 try:
                     async with asyncio.timeout(5.0):

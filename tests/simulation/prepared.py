@@ -8,17 +8,19 @@ A statement that is seen for the first time, or that is made anew each time, goe
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 from sqlalchemy import Boolean, Connection, Executable
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Parameters = Mapping[str, Any]
-#: What a statement was prepared for: names of its parameters, and how long those are that are lists (else -1).
-Shape = tuple[tuple[str, int], ...]
+#: What a statement was prepared for: names of its parameters, and how long those are that are lists.
+Shape = tuple[str | int, ...]
 
 
 class Prepared:
@@ -35,13 +37,20 @@ class Prepared:
             {key: value for key, value in expanded.additional_parameters.items() if key not in values}
         )
         self._names = expanded.positiontup or []
+        self._plain: Callable[[Parameters], Any] | None = None
+        if not self._constant and not self._lists and len(self._names) > 1:
+            self._plain = itemgetter(*self._names)
         columns = compiled._result_columns  # pyright: ignore[reportPrivateUsage]
         names = [one.keyname for one in columns]
-        self._row: Any = namedtuple("Row", names, rename=True) if columns else None  # pyright: ignore
+        self._row: Any = None
+        if columns:
+            self._row = partial(tuple.__new__, namedtuple("Row", names, rename=True))  # pyright: ignore
         self._booleans = [at for at, one in enumerate(columns) if isinstance(one.type, Boolean)]
 
-    def bound(self, parameters: Parameters) -> list[Any]:
+    def bound(self, parameters: Parameters) -> Sequence[Any]:
         """The values in the order of the text."""
+        if self._plain is not None:
+            return cast(Sequence[Any], self._plain(parameters))
         values = {**self._constant, **parameters}
         for name, inner in self._lists.items():
             values.update(zip(inner, parameters[name], strict=True))
@@ -52,8 +61,8 @@ class Prepared:
         if self._row is None:
             return []
         if not self._booleans:
-            return list(map(self._row._make, cursor.fetchall()))
-        return [self._row._make(self._with_booleans(list(row))) for row in cursor.fetchall()]
+            return list(map(self._row, cursor.fetchall()))
+        return [self._row(self._with_booleans(list(row))) for row in cursor.fetchall()]
 
     def _with_booleans(self, row: list[Any]) -> list[Any]:
         for at in self._booleans:
@@ -97,12 +106,14 @@ class PreparingConnection:
     def execute(
         self, statement: Any, parameters: Parameters | Sequence[Parameters] | None = None, **options: Any
     ) -> Any:
-        if options:
+        shapes = None if options else _KNOWN.get(statement)
+        if shapes is None:
+            if not options:
+                _see(statement)
             return self._connection.execute(statement, parameters, **options)
-        rows = [parameters] if isinstance(parameters, Mapping) else list(parameters or [{}])
-        prepared = self._prepared(statement, rows[0])
-        if prepared is None:
-            return self._connection.execute(statement, parameters)
+        many = isinstance(parameters, list)
+        rows = cast(Sequence[Parameters], (parameters or [{}]) if many else [parameters or {}])
+        prepared = shapes.prepared(statement, self._connection, rows[0])
         if len(rows) == 1:
             cursor = self._driver.execute(prepared.sql, prepared.bound(rows[0]))
         else:
@@ -120,21 +131,33 @@ class PreparingConnection:
     def exec_driver_sql(self, sql: str) -> Any:
         return self._driver.execute(sql)
 
-    def _prepared(self, statement: Executable, parameters: Parameters) -> Prepared | None:
-        known = _KNOWN.get(statement)
-        if known is None:
-            _KNOWN[statement] = {}
-            return None
-        shape: Shape = tuple((name, _length(value)) for name, value in parameters.items())
-        prepared = known.get(shape)
-        if prepared is None:
-            prepared = known[shape] = Prepared(cast(ClauseElement, statement), self._connection, parameters)
-        return prepared
+
+class Shapes:
+    """A statement, prepared for each shape of its parameters that turned up."""
+
+    def __init__(self) -> None:
+        self._lists: list[str] | None = None
+        self._prepared: dict[Shape, Prepared] = {}
+
+    def prepared(self, statement: Executable, connection: Connection, parameters: Parameters) -> Prepared:
+        if self._lists is None:
+            self._lists = [name for name, value in parameters.items() if isinstance(value, list)]
+        shape: Shape = tuple(parameters)
+        if self._lists:
+            shape += tuple([len(parameters[name]) for name in self._lists])
+        found = self._prepared.get(shape)
+        if found is None:
+            found = self._prepared[shape] = Prepared(cast(ClauseElement, statement), connection, parameters)
+        return found
 
 
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, list) else -1  # pyright: ignore[reportUnknownArgumentType]
+def _see(statement: Executable) -> None:
+    """What comes a second time is prepared from then on."""
+    if statement in _SEEN:
+        _KNOWN[statement] = Shapes()
+    _SEEN.add(statement)
 
 
-#: The statements that were seen, by identity; those that nobody keeps are forgotten.
-_KNOWN: WeakKeyDictionary[Executable, dict[Shape, Prepared]] = WeakKeyDictionary()
+#: Statements that came once; those that nobody keeps are forgotten.
+_SEEN: WeakSet[Executable] = WeakSet()
+_KNOWN: dict[Executable, Shapes] = {}

@@ -72,7 +72,7 @@ class Robbery:
     def _seen_by(self, one: SimSite) -> bool:
         column = schema.journal.c
         query = select(column.hash).where(column.site == str(self._robbed.site), column.state == "void")
-        return len(one.database.connection.execute(query).all()) == 2
+        return len(one.database.outside.execute(query).all()) == 2
 
     def check(self) -> None:
         """Nobody believes any of it."""
@@ -85,9 +85,9 @@ class Robbery:
         )
         borrowed = select(column.hash).where(column.hash.in_([one.hash for one in self._borrowed]))
         for one in self.honest:
-            if believed := [row.name for row in one.database.connection.execute(claims).all()]:
+            if believed := [row.name for row in one.database.outside.execute(claims).all()]:
                 self._world.violated(f"I6: {one.site} believes {believed}, of a site that told two stories")
-            if one.database.connection.execute(borrowed).all():
+            if one.database.outside.execute(borrowed).all():
                 self._world.violated(f"I6: {one.site} took what another site's key had signed")
             if not self._seen_by(one):
                 self._world.violated(f"I6: {one.site} does not know that {self._robbed.site} told two stories")

@@ -138,11 +138,7 @@ class Run:
 
     def run(self) -> Result:
         """All of it."""
-        structlog.configure(
-            processors=[_silent],
-            wrapper_class=structlog.make_filtering_bound_logger(50),
-            cache_logger_on_first_use=False,
-        )
+        silence()
         world = self.world
         world.crashed = asyncio.Queue()
         try:
@@ -154,7 +150,7 @@ class Run:
             self.loop.run_until(lambda: False, FAULTY_S + 10)
             if not self.loop.trouble:
                 self._quiet()
-                self.loop.run_until(self._complete, self.loop.now_s + QUIET_S)
+                self.loop.run_until(self.complete, self.loop.now_s + QUIET_S)
             if not self.loop.trouble:
                 self._check_end()
             if not self.loop.trouble and self.plan.robbed is not None:
@@ -254,7 +250,7 @@ class Run:
         for one in self.sites.values():
             one.process.frozen_until_s = 0.0
 
-    def _complete(self) -> bool:
+    def complete(self) -> bool:
         """Everything that was dropped stands everywhere, and everybody knows; looked at now and then."""
         if self.loop.steps % 500 or any(one.dropped for one in self.sites.values()):
             return False
@@ -262,7 +258,7 @@ class Run:
         for one in self.sites.values():
             if not plain <= one.store.named.keys() or one.database.inline(recovery.state) is not None:
                 return False
-            told = Counter(row.name for row in one.database.connection.execute(_AVAILABLE).all())
+            told = Counter(row.name for row in one.database.outside.execute(_AVAILABLE).all())
             if any(told[name] < len(self.sites) for name in plain):
                 return False
         return self._agreed(list(self.sites.values()))
@@ -309,7 +305,7 @@ class Run:
             .join(schema.instance, instance.file_id == file.id)
             .where(instance.site == str(one.site), instance.state == "available")
         )
-        for name, digest in one.database.connection.execute(query).all():
+        for name, digest in one.database.outside.execute(query).all():
             self.checks["I2 claimed is so"] += 1
             standing = one.store.holds(name)
             if standing is None or Digest.blake3(standing) != digest:
@@ -321,7 +317,7 @@ class Run:
         journal = schema.journal.c
         for one in self.sites.values():
             query = select(journal.site, journal.incarnation, journal.first_seq, journal.hash)
-            for site, incarnation, seq, found in one.database.connection.execute(query).all():
+            for site, incarnation, seq, found in one.database.outside.execute(query).all():
                 self.checks["I5 numbers used once"] += 1
                 if seen.setdefault((site, incarnation, seq), found) != found:
                     self.world.violated(f"I5: {site} used number {seq} of {incarnation} twice")
@@ -341,7 +337,7 @@ class Run:
             if missing:
                 self.world.violated(f"I10: {one.site} never got {missing[:5]}")
             self.checks["I8 a name has one meaning, or is in conflict"] += len(accepted)
-            shown = [row.name for row in one.database.connection.execute(_CONFLICTS).all()]
+            shown = [row.name for row in one.database.outside.execute(_CONFLICTS).all()]
             if shown != conflicts:
                 self.world.violated(f"I8: {one.site} shows {shown} in conflict, and {conflicts} are")
         for one in self.sites.values():
@@ -379,6 +375,13 @@ _CONFLICTS = select(schema.conflict.c.name).order_by(schema.conflict.c.name)
 
 def _rows(connection: Connection, table: str) -> list[bytes]:
     return list(shared.rows(connection, table))
+
+
+def silence() -> None:
+    """Nothing is logged."""
+    structlog.configure(
+        processors=[_silent], wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=False
+    )
 
 
 def _silent(_logger: object, _method: str, _event: object) -> str:

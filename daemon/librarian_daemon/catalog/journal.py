@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import NamedTuple
+
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, delete, func, insert, literal, select, tuple_, update
 
 from librarian_daemon.catalog import cursors, recovery, schema
 from librarian_daemon.catalog.believed import apply_segment
@@ -69,8 +72,8 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
     )
     applied, refused, stalled = 0, list[str](), ""
     if verdict is Verdict.APPLY:
-        _keep(tx, segment, payload, signature, segment_hash, "held")
-        applied, refused = _release(tx, segment.site, segment_hash)
+        position = _keep(tx, segment, payload, signature, segment_hash, "held")
+        applied, refused = _release(tx, _Ready(position, segment, segment_hash))
     elif verdict is Verdict.HOLD:
         if held(connection, segment.site) >= MAX_HELD:
             return Received(
@@ -162,19 +165,22 @@ def _is_void(connection: Connection, segment: Segment) -> bool:
 _VOID_BEFORE = select(func.count()).where(
     _ORIGINS,
     _JOURNAL.incarnation == bindparam("of"),
-    _JOURNAL.first_seq <= bindparam("first"),
+    # The sum keeps SQLite from walking the whole journal by its numbers: what is void is little, and has an index.
+    _JOURNAL.first_seq + 0 <= bindparam("first"),
     _JOURNAL.state == "void",
 )
 
 
 def held(connection: Connection, site: SiteName) -> int:
     """How many segments of the site wait here for what comes before them."""
-    journal = schema.journal.c
-    return connection.scalar(select(func.count()).where(journal.site == str(site), journal.state == "held")) or 0
+    return connection.scalar(_HELD, {"origin": str(site)}) or 0
 
 
-def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash: str, state: str) -> None:
-    tx.connection.execute(
+_HELD = select(func.count()).where(_ORIGINS, _JOURNAL.state == "held")
+
+
+def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash: str, state: str) -> int:
+    written = tx.connection.execute(
         _KEEP,
         {
             "site": str(segment.site),
@@ -192,27 +198,36 @@ def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash
             "returned": segment.site == tx.site,
         },
     )
+    position: int = written.scalar_one()
+    return position
 
 
-_KEEP = insert(schema.journal)
+_KEEP = insert(schema.journal).returning(schema.journal.c.position)
 
 
-def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
+class _Ready(NamedTuple):
+    """A segment that is held here, and can be applied."""
+
+    position: int
+    segment: Segment
+    hash: str
+
+
+def _release(tx: Tx, first: _Ready) -> tuple[int, list[str]]:
     """Apply a held segment, then whatever was held only because this one was missing."""
-    ready, applied, refused = [first_hash], 0, list[str]()
+    ready, applied, refused = deque([first]), 0, list[str]()
     while ready:
-        row = tx.connection.execute(_BY_HASH, {"this": ready.pop(0)}).one()
-        segment = segments.decode(decompress(row.payload))
+        position, segment, segment_hash = ready.popleft()
         before = known_members(tx.connection) if segment.kind in _OF_THE_ROSTER else None
         known, bad = apply_segment(tx, segment)
         applied += known or 0
         refused += bad
         state = "unknown" if known is None else "applied"
-        tx.connection.execute(_SET_STATE, {"at": row.position, "state": state})
-        cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, row.hash)
+        tx.connection.execute(_SET_STATE, {"at": position, "state": state})
+        cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, segment_hash)
         if before is not None:
             refold_changed(tx, before)
-        followers = tx.connection.execute(_FOLLOWERS, {"origin": str(site), "before": row.hash})
+        followers = tx.connection.execute(_FOLLOWERS, {"origin": str(segment.site), "before": segment_hash})
         for follower in followers.all():
             later = segments.decode(decompress(follower.payload))
             verdict = judge(
@@ -220,13 +235,12 @@ def _release(tx: Tx, site: SiteName, first_hash: str) -> tuple[int, list[str]]:
                 void=_is_void(tx.connection, later),
             )  # fmt: skip
             if verdict is Verdict.APPLY:
-                ready.append(follower.hash)
+                ready.append(_Ready(follower.position, later, follower.hash))
     return applied, refused
 
 
-_BY_HASH = select(_JOURNAL.position, _JOURNAL.payload, _JOURNAL.hash).where(_JOURNAL.hash == bindparam("this"))
 _SET_STATE = update(schema.journal).where(_JOURNAL.position == bindparam("at")).values(state=bindparam("state"))
-_FOLLOWERS = select(_JOURNAL.hash, _JOURNAL.payload).where(
+_FOLLOWERS = select(_JOURNAL.position, _JOURNAL.hash, _JOURNAL.payload).where(
     _ORIGINS, _JOURNAL.prev == bindparam("before"), _JOURNAL.state == "held"
 )
 
@@ -262,8 +276,12 @@ _NOTE_READING = replacing(schema.reading, "site")
 def _note_stalled(tx: Tx, site: SiteName, stalled: str) -> None:
     """What stops the site's journal, where nothing came by its stream."""
     stalled = stalled or _stalled(tx.connection, site)
-    reading = schema.reading
-    tx.connection.execute(update(reading).where(reading.c.site == str(site)).values(stalled=stalled))
+    tx.connection.execute(_NOTE_STALLED, {"origin": str(site), "stalled": stalled})
+
+
+_NOTE_STALLED = (
+    update(schema.reading).where(schema.reading.c.site == bindparam("origin")).values(stalled=bindparam("stalled"))
+)
 
 
 def _stalled(connection: Connection, site: SiteName) -> str:
@@ -380,7 +398,7 @@ def chain(connection: Connection, site: str, after: tuple[int, int]) -> list[Cha
         select(schema.journal)
         .where(
             journal.site == site,
-            (journal.first_seq > after[0]) | ((journal.first_seq == after[0]) & (journal.position > after[1])),
+            tuple_(journal.first_seq, journal.position) > tuple_(*(literal(one, BigInteger) for one in after)),
         )
         .order_by(journal.first_seq, journal.position)
         .limit(200)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     literal,
     null,
     select,
+    tuple_,
     union_all,
     update,
 )
@@ -112,7 +113,8 @@ def _changed_files() -> Any:
     file, change = schema.file.c, bindparam("change", type_=BigInteger)
     return (
         select(schema.file)
-        .where((file.change > change) | ((file.change == change) & (file.id > bindparam("file_id"))))
+        # As one row: with OR the index would be read from its beginning at every look.
+        .where(tuple_(file.change, file.id) > tuple_(change, bindparam("file_id", type_=BigInteger)))
         .order_by(file.change, file.id)
         .limit(bindparam("limit"))
     )
