@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from librarian_daemon.believing import believe
+from librarian_daemon.believing import counts, opened
 from librarian_daemon.catalog import journal, queries
 from librarian_daemon.catalog.journal import ChainRow
 from librarian_daemon.catalog.roster import Member, known_members
@@ -57,7 +57,10 @@ def _check(row: ChainRow, site: SiteName, member: Member | None, own_key: str | 
         return f"{where}: the stored bytes do not have the stored hash"
     try:
         if member is not None:
-            segment = believe(member, payload, row.signature)
+            signed = opened(member, site, payload, row.signature)
+            segment = signed.segment
+            if not counts(member, signed):
+                return "" if row.state == "void" else f"{where}: {row.state}, and lies beyond the cutoff of its site"
         else:  # this site itself, before it is admitted anywhere; or a site that is not of the mesh
             segment = segments.open_signed(payload, row.signature, site=site, key=own_key or "")
     except PeerError as exc:

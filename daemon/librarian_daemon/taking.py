@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import structlog
 
-from librarian_daemon.believing import believe
+from librarian_daemon.believing import Signed, opened
 from librarian_daemon.catalog import journal
 from librarian_daemon.catalog.journal import Received
 from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.ports import Incidents
-from librarian_protocol.errors import NotAdmitted, PeerError, SegmentInvalid
+from librarian_protocol.errors import PeerError, SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.receiving import Verdict
+from librarian_protocol.roster import Member
 from librarian_protocol.segments import Segment
 
 
@@ -26,6 +27,8 @@ class Taking:
         self._incidents = incidents
         self._metrics = metrics
         self._log = structlog.get_logger("taking")
+        #: The roster as it was when a key was last looked for in vain.
+        self._members: dict[SiteName, Member] = {}
 
     async def take(
         self,
@@ -44,16 +47,14 @@ class Taking:
             CatalogFault: it was not committed.
         """
         try:
-            member = (await self._catalog.read(known_members)).get(origin)
-            if member is None:
-                raise NotAdmitted(f"site {origin!r} is not of this mesh")
-            segment = believe(member, payload, signature)
+            signed = await self._opened(origin, payload, signature)
+            segment = signed.segment
             if kind is not None and kind != segment.kind:
                 raise SegmentInvalid(f"a {segment.kind} segment was published as {kind[:100]!r}")
+            received = await self._catalog.write(journal.receive, signed, stream_seq)
         except PeerError as exc:
             await self.refused(by or origin, exc)
             raise
-        received = await self._catalog.write(journal.receive, segment, payload, signature, stream_seq)
         self._metrics.applied_entries.labels(peer=origin).inc(received.applied)
         for problem in received.refused:
             self._log.error("entry_refused", error=problem)
@@ -78,6 +79,14 @@ class Taking:
                 "nothing for the data: both are kept and it recovers by itself; ask its operators what happened",
             )
         return segment, received
+
+    async def _opened(self, origin: SiteName, payload: bytes, signature: str) -> Signed:
+        """By the roster as it was, or else as it is: what counts is judged when it is applied."""
+        try:
+            return opened(self._members.get(origin), origin, payload, signature)
+        except PeerError:
+            self._members = await self._catalog.read(known_members)
+            return opened(self._members.get(origin), origin, payload, signature)
 
     async def refused(self, peer: SiteName, error: PeerError) -> None:
         """Something that a peer sent was not believed."""

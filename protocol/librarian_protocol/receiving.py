@@ -27,6 +27,8 @@ class Verdict(StrEnum):
     EQUIVOCATION = "equivocation"
     #: It names a predecessor that is held but does not end where this one begins, or is later in epoch.
     BROKEN = "broken"
+    #: Beyond the cutoff of its site: kept, since others hold it as well, and never applied.
+    VOID = "void"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,15 +49,18 @@ def judge(
     at_place: str | None,
     predecessor: Place | None,
     void: bool,
+    beyond: bool = False,
 ) -> Verdict:
     """Decide by what is held of that site.
 
     ``at_place`` is the hash of the segment held at the same ``(incarnation, first_seq)``; ``predecessor`` is
     the held segment whose hash this one names as ``prev``; ``void`` says that an equivocation of this
-    incarnation is known, at or before this place.
+    incarnation is known, at or before this place; ``beyond``, that the roster ended its site's journal before it.
     """
     if at_place is not None:
         return Verdict.IGNORE if at_place == segment_hash else Verdict.EQUIVOCATION
+    if beyond:
+        return Verdict.VOID
     if void:
         return Verdict.HOLD
     if segment.prev == NO_HASH:

@@ -9,6 +9,7 @@ by being early or late. What the administrator signed outranks them all; the gre
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 
 import msgspec
 
@@ -52,6 +53,16 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True):
     offers: list[AdapterOffer]
     certificate: str | None
     leaf_address: str
+
+
+class Standing(StrEnum):
+    """What a segment is worth, by the key that signed it and its place in its site's journal."""
+
+    COUNTS = "counts"
+    #: Kept as proof of what was said, so that all sites hold the same, and never applied.
+    VOID = "void"
+    #: No key that the site had at that place signed it.
+    REFUSED = "refused"
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +114,17 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         if self.revoked:
             return not self.within_cutoff(place)
         return self.cutoff is not None and not self.within_cutoff(place) and not self.key_fits(key, place)
+
+    def standing(self, key: str, place: Version) -> Standing:
+        """What a segment that begins at ``place`` is worth, if it is signed with ``key``.
+
+        The same before and after the roster changed, so that it does not matter which came first.
+        """
+        if key not in self.every_key:
+            return Standing.REFUSED
+        if self.is_void(key, place):
+            return Standing.VOID
+        return Standing.COUNTS if self.key_fits(key, place) else Standing.REFUSED
 
 
 # ---- the administrator's statements ----------------------------------------------------------------------

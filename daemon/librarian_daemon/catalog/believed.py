@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from librarian_daemon.catalog.apply import Said
-from librarian_daemon.catalog.roster import Member, known_members
+from librarian_daemon.catalog.roster import Member
 from librarian_daemon.catalog.writer import Tx
 from librarian_protocol import globs, segments
 from librarian_protocol.entries import (
@@ -19,13 +19,18 @@ from librarian_protocol.errors import SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.segments import Segment
 
+#: Kinds that change who is of the mesh, and what they may say.
+OF_THE_ROSTER = frozenset({"site.admitted", "site.revoked"})
 
-def apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
-    """How many entries were applied (None: the kind is of a later version), and why others were refused."""
+
+def apply_segment(tx: Tx, segment: Segment, member: Member | None) -> tuple[int | None, list[str]]:
+    """How many entries were applied (None: the kind is of a later version), and why others were refused.
+
+    ``member`` is its site, as the roster has it now.
+    """
     found = segments.entries_of(segment)
     if found is None:
         return None, []
-    member = known_members(tx.connection).get(segment.site) if segment.kind in _LIMITED else None
     good: list[Entry] = []
     refused: list[str] = []
     for entry in found:
@@ -38,14 +43,8 @@ def apply_segment(tx: Tx, segment: Segment) -> tuple[int | None, list[str]]:
     return len(good), refused
 
 
-#: Of what a site has itself it may always speak.
-_LIMITED = frozenset(
-    {"file.ingested", "file.withdrawn", "name.resolved", "site.admitted", "site.revoked"},
-)
-
-
 def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
-    """Why a site may not say this; "" where it may. ``member`` matters for the kinds in ``_LIMITED`` only."""
+    """Why a site may not say this; "" where it may. Of what it has itself it may always speak."""
     if isinstance(entry, FileIngested):
         grants = member.grants if member else []
         if not any(globs.matches(grant, entry.name) for grant in grants):

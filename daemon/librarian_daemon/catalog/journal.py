@@ -8,10 +8,11 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import BigInteger, Connection, bindparam, delete, func, insert, literal, select, tuple_, update
 
+from librarian_daemon.believing import Signed, counts
 from librarian_daemon.catalog import cursors, recovery, schema
-from librarian_daemon.catalog.believed import apply_segment
+from librarian_daemon.catalog.believed import OF_THE_ROSTER, apply_segment
 from librarian_daemon.catalog.refolding import refold, refold_changed
-from librarian_daemon.catalog.roster import known_members
+from librarian_daemon.catalog.roster import Member, known_members
 from librarian_daemon.catalog.statements import expanding, replacing
 from librarian_daemon.catalog.statements import insert as upsert
 from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal, get_meta
@@ -56,12 +57,17 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     branched: bool = False
 
 
-def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq: int | None) -> Received:
+def receive(tx: Tx, signed: Signed, stream_seq: int | None) -> Received:
     """Judge, keep and apply a segment whose signature was checked, and advance the reader's cursor with it.
 
     ``stream_seq`` is None where it did not come by the site's stream: then no cursor in a stream advances.
+
+    Raises:
+        PeerError: by the roster as it is now, its key does not count at its place. Nothing is kept.
     """
-    connection = tx.connection
+    connection, segment, payload, signature = tx.connection, signed.segment, signed.payload, signed.signature
+    members = known_members(connection)
+    beyond = not counts(members.get(segment.site), signed)
     segment_hash = segments.hash_of(payload)
     verdict = judge(
         segment,
@@ -69,11 +75,12 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
         at_place=_at_place(connection, segment, segment_hash),
         predecessor=_predecessor(connection, segment),
         void=_is_void(connection, segment),
+        beyond=beyond,
     )
     applied, refused, stalled = 0, list[str](), ""
     if verdict is Verdict.APPLY:
         position = _keep(tx, segment, payload, signature, segment_hash, "held")
-        applied, refused = _release(tx, _Ready(position, segment, segment_hash))
+        applied, refused = _release(tx, _Ready(position, segment, segment_hash), members)
     elif verdict is Verdict.HOLD:
         if held(connection, segment.site) >= MAX_HELD:
             return Received(
@@ -86,6 +93,8 @@ def receive(tx: Tx, segment: Segment, payload: bytes, signature: str, stream_seq
         _keep(tx, segment, payload, signature, segment_hash, "void")
         refold(tx, segment.site)
         stalled = _stalled(connection, segment.site)
+    elif verdict is Verdict.VOID:
+        _keep(tx, segment, payload, signature, segment_hash, "void")
     elif verdict is Verdict.BROKEN:
         _keep(tx, segment, payload, signature, segment_hash, "void")
         stalled = f"segment at entry {segment.first_seq} does not continue its predecessor"
@@ -112,10 +121,6 @@ _OTHER_BRANCH = (
     .where(_JOURNAL.prev == bindparam("before"), _ORIGINS, _JOURNAL.hash != bindparam("this"), _JOURNAL.state != "void")
     .limit(1)
 )
-
-
-#: Kinds that can change which entries of other sites count.
-_OF_THE_ROSTER = frozenset({"site.admitted", "site.revoked"})
 
 
 def _at_place(connection: Connection, segment: Segment, segment_hash: str) -> str | None:
@@ -213,20 +218,20 @@ class _Ready(NamedTuple):
     hash: str
 
 
-def _release(tx: Tx, first: _Ready) -> tuple[int, list[str]]:
+def _release(tx: Tx, first: _Ready, members: dict[SiteName, Member]) -> tuple[int, list[str]]:
     """Apply a held segment, then whatever was held only because this one was missing."""
     ready, applied, refused = deque([first]), 0, list[str]()
     while ready:
         position, segment, segment_hash = ready.popleft()
-        before = known_members(tx.connection) if segment.kind in _OF_THE_ROSTER else None
-        known, bad = apply_segment(tx, segment)
+        known, bad = apply_segment(tx, segment, members.get(segment.site))
         applied += known or 0
         refused += bad
         state = "unknown" if known is None else "applied"
         tx.connection.execute(_SET_STATE, {"at": position, "state": state})
         cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, segment_hash)
-        if before is not None:
-            refold_changed(tx, before)
+        if segment.kind in OF_THE_ROSTER:
+            refold_changed(tx, members)
+            members = known_members(tx.connection)
         followers = tx.connection.execute(_FOLLOWERS, {"origin": str(segment.site), "before": segment_hash})
         for follower in followers.all():
             later = segments.decode(decompress(follower.payload))
@@ -255,7 +260,8 @@ def apply_unknown(tx: Tx) -> int:
         .limit(100)
     ).all()
     for row in rows:
-        apply_segment(tx, segments.decode(decompress(row.payload)))
+        segment = segments.decode(decompress(row.payload))
+        apply_segment(tx, segment, known_members(tx.connection).get(segment.site))
         tx.connection.execute(update(schema.journal).where(journal.position == row.position).values(state="applied"))
     return len(rows)
 

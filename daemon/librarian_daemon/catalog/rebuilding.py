@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select
 
-from librarian_daemon.believing import believe
+from librarian_daemon.believing import counts, opened
 from librarian_daemon.catalog import schema, telling
 from librarian_daemon.catalog.believed import apply_segment
 from librarian_daemon.catalog.journal import receive
@@ -61,15 +61,14 @@ def apply_roster(connection: Connection, page: Sequence[Record], at: str) -> int
     """
     taken = 0
     for one in page:
-        members = known_members(connection)
-        member = members.get(one.site)
-        if member is None:
-            continue
+        member = known_members(connection).get(one.site)
         try:
-            segment = believe(member, one.payload, one.signature)
+            signed = opened(member, one.site, one.payload, one.signature)
+            if not counts(member, signed):
+                continue
         except PeerError:
             continue
-        apply_segment(silent(connection, _NOBODY, 0, at), segment)
+        apply_segment(silent(connection, _NOBODY, 0, at), signed.segment, member)
         taken += 1
     return taken
 
@@ -88,14 +87,9 @@ def take(connection: Connection, page: Sequence[Record], change: int, at: str) -
     """Take segments as they would be taken from the bus; says why some were not believed."""
     problems: list[str] = []
     for one in page:
-        member = known_members(connection).get(one.site)
-        if member is None:
-            problems.append(f"a segment of {one.site}, which is not of the mesh")
-            continue
         try:
-            segment = believe(member, one.payload, one.signature)
+            signed = opened(known_members(connection).get(one.site), one.site, one.payload, one.signature)
+            receive(silent(connection, _NOBODY, change, at), signed, None)
         except PeerError as exc:
             problems.append(f"{one.site}: {exc.message}")
-            continue
-        receive(silent(connection, _NOBODY, change, at), segment, one.payload, one.signature, None)
     return problems

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, exists, or_, select, update
 
 from librarian_daemon.catalog import cursors, schema, telling
-from librarian_daemon.catalog.believed import apply_segment
+from librarian_daemon.catalog.believed import OF_THE_ROSTER, apply_segment
 from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.writer import Tx, decompress
 from librarian_protocol import segments
@@ -133,9 +133,12 @@ def _touch(connection: Connection, site: SiteName, change: int) -> bool:
 
 
 def _apply_again(tx: Tx, sites: list[str] | None, kind: str | None) -> None:
+    members = known_members(tx.connection)
     for row in _rows(tx.connection, sites, kind, states=("applied",)):
         segment = segments.decode(decompress(row.payload))
-        apply_segment(tx, segment)
+        apply_segment(tx, segment, members.get(segment.site))
+        if segment.kind in OF_THE_ROSTER:
+            members = known_members(tx.connection)
         if sites is not None:
             cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, row.hash)
 

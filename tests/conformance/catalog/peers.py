@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
+from librarian_daemon.believing import Signed
 from librarian_protocol import segments, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
@@ -41,6 +42,12 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     signature: str
     hash: str
+    #: Whose signature it is.
+    key: str
+
+    def signed(self) -> Signed:
+        """As it is once its signature was checked."""
+        return Signed(segment=self.segment, payload=self.payload, signature=self.signature, key=self.key)
 
 
 class Peer:
@@ -76,7 +83,13 @@ class Peer:
     def seal(self, segment: Segment, payload: bytes) -> Sealed:
         """Sign what stands there."""
         signature = self.key.sign(Purpose.SEGMENT, payload)
-        return Sealed(segment=segment, payload=payload, signature=signature, hash=segments.hash_of(payload))
+        return Sealed(
+            segment=segment,
+            payload=payload,
+            signature=signature,
+            hash=segments.hash_of(payload),
+            key=self.key.public,
+        )
 
     def say_raw(self, kind: str, *entries: dict[str, Any]) -> Sealed:
         """Append entries that this software would not write: of a later version, or against its rules."""

@@ -69,8 +69,7 @@ async def admit(catalog: Catalog, *peers: Peer, may_admit: bool = False, grants:
 async def receive(catalog: Catalog, *arriving: Sealed, stream_seq: int = 1) -> list[Received]:
     """Take the segments as the projection does."""
     return [
-        await catalog.write(journal.receive, one.segment, one.payload, one.signature, stream_seq + number)
-        for number, one in enumerate(arriving)
+        await catalog.write(journal.receive, one.signed(), stream_seq + number) for number, one in enumerate(arriving)
     ]
 
 

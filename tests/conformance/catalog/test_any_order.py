@@ -147,7 +147,7 @@ async def test_a_change_of_the_roster_that_waited_behind_a_gap_counts_as_if_it_h
 def _replay(order: Sequence[Sealed]) -> Callable[[Tx], Shared]:
     def work(tx: Tx) -> Shared:
         for number, one in enumerate(order):
-            journal.receive(tx, one.segment, one.payload, one.signature, number)
+            journal.receive(tx, one.signed(), number)
         held = journal.segments_after(tx.connection, 0, site=None, limit=1000)
         assert {state for _, state, *_ in held} == {"applied"}
         return shared(tx.connection)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, update
-from tests.conformance.catalog.peers import Peer, ingested, key_of, store_declared
+from tests.conformance.catalog.peers import Peer, admission, ingested, key_of, store_declared
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say
 
 from librarian_daemon.audit import MAX_PROBLEMS, verify_journal
@@ -154,7 +154,10 @@ async def test_a_journal_of_which_the_end_is_gone_is_reported(catalog: Catalog, 
 
 async def test_a_site_that_is_in_no_roster_has_no_believable_journal(catalog: Catalog, peer: Peer) -> None:
     stranger = Peer("stranger")
-    await receive(catalog, *stranger.say(store_declared(stranger.store)))
+    await admit(catalog, peer, may_admit=True)
+    await receive(catalog, *peer.say(admission("stranger")), *stranger.say(store_declared(stranger.store)))
+    assert (await verify_journal(catalog, stranger.site, None)).problems == []
+    await admit(catalog, peer)
     assert len((await verify_journal(catalog, stranger.site, None)).problems) == 1
 
 

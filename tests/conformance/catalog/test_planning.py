@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conformance.catalog.peers import (
     Peer,
+    admission,
     doubted,
     healed,
     ingested,
@@ -279,9 +280,11 @@ async def test_what_a_person_must_look_at_is_not_taken_up_by_itself(catalog: Cat
 async def test_sources_are_good_instances_at_admitted_sites(catalog: Catalog, summit: Peer) -> None:
     """The origin first. Doubted, suspected and retired ones, and strangers, are none; the reason is told."""
     campus, stranger = Peer("campus"), Peer("stranger")
-    await admit(catalog, campus)
+    await admit(catalog, campus, may_admit=True)
     offer = SiteAnnounced(software="x", adapters=[HTTP])
-    await receive(catalog, *campus.say(offer), *stranger.say(offer), *stranger.say(registered(stranger.store)))
+    await receive(catalog, *campus.say(offer), *campus.say(admission("stranger")))
+    await receive(catalog, *stranger.say(offer), *stranger.say(registered(stranger.store)))
+    await admit(catalog, campus)  # which had no right to admit others, and what it admitted is a stranger again
     file_id = (await catalog.read(rows, schema.file))[0].id
 
     async def found() -> list[str] | Unwanting:

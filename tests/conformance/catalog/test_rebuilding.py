@@ -89,7 +89,8 @@ async def _record(database: Database) -> list[Sealed]:
         position = page[-1][0]
         for _, _, segment_hash, signature, payload in page:
             segment = segments.decode(payload)
-            found.append(Sealed(segment=segment, payload=payload, signature=signature, hash=segment_hash))
+            key = key_of(segment.site).public
+            found.append(Sealed(segment=segment, payload=payload, signature=signature, hash=segment_hash, key=key))
     return found
 
 

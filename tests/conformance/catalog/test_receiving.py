@@ -17,7 +17,7 @@ from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_protocol import segments, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import DigestAdded
-from librarian_protocol.errors import CatalogFault, InputError
+from librarian_protocol.errors import CatalogFault, InputError, NotAdmitted
 from librarian_protocol.heads import Leaf
 from librarian_protocol.receiving import Verdict
 
@@ -305,11 +305,12 @@ async def test_only_a_site_that_may_admit_withdraws_files(catalog: Catalog) -> N
     assert (await catalog.read(rows, schema.file))[0].withdrawn
 
 
-async def test_a_site_that_is_in_no_roster_ingests_nothing(catalog: Catalog) -> None:
+async def test_a_site_that_is_in_no_roster_says_nothing(catalog: Catalog) -> None:
     peer = Peer("stranger")
-    received = (await receive(catalog, *peer.say(ingested(peer.store))))[0]
-    assert (received.applied, len(received.refused)) == (0, 1)
+    with pytest.raises(NotAdmitted):
+        await receive(catalog, *peer.say(ingested(peer.store)))
     assert await catalog.read(count, schema.file) == 0
+    assert await catalog.read(count, schema.journal, schema.journal.c.site == peer.site) == 0
 
 
 async def test_many_entries_of_many_kinds_come_whole(catalog: Catalog) -> None:
@@ -339,7 +340,7 @@ async def test_cursors_and_tables_change_in_one_transaction(catalog: Catalog) ->
     await receive(catalog, sent[0], stream_seq=3)
 
     def look(tx: Tx) -> tuple[int, dict[str, int], int]:
-        journal.receive(tx, sent[1].segment, sent[1].payload, sent[1].signature, 4)
+        journal.receive(tx, sent[1].signed(), 4)
         connection: Connection = tx.connection
         after = journal.read_after(connection, peer.site)
         return after, queries.heads(connection), count(connection, schema.file)
@@ -385,7 +386,7 @@ async def test_own_and_foreign_units_share_groups(catalog: Catalog) -> None:
     sent = _segments_of(peer, 3)
 
     def refused(tx: Tx) -> None:
-        journal.receive(tx, sent[2].segment, sent[2].payload, sent[2].signature, 9)
+        journal.receive(tx, sent[2].signed(), 9)
         raise InputError("not this one")
 
     await receive(catalog, *sent[:2])

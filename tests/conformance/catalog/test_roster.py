@@ -11,6 +11,7 @@ from librarian_daemon.catalog.invites import Invitation
 from librarian_daemon.catalog.roster import Member, get_anchor, roster
 from librarian_daemon.catalog.writer import Catalog
 from librarian_protocol.entries import AdapterOffer, Dial, SiteAnnounced
+from librarian_protocol.errors import NotAdmitted
 
 
 @pytest.fixture
@@ -40,9 +41,8 @@ async def test_the_first_site_is_a_member_by_its_anchor_alone(catalog: Catalog) 
 
 async def test_an_admission_counts_when_its_writer_may_admit(catalog: Catalog, summit: Peer, campus: Peer) -> None:
     """From the first site, or from one that it gave the right to; from nobody else."""
-    await receive(catalog, *summit.say(admission("campus")))
-    assert "campus" not in await _members(catalog)
     await say(catalog, admission("summit"))
+    await receive(catalog, *summit.say(admission("campus")))
     assert sorted(await _members(catalog)) == [SITE, "summit"]
     await say(catalog, admission("summit", may_admit=True))
     members = await _members(catalog)
@@ -55,8 +55,8 @@ async def test_an_admission_counts_when_its_writer_may_admit(catalog: Catalog, s
 async def test_admissions_chain_and_end_with_the_right_of_one_of_their_links(
     catalog: Catalog, summit: Peer, campus: Peer
 ) -> None:
-    await receive(catalog, *campus.say(admission("valley")), *summit.say(admission("campus", may_admit=True)))
     await say(catalog, admission("summit", may_admit=True))
+    await receive(catalog, *summit.say(admission("campus", may_admit=True)), *campus.say(admission("valley")))
     assert sorted(await _members(catalog)) == [SITE, "campus", "summit", "valley"]
     await receive(catalog, *summit.say(admission("campus", may_admit=False)))
     assert sorted(await _members(catalog)) == [SITE, "campus", "summit"]
@@ -67,20 +67,23 @@ async def test_admissions_chain_and_end_with_the_right_of_one_of_their_links(
 async def test_a_site_that_admits_itself_is_ignored(catalog: Catalog, summit: Peer) -> None:
     """Neither into the mesh, nor to more rights or another key than it was given."""
     sent = summit.say(admission("summit", may_admit=True, key=key_of("another")), admission("campus"))
-    await receive(catalog, *sent)
+    with pytest.raises(NotAdmitted):
+        await receive(catalog, *sent)
     assert list(await _members(catalog)) == [SITE]
     await say(catalog, admission("summit", grants=("calib/**",)))
+    await receive(catalog, *sent)
     member = (await _members(catalog))["summit"]
     assert (member.key, member.may_admit, member.grants) == (summit.key.public, False, ["calib/**"])
     assert "campus" not in await _members(catalog)
 
 
 async def test_sites_that_admit_each_other_are_read_once(catalog: Catalog, summit: Peer, campus: Peer) -> None:
+    await say(catalog, admission("summit", may_admit=True))
     await receive(catalog, *summit.say(admission("campus", may_admit=True)))
     await receive(catalog, *campus.say(admission("summit", may_admit=True, key=key_of("another"))))
-    assert list(await _members(catalog)) == [SITE]
-    await say(catalog, admission("summit", may_admit=True))
     assert (await _members(catalog))["summit"].key == summit.key.public
+    await say(catalog, admission("summit", may_admit=False))
+    assert sorted(await _members(catalog)) == [SITE, "summit"]
 
 
 async def test_the_admitter_changes_a_sites_key(catalog: Catalog, summit: Peer) -> None:
@@ -96,10 +99,10 @@ async def test_nobody_gives_the_first_site_another_key(catalog: Catalog, summit:
 
 
 async def test_what_sites_announce_is_shown_with_them(catalog: Catalog, summit: Peer) -> None:
-    """Also what they announced before they were admitted."""
+    """With the times when they were heard."""
     offer = AdapterOffer(name="http", version=1, address="http://data.example", dial=Dial.DESTINATION)
-    await receive(catalog, *summit.say(SiteAnnounced(software="librarian 1", adapters=[offer])))
     await say(catalog, admission("summit"))
+    await receive(catalog, *summit.say(SiteAnnounced(software="librarian 1", adapters=[offer])))
     member = (await _members(catalog))["summit"]
     assert (member.software, member.offers) == ("librarian 1", [offer])
     shown = await catalog.read(queries.sites, SITE, key_of(SITE).public)

@@ -12,7 +12,7 @@ from librarian_protocol.entries import Access, Cutoff, SiteAdmitted, SiteRevoked
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
 from librarian_protocol.registers import Version
-from librarian_protocol.roster import Anchor, Announced, Member, Rekey, Said, fold, is_stated, sign
+from librarian_protocol.roster import Anchor, Announced, Member, Rekey, Said, Standing, fold, is_stated, sign
 
 MESH = "0" * 32
 ADMIN = SiteKey(b"a" * 32)
@@ -148,6 +148,18 @@ def test_what_a_revoked_site_said_counts_up_to_its_cutoff() -> None:
     assert ended.is_void(ARCHIVE_KEY.public, at(11))
     all_of_it = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE)])[ARCHIVE]
     assert not all_of_it.is_void(ARCHIVE_KEY.public, at(11))
+
+
+def test_what_a_segment_is_worth_follows_from_its_key_and_place() -> None:
+    revoked = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE, CUTOFF)])[ARCHIVE]
+    assert revoked.standing(ARCHIVE_KEY.public, at(10)) is Standing.COUNTS
+    assert revoked.standing(ARCHIVE_KEY.public, at(11)) is Standing.VOID
+    assert revoked.standing(NEW.public, at(11)) is Standing.REFUSED, "a key that it never had"
+    again = fold(ANCHOR, [FIRST, admits(SUMMIT, ARCHIVE, NEW, cutoff=CUTOFF)])[ARCHIVE]
+    assert again.standing(ARCHIVE_KEY.public, at(10)) is Standing.COUNTS
+    assert again.standing(ARCHIVE_KEY.public, at(11)) is Standing.VOID
+    assert again.standing(NEW.public, at(10)) is Standing.REFUSED
+    assert again.standing(NEW.public, at(11)) is Standing.COUNTS
 
 
 def test_a_plain_member_has_nothing_void() -> None:

@@ -1,0 +1,190 @@
+"""What a site said beyond its cutoff does not count, whichever came first: its segment or the word of the roster."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+
+import msgspec
+import pytest
+import pytest_asyncio
+from tests.conformance.catalog.conftest import BACKENDS, NewUrl
+from tests.conformance.catalog.peers import Peer, Sealed, admission, ingested, key_of
+from tests.conformance.catalog.running import SITE, admit, begun, receive, rows, running
+from tests.conformance.catalog.shared import Shared, shared
+
+from librarian_daemon.audit import verify_journal
+from librarian_daemon.catalog import leaves, rebuilding, schema
+from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.refolding import refold_changed
+from librarian_daemon.catalog.roster import get_anchor, known_members
+from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.metrics import Metrics
+from librarian_daemon.notices import CatalogIncidents
+from librarian_daemon.taking import Taking
+from librarian_protocol.entries import Cutoff, SiteAdmitted, SiteRevoked
+from librarian_protocol.errors import SignatureInvalid
+
+Word = Callable[[Sealed], SiteRevoked | SiteAdmitted]
+AT = "2026-01-02T03:04:05.000006Z"
+
+
+@pytest.fixture
+def peer() -> Peer:
+    return Peer("summit")
+
+
+@pytest.fixture
+def sent(peer: Peer) -> list[Sealed]:
+    """Three segments, of which the last will be beyond the cutoff."""
+    return peer.each(*(ingested(peer.store, f"raw/{n}") for n in range(3)))
+
+
+@pytest.fixture
+def other_url(backend: str, new_url: NewUrl) -> str:
+    """The URL of an empty database of the other sort."""
+    (other,) = set(BACKENDS) - {backend}
+    return new_url(other)
+
+
+@pytest_asyncio.fixture
+async def elsewhere(other_url: str) -> AsyncGenerator[Database]:
+    """An empty catalog in it."""
+    database = open_database(other_url)
+    yield database
+    await database.close()
+
+
+@pytest_asyncio.fixture
+async def other(elsewhere: Database) -> AsyncGenerator[Catalog]:
+    """Another catalog of the same site, to which the same happens in another order."""
+    made = await begun(elsewhere, SITE)
+    async with running(made):
+        yield made
+
+
+def cutoff_after(segment: Sealed) -> Cutoff:
+    return Cutoff(incarnation=segment.segment.incarnation, seq=segment.segment.last_seq, hash=segment.hash)
+
+
+def revocation(segment: Sealed) -> SiteRevoked:
+    return SiteRevoked(
+        site=segment.segment.site,
+        key=segment.key,
+        domain=str(segment.segment.site),
+        grants=["**"],
+        reason="its disk was sold",
+        cutoff=cutoff_after(segment),
+    )
+
+
+def readmission(segment: Sealed) -> SiteAdmitted:
+    """With another key, since the first one was stolen."""
+    return msgspec.structs.replace(
+        admission(str(segment.segment.site), key=key_of("its new key")),
+        former=[segment.key],
+        cutoff=cutoff_after(segment),
+    )
+
+
+def said(tx: Tx, entry: SiteAdmitted | SiteRevoked) -> None:
+    """As the operator's command says it."""
+    before = known_members(tx.connection)
+    tx.say(entry)
+    refold_changed(tx, before)
+
+
+async def tables_of(catalog: Catalog) -> Shared:
+    return await catalog.read(shared)
+
+
+async def states(catalog: Catalog, peer: Peer) -> list[str]:
+    return [row.state for row in await catalog.read(rows, schema.journal, schema.journal.c.site == peer.site)]
+
+
+@pytest.mark.parametrize("word", [revocation, readmission])
+async def test_it_does_not_matter_whether_the_segment_or_the_word_comes_first(
+    catalog: Catalog, other: Catalog, peer: Peer, sent: list[Sealed], word: Word
+) -> None:
+    entry = word(sent[1])
+    await admit(catalog, peer)
+    await receive(catalog, *sent)
+    await catalog.write(said, entry)
+    await admit(other, peer)
+    await receive(other, *sent[:2])
+    await other.write(said, entry)
+    late = (await receive(other, sent[2]))[0]
+    assert (late.verdict, late.applied, late.stalled) == ("void", 0, "")
+    for one in (catalog, other):
+        assert await states(one, peer) == ["applied", "applied", "void"]
+        assert {row.name for row in await one.read(rows, schema.file)} == {"raw/0", "raw/1"}
+        assert (await verify_journal(one, peer.site, None)).problems == []
+    assert await tables_of(other) == await tables_of(catalog)
+    assert {one.hash for one in await other.read(leaves.leaves) if one.site == peer.site} == {
+        one.hash for one in await catalog.read(leaves.leaves) if one.site == peer.site
+    }
+
+
+async def test_what_a_site_says_with_its_new_key_goes_on_from_the_cutoff(
+    catalog: Catalog, peer: Peer, sent: list[Sealed]
+) -> None:
+    await admit(catalog, peer)
+    await receive(catalog, *sent)
+    await catalog.write(said, readmission(sent[1]))
+    thief = Peer("summit")
+    thief.position = peer.position
+    peer.restart()
+    peer.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
+    peer.key = key_of("its new key")
+    received = await receive(catalog, *peer.say(ingested(peer.store, "raw/new")), *thief.say(ingested(peer.store, "x")))
+    assert [one.verdict for one in received] == ["apply", "void"]
+    early = Peer("summit")
+    early.key = key_of("its new key")
+    first = early.say(ingested(peer.store, "early"))
+    with pytest.raises(SignatureInvalid):
+        await receive(catalog, *first)
+    assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/1", "raw/new"}
+
+
+async def test_a_roster_that_changes_between_the_check_of_a_signature_and_the_commit_counts(
+    catalog: Catalog, peer: Peer, sent: list[Sealed]
+) -> None:
+    """The signature was checked by the roster as it was; what counts is judged where it is applied."""
+    await admit(catalog, peer)
+    taking = Taking(catalog, CatalogIncidents(catalog), Metrics(SITE), SITE)
+    for one in sent[:2]:
+        await taking.take(peer.site, one.payload, one.signature, None)
+    await catalog.write(said, revocation(sent[1]))
+    _, received = await taking.take(peer.site, sent[2].payload, sent[2].signature, None)
+    assert received.verdict == "void"
+    assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/1"}
+
+
+async def test_a_key_that_is_new_is_known_when_it_is_first_used(
+    catalog: Catalog, peer: Peer, sent: list[Sealed]
+) -> None:
+    await admit(catalog, peer)
+    taking = Taking(catalog, CatalogIncidents(catalog), Metrics(SITE), SITE)
+    for one in sent[:2]:
+        await taking.take(peer.site, one.payload, one.signature, None)
+    await catalog.write(said, readmission(sent[1]))
+    peer.restart()
+    peer.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
+    peer.key = key_of("its new key")
+    (new,) = peer.say(ingested(peer.store, "raw/new"))
+    _, received = await taking.take(peer.site, new.payload, new.signature, None)
+    assert received.verdict == "apply"
+
+
+async def test_a_replay_of_the_journals_leaves_out_the_same(
+    catalog: Catalog, elsewhere: Database, peer: Peer, sent: list[Sealed]
+) -> None:
+    await admit(catalog, peer)
+    await receive(catalog, *sent)
+    await catalog.write(said, revocation(sent[1]))
+    anchor = await catalog.read(get_anchor)
+    assert anchor is not None
+    record, _ = await catalog.read(rebuilding.records, (-1, -1, -1), 100)
+    await elsewhere.write(lambda connection: rebuilding.begin(connection, anchor))
+    await elsewhere.write(lambda connection: rebuilding.apply_roster(connection, record, AT))
+    assert await elsewhere.write(lambda connection: rebuilding.take(connection, record, 1, AT)) == []
+    assert await elsewhere.read(shared) == await tables_of(catalog)
