@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from librarian_adapters import verifying
+from librarian_daemon import believing, lander, planner, repairing, replicator
 from librarian_daemon import heads as heads_service
-from librarian_daemon import lander, planner, repairing, replicator
 from librarian_daemon import recovery as recovery_service
 from librarian_daemon.catalog import leaves, transfers, writer
 from librarian_protocol import naming, receiving, segments
@@ -188,6 +188,15 @@ MUTATIONS = (
         old="    verify(signer, Purpose.SEGMENT, payload, signature)\n    segment",
         new="    segment",
         catches=("I6",),
+    ),
+    Mutation(
+        name="what lies beyond a cutoff is believed",
+        owner=believing,
+        function="counts",
+        old="return standing is Standing.COUNTS",
+        new="return True",
+        catches=("I4", "I6"),
+        from_seed=50,
     ),
     Mutation(
         name="of two digests under one name the first wins",

@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Connection, select
 from tests.simulation.loop import Stuck, new_loop
 from tests.simulation.network import Stream
+from tests.simulation.revocation import Revocation
 from tests.simulation.robbery import Robbery
 from tests.simulation.site import SimSite
 from tests.simulation.stores import SimStore
@@ -59,8 +60,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     restores: list[tuple[float, float, int]]
     #: Files of which another site drops other bytes under the same name, and how many sites further that is.
     twins: list[tuple[int, int]]
-    #: The site whose key is stolen when all is done.
+    #: The site whose key is stolen when all is done; and whether it is revoked then, or tells two stories.
     robbed: int | None
+    revoked: bool = False
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,7 @@ def plan(seed: int, sites: int, files: int) -> Plan:
         begin = chance.uniform(5, FAULTY_S)
         return begin, begin + chance.uniform(1, longest_s)
 
+    robbed = thief.randrange(sites) if sites > 2 and thief.random() < 0.4 else None
     return Plan(
         seed=seed,
         sites=sites,
@@ -113,7 +116,8 @@ def plan(seed: int, sites: int, files: int) -> Plan:
             if backups.random() < 0.4
         ],
         twins=[(twins.randrange(files), twins.randrange(1, sites)) for _ in range(twins.choice([0, 0, 1, 3]))],
-        robbed=thief.randrange(sites) if sites > 2 and thief.random() < 0.4 else None,
+        robbed=robbed,
+        revoked=bool(robbed) and thief.random() < 0.5,
     )
 
 
@@ -279,7 +283,7 @@ class Run:
     def _rob(self, site: SiteName) -> None:
         """When all is done, a site falls into an attacker's hands."""
         self.robbed = site
-        robbery = Robbery(self.world, self.sites, site)
+        robbery = (Revocation if self.plan.revoked else Robbery)(self.world, self.sites, site)
         robbery.commit()
         self.loop.run_until(
             lambda: self.loop.steps % 500 == 0 and robbery.seen() and self._agreed(robbery.honest),

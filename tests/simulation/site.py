@@ -99,7 +99,7 @@ class SimSite:
             self.world.violated(f"the daemon of {self.site} ended by itself: {exc!r}")
 
     async def _run(self) -> None:
-        catalog = Catalog(self.database, self.clock, key_of(self.site))
+        self.catalog = catalog = Catalog(self.database, self.clock, key_of(self.site))
         async with asyncio.TaskGroup() as group:
             group.create_task(catalog.run())
             while True:
