@@ -120,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mutations", action="store_true", help="take guards away, and see each of them missed")
     parser.add_argument("--mutation", type=int, metavar="N", help="only the one of this number")
     parser.add_argument("--out", type=Path, help="write each run's result there, a line of JSON each")
+    parser.add_argument("--resume", action="store_true", help="leave out the seeds that stand in --out already")
     wanted = parser.parse_args(arguments)
     if wanted.mutations or wanted.mutation is not None:
         number: int | None = wanted.mutation
@@ -128,19 +129,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wanted.seed is not None:
         return _one(plan(wanted.seed, wanted.sites, wanted.files))
     began = time.monotonic()
-    seeds = range(wanted.first, wanted.first + wanted.seeds)
-    results: list[Result] = []
-    with open(wanted.out or os.devnull, "w") as out:
-        for result in batches(list(seeds), wanted.sites, wanted.files, wanted.workers):
+    results = _ran(wanted.out) if wanted.resume else []
+    ran = {one.seed for one in results}
+    seeds = [seed for seed in range(wanted.first, wanted.first + wanted.seeds) if seed not in ran]
+    commit = _commit()
+    with open(wanted.out or os.devnull, "a" if wanted.resume else "w") as out:
+        for result in batches(seeds, wanted.sites, wanted.files, wanted.workers):
             results.append(result)
-            out.write(json.dumps(json.loads(msgspec.json.encode(result))) + "\n")
+            out.write(json.dumps({"commit": commit, **msgspec.to_builtins(result)}) + "\n")
+            out.flush()
             for violation in result.violations:
                 say(f"seed {result.seed}: {violation}")
             if len(results) % 100 == 0:
-                out.flush()
                 sys.stderr.write(f"{len(results)} of {wanted.seeds} seeds, {time.monotonic() - began:.0f} s\n")
     say(summary(results, wanted.sites, wanted.files, time.monotonic() - began))
     return 1 if any(one.violations for one in results) or len(results) != wanted.seeds else 0
+
+
+def _ran(out: Path | None) -> list[Result]:
+    """Results of an earlier run that was broken off."""
+    if out is None or not out.exists():
+        return []
+    return [msgspec.json.decode(line, type=Result) for line in out.read_bytes().splitlines()]
+
+
+def _commit() -> str:
+    """What runs, as git calls it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _one(wanted: Plan) -> int:

@@ -53,6 +53,16 @@ def test_the_same_seed_is_the_same_run_whatever_the_hashes_are() -> None:
     assert len(traces) == 1
 
 
+def test_a_long_run_that_was_broken_off_goes_on_where_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    command("--seeds", "1", "--out", str(out), "--workers", "1")
+    before = out.read_text()
+    said = command("--seeds", "2", "--out", str(out), "--resume", "--workers", "1")
+    assert said.startswith("2 seeds")
+    assert out.read_text().startswith(before)
+    assert [msgspec.json.decode(line, type=Result).seed for line in out.read_text().splitlines()] == [1, 2]
+
+
 @pytest.mark.parametrize("number", range(len(MUTATIONS)), ids=[one.name.replace(" ", "-") for one in MUTATIONS])
 def test_a_guard_that_is_taken_away_is_missed(number: int) -> None:
     said = command("--mutation", str(number), "--seeds", str(WITHIN))
