@@ -68,7 +68,7 @@ class EventFeed:
             for row, state, _, _, payload in page:
                 position = row
                 segment = segments.decode(payload)
-                if state == "void" or not globs.matches(kind, segment.kind):
+                if state in {"void", "ended"} or not globs.matches(kind, segment.kind):
                     continue
                 for entry in segment.entries:
                     yield _event(segment, position, entry)

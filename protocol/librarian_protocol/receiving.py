@@ -27,8 +27,8 @@ class Verdict(StrEnum):
     EQUIVOCATION = "equivocation"
     #: It names a predecessor that is held but does not end where this one begins, or is later in epoch.
     BROKEN = "broken"
-    #: Beyond the cutoff of its site: kept, since others hold it as well, and never applied.
-    VOID = "void"
+    #: Beyond the cutoff of its site: nothing is kept of it. Whoever has its old key could void its new journal else.
+    ENDED = "ended"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,10 +57,10 @@ def judge(
     the held segment whose hash this one names as ``prev``; ``void`` says that an equivocation of this
     incarnation is known, at or before this place; ``beyond``, that the roster ended its site's journal before it.
     """
+    if beyond:
+        return Verdict.ENDED
     if at_place is not None:
         return Verdict.IGNORE if at_place == segment_hash else Verdict.EQUIVOCATION
-    if beyond:
-        return Verdict.VOID
     if void:
         return Verdict.HOLD
     if segment.prev == NO_HASH:

@@ -59,8 +59,8 @@ class Standing(StrEnum):
     """What a segment is worth, by the key that signed it and its place in its site's journal."""
 
     COUNTS = "counts"
-    #: Kept as proof of what was said, so that all sites hold the same, and never applied.
-    VOID = "void"
+    #: Beyond the cutoff of its site, under a key that had ended there.
+    ENDED = "ended"
     #: No key that the site had at that place signed it.
     REFUSED = "refused"
 
@@ -109,7 +109,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         """Whether an entry is not beyond the cutoff. Numbers go on for the life of a site, whatever the incarnation."""
         return self.cutoff is None or place.seq <= self.cutoff.seq
 
-    def is_void(self, key: str, place: Version) -> bool:
+    def is_ended(self, key: str, place: Version) -> bool:
         """Whether a held segment does not count: beyond the cutoff of a revoked site, or under a key that had ended."""
         if self.revoked:
             return not self.within_cutoff(place)
@@ -122,8 +122,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         """
         if key not in self.every_key:
             return Standing.REFUSED
-        if self.is_void(key, place):
-            return Standing.VOID
+        if self.is_ended(key, place):
+            return Standing.ENDED
         return Standing.COUNTS if self.key_fits(key, place) else Standing.REFUSED
 
 

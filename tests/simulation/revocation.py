@@ -93,7 +93,7 @@ class Revocation:
         self._world.cuts.discard(link)
 
     def seen(self) -> bool:
-        """Everybody else has heard that it is revoked, and holds the same of its journal."""
+        """Everybody else has heard that it is revoked, and holds the same of its journal up to the cutoff."""
         return len({self._held_by(one) for one in self.honest}) == 1 and all(map(self._seen_by, self.honest))
 
     def _held_by(self, one: SimSite) -> tuple[str, ...]:
@@ -126,5 +126,9 @@ def _say(tx: Tx, entry: SiteRevoked) -> None:
     refold_changed(tx, before)
 
 
-_HELD = select(schema.journal.c.hash).where(schema.journal.c.site == bindparam("of")).order_by(schema.journal.c.hash)
+_HELD = (
+    select(schema.journal.c.hash)
+    .where(schema.journal.c.site == bindparam("of"), schema.journal.c.state != "ended")
+    .order_by(schema.journal.c.hash)
+)
 _BY_HASH = select(schema.journal.c.epoch, schema.journal.c.incarnation)

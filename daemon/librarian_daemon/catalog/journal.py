@@ -93,8 +93,6 @@ def receive(tx: Tx, signed: Signed, stream_seq: int | None) -> Received:
         _keep(tx, segment, payload, signature, segment_hash, "void")
         refold(tx, segment.site)
         stalled = _stalled(connection, segment.site)
-    elif verdict is Verdict.VOID:
-        _keep(tx, segment, payload, signature, segment_hash, "void")
     elif verdict is Verdict.BROKEN:
         _keep(tx, segment, payload, signature, segment_hash, "void")
         stalled = f"segment at entry {segment.first_seq} does not continue its predecessor"
@@ -116,9 +114,10 @@ def _branches(connection: Connection, segment: Segment, segment_hash: str) -> bo
 
 _JOURNAL = schema.journal.c
 _ORIGINS = _JOURNAL.site == bindparam("origin")
+_COUNTING = _JOURNAL.state.not_in(("void", "ended"))
 _OTHER_BRANCH = (
     select(_JOURNAL.position)
-    .where(_JOURNAL.prev == bindparam("before"), _ORIGINS, _JOURNAL.hash != bindparam("this"), _JOURNAL.state != "void")
+    .where(_JOURNAL.prev == bindparam("before"), _ORIGINS, _JOURNAL.hash != bindparam("this"), _COUNTING)
     .limit(1)
 )
 
@@ -141,6 +140,7 @@ _OVERLAPPING = select(_JOURNAL.hash).where(
     _JOURNAL.incarnation == bindparam("of"),
     _JOURNAL.first_seq.between(bindparam("least"), bindparam("last")),
     _JOURNAL.last_seq >= bindparam("first"),
+    _JOURNAL.state != "ended",
 )
 
 
@@ -158,7 +158,7 @@ def _predecessor(connection: Connection, segment: Segment) -> Place | None:
 
 
 _PREDECESSOR = select(_JOURNAL.hash, _JOURNAL.epoch, _JOURNAL.incarnation, _JOURNAL.last_seq, _JOURNAL.state).where(
-    _JOURNAL.hash == bindparam("before"), _ORIGINS, _JOURNAL.state != "void"
+    _JOURNAL.hash == bindparam("before"), _ORIGINS, _COUNTING
 )
 
 
@@ -429,6 +429,6 @@ def hash_at(connection: Connection, site: str, incarnation: str, seq: int) -> st
     journal = schema.journal.c
     return connection.scalar(
         select(journal.hash).where(
-            journal.site == site, journal.incarnation == incarnation, journal.last_seq == seq, journal.state != "void"
+            journal.site == site, journal.incarnation == incarnation, journal.last_seq == seq, _COUNTING
         )
     )

@@ -30,15 +30,16 @@ def leaves(connection: Connection) -> list[Leaf]:
 
 
 _CURSOR, _JOURNAL, _LATER = schema.cursor.c, schema.journal.c, schema.journal.alias("later").c
+_GOES_ON = _LATER.state.not_in(("held", "ended"))
 _ENDS = (
     select(_CURSOR.site, _CURSOR.epoch, _CURSOR.incarnation, _CURSOR.seq, _CURSOR.hash)
-    .where(~exists().where(_LATER.prev == _CURSOR.hash, _LATER.state != "held"))
+    .where(~exists().where(_LATER.prev == _CURSOR.hash, _GOES_ON))
     .order_by(_CURSOR.site, _CURSOR.epoch, _CURSOR.incarnation)
     .limit(MAX_LEAVES)
 )
 _PROOFS = (
     select(_JOURNAL.site, _JOURNAL.epoch, _JOURNAL.incarnation, _JOURNAL.last_seq.label("seq"), _JOURNAL.hash)
-    .where(_JOURNAL.state == "void", ~exists().where(_LATER.prev == _JOURNAL.hash, _LATER.state != "held"))
+    .where(_JOURNAL.state == "void", ~exists().where(_LATER.prev == _JOURNAL.hash, _GOES_ON))
     .order_by(_JOURNAL.site, _JOURNAL.epoch, _JOURNAL.first_seq)
     .limit(MAX_LEAVES)
 )
@@ -119,7 +120,8 @@ def segments_behind(
 ) -> list[tuple[str, bytes]]:
     """Signatures and payloads of an origin's segments that reach behind entry ``after``, by their first entries.
 
-    All branches, and what is kept as proof, are among them. At least one, where there is one, else within the bounds.
+    All branches, and what is kept as proof, are among them; what lies beyond a cutoff is not. At least one, where there
+    is one, else within the bounds.
     """
     journal = schema.journal.c
     rows = connection.execute(
@@ -128,6 +130,7 @@ def segments_behind(
             journal.site == str(origin),
             journal.first_seq > after - MAX_ENTRIES,  # the index has this one
             journal.last_seq > after,
+            journal.state != "ended",
         )
         .order_by(journal.first_seq, journal.epoch, journal.incarnation, journal.hash)
         .limit(limit)

@@ -66,12 +66,14 @@ def refold(tx: Tx, site: SiteName) -> None:
 def _judge_anew(connection: Connection, site: SiteName, member: Member | None) -> None:
     """Which segments count: in chain order, each with its predecessor, none void by itself."""
     journal = schema.journal
-    void_from = _two_stories(connection, site)
+    ended = set(_ended(connection, site, member))
+    void_from = _two_stories(connection, site, ended)
     counting: set[str] = {NO_HASH}
     for row in _rows(connection, [str(site)], None, states=None):
-        place = Version(row.epoch, row.incarnation, row.first_seq)
         told_twice = row.incarnation in void_from and row.last_seq >= void_from[row.incarnation]
-        if told_twice or (member is not None and _is_void(member, row.payload, row.signature, place)):
+        if row.hash in ended:
+            state = "ended"
+        elif told_twice:
             state = "void"
         elif row.prev in counting:
             state = "unknown" if row.state == "unknown" else "applied"
@@ -83,33 +85,45 @@ def _judge_anew(connection: Connection, site: SiteName, member: Member | None) -
             connection.execute(update(journal).where(journal.c.position == row.position).values(state=state))
 
 
-def _is_void(member: Member, payload: bytes, signature: str, place: Version) -> bool:
-    if member.cutoff is None:
-        return False
-    try:
-        _, key = segments.open_of_member(decompress(payload), signature, site=member.site, keys=member.every_key)
-    except PeerError:
-        return True
-    return member.is_void(key, place)
+def _ended(connection: Connection, site: SiteName, member: Member | None) -> Iterator[str]:
+    """Hashes of what lies beyond the site's cutoff, under a key that had ended there."""
+    if member is None or member.cutoff is None:
+        return
+    for row in _rows(connection, [str(site)], None, states=None):
+        try:
+            _, key = segments.open_of_member(
+                decompress(row.payload), row.signature, site=member.site, keys=member.every_key
+            )
+        except PeerError:
+            yield row.hash
+            continue
+        if member.is_ended(key, Version(row.epoch, row.incarnation, row.first_seq)):
+            yield row.hash
 
 
-def _two_stories(connection: Connection, site: SiteName) -> dict[str, int]:
-    """From which entry on each incarnation told two stories."""
+def _two_stories(connection: Connection, site: SiteName, ended: set[str]) -> dict[str, int]:
+    """From which entry on each incarnation told two stories; what had ended tells none.
+
+    Of two that overlap the later one was not taken as counting: so only such ones are compared, each with the few rows
+    whose numbers can reach into its own.
+    """
     one, other = schema.journal.alias("one"), schema.journal.alias("other")
     rows = connection.execute(
-        select(one.c.incarnation, one.c.first_seq, other.c.first_seq)
+        select(one.c.incarnation, one.c.first_seq, other.c.first_seq, one.c.hash, other.c.hash)
         .join(
             other,
             (other.c.site == one.c.site)
             & (other.c.incarnation == one.c.incarnation)
-            & (other.c.hash > one.c.hash)
-            & (other.c.first_seq <= one.c.last_seq)
+            & (other.c.hash != one.c.hash)
+            & other.c.first_seq.between(one.c.first_seq - segments.MAX_ENTRIES + 1, one.c.last_seq)
             & (other.c.last_seq >= one.c.first_seq),
         )
-        .where(one.c.site == str(site))
+        .where(one.c.site == str(site), one.c.state.in_(("void", "ended")))
     )
     found: dict[str, int] = {}
-    for incarnation, first, second in rows:
+    for incarnation, first, second, *hashes in rows:
+        if not ended.isdisjoint(hashes):
+            continue
         found[incarnation] = min(found.get(incarnation, 1 << 63), max(first, second))
     return found
 
@@ -219,4 +233,4 @@ def refold_changed(tx: Tx, before: Mapping[SiteName, Member]) -> None:
 
 def _counts(member: Member) -> tuple[object, ...]:
     """What decides which entries of a site count."""
-    return member.grants, member.cutoff, member.former, member.access, member.may_admit
+    return member.grants, member.cutoff, member.former, member.access, member.may_admit, member.revoked

@@ -228,7 +228,8 @@ journal = Table(
     Column("signature", Text, nullable=False),
     #: The bytes as received, compressed with zstd.
     Column("payload", LargeBinary, nullable=False),
-    #: ``applied``; ``held`` (beyond a gap); ``unknown`` (a kind of a later version); ``void`` (it does not count).
+    #: ``applied``; ``held`` (beyond a gap); ``unknown`` (a kind of a later version); ``void`` (it does not count,
+    #: and is proof of why); ``ended`` (beyond the cutoff of its site).
     Column("state", Text, nullable=False),
     Column("received_at", Text, nullable=False),
     #: A segment of this site itself that came back from others: its catalog had lost it.

@@ -113,9 +113,10 @@ async def test_it_does_not_matter_whether_the_segment_or_the_word_comes_first(
     await receive(other, *sent[:2])
     await other.write(said, entry)
     late = (await receive(other, sent[2]))[0]
-    assert (late.verdict, late.applied, late.stalled) == ("void", 0, "")
+    assert (late.verdict, late.applied, late.stalled) == ("ended", 0, "")
+    assert await states(catalog, peer) == ["applied", "applied", "ended"]
+    assert await states(other, peer) == ["applied", "applied"]
     for one in (catalog, other):
-        assert await states(one, peer) == ["applied", "applied", "void"]
         assert {row.name for row in await one.read(rows, schema.file)} == {"raw/0", "raw/1"}
         assert (await verify_journal(one, peer.site, None)).problems == []
     assert await tables_of(other) == await tables_of(catalog)
@@ -136,13 +137,50 @@ async def test_what_a_site_says_with_its_new_key_goes_on_from_the_cutoff(
     peer.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
     peer.key = key_of("its new key")
     received = await receive(catalog, *peer.say(ingested(peer.store, "raw/new")), *thief.say(ingested(peer.store, "x")))
-    assert [one.verdict for one in received] == ["apply", "void"]
+    assert [one.verdict for one in received] == ["apply", "ended"]
     early = Peer("summit")
     early.key = key_of("its new key")
     first = early.say(ingested(peer.store, "early"))
     with pytest.raises(SignatureInvalid):
         await receive(catalog, *first)
     assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/1", "raw/new"}
+
+
+async def test_the_former_key_cannot_void_what_the_new_one_says(
+    catalog: Catalog, peer: Peer, sent: list[Sealed]
+) -> None:
+    """Its thief knows the new incarnation, and signs other segments for the same numbers."""
+    await admit(catalog, peer)
+    await receive(catalog, *sent[:2])
+    await catalog.write(said, readmission(sent[1]))
+    peer.restart()
+    peer.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
+    thief = Peer("summit")
+    thief.position = peer.position
+    peer.key = key_of("its new key")
+    true = peer.each(ingested(peer.store, "raw/3"), ingested(peer.store, "raw/4"))
+    false = thief.each(ingested(peer.store, "x/3"), ingested(peer.store, "x/4"))
+    received = await receive(catalog, false[0], true[0], false[1], true[1], false[0])
+    assert [one.verdict for one in received] == ["ended", "apply", "ended", "apply", "ended"]
+    assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/1", "raw/3", "raw/4"}
+
+
+async def test_two_stories_that_lie_beyond_the_cutoff_are_none(
+    catalog: Catalog, peer: Peer, sent: list[Sealed]
+) -> None:
+    """How a site that told two stories, because a backup of it was run twice, comes back."""
+    await admit(catalog, peer)
+    other = Peer("summit")
+    other.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
+    received = await receive(catalog, *sent, *other.say(ingested(peer.store, "raw/other")))
+    assert received[-1].verdict == "equivocation"
+    await catalog.write(said, readmission(sent[1]))
+    assert await states(catalog, peer) == ["applied", "applied", "ended", "ended"]
+    peer.restart()
+    peer.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
+    peer.key = key_of("its new key")
+    (received[-1],) = await receive(catalog, *peer.say(ingested(peer.store, "raw/new")))
+    assert (received[-1].verdict, received[-1].stalled) == ("apply", "")
 
 
 async def test_a_roster_that_changes_between_the_check_of_a_signature_and_the_commit_counts(
@@ -155,7 +193,7 @@ async def test_a_roster_that_changes_between_the_check_of_a_signature_and_the_co
         await taking.take(peer.site, one.payload, one.signature, None)
     await catalog.write(said, revocation(sent[1]))
     _, received = await taking.take(peer.site, sent[2].payload, sent[2].signature, None)
-    assert received.verdict == "void"
+    assert received.verdict == "ended"
     assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/1"}
 
 

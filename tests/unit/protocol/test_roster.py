@@ -136,34 +136,34 @@ def test_behind_a_cutoff_only_the_new_key_counts_and_before_it_only_former_ones(
     assert not found.key_fits(NEW.public, at(9))
     assert found.key_fits(NEW.public, at(11))
     assert not found.key_fits(OTHER.public, at(11))
-    assert not found.is_void(OTHER.public, at(9))
-    assert found.is_void(OTHER.public, at(11))
-    assert not found.is_void(NEW.public, at(11))
+    assert not found.is_ended(OTHER.public, at(9))
+    assert found.is_ended(OTHER.public, at(11))
+    assert not found.is_ended(NEW.public, at(11))
 
 
 def test_what_a_revoked_site_said_counts_up_to_its_cutoff() -> None:
     ended = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE, CUTOFF)])[ARCHIVE]
     assert ended.key_fits(ARCHIVE_KEY.public, at(3))
-    assert not ended.is_void(ARCHIVE_KEY.public, at(10))
-    assert ended.is_void(ARCHIVE_KEY.public, at(11))
+    assert not ended.is_ended(ARCHIVE_KEY.public, at(10))
+    assert ended.is_ended(ARCHIVE_KEY.public, at(11))
     all_of_it = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE)])[ARCHIVE]
-    assert not all_of_it.is_void(ARCHIVE_KEY.public, at(11))
+    assert not all_of_it.is_ended(ARCHIVE_KEY.public, at(11))
 
 
 def test_what_a_segment_is_worth_follows_from_its_key_and_place() -> None:
     revoked = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE, CUTOFF)])[ARCHIVE]
     assert revoked.standing(ARCHIVE_KEY.public, at(10)) is Standing.COUNTS
-    assert revoked.standing(ARCHIVE_KEY.public, at(11)) is Standing.VOID
+    assert revoked.standing(ARCHIVE_KEY.public, at(11)) is Standing.ENDED
     assert revoked.standing(NEW.public, at(11)) is Standing.REFUSED, "a key that it never had"
     again = fold(ANCHOR, [FIRST, admits(SUMMIT, ARCHIVE, NEW, cutoff=CUTOFF)])[ARCHIVE]
     assert again.standing(ARCHIVE_KEY.public, at(10)) is Standing.COUNTS
-    assert again.standing(ARCHIVE_KEY.public, at(11)) is Standing.VOID
+    assert again.standing(ARCHIVE_KEY.public, at(11)) is Standing.ENDED
     assert again.standing(NEW.public, at(10)) is Standing.REFUSED
     assert again.standing(NEW.public, at(11)) is Standing.COUNTS
 
 
 def test_a_plain_member_has_nothing_void() -> None:
-    assert not member(ARCHIVE).is_void(ARCHIVE_KEY.public, at(1))
+    assert not member(ARCHIVE).is_ended(ARCHIVE_KEY.public, at(1))
 
 
 # ---- the administrator -----------------------------------------------------------------------------------
