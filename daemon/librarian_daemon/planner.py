@@ -37,6 +37,8 @@ class Plan(msgspec.Struct, kw_only=True):
 
     wishes: list[Wish] = []
     moves: list[Move] = []
+    #: Files that wishes are about, each with its change number when that was decided.
+    wished: dict[int, int] = {}
 
 
 class Planner:
@@ -149,6 +151,7 @@ def _want(plan: Plan, known: Known, store: str, subscription: str) -> None:
     row = known.transfers.get(store)
     if row is None:
         plan.wishes.append(Wish(file_id=known.file_id, store=store, subscription=subscription))
+        plan.wished[known.file_id] = known.change
         return
     state, reason = row.transfer.state, row.transfer.reason
     if state in {State.STORED, State.CANCELLED}:
@@ -165,5 +168,7 @@ def _owed(known: Known, store: str) -> Owed:
 
 
 def _commit(tx: Tx, plan: Plan, now_s: float) -> None:
-    transfers.create(tx, plan.wishes)
+    # A file that changed since (or is gone, or another one under its number) is looked at again anyway.
+    same = planning.unchanged(tx.connection, plan.wished)
+    transfers.create(tx, [one for one in plan.wishes if one.file_id in same])
     transfers.take(tx, plan.moves, now_s)

@@ -196,7 +196,7 @@ MUTATIONS = (
         old="return standing is Standing.COUNTS",
         new="return True",
         catches=("I4", "I6"),
-        from_seed=50,
+        from_seed=1,
     ),
     Mutation(
         name="of two digests under one name the first wins",

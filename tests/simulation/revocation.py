@@ -23,8 +23,8 @@ from librarian_protocol.names import Name, SiteName
 from librarian_protocol.segments import Position
 
 LATE = "late"
-#: Segments that the attacker adds.
-SAID = 6
+#: Segments that the attacker adds, so fast that some are being read when the word is said.
+SAID, EVERY_S = 30, 0.01
 
 
 class Revocation:
@@ -63,7 +63,7 @@ class Revocation:
     async def _speaking(self, position: Position) -> None:
         world, site = self._world, self._revoked.site
         for number in range(SAID):
-            await asyncio.sleep(world.chance.random())
+            await asyncio.sleep(2 * EVERY_S * world.chance.random())
             entry = FileIngested(
                 name=Name.parse(f"{LATE}/{number}"),
                 digest=Digest.blake3(str(number).encode()),
@@ -81,7 +81,7 @@ class Revocation:
                 world.streams[site].append(subjects.journal(site, one.segment.kind), one.payload, headers)
 
     async def _revoking(self, entry: SiteRevoked) -> None:
-        await asyncio.sleep(self._world.chance.random() * SAID / 2)
+        await asyncio.sleep(self._world.chance.random() * SAID * EVERY_S)
         await self._first.catalog.write(_say, entry)
 
     async def _apart(self) -> None:
@@ -89,7 +89,7 @@ class Revocation:
         late = self._world.chance.choice([one.site for one in self.honest if one is not self._first])
         link = frozenset((self._first.site, late))
         self._world.cuts.add(link)
-        await asyncio.sleep(self._world.chance.random() * 2 * SAID)
+        await asyncio.sleep(10 * self._world.chance.random())
         self._world.cuts.discard(link)
 
     def seen(self) -> bool:

@@ -139,6 +139,16 @@ def _page(connection: Connection, rows: Sequence[SqlRow[Any]], matches: Sequence
     return Page(known=known, last=(rows[-1].change, rows[-1].id) if rows else None, full=full)
 
 
+def unchanged(connection: Connection, seen: Mapping[int, int]) -> set[int]:
+    """Those of the files that still have the change number they were seen with."""
+    return {
+        row.id
+        for ids in chunks(seen)
+        for row in connection.execute(_CHANGES, {"ids": ids})
+        if row.change == seen[row.id]
+    }
+
+
 def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
     """Everything known of these rows of ``file``."""
     rows = {row.id: row for row in files}
@@ -209,6 +219,7 @@ def _meanings() -> Any:
 
 
 _IDS = expanding("ids")
+_CHANGES = select(schema.file.c.id, schema.file.c.change).where(schema.file.c.id.in_(_IDS))
 _WITH_TRANSFER = select(schema.transfer.c.file_id).where(schema.transfer.c.file_id.in_(_IDS))
 _INSTANCES = _instances()
 _TRANSFERS = select(schema.transfer).where(schema.transfer.c.file_id.in_(_IDS))

@@ -197,15 +197,21 @@ def _lost_origin(connection: Connection, change: int) -> bool:
 def _forget_unspoken(connection: Connection, change: int) -> None:
     """Touched files of which nobody says anything now, and which nothing here is about."""
     file = schema.file
-    about = (schema.instance, schema.doubt, schema.digest, schema.transfer, schema.verified)
     connection.execute(
         delete(file).where(
             file.c.change >= change,
             file.c.origin_site.is_(None),
             file.c.withdrawn.is_(False),
-            *(~exists().where(table.c.file_id == file.c.id) for table in about),
+            *(~exists().where(table.c.file_id == file.c.id) for table in _ABOUT_FILES),
         )
     )
+
+
+_ABOUT_FILES = [
+    table
+    for table in schema.metadata.sorted_tables
+    if any(key.column is schema.file.c.id for key in table.foreign_keys)
+]
 
 
 def _names(connection: Connection, change: int) -> Iterator[str]:

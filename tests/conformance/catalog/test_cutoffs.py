@@ -13,7 +13,7 @@ from tests.conformance.catalog.running import SITE, admit, begun, receive, rows,
 from tests.conformance.catalog.shared import Shared, shared
 
 from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import leaves, rebuilding, schema
+from librarian_daemon.catalog import leaves, planning, rebuilding, schema
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.refolding import refold_changed
 from librarian_daemon.catalog.roster import get_anchor, known_members
@@ -211,6 +211,30 @@ async def test_a_key_that_is_new_is_known_when_it_is_first_used(
     (new,) = peer.say(ingested(peer.store, "raw/new"))
     _, received = await taking.take(peer.site, new.payload, new.signature, None)
     assert received.verdict == "apply"
+
+
+async def test_a_file_that_somebody_here_asked_for_stays_known_after_its_site_is_revoked(
+    catalog: Catalog, peer: Peer, sent: list[Sealed]
+) -> None:
+    await admit(catalog, peer)
+    await receive(catalog, *sent)
+    ids = {row.name: row.id for row in await catalog.read(rows, schema.file)}
+    await catalog.write(planning.add_one_off, ids["raw/2"], "a store", None)
+    await catalog.write(said, revocation(sent[0]))
+    assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/2"}
+
+
+async def test_nothing_is_planned_for_a_file_that_is_gone_when_the_plan_is_committed(
+    catalog: Catalog, peer: Peer, sent: list[Sealed]
+) -> None:
+    """Nor for another one that has its number since; and what else is in the plan is."""
+    await admit(catalog, peer)
+    await receive(catalog, *sent)
+    seen = {row.id: row.change for row in await catalog.read(rows, schema.file)}
+    await catalog.write(said, revocation(sent[1]))
+    assert await catalog.read(planning.unchanged, seen) == set()
+    seen = {row.id: row.change for row in await catalog.read(rows, schema.file)}
+    assert await catalog.read(planning.unchanged, {**seen, max(seen) + 1: 7}) == set(seen)
 
 
 async def test_a_replay_of_the_journals_leaves_out_the_same(
