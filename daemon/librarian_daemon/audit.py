@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from librarian_daemon.believing import counts, opened
-from librarian_daemon.catalog import journal, queries
-from librarian_daemon.catalog.journal import ChainRow
+from librarian_daemon.catalog import queries, record
+from librarian_daemon.catalog.record import ChainRow
 from librarian_daemon.catalog.roster import Member, known_members
 from librarian_daemon.catalog.writer import Catalog, decompress
 from librarian_protocol import segments
@@ -26,7 +26,7 @@ async def verify_journal(catalog: Catalog, site: SiteName, own_key: str | None) 
     reached = (await catalog.read(queries.heads)).get(site, 0)  # before the walk: the journal grows meanwhile
     after = (0, 0)
     while True:
-        page = await catalog.read(journal.chain, site, after)
+        page = await catalog.read(record.chain, site, after)
         if not page:
             break
         for row in page:

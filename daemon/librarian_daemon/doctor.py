@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from librarian_daemon import doctor_host
-from librarian_daemon.catalog import incidents, journal, recovery
+from librarian_daemon.catalog import incidents, record, recovery
 from librarian_daemon.catalog.roster import roster
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.doctor_host import check
@@ -97,7 +97,7 @@ class Doctor:
 
     async def _catalog_check(self) -> DoctorCheck:
         try:
-            position = await self._catalog.read(journal.last_position)
+            position = await self._catalog.read(record.last_position)
         except LibrarianError as exc:
             return check("catalog", "error", exc.message, exc.hint)
         return check("catalog", "ok", f"answers; {position} segments in the record")

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from librarian_daemon.answers import number_of
 from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import journal
+from librarian_daemon.catalog import record
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.views import Views
 from librarian_protocol import api, globs, segments, wire
@@ -40,7 +40,7 @@ class EventFeed:
         limit = number_of(request, "limit", 1 << 62, 1 << 62, least=1)
         follow = request.query.get("follow") == "1"
         if position < 0:
-            position = await self._catalog.read(journal.last_position)
+            position = await self._catalog.read(record.last_position)
         if follow and self._followers >= MAX_FOLLOWERS:
             raise ArgumentInvalid(f"{MAX_FOLLOWERS} followers of events are connected already")
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
@@ -64,7 +64,7 @@ class EventFeed:
         self, position: int, site: str | None, kind: str, follow: bool
     ) -> AsyncGenerator[api.Event, None]:
         while True:
-            page = await self._catalog.read(journal.segments_after, position, site=site, limit=50)
+            page = await self._catalog.read(record.segments_after, position, site=site, limit=50)
             for row, state, _, _, payload in page:
                 position = row
                 segment = segments.decode(payload)

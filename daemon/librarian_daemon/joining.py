@@ -15,7 +15,7 @@ import aiofiles
 import msgspec
 import structlog
 
-from librarian_daemon.catalog.journal import has_journal
+from librarian_daemon.catalog.record import has_journal
 from librarian_daemon.catalog.roster import Anchor, get_anchor, put_anchor, roster
 from librarian_daemon.catalog.writer import Catalog, Tx, get_meta, put_meta
 from librarian_daemon.membership import Membership

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from librarian_daemon.catalog import invites, journal
+from librarian_daemon.catalog import invites, record
 from librarian_daemon.catalog.refolding import refold_changed
 from librarian_daemon.catalog.roster import Anchor, Member, get_anchor, known_members, put_anchor, roster
 from librarian_daemon.catalog.writer import Catalog, Tx
@@ -268,7 +268,7 @@ class Membership:
 
     def _cutoff(self, tx: Tx, site: SiteName, at: tuple[str, int]) -> Cutoff:
         incarnation, seq = at
-        found = journal.hash_at(tx.connection, site, incarnation, seq)
+        found = record.hash_at(tx.connection, site, incarnation, seq)
         if found is None:
             raise NotFound(
                 f"no segment of {site!r} that ends with entry {seq} of incarnation {incarnation} is held here",

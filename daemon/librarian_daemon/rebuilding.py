@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from librarian_daemon import audited, config
-from librarian_daemon.catalog import journal, rebuilding, shared
+from librarian_daemon.catalog import rebuilding, record, shared
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.rebuilding import Record
 from librarian_daemon.catalog.roster import Anchor, get_anchor
@@ -164,7 +164,7 @@ async def replay(source: Source, target: Database, say: Callable[[str], None]) -
     at = SystemClock().utc()
     anchor = await source.anchor()
     await target.write(upgrade)
-    if await target.read(journal.last_position):
+    if await target.read(record.last_position):
         raise NotPossible("the target is not empty", hint="give the URL of an empty database")
     await target.write(lambda connection: rebuilding.begin(connection, anchor))
     # Sites are admitted by sites: again until no more turn out to be.

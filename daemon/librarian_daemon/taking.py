@@ -69,6 +69,8 @@ class Taking:
                 received.stalled,
                 "nothing of that site is believed from there on; ask its operators what happened to it",
             )
+        if received.verdict is Verdict.ENDED:
+            self._log.warning("segment_beyond_cutoff", peer=origin, by=by, seq=segment.first_seq)
         if received.branched and origin != self._site:
             self._log.warning("journal_branched", peer=origin, seq=segment.first_seq, incarnation=segment.incarnation)
             await self._incidents.open(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from librarian_daemon import bus_watch
 from librarian_daemon.catalog import incidents as kept
-from librarian_daemon.catalog import journal, queries, transfers
+from librarian_daemon.catalog import queries, record, transfers
 from librarian_daemon.catalog.roster import get_anchor
 from librarian_daemon.catalog.transfers import Owed
 from librarian_daemon.catalog.writer import Catalog
@@ -283,7 +283,7 @@ class Views:
                 await store.space()
             except StoreError as exc:
                 missing[f"store {store.label}"] = exc.message
-        await self._catalog.read(journal.last_position)
+        await self._catalog.read(record.last_position)
         return missing
 
 

@@ -26,7 +26,7 @@ from tests.conformance.catalog.peers import (
 from tests.conformance.catalog.running import admit, tried
 from tests.conformance.catalog.shared import Shared, shared
 
-from librarian_daemon.catalog import journal
+from librarian_daemon.catalog import journal, record
 from librarian_daemon.catalog.apply import Said, apply
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_protocol import segments
@@ -148,7 +148,7 @@ def _replay(order: Sequence[Sealed]) -> Callable[[Tx], Shared]:
     def work(tx: Tx) -> Shared:
         for number, one in enumerate(order):
             journal.receive(tx, one.signed(), number)
-        held = journal.segments_after(tx.connection, 0, site=None, limit=1000)
+        held = record.segments_after(tx.connection, 0, site=None, limit=1000)
         assert {state for _, state, *_ in held} == {"applied"}
         return shared(tx.connection)
 

@@ -11,7 +11,7 @@ from tests.conformance.catalog.peers import Peer, admission, ingested, key_of, s
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say
 
 from librarian_daemon.audit import MAX_PROBLEMS, verify_journal
-from librarian_daemon.catalog import journal, schema
+from librarian_daemon.catalog import record, schema
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.writer import Catalog
 from librarian_protocol.names import SiteName
@@ -64,7 +64,7 @@ async def test_a_journal_that_grows_while_it_is_checked_is_no_problem(
 
     async def reading(query: Callable[..., Any], *arguments: Any) -> Any:
         found = await read(query, *arguments)
-        if query is journal.chain and not found:
+        if query is record.chain and not found:
             await receive(catalog, *peer.each(ingested(peer.store, "raw/late")))
         return found
 

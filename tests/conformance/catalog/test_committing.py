@@ -13,7 +13,7 @@ from tests.conformance.catalog.peers import Peer, admission, ingested, key_of, s
 from tests.conformance.catalog.running import SITE, begun, count, receive, rows, running, say
 
 from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import journal, schema
+from librarian_daemon.catalog import journal, record, schema
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.writer import Catalog, Tx, decompress, get_meta, put_meta
 from librarian_daemon.clock import SystemClock, SystemRng
@@ -94,7 +94,7 @@ async def test_the_entries_of_a_group_are_numbered_without_gaps_and_chained(data
     """Segments continue one another, in the order in which their units were handed in."""
     catalog = await begun(database, SITE)
     await _together(catalog, *(_saying(ingested(STORE, f"raw/{n}"), store_declared(STORE)) for n in range(5)))
-    held = await database.read(journal.chain, SITE, (0, 0))
+    held = await database.read(record.chain, SITE, (0, 0))
     assert [row.first_seq for row in held] == list(range(1, 11))
     assert held[0].prev == NO_HASH
     assert all(after.prev == before.hash for before, after in pairwise(held))
@@ -114,11 +114,11 @@ async def test_a_segment_holds_one_kind_and_no_more_than_its_limits(database: Da
     """Entries of one kind share a segment up to 512 of them, or up to its size."""
     catalog = await begun(database, SITE)
     await _together(catalog, lambda tx: tx.say(*(ingested(STORE, f"raw/{n}") for n in range(MAX_ENTRIES + 1))))
-    held = await database.read(journal.chain, SITE, (0, 0))
+    held = await database.read(record.chain, SITE, (0, 0))
     assert [row.last_seq - row.first_seq + 1 for row in held] == [MAX_ENTRIES, 1]
     long = "/".join(["x" * 250] * 4)
     await _together(catalog, lambda tx: tx.say(*(ingested(STORE, f"{n:03}/{long}") for n in range(400))))
-    held = await database.read(journal.chain, SITE, (held[-1].first_seq, held[-1].position))
+    held = await database.read(record.chain, SITE, (held[-1].first_seq, held[-1].position))
     assert len(held) > 1
     assert all(len(decompress(row.payload)) <= MAX_SEGMENT_BYTES for row in held)
     assert (await verify_journal(catalog, SITE, key_of(SITE).public)).problems == []

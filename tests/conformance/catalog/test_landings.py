@@ -8,7 +8,7 @@ import pytest
 from tests.conformance.catalog.peers import Peer, facts, ingested, registered, removed, suspected, withdrawn
 from tests.conformance.catalog.running import SITE, admit, count, receive, rows, say
 
-from librarian_daemon.catalog import journal, landings, schema
+from librarian_daemon.catalog import landings, record, schema
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.ports import Landing, Standing
 from librarian_protocol.digests import Digest
@@ -56,7 +56,7 @@ async def test_finishing_says_it_once(catalog: Catalog) -> None:
     assert catalog.position.seq == said == 2
     assert await catalog.read(landings.unfinished, OWN.store) == [THREE]
     assert await catalog.write(landings.finish, [ONE, TWO, THREE]) == [THREE]
-    held = await catalog.read(journal.chain, SITE, (0, 0))
+    held = await catalog.read(record.chain, SITE, (0, 0))
     assert [row.kind for row in held] == ["file.ingested", "instance.registered", "file.ingested"]
     assert [row.state for row in await catalog.read(rows, schema.instance)] == ["available"] * 3
     assert await catalog.read(count, schema.verified) == 3
@@ -83,7 +83,7 @@ async def test_a_large_batch_lands_in_one_commit(catalog: Catalog) -> None:
     assert await catalog.read(landings.unfinished, OWN.store) == []
     assert await catalog.read(count, schema.verified) == 1200
     # 512 entries a segment.
-    assert len(await catalog.read(journal.chain, SITE, (0, 0))) == 3
+    assert len(await catalog.read(record.chain, SITE, (0, 0))) == 3
 
 
 # ---- what stands under a name ------------------------------------------------------------------------------

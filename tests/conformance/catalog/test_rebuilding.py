@@ -26,7 +26,7 @@ from tests.conformance.catalog.running import SITE, admit, anchor_at, begun, rec
 from tests.conformance.catalog.shared import Shared, shared
 
 from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import journal
+from librarian_daemon.catalog import record
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.writer import Catalog
 from librarian_protocol import segments
@@ -85,7 +85,7 @@ async def _record(database: Database) -> list[Sealed]:
     """Everything that the catalog holds of all journals, in the order of its arrival."""
     found: list[Sealed] = []
     position = 0
-    while page := await database.read(journal.segments_after, position, site=None, limit=7):
+    while page := await database.read(record.segments_after, position, site=None, limit=7):
         position = page[-1][0]
         for _, _, segment_hash, signature, payload in page:
             segment = segments.decode(payload)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, update
 from tests.conformance.catalog.peers import Peer, Sealed, ingested, registered, withdrawn
 from tests.conformance.catalog.running import admit, count, receive, rows, say, tried
 
-from librarian_daemon.catalog import journal, leaves, planning, queries, schema
+from librarian_daemon.catalog import journal, leaves, planning, queries, record, schema
 from librarian_daemon.catalog.journal import Received
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_protocol import segments, wire
@@ -228,7 +228,7 @@ async def test_a_kind_of_a_later_version_is_kept_raw_and_does_not_stop_the_journ
     received = await receive(catalog, news, *_segments_of(peer, 1))
     assert received == [Received(verdict=Verdict.APPLY), Received(verdict=Verdict.APPLY, applied=1)]
     assert await _states(catalog) == ["unknown", "applied"]
-    assert (await catalog.read(journal.segments_after, 0, site="summit", limit=1))[0][4] == news.payload
+    assert (await catalog.read(record.segments_after, 0, site="summit", limit=1))[0][4] == news.payload
     assert await catalog.write(journal.apply_unknown) == 0
     assert await catalog.read(queries.heads) == {"archive": 1, "summit": 2}
 
@@ -372,7 +372,7 @@ async def test_a_stored_segment_that_is_damaged_is_a_catalog_fault(catalog: Cata
                 spoilt = stored[:at] + bytes([stored[at] ^ flip]) + stored[at + 1 :]
                 tx.connection.execute(update(schema.journal).values(payload=spoilt))
                 try:
-                    journal.segments_after(tx.connection, 0, site="summit", limit=1)
+                    record.segments_after(tx.connection, 0, site="summit", limit=1)
                 except CatalogFault:
                     faults += 1
         return faults

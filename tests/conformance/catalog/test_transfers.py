@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from tests.conformance.catalog.peers import Peer, ingested
 from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, rows
 
-from librarian_daemon.catalog import counting, journal, schema, transfers
+from librarian_daemon.catalog import counting, record, schema, transfers
 from librarian_daemon.catalog.transfers import Move, Owed, Wish
 from librarian_daemon.catalog.writer import Catalog, decompress
 from librarian_protocol import segments
@@ -60,7 +60,7 @@ async def _move(catalog: Catalog, owed: Owed, *events: Event, now_s: float = NOW
 def _said(connection: Connection) -> list[Entry]:
     """What this site's journal says of transfers."""
     found: list[Entry] = []
-    for row in journal.chain(connection, SITE, (0, 0)):
+    for row in record.chain(connection, SITE, (0, 0)):
         entries = segments.entries_of(segments.decode(decompress(row.payload))) or []
         found += [one for one in entries if isinstance(one, TransferParked | TransferResumed | InstanceDoubted)]
     return found
