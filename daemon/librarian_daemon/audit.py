@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from librarian_daemon.believing import counts, opened
-from librarian_daemon.catalog import queries, record
+from librarian_daemon.catalog import queries, record, schema
 from librarian_daemon.catalog.record import ChainRow
 from librarian_daemon.catalog.roster import Member, known_members
 from librarian_daemon.catalog.writer import Catalog, decompress
@@ -60,7 +60,9 @@ def _check(row: ChainRow, site: SiteName, member: Member | None, own_key: str | 
             signed = opened(member, site, payload, row.signature)
             segment = signed.segment
             if not counts(member, signed):
-                return "" if row.state in {"ended", "void"} else f"{where}: {row.state}, beyond the cutoff of its site"
+                return (
+                    "" if row.state in schema.NOT_COUNTING else f"{where}: {row.state}, beyond the cutoff of its site"
+                )
         else:  # this site itself, before it is admitted anywhere; or a site that is not of the mesh
             segment = segments.open_signed(payload, row.signature, site=site, key=own_key or "")
     except PeerError as exc:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from librarian_daemon.answers import number_of
 from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import record
+from librarian_daemon.catalog import record, schema
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.views import Views
 from librarian_protocol import api, globs, segments, wire
@@ -68,7 +68,7 @@ class EventFeed:
             for row, state, _, _, payload in page:
                 position = row
                 segment = segments.decode(payload)
-                if state in {"void", "ended"} or not globs.matches(kind, segment.kind):
+                if state in schema.NOT_COUNTING or not globs.matches(kind, segment.kind):
                     continue
                 for entry in segment.entries:
                     yield _event(segment, position, entry)

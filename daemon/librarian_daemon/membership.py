@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from librarian_daemon.catalog import invites, record
-from librarian_daemon.catalog.refolding import refold_changed
+from librarian_daemon.catalog.refolding import say_of_roster
 from librarian_daemon.catalog.roster import Anchor, Member, get_anchor, known_members, put_anchor, roster
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.ports import Bus, BusMember, Clock, Rng
@@ -168,7 +168,7 @@ class Membership:
             for field in ("domain", "grants", "may_admit"):
                 if getattr(change, field) is not None:
                     changes[field] = getattr(change, field)
-            self._say(tx, msgspec.structs.replace(admission_of(known), **changes))
+            say_of_roster(tx, msgspec.structs.replace(admission_of(known), **changes))
 
         await self._catalog.write(work)
         self._log.info("site_changed", peer=site)
@@ -185,7 +185,7 @@ class Membership:
 
         def work(tx: Tx) -> None:
             known = self._mine_to_say(tx, site)
-            self._say(
+            say_of_roster(
                 tx,
                 SiteRevoked(
                     site=site,
@@ -221,7 +221,7 @@ class Membership:
                     former=known.every_key,
                     cutoff=self._cutoff(tx, site, cutoff),
                 )
-            self._say(tx, entry)
+            say_of_roster(tx, entry)
 
         await self._catalog.write(work)
         self._log.warning("site_readmitted", peer=site)
@@ -240,17 +240,10 @@ class Membership:
                     "the statement is not signed by this mesh's administrator",
                     hint="compare its key with [mesh] administrator in site.toml, and the mesh with `lbctl status`",
                 )
-            self._say(tx, entry)
+            say_of_roster(tx, entry)
 
         await self._catalog.write(work)
         self._log.warning("statement_published", peer=entry.site, statement=entry.statement)
-
-    @staticmethod
-    def _say(tx: Tx, entry: SiteAdmitted | SiteRevoked) -> None:
-        """Say it, and apply anew what counts now of the sites that it is about."""
-        before = known_members(tx.connection)
-        tx.say(entry)
-        refold_changed(tx, before)
 
     def _mine_to_say(self, tx: Tx, site: SiteName) -> Member:
         known = known_members(tx.connection)

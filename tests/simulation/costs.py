@@ -5,7 +5,6 @@ Steps are the same in every run, unlike seconds, and they show a statement that 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -15,8 +14,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection
 from tests.simulation.prepared import PreparingConnection, Rows
-from tests.simulation.run import QUIET_S, Plan, Run, silence
-from tests.simulation.site import SimSite
+from tests.simulation.run import QUIET_S, Plan, Run
 
 #: What is dropped at once.
 BATCH = 50
@@ -49,14 +47,10 @@ class Counting(PreparingConnection):
 
 def measured(standing: int, files: int) -> dict[str, dict[str, int]]:
     """Steps by statement: of ``files`` more files where so many are ``standing``, and of a minute without any."""
-    silence()
     run = Run(Plan(seed=1, sites=2, files=0, crashes=[], cuts=[], freezes=[], bus=[], full=[], restores=[], twins=[],
                    robbed=None))  # fmt: skip
     run.world.faults = False
-    run.world.crashed = asyncio.Queue()
-    run.sites = {name: SimSite(run.world, name) for name in run.world.names}
-    for site in run.sites.values():
-        site.start()
+    run.start()
     for first in range(0, standing, BATCH):
         _drop(run, first, min(BATCH, standing - first))
     run.loop.run_until(lambda: False, run.loop.now_s + IDLE_S)

@@ -12,9 +12,9 @@ from tests.simulation.site import SimSite, key_of
 from tests.simulation.world import World
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.refolding import refold_changed
+from librarian_daemon.catalog.refolding import say_of_roster
 from librarian_daemon.catalog.roster import known_members
-from librarian_daemon.catalog.writer import Tx, end_of_journal
+from librarian_daemon.catalog.writer import end_of_journal
 from librarian_protocol import segments, subjects
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Cutoff, FileIngested, SiteRevoked, Unit
@@ -82,7 +82,7 @@ class Revocation:
 
     async def _revoking(self, entry: SiteRevoked) -> None:
         await asyncio.sleep(self._world.chance.random() * SAID * EVERY_S)
-        await self._first.catalog.write(_say, entry)
+        await self._first.catalog.write(say_of_roster, entry)
 
     async def _apart(self) -> None:
         """One of the others does not hear of it for a while, and goes on listening to the attacker."""
@@ -118,12 +118,6 @@ class Revocation:
                 self._world.violated(
                     f"I6: {one.site} does not know what {self._revoked.site} said, or that it is revoked"
                 )
-
-
-def _say(tx: Tx, entry: SiteRevoked) -> None:
-    before = known_members(tx.connection)
-    tx.say(entry)
-    refold_changed(tx, before)
 
 
 _HELD = (

@@ -140,15 +140,19 @@ class Run:
         #: From when on it is the attacker's.
         self.robbed: SiteName | None = None
 
+    def start(self) -> None:
+        """All sites, with nothing dropped."""
+        _silence()
+        self.world.crashed = asyncio.Queue()
+        self.sites = {name: SimSite(self.world, name) for name in self.world.names}
+        for site in self.sites.values():
+            site.start()
+
     def run(self) -> Result:
         """All of it."""
-        silence()
         world = self.world
-        world.crashed = asyncio.Queue()
+        self.start()
         try:
-            self.sites = {name: SimSite(world, name) for name in world.names}
-            for site in self.sites.values():
-                site.start()
             for work in (self._restarting(), self._dropping(), *self._playing()):
                 self.loop.spawn(work, None)
             self.loop.run_until(lambda: False, FAULTY_S + 10)
@@ -381,7 +385,7 @@ def _rows(connection: Connection, table: str) -> list[bytes]:
     return list(shared.rows(connection, table))
 
 
-def silence() -> None:
+def _silence() -> None:
     """Nothing is logged."""
     structlog.configure(
         processors=[_silent], wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=False

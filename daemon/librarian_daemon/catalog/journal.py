@@ -114,7 +114,7 @@ def _branches(connection: Connection, segment: Segment, segment_hash: str) -> bo
 
 _JOURNAL = schema.journal.c
 _ORIGINS = _JOURNAL.site == bindparam("origin")
-_COUNTING = _JOURNAL.state.not_in(("void", "ended"))
+_COUNTING = _JOURNAL.state.not_in(schema.NOT_COUNTING)
 _OTHER_BRANCH = (
     select(_JOURNAL.position)
     .where(_JOURNAL.prev == bindparam("before"), _ORIGINS, _JOURNAL.hash != bindparam("this"), _COUNTING)

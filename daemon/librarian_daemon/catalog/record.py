@@ -74,6 +74,6 @@ def hash_at(connection: Connection, site: str, incarnation: str, seq: int) -> st
             journal.site == site,
             journal.incarnation == incarnation,
             journal.last_seq == seq,
-            journal.state.not_in(("void", "ended")),
+            journal.state.not_in(schema.NOT_COUNTING),
         )
     )

@@ -17,6 +17,7 @@ from librarian_daemon.catalog.believed import OF_THE_ROSTER, apply_segment
 from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.writer import Tx, decompress
 from librarian_protocol import segments
+from librarian_protocol.entries import SiteAdmitted, SiteRevoked
 from librarian_protocol.errors import PeerError
 from librarian_protocol.names import SiteName
 from librarian_protocol.registers import Version
@@ -118,7 +119,7 @@ def _two_stories(connection: Connection, site: SiteName, ended: set[str]) -> dic
             & other.c.first_seq.between(one.c.first_seq - segments.MAX_ENTRIES + 1, one.c.last_seq)
             & (other.c.last_seq >= one.c.first_seq),
         )
-        .where(one.c.site == str(site), one.c.state.in_(("void", "ended")))
+        .where(one.c.site == str(site), one.c.state.in_(schema.NOT_COUNTING))
     )
     found: dict[str, int] = {}
     for incarnation, first, second, *hashes in rows:
@@ -227,6 +228,13 @@ def _names(connection: Connection, change: int) -> Iterator[str]:
         if len(page) < _PAGE:
             return
         after = page[-1].id
+
+
+def say_of_roster(tx: Tx, entry: SiteAdmitted | SiteRevoked) -> None:
+    """Say it, and apply anew what counts now of the sites that it is about."""
+    before = known_members(tx.connection)
+    tx.say(entry)
+    refold_changed(tx, before)
 
 
 def refold_changed(tx: Tx, before: Mapping[SiteName, Member]) -> None:

@@ -239,6 +239,9 @@ journal = Table(
     Index("journal_state", "state", "site"),
 )
 
+#: States of segments that count for nothing.
+NOT_COUNTING = ("void", "ended")
+
 #: Where the chain of each incarnation ends here.
 cursor = Table(
     "cursor",

@@ -387,7 +387,7 @@ def end_of_journal(connection: Connection, site: str) -> tuple[int, str]:
     journal = schema.journal.c
     row = connection.execute(
         select(journal.last_seq, journal.hash)
-        .where(journal.site == site, journal.state.not_in(("void", "ended")))
+        .where(journal.site == site, journal.state.not_in(schema.NOT_COUNTING))
         .order_by(journal.epoch.desc(), journal.first_seq.desc())
         .limit(1)
     ).first()

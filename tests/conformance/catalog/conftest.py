@@ -101,3 +101,18 @@ async def catalog(database: Database) -> AsyncGenerator[Catalog]:
     made = await begun(database, SITE)
     async with running(made):
         yield made
+
+
+@pytest.fixture
+def other_url(backend: str, new_url: NewUrl) -> str:
+    """The URL of an empty database of the other sort."""
+    (other,) = set(BACKENDS) - {backend}
+    return new_url(other)
+
+
+@pytest_asyncio.fixture
+async def elsewhere(other_url: str) -> AsyncGenerator[Database]:
+    """An empty catalog in it."""
+    opened = open_database(other_url)
+    yield opened
+    await opened.close()

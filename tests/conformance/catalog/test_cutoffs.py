@@ -7,17 +7,16 @@ from collections.abc import AsyncGenerator, Callable
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.conformance.catalog.conftest import BACKENDS, NewUrl
 from tests.conformance.catalog.peers import Peer, Sealed, admission, ingested, key_of
 from tests.conformance.catalog.running import SITE, admit, begun, receive, rows, running
 from tests.conformance.catalog.shared import Shared, shared
 
 from librarian_daemon.audit import verify_journal
 from librarian_daemon.catalog import leaves, planning, rebuilding, schema
-from librarian_daemon.catalog.database import Database, open_database
-from librarian_daemon.catalog.refolding import refold_changed
-from librarian_daemon.catalog.roster import get_anchor, known_members
-from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.catalog.database import Database
+from librarian_daemon.catalog.refolding import say_of_roster
+from librarian_daemon.catalog.roster import get_anchor
+from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.metrics import Metrics
 from librarian_daemon.notices import CatalogIncidents
 from librarian_daemon.taking import Taking
@@ -37,21 +36,6 @@ def peer() -> Peer:
 def sent(peer: Peer) -> list[Sealed]:
     """Three segments, of which the last will be beyond the cutoff."""
     return peer.each(*(ingested(peer.store, f"raw/{n}") for n in range(3)))
-
-
-@pytest.fixture
-def other_url(backend: str, new_url: NewUrl) -> str:
-    """The URL of an empty database of the other sort."""
-    (other,) = set(BACKENDS) - {backend}
-    return new_url(other)
-
-
-@pytest_asyncio.fixture
-async def elsewhere(other_url: str) -> AsyncGenerator[Database]:
-    """An empty catalog in it."""
-    database = open_database(other_url)
-    yield database
-    await database.close()
 
 
 @pytest_asyncio.fixture
@@ -86,11 +70,19 @@ def readmission(segment: Sealed) -> SiteAdmitted:
     )
 
 
-def said(tx: Tx, entry: SiteAdmitted | SiteRevoked) -> None:
-    """As the operator's command says it."""
-    before = known_members(tx.connection)
-    tx.say(entry)
-    refold_changed(tx, before)
+def begin_anew(peer: Peer, end: Sealed) -> None:
+    """The site goes on behind this segment, in a new incarnation with its new key."""
+    peer.restart()
+    peer.position = msgspec.structs.replace(peer.position, seq=end.segment.last_seq, hash=end.hash)
+    peer.key = key_of("its new key")
+
+
+async def took(catalog: Catalog, arriving: list[Sealed]) -> Taking:
+    """What takes segments, once it took these."""
+    taking = Taking(catalog, CatalogIncidents(catalog), Metrics(SITE), SITE)
+    for one in arriving:
+        await taking.take(one.segment.site, one.payload, one.signature, None)
+    return taking
 
 
 async def tables_of(catalog: Catalog) -> Shared:
@@ -108,10 +100,10 @@ async def test_it_does_not_matter_whether_the_segment_or_the_word_comes_first(
     entry = word(sent[1])
     await admit(catalog, peer)
     await receive(catalog, *sent)
-    await catalog.write(said, entry)
+    await catalog.write(say_of_roster, entry)
     await admit(other, peer)
     await receive(other, *sent[:2])
-    await other.write(said, entry)
+    await other.write(say_of_roster, entry)
     late = (await receive(other, sent[2]))[0]
     assert (late.verdict, late.applied, late.stalled) == ("ended", 0, "")
     assert await states(catalog, peer) == ["applied", "applied", "ended"]
@@ -130,12 +122,10 @@ async def test_what_a_site_says_with_its_new_key_goes_on_from_the_cutoff(
 ) -> None:
     await admit(catalog, peer)
     await receive(catalog, *sent)
-    await catalog.write(said, readmission(sent[1]))
+    await catalog.write(say_of_roster, readmission(sent[1]))
     thief = Peer("summit")
     thief.position = peer.position
-    peer.restart()
-    peer.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
-    peer.key = key_of("its new key")
+    begin_anew(peer, sent[1])
     received = await receive(catalog, *peer.say(ingested(peer.store, "raw/new")), *thief.say(ingested(peer.store, "x")))
     assert [one.verdict for one in received] == ["apply", "ended"]
     early = Peer("summit")
@@ -152,12 +142,10 @@ async def test_the_former_key_cannot_void_what_the_new_one_says(
     """Its thief knows the new incarnation, and signs other segments for the same numbers."""
     await admit(catalog, peer)
     await receive(catalog, *sent[:2])
-    await catalog.write(said, readmission(sent[1]))
-    peer.restart()
-    peer.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
+    await catalog.write(say_of_roster, readmission(sent[1]))
+    begin_anew(peer, sent[1])
     thief = Peer("summit")
     thief.position = peer.position
-    peer.key = key_of("its new key")
     true = peer.each(ingested(peer.store, "raw/3"), ingested(peer.store, "raw/4"))
     false = thief.each(ingested(peer.store, "x/3"), ingested(peer.store, "x/4"))
     received = await receive(catalog, false[0], true[0], false[1], true[1], false[0])
@@ -174,11 +162,9 @@ async def test_two_stories_that_lie_beyond_the_cutoff_are_none(
     other.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
     received = await receive(catalog, *sent, *other.say(ingested(peer.store, "raw/other")))
     assert received[-1].verdict == "equivocation"
-    await catalog.write(said, readmission(sent[1]))
+    await catalog.write(say_of_roster, readmission(sent[1]))
     assert await states(catalog, peer) == ["applied", "applied", "ended", "ended"]
-    peer.restart()
-    peer.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
-    peer.key = key_of("its new key")
+    begin_anew(peer, sent[1])
     (received[-1],) = await receive(catalog, *peer.say(ingested(peer.store, "raw/new")))
     assert (received[-1].verdict, received[-1].stalled) == ("apply", "")
 
@@ -188,10 +174,8 @@ async def test_a_roster_that_changes_between_the_check_of_a_signature_and_the_co
 ) -> None:
     """The signature was checked by the roster as it was; what counts is judged where it is applied."""
     await admit(catalog, peer)
-    taking = Taking(catalog, CatalogIncidents(catalog), Metrics(SITE), SITE)
-    for one in sent[:2]:
-        await taking.take(peer.site, one.payload, one.signature, None)
-    await catalog.write(said, revocation(sent[1]))
+    taking = await took(catalog, sent[:2])
+    await catalog.write(say_of_roster, revocation(sent[1]))
     _, received = await taking.take(peer.site, sent[2].payload, sent[2].signature, None)
     assert received.verdict == "ended"
     assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/1"}
@@ -201,13 +185,9 @@ async def test_a_key_that_is_new_is_known_when_it_is_first_used(
     catalog: Catalog, peer: Peer, sent: list[Sealed]
 ) -> None:
     await admit(catalog, peer)
-    taking = Taking(catalog, CatalogIncidents(catalog), Metrics(SITE), SITE)
-    for one in sent[:2]:
-        await taking.take(peer.site, one.payload, one.signature, None)
-    await catalog.write(said, readmission(sent[1]))
-    peer.restart()
-    peer.position = msgspec.structs.replace(peer.position, seq=2, hash=sent[1].hash)
-    peer.key = key_of("its new key")
+    taking = await took(catalog, sent[:2])
+    await catalog.write(say_of_roster, readmission(sent[1]))
+    begin_anew(peer, sent[1])
     (new,) = peer.say(ingested(peer.store, "raw/new"))
     _, received = await taking.take(peer.site, new.payload, new.signature, None)
     assert received.verdict == "apply"
@@ -220,7 +200,7 @@ async def test_a_file_that_somebody_here_asked_for_stays_known_after_its_site_is
     await receive(catalog, *sent)
     ids = {row.name: row.id for row in await catalog.read(rows, schema.file)}
     await catalog.write(planning.add_one_off, ids["raw/2"], "a store", None)
-    await catalog.write(said, revocation(sent[0]))
+    await catalog.write(say_of_roster, revocation(sent[0]))
     assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/2"}
 
 
@@ -231,7 +211,7 @@ async def test_nothing_is_planned_for_a_file_that_is_gone_when_the_plan_is_commi
     await admit(catalog, peer)
     await receive(catalog, *sent)
     seen = {row.id: row.change for row in await catalog.read(rows, schema.file)}
-    await catalog.write(said, revocation(sent[1]))
+    await catalog.write(say_of_roster, revocation(sent[1]))
     assert await catalog.read(planning.unchanged, seen) == set()
     seen = {row.id: row.change for row in await catalog.read(rows, schema.file)}
     assert await catalog.read(planning.unchanged, {**seen, max(seen) + 1: 7}) == set(seen)
@@ -242,7 +222,7 @@ async def test_a_replay_of_the_journals_leaves_out_the_same(
 ) -> None:
     await admit(catalog, peer)
     await receive(catalog, *sent)
-    await catalog.write(said, revocation(sent[1]))
+    await catalog.write(say_of_roster, revocation(sent[1]))
     anchor = await catalog.read(get_anchor)
     assert anchor is not None
     record, _ = await catalog.read(rebuilding.records, (-1, -1, -1), 100)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator
 
-import pytest
-import pytest_asyncio
-from tests.conformance.catalog.conftest import BACKENDS, NewUrl
 from tests.conformance.catalog.peers import (
     Peer,
     Sealed,
@@ -27,28 +23,13 @@ from tests.conformance.catalog.shared import Shared, shared
 
 from librarian_daemon.audit import verify_journal
 from librarian_daemon.catalog import record
-from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.writer import Catalog
 from librarian_protocol import segments
 from librarian_protocol.entries import Entry, SiteAnnounced, SubscriptionDeclared
 from librarian_protocol.names import SiteName
 
 OTHER = SiteName.parse("rebuilt")
-
-
-@pytest.fixture
-def other_url(backend: str, new_url: NewUrl) -> str:
-    """The URL of an empty database of the other sort."""
-    (other,) = set(BACKENDS) - {backend}
-    return new_url(other)
-
-
-@pytest_asyncio.fixture
-async def other(other_url: str) -> AsyncGenerator[Database]:
-    """An empty catalog in it."""
-    opened = open_database(other_url)
-    yield opened
-    await opened.close()
 
 
 async def _lived(catalog: Catalog) -> None:
@@ -107,17 +88,17 @@ async def _rebuilt(database: Database, record: list[Sealed]) -> Shared:
 
 
 async def test_replaying_the_record_rebuilds_the_shared_tables(
-    database: Database, catalog: Catalog, other: Database
+    database: Database, catalog: Catalog, elsewhere: Database
 ) -> None:
     """In the order of arrival; nothing of the tables is lost, nothing is added, whatever database they are in."""
     await _lived(catalog)
     tables = await database.read(shared)
     assert all(tables[name] for name in ("file", "instance", "conflict", "doubt", "admission", "store"))
-    assert await _rebuilt(other, await _record(database)) == tables
+    assert await _rebuilt(elsewhere, await _record(database)) == tables
 
 
 async def test_replaying_it_in_another_order_and_twice_gives_the_same(
-    database: Database, catalog: Catalog, other: Database
+    database: Database, catalog: Catalog, elsewhere: Database
 ) -> None:
     """After the roster, the journals may come in any order. The branch of an equivocation that came first counts."""
     await _lived(catalog)
@@ -126,5 +107,5 @@ async def test_replaying_it_in_another_order_and_twice_gives_the_same(
     honest = [one for one in record if one.segment.site != "campus"]
     campus = [one for one in record if one.segment.site == "campus"]
     random.Random(5).shuffle(honest)
-    rebuilt = await _rebuilt(other, [*roster, *honest, *campus, *honest])
+    rebuilt = await _rebuilt(elsewhere, [*roster, *honest, *campus, *honest])
     assert rebuilt == await database.read(shared)
