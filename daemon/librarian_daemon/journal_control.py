@@ -7,7 +7,7 @@ from collections import Counter
 from aiohttp import web
 
 from librarian_daemon.answers import answer, body_of
-from librarian_daemon.catalog import rebuilding
+from librarian_daemon.catalog import rebuilding, record
 from librarian_daemon.catalog.roster import get_anchor
 from librarian_daemon.catalog.writer import Catalog
 from librarian_daemon.ports import Clock
@@ -65,11 +65,15 @@ class JournalControl:
         return answer(api.ExportLine(line=exports.encode(line).decode()))
 
     async def _page(self, request: web.Request) -> web.Response:
+        after = request.query.get("after")
         try:
-            epoch, seq, position = (int(word) for word in request.query.get("after", "-1,-1,-1").split(","))
+            if after is None:
+                epoch, seq, position, upto = -1, -1, -1, await self._catalog.read(record.last_position)
+            else:
+                epoch, seq, position, upto = (int(word) for word in after.split(","))
         except ValueError as exc:
-            raise ArgumentInvalid("after is EPOCH,SEQ,POSITION") from exc
-        found, following = await self._catalog.read(rebuilding.records, (epoch, seq, position), PAGE)
+            raise ArgumentInvalid("after is what `next` of the page before was: EPOCH,SEQ,POSITION,LAST") from exc
+        found, following = await self._catalog.read(rebuilding.records, (epoch, seq, position), PAGE, upto)
         wanted = request.query.get("site")
         return answer(
             api.JournalPage(
@@ -78,7 +82,7 @@ class JournalControl:
                     for one in found
                     if wanted is None or one.site == wanted
                 ],
-                next=None if following is None else ",".join(map(str, following)),
+                next=None if following is None else ",".join(map(str, (*following, upto))),
             )
         )
 

@@ -20,8 +20,8 @@ import msgspec
 from librarian_daemon import audited, config
 from librarian_daemon.catalog import rebuilding, record, shared
 from librarian_daemon.catalog.database import Database, open_database
-from librarian_daemon.catalog.rebuilding import Record
-from librarian_daemon.catalog.roster import Anchor, get_anchor
+from librarian_daemon.catalog.rebuilding import Moment, Record
+from librarian_daemon.catalog.roster import Anchor
 from librarian_daemon.catalog.telling import Sealed
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.clock import SystemClock
@@ -80,15 +80,16 @@ class Source(Protocol):
 
 
 class CatalogSource:
-    """The journals that stand in a catalog."""
+    """The journals that stood in a catalog at one moment."""
 
-    def __init__(self, database: Database, site: SiteName) -> None:
+    def __init__(self, database: Database, site: SiteName, moment: Moment) -> None:
         self._database = database
         self.site = site
+        self._moment = moment
 
     async def letters(self) -> list[tuple[SiteName, Sealed]]:
         """See the protocol."""
-        return await self._database.read(rebuilding.letters)
+        return self._moment.letters
 
     async def anchor(self) -> Anchor:
         """See the protocol.
@@ -96,16 +97,15 @@ class CatalogSource:
         Raises:
             NotPossible: the catalog is of no mesh.
         """
-        found = await self._database.read(get_anchor)
-        if found is None:
+        if self._moment.anchor is None:
             raise NotPossible("the catalog is of no mesh: there is nothing to begin from")
-        return found
+        return self._moment.anchor
 
     async def pages(self, kinds: Sequence[str] | None = None) -> AsyncIterator[Sequence[Record]]:
         """See the protocol."""
         after: tuple[int, int, int] | None = (-1, -1, -1)
         while after is not None:
-            page, after = await self._database.read(rebuilding.records, after, PAGE, kinds)
+            page, after = await self._database.read(rebuilding.records, after, PAGE, self._moment.last, kinds)
             yield page
 
 
@@ -186,12 +186,17 @@ async def replay(source: Source, target: Database, say: Callable[[str], None]) -
 
 
 async def audit(source: Database, site: SiteName, aside: str, say: Callable[[str], None]) -> Report:
-    """Rebuild aside and compare, table by table."""
+    """Rebuild aside and compare, table by table, with the catalog as it was when this began.
+
+    Its daemon may go on meanwhile. ``differences`` are examples, by the rows as they are at the end.
+    """
     target = open_database(aside)
     try:
-        count, problems = await replay(CatalogSource(source, site), target, say)
+        begun = await source.read(rebuilding.moment, digests=True)
+        assert begun.digests is not None
+        count, problems = await replay(CatalogSource(source, site, begun), target, say)
         tables: list[TableReport] = []
-        for live, made in zip(await source.read(shared.digests), await target.read(shared.digests), strict=True):
+        for live, made in zip(begun.digests, await target.read(shared.digests), strict=True):
             differences: list[str] = []
             if live != made:
                 differences = await _differences(source, target, live.table)
@@ -251,7 +256,8 @@ async def _replay_catalog(path: Path, into: str, say: Callable[[str], None]) -> 
     settings = config.load(path)
     source = open_database(catalog_url(settings.catalog))
     try:
-        return await _replay(CatalogSource(source, settings.site), into, say)
+        begun = await source.read(rebuilding.moment, digests=False)
+        return await _replay(CatalogSource(source, settings.site, begun), into, say)
     finally:
         await source.close()
 

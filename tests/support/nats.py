@@ -37,7 +37,7 @@ class NatsServer:
         self._config.write_text(
             f'listen: "127.0.0.1:{self._port}"\nhttp: "{self.monitor_url.removeprefix("http://")}"\n'
             f'log_file: "{self._root}/log"\nmax_payload: 1MB\n'
-            f'jetstream {{ store_dir: "{self._root}/js", sync_interval: {sync} }}\n'
+            f'jetstream {{ store_dir: "{self._root}/js", sync_interval: {sync}, max_file: 16TB }}\n'
             "authorization { user: lb, password: secret }\n"
         )
 

@@ -9,10 +9,10 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from librarian_daemon.believing import counts, opened
-from librarian_daemon.catalog import schema, telling
+from librarian_daemon.catalog import record, schema, shared, telling
 from librarian_daemon.catalog.believed import apply_segment
 from librarian_daemon.catalog.journal import receive
-from librarian_daemon.catalog.roster import Anchor, known_members, put_anchor
+from librarian_daemon.catalog.roster import Anchor, get_anchor, known_members, put_anchor
 from librarian_daemon.catalog.telling import Sealed
 from librarian_daemon.catalog.writer import decompress, silent
 from librarian_protocol.errors import PeerError
@@ -31,15 +31,43 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
 
 
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """A catalog at one moment, while its daemon goes on: what it was made of, and what was made of it."""
+
+    #: None: it is of no mesh.
+    anchor: Anchor | None
+    #: The record's newest position.
+    last: int
+    #: What a callback site was told by letter, and by whom; nothing at others.
+    letters: list[tuple[SiteName, Sealed]]
+    #: None where nobody asked.
+    digests: list[shared.Digest] | None
+
+
+def moment(connection: Connection, *, digests: bool) -> Moment:
+    """What stands in the catalog now; in one transaction, which sees nothing that comes meanwhile."""
+    return Moment(
+        anchor=get_anchor(connection),
+        last=record.last_position(connection),
+        letters=list(telling.kept(connection)),
+        digests=shared.digests(connection) if digests else None,
+    )
+
+
 def records(
-    connection: Connection, after: tuple[int, int, int], limit: int, kinds: Sequence[str] | None = None
+    connection: Connection, after: tuple[int, int, int], limit: int, upto: int, kinds: Sequence[str] | None = None
 ) -> tuple[list[Record], tuple[int, int, int] | None]:
-    """A page of the record, no segment before its predecessor; and where the next page begins, None at the end."""
+    """A page of the record, no segment before its predecessor; and where the next page begins, None at the end.
+
+    What has a position behind ``upto`` is left out. Segments do not come in the order of the pages: without that limit
+    pages would miss some, and hold their successors.
+    """
     journal = schema.journal.c
     query = select(schema.journal).where(
+        journal.position <= upto,
         (journal.epoch > after[0])
         | ((journal.epoch == after[0]) & (journal.first_seq > after[1]))
-        | ((journal.epoch == after[0]) & (journal.first_seq == after[1]) & (journal.position > after[2]))
+        | ((journal.epoch == after[0]) & (journal.first_seq == after[1]) & (journal.position > after[2])),
     )
     if kinds is not None:
         query = query.where(journal.kind.in_(kinds))
@@ -71,11 +99,6 @@ def apply_roster(connection: Connection, page: Sequence[Record], at: str) -> int
         apply_segment(silent(connection, _NOBODY, 0, at), signed.segment, member)
         taken += 1
     return taken
-
-
-def letters(connection: Connection) -> list[tuple[SiteName, Sealed]]:
-    """What a callback site was told by letter; nothing at others."""
-    return list(telling.kept(connection))
 
 
 def take_letters(connection: Connection, found: Sequence[tuple[SiteName, Sealed]], to: SiteName, at: str) -> list[str]:

@@ -225,7 +225,7 @@ async def test_a_replay_of_the_journals_leaves_out_the_same(
     await catalog.write(say_of_roster, revocation(sent[1]))
     anchor = await catalog.read(get_anchor)
     assert anchor is not None
-    record, _ = await catalog.read(rebuilding.records, (-1, -1, -1), 100)
+    record, _ = await catalog.read(rebuilding.records, (-1, -1, -1), 100, 100)
     await elsewhere.write(lambda connection: rebuilding.begin(connection, anchor))
     await elsewhere.write(lambda connection: rebuilding.apply_roster(connection, record, AT))
     assert await elsewhere.write(lambda connection: rebuilding.take(connection, record, 1, AT)) == []
