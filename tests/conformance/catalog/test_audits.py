@@ -1,4 +1,4 @@
-"""An audit of a catalog whose daemon goes on: it speaks of one moment, and finds what is not as the journals make it."""
+"""An audit while the daemon goes on: it speaks of one moment, and finds what is not as the journals make it."""
 
 from __future__ import annotations
 
