@@ -67,7 +67,7 @@ async def ensure_stream(session: Session, site: SiteName) -> tuple[StreamPositio
         if found.error is not None:
             raise BusUnsafe(
                 f"the bus refuses to make stream {subjects.stream(site)}: {found.error.description}",
-                hint="nats/README.md lists what a server must allow: a great jetstream.max_file, since streams reserve room",
+                hint="nats/README.md lists what a server must allow, such as jetstream.max_file",
             )
     if found.error is not None:
         raise BusUnavailable(f"no stream {subjects.stream(site)}: {found.error.description}")
