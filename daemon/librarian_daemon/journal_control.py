@@ -68,12 +68,13 @@ class JournalControl:
         after = request.query.get("after")
         try:
             if after is None:
-                epoch, seq, position, upto = -1, -1, -1, await self._catalog.read(record.last_position)
+                place, upto = record.BEGINNING, await self._catalog.read(record.last_position)
             else:
                 epoch, seq, position, upto = (int(word) for word in after.split(","))
+                place = epoch, seq, position
         except ValueError as exc:
             raise ArgumentInvalid("after is what `next` of the page before was: EPOCH,SEQ,POSITION,LAST") from exc
-        found, following = await self._catalog.read(rebuilding.records, (epoch, seq, position), PAGE, upto)
+        found, following = await self._catalog.read(rebuilding.records, place, upto, PAGE)
         wanted = request.query.get("site")
         return answer(
             api.JournalPage(

@@ -103,9 +103,9 @@ class CatalogSource:
 
     async def pages(self, kinds: Sequence[str] | None = None) -> AsyncIterator[Sequence[Record]]:
         """See the protocol."""
-        after: tuple[int, int, int] | None = (-1, -1, -1)
+        after: record.Place | None = record.BEGINNING
         while after is not None:
-            page, after = await self._database.read(rebuilding.records, after, PAGE, self._moment.last, kinds)
+            page, after = await self._database.read(rebuilding.records, after, self._moment.last, PAGE, kinds)
             yield page
 
 

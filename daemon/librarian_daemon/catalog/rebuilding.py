@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from librarian_daemon.believing import counts, opened
 from librarian_daemon.catalog import record, schema, shared, telling
 from librarian_daemon.catalog.believed import apply_segment
 from librarian_daemon.catalog.journal import receive
+from librarian_daemon.catalog.record import Place
 from librarian_daemon.catalog.roster import Anchor, get_anchor, known_members, put_anchor
 from librarian_daemon.catalog.telling import Sealed
 from librarian_daemon.catalog.writer import decompress, silent
@@ -55,26 +55,13 @@ def moment(connection: Connection, *, digests: bool) -> Moment:
 
 
 def records(
-    connection: Connection, after: tuple[int, int, int], limit: int, upto: int, kinds: Sequence[str] | None = None
-) -> tuple[list[Record], tuple[int, int, int] | None]:
-    """A page of the record, no segment before its predecessor; and where the next page begins, None at the end.
-
-    What has a position behind ``upto`` is left out. Segments do not come in the order of the pages: without that limit
-    pages would miss some, and hold their successors.
-    """
-    journal = schema.journal.c
-    query = select(schema.journal).where(
-        journal.position <= upto,
-        (journal.epoch > after[0])
-        | ((journal.epoch == after[0]) & (journal.first_seq > after[1]))
-        | ((journal.epoch == after[0]) & (journal.first_seq == after[1]) & (journal.position > after[2])),
-    )
-    if kinds is not None:
-        query = query.where(journal.kind.in_(kinds))
-    page = connection.execute(query.order_by(journal.epoch, journal.first_seq, journal.position).limit(limit)).all()
-    found = [Record(site=SiteName(row.site), payload=decompress(row.payload), signature=row.signature) for row in page]
-    last: Any = page[-1] if page else None
-    return found, (last.epoch, last.first_seq, last.position) if len(page) == limit else None
+    connection: Connection, after: Place, upto: int, limit: int, kinds: Sequence[str] | None = None
+) -> tuple[list[Record], Place | None]:
+    """See :func:`record.page`; of these kinds or of all."""
+    of_kinds = () if kinds is None else (schema.journal.c.kind.in_(kinds),)
+    rows, following = record.page(connection, after, upto, limit, *of_kinds)
+    found = [Record(site=SiteName(row.site), payload=decompress(row.payload), signature=row.signature) for row in rows]
+    return found, following
 
 
 def begin(connection: Connection, anchor: Anchor) -> None:

@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
+from typing import Any, Final
+
 import msgspec
-from sqlalchemy import BigInteger, Connection, func, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, func, literal, select, tuple_
 
 from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.statements import chunks
 from librarian_daemon.catalog.writer import decompress
+
+_JOURNAL = schema.journal.c
+#: An order in which no segment comes before its predecessor, unlike that of arrival.
+_CHAINED = (_JOURNAL.epoch, _JOURNAL.first_seq, _JOURNAL.position)
+#: A place in it.
+Place = tuple[int, int, int]
+BEGINNING: Final[Place] = (-1, -1, -1)
+
+
+def page(
+    connection: Connection, after: Place, upto: int, limit: int, *conditions: ColumnElement[bool]
+) -> tuple[list[Row[Any]], Place | None]:
+    """Rows, none before its predecessor, and where the next page begins, None at the end; it costs the same anywhere.
+
+    Rows with a position behind ``upto`` are left out. They do not arrive in the order of pages: without that limit,
+    pages read one after the other would miss some and hold their successors.
+    """
+    query = (
+        select(schema.journal)
+        .where(_behind(_CHAINED, after), _JOURNAL.position <= upto, *conditions)
+        .order_by(*_CHAINED)
+        .limit(limit)
+    )
+    rows = list(connection.execute(query))
+    last = rows[-1] if len(rows) == limit else None
+    return rows, None if last is None else (last.epoch, last.first_seq, last.position)
+
+
+def in_order(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[Row[Any]]:
+    """All rows that meet the conditions now, none before its predecessor; they may be changed meanwhile.
+
+    Sorted once, and kept in memory as 8 bytes a row: only within a transaction, in which none is added.
+    """
+    positions = array("q", connection.scalars(select(_JOURNAL.position).where(*conditions).order_by(*_CHAINED)))
+    for some in chunks(positions):
+        # By position alone: with a condition more, SQLite would read all that meet it for each chunk.
+        rows = connection.execute(select(schema.journal).where(_JOURNAL.position.in_(some)))
+        found = {row.position: row for row in rows}
+        yield from (found[position] for position in some)
+
+
+def _behind(columns: tuple[Any, ...], after: tuple[int, ...]) -> ColumnElement[bool]:
+    return tuple_(*columns) > tuple_(*(literal(one, BigInteger) for one in after))
 
 
 def segments_after(
@@ -46,7 +94,7 @@ def chain(connection: Connection, site: str, after: tuple[int, int]) -> list[Cha
         select(schema.journal)
         .where(
             journal.site == site,
-            tuple_(journal.first_seq, journal.position) > tuple_(*(literal(one, BigInteger) for one in after)),
+            _behind((journal.first_seq, journal.position), after),
         )
         .order_by(journal.first_seq, journal.position)
         .limit(200)

@@ -8,11 +8,10 @@ left equals a replay of all journals with the same knowledge. It costs a pass th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
 
-from librarian_daemon.catalog import cursors, schema, telling
+from librarian_daemon.catalog import cursors, record, schema, telling
 from librarian_daemon.catalog.believed import OF_THE_ROSTER, apply_segment
 from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.writer import Tx, decompress
@@ -24,6 +23,7 @@ from librarian_protocol.registers import Version
 from librarian_protocol.roster import Member
 from librarian_protocol.segments import NO_HASH
 
+_JOURNAL = schema.journal.c
 _PAGE = 200
 #: Registers by who writes them.
 _WRITTEN_BY = (
@@ -55,11 +55,11 @@ def refold(tx: Tx, site: SiteName) -> None:
         .values(origin_site=None, origin_epoch=None, origin_incarnation=None, origin_seq=None, ingested_at=None)
     )
     tx.connection.execute(update(file).where(file.c.withdrawn.is_(True)).values(withdrawn=False, change=change))
-    _apply_again(tx, [str(site)], None)
-    _apply_again(tx, None, "file.withdrawn")
+    _apply_again(tx, _JOURNAL.site == str(site))
+    _apply_again(tx, _JOURNAL.kind == "file.withdrawn")
     telling.apply_kept(tx, telling.kept(tx.connection), tx.site)
     if touched and _lost_origin(tx.connection, change):
-        _apply_again(tx, None, "file.ingested")
+        _apply_again(tx, _JOURNAL.kind == "file.ingested")
     tx.recompute_conflicts(list(_names(tx.connection, change)))
     _forget_unspoken(tx.connection, change)
 
@@ -70,7 +70,7 @@ def _judge_anew(connection: Connection, site: SiteName, member: Member | None) -
     ended = set(_ended(connection, site, member))
     void_from = _two_stories(connection, site, ended)
     counting: set[str] = {NO_HASH}
-    for row in _rows(connection, [str(site)], None, states=None):
+    for row in record.in_order(connection, _JOURNAL.site == str(site)):
         told_twice = row.incarnation in void_from and row.last_seq >= void_from[row.incarnation]
         if row.hash in ended:
             state = "ended"
@@ -90,7 +90,7 @@ def _ended(connection: Connection, site: SiteName, member: Member | None) -> Ite
     """Hashes of what lies beyond the site's cutoff, under a key that had ended there."""
     if member is None or member.cutoff is None:
         return
-    for row in _rows(connection, [str(site)], None, states=None):
+    for row in record.in_order(connection, _JOURNAL.site == str(site)):
         try:
             _, key = segments.open_of_member(
                 decompress(row.payload), row.signature, site=member.site, keys=member.every_key
@@ -147,40 +147,14 @@ def _touch(connection: Connection, site: SiteName, change: int) -> bool:
     return bool(done.rowcount)
 
 
-def _apply_again(tx: Tx, sites: list[str] | None, kind: str | None) -> None:
+def _apply_again(tx: Tx, *conditions: ColumnElement[bool]) -> None:
     members = known_members(tx.connection)
-    for row in _rows(tx.connection, sites, kind, states=("applied",)):
+    for row in record.in_order(tx.connection, _JOURNAL.state == "applied", *conditions):
         segment = segments.decode(decompress(row.payload))
         apply_segment(tx, segment, members.get(segment.site))
         if segment.kind in OF_THE_ROSTER:
             members = known_members(tx.connection)
-        if sites is not None:
-            cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, row.hash)
-
-
-def _rows(
-    connection: Connection, sites: list[str] | None, kind: str | None, *, states: tuple[str, ...] | None
-) -> Iterator[Row[Any]]:
-    """Rows of the record in an order in which no segment comes before its predecessor, a page at a time."""
-    journal = schema.journal.c
-    after = (-1, -1, -1)
-    while True:
-        query = select(schema.journal).where(
-            (journal.epoch > after[0])
-            | ((journal.epoch == after[0]) & (journal.first_seq > after[1]))
-            | ((journal.epoch == after[0]) & (journal.first_seq == after[1]) & (journal.position > after[2]))
-        )
-        if sites is not None:
-            query = query.where(journal.site.in_(sites))
-        if kind is not None:
-            query = query.where(journal.kind == kind)
-        if states is not None:
-            query = query.where(journal.state.in_(states))
-        page = connection.execute(query.order_by(journal.epoch, journal.first_seq, journal.position).limit(_PAGE)).all()
-        yield from page
-        if len(page) < _PAGE:
-            return
-        after = (page[-1].epoch, page[-1].first_seq, page[-1].position)
+        cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, row.hash)
 
 
 def _lost_origin(connection: Connection, change: int) -> bool:

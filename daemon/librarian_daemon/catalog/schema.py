@@ -235,6 +235,7 @@ journal = Table(
     #: A segment of this site itself that came back from others: its catalog had lost it.
     Column("returned", Boolean, nullable=False, server_default=text("false")),
     Index("journal_site", "site", "first_seq"),
+    Index("journal_order", "epoch", "first_seq", "position"),
     Index("journal_prev", "prev"),
     Index("journal_state", "state", "site"),
 )

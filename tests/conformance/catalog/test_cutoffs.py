@@ -14,6 +14,7 @@ from tests.conformance.catalog.shared import Shared, shared
 from librarian_daemon.audit import verify_journal
 from librarian_daemon.catalog import leaves, planning, rebuilding, schema
 from librarian_daemon.catalog.database import Database
+from librarian_daemon.catalog.record import BEGINNING
 from librarian_daemon.catalog.refolding import say_of_roster
 from librarian_daemon.catalog.roster import get_anchor
 from librarian_daemon.catalog.writer import Catalog
@@ -225,7 +226,7 @@ async def test_a_replay_of_the_journals_leaves_out_the_same(
     await catalog.write(say_of_roster, revocation(sent[1]))
     anchor = await catalog.read(get_anchor)
     assert anchor is not None
-    record, _ = await catalog.read(rebuilding.records, (-1, -1, -1), 100, 100)
+    record, _ = await catalog.read(rebuilding.records, BEGINNING, 100, 100)
     await elsewhere.write(lambda connection: rebuilding.begin(connection, anchor))
     await elsewhere.write(lambda connection: rebuilding.apply_roster(connection, record, AT))
     assert await elsewhere.write(lambda connection: rebuilding.take(connection, record, 1, AT)) == []
