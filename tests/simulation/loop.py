@@ -11,7 +11,8 @@ import contextvars
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Coroutine
+import types
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -109,6 +110,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         #: What the dead were about to do: kept, so that nothing of theirs is finalised.
         self._grave: list[object] = []
         self._window = (0, 0)
+        #: The next wake-up is that of a task that pauses so long.
+        self._pause_s = 0.0
 
     # ---- what asyncio asks for ---------------------------------------------------------------------------
 
@@ -127,7 +130,11 @@ class SimLoop(asyncio.AbstractEventLoop):
     # Cancelled ones are passed over when their time comes.
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
         handle = _Handle(callback, args, context)
-        self._ready.append(handle)
+        if self._pause_s:
+            heapq.heappush(self._heap, (self.now_s + self._pause_s, next(self.numbers), handle))
+            self._pause_s = 0.0
+        else:
+            self._ready.append(handle)
         return cast(asyncio.Handle, handle)
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
@@ -139,6 +146,12 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
         return self.call_at(self.now_s + delay, callback, *args, context=context)
+
+    @types.coroutine
+    def pause(self, seconds: float) -> Generator[None]:
+        """Sleep in half of the wake-ups. Cancelled meanwhile, it is cancelled at its end."""
+        self._pause_s = seconds
+        yield
 
     def create_future(self) -> SimFuture:
         return SimFuture(loop=self)

@@ -68,7 +68,7 @@ class World:
 
     async def gate(self, site: SiteName, kind: str, detail: str = "") -> None:
         """Before and after each effect: some time passes, and here the site may die."""
-        await asyncio.sleep(self.chance.random() * 0.004)
+        await self.loop.pause(self.chance.random() * 0.004)
         self.operations[site, kind] += 1
         self.trace.add(f"{self.loop.now_s:.6f} {site} {kind} {detail}")
         planned = self.crashes.get((site, kind))
