@@ -32,6 +32,11 @@ def drop_some(both: Pair, prefix: str, number: int = 10) -> dict[str, str]:
     return {name: digest_of(one) for name, one in data.items()}
 
 
+def knows(site: Site, other: str) -> bool:
+    """Whether it heard of the other's admission: it asks nobody of whom it did not."""
+    return other in {one.site for one in site.client.sites()}
+
+
 async def purge(server: NatsServer, site: str) -> None:
     """What an administrator of the server can do."""
     client = Client()
@@ -66,6 +71,7 @@ async def test_what_a_third_site_holds_is_had_from_it_while_its_origin_is_away(t
         vault = Site(tmp_path / "vault", "vault", changed=SOON)
         with sites(vault):
             join(both.source, vault)
+            both.wait_for("the archive knows the vault", lambda: knows(both.destination, "vault"))
             both.destination.stop()
             drop_some(both, "seen-by-vault")
             wait_for("vault heard", lambda: len(vault.told("file.ingested")) == 10, vault, both.source)
