@@ -5,6 +5,7 @@ A daemon never outlives its test: the fixture kills it, and where the test proce
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -35,10 +36,19 @@ SQLITE = "sqlite:///catalog.sqlite"
 QUIET = {"# quiet_s = 5.0": "quiet_s = 0.5"}
 
 
+#: Ports for each of the processes that run tests side by side, and the next of them.
+_PORTS_EACH = 2_000
+_NEXT_PORT = itertools.count(int.from_bytes(os.urandom(2), "big"))
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens, outside of the range from which the kernel gives ports away."""
+    """A port of 127.0.0.1 on which nobody listens, outside of the range from which the kernel gives ports away.
+
+    It may be listened on later: no other test that runs at the same time is given it.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw")) % 10
     while True:
-        port = 10_000 + int.from_bytes(os.urandom(2), "big") % 20_000
+        port = 10_000 + worker * _PORTS_EACH + next(_NEXT_PORT) % _PORTS_EACH
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
