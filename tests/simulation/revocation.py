@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select
 from tests.simulation.site import SimSite, key_of
 from tests.simulation.world import World
 
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import recovery, schema
 from librarian_daemon.catalog.refolding import say_of_roster
 from librarian_daemon.catalog.roster import known_members
 from librarian_daemon.catalog.writer import end_of_journal
@@ -51,7 +51,7 @@ class Revocation:
             reason="its host was taken over",
             cutoff=Cutoff(incarnation=end.incarnation, seq=end.seq, hash=end.hash),
         )
-        world.loop.spawn(self._revoking(entry), self._first.process)
+        world.loop.spawn(self._revoking(entry), None)
         world.loop.spawn(self._apart(), None)
 
     def _end(self) -> Position:
@@ -81,8 +81,14 @@ class Revocation:
                 world.streams[site].append(subjects.journal(site, one.segment.kind), one.payload, headers)
 
     async def _revoking(self, entry: SiteRevoked) -> None:
+        """As a person does it: again, where the daemon died or its catalog was put back before it was heard."""
+        first = self._first
         await asyncio.sleep(self._world.chance.random() * SAID * EVERY_S)
-        await self._first.catalog.write(say_of_roster, entry)
+        while True:
+            well = not first.process.dead and first.database.inline(recovery.state) is None
+            if well and not self._seen_by(first):
+                self._world.loop.spawn(first.catalog.write(say_of_roster, entry), first.process)
+            await asyncio.sleep(5.0)
 
     async def _apart(self) -> None:
         """One of the others does not hear of it for a while, and goes on listening to the attacker."""
