@@ -192,11 +192,12 @@ async def audit(source: Database, site: SiteName, aside: str, say: Callable[[str
     """
     target = open_database(aside)
     try:
-        begun = await source.read(rebuilding.moment, digests=True)
-        assert begun.digests is not None
+        begun, digests = await source.read(
+            lambda connection: (rebuilding.moment(connection), shared.digests(connection))
+        )
         count, problems = await replay(CatalogSource(source, site, begun), target, say)
         tables: list[TableReport] = []
-        for live, made in zip(begun.digests, await target.read(shared.digests), strict=True):
+        for live, made in zip(digests, await target.read(shared.digests), strict=True):
             differences: list[str] = []
             if live != made:
                 differences = await _differences(source, target, live.table)
@@ -256,7 +257,7 @@ async def _replay_catalog(path: Path, into: str, say: Callable[[str], None]) -> 
     settings = config.load(path)
     source = open_database(catalog_url(settings.catalog))
     try:
-        begun = await source.read(rebuilding.moment, digests=False)
+        begun = await source.read(rebuilding.moment)
         return await _replay(CatalogSource(source, settings.site, begun), into, say)
     finally:
         await source.close()

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from librarian_daemon.believing import counts, opened
-from librarian_daemon.catalog import record, schema, shared, telling
+from librarian_daemon.catalog import record, schema, telling
 from librarian_daemon.catalog.believed import apply_segment
 from librarian_daemon.catalog.journal import receive
 from librarian_daemon.catalog.record import Place
@@ -32,7 +32,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """A catalog at one moment, while its daemon goes on: what it was made of, and what was made of it."""
+    """What a catalog was made of at one moment, while its daemon goes on."""
 
     #: None: it is of no mesh.
     anchor: Anchor | None
@@ -40,17 +40,14 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     #: What a callback site was told by letter, and by whom; nothing at others.
     letters: list[tuple[SiteName, Sealed]]
-    #: None where nobody asked.
-    digests: list[shared.Digest] | None
 
 
-def moment(connection: Connection, *, digests: bool) -> Moment:
+def moment(connection: Connection) -> Moment:
     """What stands in the catalog now; in one transaction, which sees nothing that comes meanwhile."""
     return Moment(
         anchor=get_anchor(connection),
         last=record.last_position(connection),
         letters=list(telling.kept(connection)),
-        digests=shared.digests(connection) if digests else None,
     )
 
 

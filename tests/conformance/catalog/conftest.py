@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.conformance.catalog.running import SITE, begun, running
+from tests.conformance.catalog.running import SITE, begun, opened, running
 from tests.support.postgres import Postgres, postgres_server
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.catalog.writer import Catalog
 
@@ -69,9 +69,8 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path, at_rest: list[str]) 
 
 async def migrated(url: str) -> None:
     """Bring an empty database to the schema of this version."""
-    database = open_database(url)
-    await database.write(upgrade)
-    await database.close()
+    async with opened(url) as database:
+        await database.write(upgrade)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -90,9 +89,8 @@ def url(backend: str, new_url: NewUrl) -> str:
 @pytest_asyncio.fixture
 async def database(url: str) -> AsyncGenerator[Database]:
     """The test's catalog, open."""
-    opened = open_database(url)
-    yield opened
-    await opened.close()
+    async with opened(url) as database:
+        yield database
 
 
 @pytest_asyncio.fixture
@@ -113,6 +111,5 @@ def other_url(backend: str, new_url: NewUrl) -> str:
 @pytest_asyncio.fixture
 async def elsewhere(other_url: str) -> AsyncGenerator[Database]:
     """An empty catalog in it."""
-    opened = open_database(other_url)
-    yield opened
-    await opened.close()
+    async with opened(other_url) as database:
+        yield database

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, func, select
 from tests.conformance.catalog.peers import Peer, Sealed, admission, key_of
 
 from librarian_daemon.catalog import journal
-from librarian_daemon.catalog.database import Database
+from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.journal import Received
 from librarian_daemon.catalog.roster import Anchor, put_anchor
 from librarian_daemon.catalog.writer import Catalog, Tx
@@ -25,6 +25,16 @@ SITE = SiteName.parse("archive")
 INCARNATION = "a0" * 8
 #: A mark of time that no test depends on.
 NOW_S = 1000.0
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncGenerator[Database]:
+    """A database, open for as long as the block lasts."""
+    database = open_database(url)
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 async def begun(database: Database, site: SiteName, *, incarnation: str = INCARNATION, anchor: bool = True) -> Catalog:

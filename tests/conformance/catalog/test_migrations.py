@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 from tests.conformance.catalog.peers import ingested, store_of
-from tests.conformance.catalog.running import SITE, begun, running, say
+from tests.conformance.catalog.running import SITE, begun, opened, running, say
 from tests.conformance.catalog.shared import shared
 from tests.support.postgres import Postgres
 
@@ -35,10 +35,9 @@ def url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest_asyncio.fixture
 async def database(url: str) -> AsyncGenerator[Database]:
     """One that was just upgraded."""
-    opened = open_database(url)
-    await opened.write(upgrade)
-    yield opened
-    await opened.close()
+    async with opened(url) as database:
+        await database.write(upgrade)
+        yield database
 
 
 def _tables(connection: Connection) -> set[str]:

@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, Callable
 import pytest_asyncio
 from sqlalchemy import ColumnElement, Connection, insert
 from tests.conformance.catalog.conftest import NewUrl
+from tests.conformance.catalog.running import opened
 
 from librarian_daemon.catalog import record, schema
-from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.database import Database
 
 SITES = ("archive", "summit", "vault")
 PAGE = 50
@@ -81,9 +82,8 @@ async def test_rows_of_one_pass_may_be_changed_meanwhile(database: Database) -> 
 
 @pytest_asyncio.fixture
 async def sqlite(new_url: NewUrl) -> AsyncGenerator[Database]:
-    opened = open_database(new_url("sqlite"))
-    yield opened
-    await opened.close()
+    async with opened(new_url("sqlite")) as database:
+        yield database
 
 
 def steps(connection: Connection, work: Callable[[], object]) -> int:
