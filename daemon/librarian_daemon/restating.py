@@ -48,7 +48,7 @@ class Restater:
                 stated += await self._row(store, one, error)
             books = Books(self._catalog, store)
             async for found in comparison.names(books.at):
-                stated += await self._found(store, found)
+                stated += await self._found(store, found, books)
             looked += comparison.looked
         self._log.info("restated_stores", looked=looked, stated=stated)
 
@@ -70,8 +70,12 @@ class Restater:
 
         return await self._catalog.write(work)
 
-    async def _found(self, store: PosixStore, found: Unclaimed) -> bool:
-        """Something that no row of this store is about: one of the known files of that name, or a new one."""
+    async def _found(self, store: PosixStore, found: Unclaimed, books: Books) -> bool:
+        """Something that no row of this store is about: one of the known files of that name, or a new one.
+
+        Only verified bytes ever got a name. So what is none of the known ones was accepted here, and the catalog that
+        said so is gone: it is ingested, and where others gave the name to other bytes meanwhile that is a conflict.
+        """
         name, one = found.name, found.standing
         if name is None:
             return self._unknown(store, os.fsdecode(one.path), "no valid name")
@@ -88,10 +92,11 @@ class Restater:
                     how=How.FOUND,
                 )
                 return await self._catalog.write(reconciling.state_found, self._site, entry)
-        if found.book is not None:
-            return await self._ingested(store, name, *found.book, Unit.BOOK)
-        if found.known or one.directory:
-            return self._unknown(store, name, "other bytes than are known")
+        if one.directory:
+            book = found.book or await books.at(one.path)
+            if book is None:
+                return self._unknown(store, name, "another book than is known")
+            return await self._ingested(store, name, *book, Unit.BOOK)
         check = await store.check(name, _NOTHING, Unit.FILE, one.size_bytes)
         if check.digest is None:
             return self._unknown(store, name, "cannot be read")

@@ -13,7 +13,7 @@ from librarian_daemon.catalog.statements import chunks
 from librarian_daemon.catalog.writer import Tx
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, InstanceRegistered, Unit
-from librarian_protocol.names import Name, SiteName
+from librarian_protocol.names import SiteName
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,9 +109,9 @@ def known(connection: Connection, site: SiteName, names: Sequence[str]) -> dict[
 
 
 def state_found(tx: Tx, site: SiteName, entry: InstanceRegistered | FileIngested) -> bool:
-    """Say that a file was found, unless something is known of its name and store by now."""
-    files = known(tx.connection, site, [str(Name(entry.name))]).get(str(entry.name), [])
-    if any(one.here == entry.store for one in files) or (isinstance(entry, FileIngested) and files):
+    """Say that a file was found, unless an instance at its name in that store is known by now."""
+    files = known(tx.connection, site, [str(entry.name)]).get(str(entry.name), [])
+    if any(one.here == entry.store for one in files):
         return False
     tx.say(entry)
     return True
