@@ -107,6 +107,44 @@ def test_a_site_with_an_old_catalog_takes_back_what_it_said_and_goes_on(tmp_path
         both.assert_whole()
 
 
+@pytest.mark.fault(23)
+def test_what_was_accepted_and_told_to_nobody_before_a_restore_is_in_conflict_with_what_got_its_name_since(
+    tmp_path: Path,
+) -> None:
+    """Nobody else ever heard of it, and the catalog that knew it is gone: its bytes alone tell of it."""
+    with pair(tmp_path, changed=SOON) as both:
+        source, destination = both.sites
+        destination.stop()
+        back_up(destination, tmp_path / "backup")
+        source.stop()
+        destination.start()
+        drop_twins(destination)
+        destination.stop()
+        restore(destination, tmp_path / "backup")
+        source.start()
+        drop_twins(source)
+        destination.start()
+        both.at_both("the conflicts show", lambda site: site.problems().get("conflict") == ["night", "same.dat"])
+        both.wait_for("recovery is over", lambda: not in_quarantine(destination))
+        both.wait_for("both agree", lambda: agree(both))
+        for site in both.sites:
+            assert standing(site.store) == {name: digest_of(data) for name, data in twins_of(site).items()}
+        both.assert_whole()
+
+
+def drop_twins(site: Site) -> None:
+    """A file and a book whose names each site gives to other bytes; wait until it has accepted them."""
+    same, member = twins_of(site).values()
+    site.drop_file("same.dat", same)
+    site.drop_book("night", {"a": member})
+    wait_for("it accepted both", lambda: {one.name for one in site.client.files().files} == {"night", "same.dat"}, site)
+
+
+def twins_of(site: Site) -> dict[str, bytes]:
+    """What stands in its store then."""
+    return {"same.dat": some_bytes(3000, (site.name, "file")), "night/a": some_bytes(3000, (site.name, "book"))}
+
+
 def test_what_an_operator_decided_since_the_restore_counts(tmp_path: Path) -> None:
     """The old catalog did not know of a later withdrawal; what was decided after the restore wins against the tail."""
     with pair(tmp_path, changed=SOON, subscribe=False) as both:
