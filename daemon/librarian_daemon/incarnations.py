@@ -1,7 +1,8 @@
-"""Beginning an incarnation: at every start, and when a rewind was found (docs/events.md)."""
+"""Beginning an incarnation: at every start, and when a rewind was found (docs/events.md). Stores witness it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -9,22 +10,39 @@ import structlog
 from librarian_daemon import host
 from librarian_daemon.catalog import journal, recovery
 from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.ports import Rng
+from librarian_daemon.ports import Clock, Rng
 from librarian_daemon.store.posix import PosixStore
 from librarian_protocol import wire
 from librarian_protocol.errors import StoreError
 from librarian_protocol.names import SiteName
 from librarian_protocol.segments import Position
 
+#: A copy of the catalog that is older than this is told from the catalog itself.
+WITNESS_EVERY_S = 5.0
+
 
 class Incarnations:
-    """Begins this site's incarnations; the stores are witnesses of them."""
+    """Begins this site's incarnations, and a service; the stores are witnesses of how far the journal has got."""
 
-    def __init__(self, catalog: Catalog, stores: Sequence[PosixStore], rng: Rng, site: SiteName) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        stores: Sequence[PosixStore],
+        rng: Rng,
+        clock: Clock,
+        site: SiteName,
+        witness_every_s: float = WITNESS_EVERY_S,
+    ) -> None:
         self._catalog = catalog
         self._stores = stores
         self._rng = rng
+        self._clock = clock
         self._site = site
+        self._witness_every_s = witness_every_s
+        #: One word to the stores at a time, so that an older one never replaces a newer one.
+        self._telling = asyncio.Lock()
+        #: Labels of stores that did not take the last one.
+        self._silent: set[str] = set()
         self._log = structlog.get_logger("site")
 
     async def begin(self) -> None:
@@ -43,19 +61,44 @@ class Incarnations:
         while await self._catalog.write(journal.apply_unknown):
             pass
 
+    async def run(self) -> None:
+        """Until cancelled: tell the stores how far the journal has got, whenever it grew.
+
+        By this a start finds out that the catalog was put back to a copy of the same incarnation, also where nobody
+        heard of what had been said since.
+        """
+        told = 0
+        while True:
+            async with self._telling:
+                position = self._catalog.position
+                if position.seq != told:
+                    await self._tell(position)
+                    told = position.seq
+            await self._clock.sleep(self._witness_every_s)
+
     async def renew(self, witnessed: int = 0) -> Position:
         """Begin a new incarnation above ``witnessed`` and all that the catalog knows; stores are told first."""
-        known = await self._catalog.read(journal.greatest_epoch_begun)
-        epoch = 1 + max(known, witnessed)
-        incarnation = self._rng.hex(16)
-        position = await self._catalog.read(journal.next_position, self._site, epoch, incarnation)
-        head = host.StoreHead(site=self._site, epoch=epoch, incarnation=incarnation, seq=position.seq)
+        async with self._telling:
+            known = await self._catalog.read(journal.greatest_epoch_begun)
+            epoch = 1 + max(known, witnessed)
+            incarnation = self._rng.hex(16)
+            position = await self._catalog.read(journal.next_position, self._site, epoch, incarnation)
+            await self._tell(position)
+            await self._catalog.begin(position)
+        self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)
+        return position
+
+    async def _tell(self, position: Position) -> None:
+        head = host.StoreHead(
+            site=position.site, epoch=position.epoch, incarnation=position.incarnation, seq=position.seq
+        )
         for store in self._stores:
             try:
                 await store.write_head(wire.encode(head).decode())
             except StoreError as exc:
                 # A full or read-only store still serves; its head is one witness of several.
-                self._log.error("store_head_not_written", store=store.label, error=exc.message)
-        await self._catalog.begin(position)
-        self._log.info("incarnation_begun", epoch=epoch, incarnation=incarnation, seq=position.seq)
-        return position
+                if store.label not in self._silent:
+                    self._log.error("store_head_not_written", store=store.label, error=exc.message)
+                self._silent.add(store.label)
+            else:
+                self._silent.discard(store.label)

@@ -135,7 +135,7 @@ class Site:
         channels = await open_channels(settings.notify)
         stores = await open_stores(settings, catalog, rng)
         by_id = {store.id: store for store in stores}
-        incarnations = Incarnations(catalog, stores, rng, site)
+        incarnations = Incarnations(catalog, stores, rng, clock, site)
         await incarnations.begin()
         key = await rekeying.go_over(catalog, site, key, self._state / "keys")
 
@@ -406,6 +406,7 @@ class Site:
                     "answering": answer,
                     "recovery": recoverer.run,
                     "reconciler": reconciler.run,
+                    "witness": incarnations.run,
                     "publisher": publisher.run,
                     "planner": planner.run,
                     "replicator": replicator.run,

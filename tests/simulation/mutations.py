@@ -196,7 +196,7 @@ MUTATIONS = (
         old="return standing is Standing.COUNTS",
         new="return True",
         catches=("I4", "I6"),
-        from_seed=1,
+        from_seed=59,
     ),
     Mutation(
         name="of two digests under one name the first wins",

@@ -111,7 +111,7 @@ def plan(seed: int, sites: int, files: int) -> Plan:
         ],
         full=[(*span(20), site()) for _ in range(chance.randrange(2))],
         restores=[
-            (taken_s, taken_s + backups.uniform(1, 40), backups.randrange(sites))
+            (taken_s, taken_s + backups.uniform(2, 40), backups.randrange(sites))
             for taken_s in [backups.uniform(8, FAULTY_S)]
             if backups.random() < 0.4
         ],

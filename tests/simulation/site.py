@@ -113,7 +113,8 @@ class SimSite:
         key = key_of(site)
         store: Any = self.store
         rng: Any = SimRng(world)
-        await Incarnations(catalog, [store], rng, site).begin()
+        incarnations = Incarnations(catalog, [store], rng, clock, site, witness_every_s=1.0)
+        await incarnations.begin()
         metrics = Metrics(site)
         incidents = CatalogIncidents(catalog)
         bus: Any = SimBus(world, site)
@@ -166,7 +167,6 @@ class SimSite:
             metrics=metrics,
             wake=changed,
         )
-        incarnations = Incarnations(catalog, [store], rng, site)
         publisher = Publisher(catalog, bus, incidents, clock, site, key, metrics, membership.changed)
         ledger = CatalogLedger(catalog, metrics)
 
@@ -216,6 +216,7 @@ class SimSite:
             "planner": planner.run,
             "replicator": replicator.run,
             "custodian": custodian.run,
+            "witness": incarnations.run,
             "intake": intake,
         }
         async with asyncio.TaskGroup() as group:

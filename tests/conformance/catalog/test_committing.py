@@ -239,7 +239,7 @@ async def test_a_second_incarnation_ends_the_first(database: Database, url: str)
 
 async def test_every_start_begins_an_incarnation_of_its_own(catalog: Catalog) -> None:
     """Numbers are counted within one: a catalog that was restored never uses an (incarnation, number) again."""
-    starts = Incarnations(catalog, [], SystemRng(), SITE)
+    starts = Incarnations(catalog, [], SystemRng(), SystemClock(), SITE)
     first, second = await starts.renew(), await starts.renew()
     third = await starts.renew(witnessed=second.epoch + 5)
     assert len({first.incarnation, second.incarnation, third.incarnation}) == 3

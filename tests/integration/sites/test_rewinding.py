@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -130,6 +132,44 @@ def test_what_was_accepted_and_told_to_nobody_before_a_restore_is_in_conflict_wi
         for site in both.sites:
             assert standing(site.store) == {name: digest_of(data) for name, data in twins_of(site).items()}
         both.assert_whole()
+
+
+@pytest.mark.fault(23)
+def test_a_copy_made_while_the_daemon_ran_is_found_out_although_nobody_heard_of_the_rest(tmp_path: Path) -> None:
+    with pair(tmp_path, changed=SOON) as both:
+        source, destination = both.sites
+        source.stop()  # and with it the bus
+        copy_running(destination, tmp_path / "backup")
+        before = witnessed(destination)
+        wanted = drop_some(destination, "late")
+        both.wait_for("the store knows of them", lambda: witnessed(destination) >= before + len(wanted))
+        destination.stop()
+        restore(destination, tmp_path / "backup")
+        source.start()
+        destination.start()
+        both.wait_for("it is found out", lambda: destination.logged("catalog_behind"))
+        both.wait_for("recovery is over", lambda: not in_quarantine(destination))
+        both.wait_for(
+            "the other one was told", lambda: {one.name for one in source.client.files().files} == set(wanted)
+        )
+        both.wait_for("both agree", lambda: agree(both))
+        both.assert_whole()
+
+
+def copy_running(site: Site, to: Path) -> None:
+    """Copy the catalog of a site that runs, as a backup would."""
+    to.mkdir()
+    with (
+        closing(sqlite3.connect(site.root / "catalog.sqlite", timeout=10)) as catalog,
+        closing(sqlite3.connect(to / "catalog.sqlite")) as copy,
+    ):
+        catalog.backup(copy)
+
+
+def witnessed(site: Site) -> int:
+    """How many entries of its site the store tells of."""
+    seq: int = json.loads((site.store / ".librarian" / "head").read_text())["seq"]
+    return seq
 
 
 def drop_twins(site: Site) -> None:
