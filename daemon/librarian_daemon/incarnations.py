@@ -41,6 +41,7 @@ class Incarnations:
         self._witness_every_s = witness_every_s
         #: One word to the stores at a time, so that an older one never replaces a newer one.
         self._telling = asyncio.Lock()
+        self._told = 0
         #: Labels of stores that did not take the last one.
         self._silent: set[str] = set()
         self._log = structlog.get_logger("site")
@@ -62,18 +63,16 @@ class Incarnations:
             pass
 
     async def run(self) -> None:
-        """Until cancelled: tell the stores how far the journal has got, whenever it grew.
+        """Until cancelled: tell the stores how far the journal has got, whenever it grew or a store did not take it.
 
         By this a start finds out that the catalog was put back to a copy of the same incarnation, also where nobody
         heard of what had been said since.
         """
-        told = 0
         while True:
             async with self._telling:
                 position = self._catalog.position
-                if position.seq != told:
+                if position.seq != self._told or self._silent:
                     await self._tell(position)
-                    told = position.seq
             await self._clock.sleep(self._witness_every_s)
 
     async def renew(self, witnessed: int = 0) -> Position:
@@ -102,3 +101,4 @@ class Incarnations:
                 self._silent.add(store.label)
             else:
                 self._silent.discard(store.label)
+        self._told = position.seq
