@@ -29,7 +29,10 @@ ROWS: dict[int, tuple[str, str]] = {
     6: ("torn write in a store, in staging", "found by its digest, pulled again or suspected; never served"),
     7: ("no space: drop, store, staging, catalog, bus", "intake or transfer pauses, says why, goes on by itself"),
     8: ("no inodes", "as 7, told apart from no space"),
-    9: ("EIO on read", "the instance is suspected, not served, healed when it is right again"),
+    9: (
+        "EIO on read",
+        "the instance is suspected, not served, healed when it is right again; a drop is set aside whole",
+    ),
     10: ("EIO on fsync", "nothing accepted; never tried again on the same descriptor; goes on by itself"),
     11: ("a filesystem turns read-only", "intake stops and says so; serving goes on"),
     14: ("many bad instances at once", "no automatic action beyond a limit; one incident"),

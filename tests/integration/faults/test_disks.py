@@ -250,6 +250,31 @@ def test_row_09_bytes_that_cannot_be_read_are_suspected_and_not_served(tmp_path:
         both.wait_for("nothing complains", lambda: source.client.status().healthy)
 
 
+@pytest.mark.fault(9)
+def test_row_09_a_drop_that_cannot_be_read_is_set_aside_whole_and_holds_up_no_other(tmp_path: Path) -> None:
+    site = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}", changed=WALKS)
+    data = some_bytes(5 << 20, 1)
+    with breakable(tmp_path / "image", site.drop, size_bytes=64 << 20) as disk, sites(site):
+        hidden = site.drop / ".hidden"
+        hidden.mkdir()
+        (hidden / "before").write_bytes(bytes(20 << 20))
+        os.sync()
+        (site.drop / "bad.dat").write_bytes(data)
+        fill(hidden)
+        disk.break_at(site.drop / "bad.dat", 1 << 20)
+        (hidden / "before").unlink()  # all that is free now is sound
+        (site.drop / "good.dat").write_bytes(b"good")
+        site.start()
+        wait_for("the other is accepted", partial(taken_in, site, 1), site)
+        wait_for("it says why", lambda: site.problems().get("intake-refused"), site)
+        (aside,) = site.drop.glob(".rejected/*/bad.dat")
+        assert "I/O error" in (aside.parent / "REASON.txt").read_text()
+        disk.mend()
+        aside.rename(site.drop / "bad.dat")
+        wait_for("it is accepted as well", partial(taken_in, site, 2), site)
+        assert standing(site.store) == {"good.dat": digest_of(b"good"), "bad.dat": digest_of(data)}
+
+
 @pytest.mark.fault(10)
 def test_row_10_a_failed_fsync_accepts_nothing_and_is_not_tried_again_on_the_same_bytes(tmp_path: Path) -> None:
     """By strace, attached for a while: whatever thread asks, its first two fsyncs fail with EIO."""
