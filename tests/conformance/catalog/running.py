@@ -16,6 +16,7 @@ from librarian_daemon.catalog.journal import Received
 from librarian_daemon.catalog.roster import Anchor, put_anchor
 from librarian_daemon.catalog.writer import Catalog, Tx
 from librarian_daemon.clock import SystemClock
+from librarian_daemon.incarnations import Incarnations
 from librarian_protocol.entries import Entry
 from librarian_protocol.errors import InputError
 from librarian_protocol.names import SiteName
@@ -53,9 +54,9 @@ def anchor_at(connection: Connection, site: SiteName) -> None:
 
 
 @asynccontextmanager
-async def running(catalog: Catalog) -> AsyncGenerator[None]:
-    """Run the committer for as long as the block lasts."""
-    task = asyncio.create_task(catalog.run())
+async def running(service: Catalog | Incarnations) -> AsyncGenerator[None]:
+    """Run the committer, or the witness, for as long as the block lasts."""
+    task = asyncio.create_task(service.run())
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -12,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.support.oracle import digest_of, some_bytes, standing
 from tests.support.sites import Pair, Site, join, pair, sites, wait_for
+
+from librarian_daemon import host
 
 SOON = {"# heads_every_s = 30.0": "heads_every_s = 1.0"}
 
@@ -29,10 +30,13 @@ def catalog_files(site: Site) -> list[Path]:
 
 
 def back_up(site: Site, to: Path) -> None:
-    """Copy the catalog of a site that is stopped."""
+    """Copy the catalog of a site, whether it runs or not."""
     to.mkdir()
-    for path in catalog_files(site):
-        shutil.copy2(path, to)
+    with (
+        closing(sqlite3.connect(site.root / "catalog.sqlite", timeout=10)) as catalog,
+        closing(sqlite3.connect(to / "catalog.sqlite")) as copy,
+    ):
+        catalog.backup(copy)
 
 
 def restore(site: Site, from_: Path) -> None:
@@ -139,7 +143,7 @@ def test_a_copy_made_while_the_daemon_ran_is_found_out_although_nobody_heard_of_
     with pair(tmp_path, changed=SOON) as both:
         source, destination = both.sites
         source.stop()  # and with it the bus
-        copy_running(destination, tmp_path / "backup")
+        back_up(destination, tmp_path / "backup")
         before = witnessed(destination)
         wanted = drop_some(destination, "late")
         both.wait_for("the store knows of them", lambda: witnessed(destination) >= before + len(wanted))
@@ -156,20 +160,9 @@ def test_a_copy_made_while_the_daemon_ran_is_found_out_although_nobody_heard_of_
         both.assert_whole()
 
 
-def copy_running(site: Site, to: Path) -> None:
-    """Copy the catalog of a site that runs, as a backup would."""
-    to.mkdir()
-    with (
-        closing(sqlite3.connect(site.root / "catalog.sqlite", timeout=10)) as catalog,
-        closing(sqlite3.connect(to / "catalog.sqlite")) as copy,
-    ):
-        catalog.backup(copy)
-
-
 def witnessed(site: Site) -> int:
     """How many entries of its site the store tells of."""
-    seq: int = json.loads((site.store / ".librarian" / "head").read_text())["seq"]
-    return seq
+    return host.read_head((site.store / ".librarian" / "head").read_text()).seq
 
 
 def drop_twins(site: Site) -> None:

@@ -5,31 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import cast
 
 import pytest
+from tests.support.stepping import SteppedClock
 
 from librarian_daemon.page.live import MAX_LISTENERS, Full, Live
-from librarian_daemon.ports import Clock
-
-
-class Time:
-    """Sleeps end when the test says so."""
-
-    def __init__(self) -> None:
-        self.tick = asyncio.Event()
-        self.sleeping = asyncio.Event()
-
-    async def sleep(self, _seconds: float) -> None:
-        self.sleeping.set()
-        await self.tick.wait()
-        self.tick.clear()
-
-    async def look_again(self) -> None:
-        """The next look, to its end."""
-        self.sleeping.clear()
-        self.tick.set()
-        await self.sleeping.wait()
 
 
 class Page:
@@ -55,8 +35,8 @@ async def running(live: Live) -> AsyncGenerator[None]:
 
 
 async def test_a_newcomer_is_told_at_once_and_then_what_changed() -> None:
-    page, time = Page(), Time()
-    live = Live(page.render, cast(Clock, time))
+    page, time = Page(), SteppedClock()
+    live = Live(page.render, time)
     async with running(live):
         with live.listening() as queue:
             assert await queue.get() == "first"
@@ -68,8 +48,8 @@ async def test_a_newcomer_is_told_at_once_and_then_what_changed() -> None:
 
 
 async def test_one_rendering_is_for_all() -> None:
-    page, time = Page(), Time()
-    live = Live(page.render, cast(Clock, time))
+    page, time = Page(), SteppedClock()
+    live = Live(page.render, time)
     async with running(live):
         with live.listening() as one, live.listening() as other:
             assert await one.get() == await other.get() == "first"
@@ -77,8 +57,8 @@ async def test_one_rendering_is_for_all() -> None:
 
 
 async def test_who_does_not_read_finds_the_newest() -> None:
-    page, time = Page(), Time()
-    live = Live(page.render, cast(Clock, time))
+    page, time = Page(), SteppedClock()
+    live = Live(page.render, time)
     async with running(live):
         with live.listening() as queue:
             await time.sleeping.wait()
@@ -90,8 +70,8 @@ async def test_who_does_not_read_finds_the_newest() -> None:
 
 
 async def test_nothing_is_rendered_while_nobody_looks() -> None:
-    page, time = Page(), Time()
-    live = Live(page.render, cast(Clock, time))
+    page, time = Page(), SteppedClock()
+    live = Live(page.render, time)
     async with running(live):
         with live.listening() as queue:
             await queue.get()
@@ -105,7 +85,7 @@ async def test_nothing_is_rendered_while_nobody_looks() -> None:
 
 
 async def test_too_many_are_told_to_come_again() -> None:
-    live = Live(Page().render, cast(Clock, Time()))
+    live = Live(Page().render, SteppedClock())
     held = [live.listening() for _ in range(MAX_LISTENERS)]
     for one in held:
         one.__enter__()
