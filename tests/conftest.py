@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.support.programs import summary
 
 # How long an example takes says something of the machine, not of the code; speed is measured by benchmarks.
 settings.register_profile("librarian", deadline=None)
@@ -26,6 +27,15 @@ def pytest_configure(config: pytest.Config) -> None:
     path = os.environ.get("FAULTS_TO")
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Outcomes(Path(path)), "fault outcomes")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was not tried for want of a program, under xdist too: reports come together here."""
+    lines = summary(terminalreporter.stats.get("skipped", []))
+    if lines:
+        terminalreporter.section("missing programs")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 class _Outcomes:

@@ -111,8 +111,8 @@ def table() -> str:
     lines = [when, "", "| # | fault | expected | how tested | last result |", "|---|---|---|---|---|"]
     everything = tests()
     for row, (fault, expected) in ROWS.items():
-        about = [one for one in everything if row in one.rows]
-        how = "<br>".join(f"[`{one.name}`](../{one.path})" for one in about)
+        about = [test for test in everything if row in test.rows]
+        how = "<br>".join(f"[`{test.name}`](../{test.path})" for test in about)
         lines.append(f"| {row} | {fault} | {expected} | {how} | {_last(about, results)} |")
     return "\n".join(lines) + "\n"
 
@@ -122,9 +122,9 @@ def _last(about: list[Test], results: Results | None) -> str:
         return "-"
     outcomes = [
         outcome
-        for one in about
+        for known in about
         for test, outcome in results.outcomes.items()
-        if test.partition("[")[0] == f"{one.path}::{one.name}"
+        if test.partition("[")[0] == f"{known.path}::{known.name}"
     ]
     counted = {word: outcomes.count(word) for word in ("passed", "failed", "skipped")}
     return ", ".join(f"{number} {word}" for word, number in counted.items() if number) or "not run"
@@ -133,7 +133,7 @@ def _last(about: list[Test], results: Results | None) -> str:
 def problems() -> list[str]:
     """Rows without a test, and tests about rows that do not exist."""
     found = tests()
-    about = {row for one in found for row in one.rows}
+    about = {row for test in found for row in test.rows}
     missing = [f"row {row} has no test" for row in sorted(ROWS.keys() - about)]
     return missing + [f"row {row} is not in the matrix" for row in sorted(about - ROWS.keys())]
 

@@ -17,7 +17,8 @@ for each item as it happens. The words MUST and MAY are meant as in RFC 2119; ``
 * An adapter that starts work elsewhere MUST save a ticket (:meth:`Progress.save_ticket`) *before* it acts. It is
   handed back in :attr:`Batch.ticket` after a restart, with those items of the batch that are still wanted, and nothing
   may be started twice. Work that nobody wants any longer is ended by :meth:`Adapter.abandon`.
-* It MAY trust nothing it hears: size and digest are checked by :class:`librarian_adapters.verifying.Verifying`.
+* It MAY trust nothing it hears: size and digest are checked by
+  :class:`librarian_adapters.wrappers.verifying.VerifyingAdapter`.
 
 Capabilities are data. Retry, rate limit, verification and logging are wrappers of the same interface.
 """
@@ -45,6 +46,8 @@ class Part(StrEnum):
     FILE = "file"
     #: A book's manifest.
     MANIFEST = "manifest"
+    #: The list of the attributes of a book's members. Whether it comes or not, the book does.
+    ATTRIBUTES = "attributes"
     #: One member of a book.
     MEMBER = "member"
     #: All members of a book, below one directory; only for adapters with ``trees``. The daemon reads the manifest's
@@ -66,8 +69,13 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     member: MemberPath | None = None
     #: Digest of *these* bytes. For a manifest it is the book's digest.
     digest: Digest
-    #: Exact size of these bytes; for a manifest, whose size nobody announced, the most that is accepted.
+    #: Exact size of these bytes; where nobody announced it (:attr:`exact`), the most that is accepted.
     size_bytes: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether the size was announced: not that of a manifest, nor that of a list of attributes."""
+        return self.part not in {Part.MANIFEST, Part.ATTRIBUTES}
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +115,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int
     #: Whether it goes on from the bytes that staging already holds.
     resumable: bool
-    #: Whether it computes digests while it writes, so that :class:`Verifying` need not read back.
+    #: Whether it computes digests while it writes, so that :class:`VerifyingAdapter` need not read back.
     verifies_inline: bool
     dial: Dial
     #: Whether it brings whole books as directories, and single files beside them, in one batch.
@@ -131,7 +139,10 @@ class Sink(Protocol):
         ...
 
     def fileno(self) -> int | None:
-        """The file descriptor, for adapters that can use one; None where there is none."""
+        """The file descriptor, for adapters that can use one; None where there is none.
+
+        At :meth:`close` the file reaches to the descriptor's position: what was passed over is a hole.
+        """
         ...
 
     async def close(self) -> None:
@@ -295,6 +306,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str = ""
     #: Where a source that cannot be dialled brings what it was asked for by a letter; None where it cannot.
     pushes: Pushes | None = None
+    #: Whether the other sites stand on this machine: else no address of another site leads to its loopback interface.
+    loopback_peers: bool = False
 
 
 class Push(Protocol):

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import AsyncGenerator, Mapping
 
-from librarian_adapters.beneath import open_beneath, open_root
 from librarian_adapters.contract import (
     Batch,
     Capabilities,
@@ -20,6 +19,7 @@ from librarian_adapters.contract import (
     Sink,
     Staging,
 )
+from librarian_adapters.source_file import open_root, open_source
 from librarian_adapters.threads import in_thread
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
@@ -100,14 +100,16 @@ def components(item: Item) -> list[str]:
     """Where the item stands below the root of a store (docs/architecture.md)."""
     if item.part is Part.MANIFEST:
         return [".librarian", "manifests", item.file_digest.hex]
+    if item.part is Part.ATTRIBUTES:
+        return [".librarian", "attributes", item.digest.hex]
     path = item.name.split("/")
     return path if item.member is None else path + item.member.split("/")
 
 
 async def _copy(root: int, item: Item, staging: Staging, progress: Progress) -> None:
-    source, size_bytes = await in_thread(open_beneath, root, components(item))
+    source, size_bytes = await in_thread(open_source, root, components(item))
     try:
-        if size_bytes > item.size_bytes or (item.part is not Part.MANIFEST and size_bytes < item.size_bytes):
+        if size_bytes > item.size_bytes or (item.exact and size_bytes < item.size_bytes):
             raise SizeMismatch(f"{item.part} of {item.name!a} has {size_bytes} bytes, not {item.size_bytes}")
         sink = await staging.create(item, resume=True)
         if sink.offset > size_bytes:
@@ -129,7 +131,7 @@ async def _move(source: int, sink: Sink, end: int, item: Item, progress: Progres
         moved = None
         if target is not None:
             try:
-                moved = await in_thread(os.copy_file_range, source, target, min(_COPY_BYTES, end - at), at, at)
+                moved = await in_thread(_copied, source, target, min(_COPY_BYTES, end - at), at)
             except OSError as exc:
                 if at > begin:
                     error = StoreFull if exc.errno in _FULL else StoreFault
@@ -144,6 +146,32 @@ async def _move(source: int, sink: Sink, end: int, item: Item, progress: Progres
             raise SizeMismatch(f"{item.part} of {item.name!a} ends at {at} bytes, not at {end}: somebody cut it")
         at += moved
         progress.moved(item, moved)
+
+
+def _copied(source: int, target: int, size_bytes: int, begin: int) -> int:
+    """Copy so many bytes, or fewer, passing over holes; the target's position moves behind them. Raises OSError."""
+    at, end = begin, min(begin + size_bytes, os.fstat(source).st_size)
+    while at < end:
+        data = min(_next(source, at, os.SEEK_DATA, end), end)
+        if data == at:
+            upto = min(_next(source, at, os.SEEK_HOLE, end), end)
+            moved = os.copy_file_range(source, target, upto - at, at, at)
+            if not moved:
+                break
+            data = at + moved
+        at = data
+        os.lseek(target, at, os.SEEK_SET)
+    return at - begin
+
+
+def _next(fd: int, at: int, whence: int, end: int) -> int:
+    """Where the next data, or the next hole, begins; ``end`` where there is none."""
+    try:
+        return os.lseek(fd, at, whence)
+    except OSError as exc:
+        if exc.errno != errno.ENXIO:
+            raise
+        return end
 
 
 async def _read(source: int, size_bytes: int, at: int, item: Item) -> bytes:

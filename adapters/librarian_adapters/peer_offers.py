@@ -1,4 +1,4 @@
-"""Reading what other sites offer: it comes from them, and is believed in nothing."""
+"""Reads what other sites offer. It comes from them, and is not trusted."""
 
 from __future__ import annotations
 

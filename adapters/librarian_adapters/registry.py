@@ -41,6 +41,7 @@ def load(
     certificate: Callable[[SiteName], str | None] = no_certificate,
     ca_file: str = "",
     pushes: Pushes | None = None,
+    loopback_peers: bool = False,
 ) -> list[Adapter]:
     """Make the adapters of ``adapters.order``, in that order. Opens no connection.
 
@@ -51,7 +52,7 @@ def load(
         roots: roots of stores that this machine can read itself, by store id.
         labels: labels of this site's stores, by store id.
         state: below it each adapter has a directory of its own.
-        certificate, ca_file, pushes: see :class:`Context`.
+        certificate, ca_file, pushes, loopback_peers: see :class:`Context`.
 
     Raises:
         ConfigInvalid: a name is unknown, listed twice, not loadable, or its settings are wrong.
@@ -78,6 +79,7 @@ def load(
             certificate=certificate,
             ca_file=ca_file,
             pushes=pushes,
+            loopback_peers=loopback_peers,
         )
         adapters.append(factory(context))
     return adapters

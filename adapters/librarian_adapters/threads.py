@@ -16,10 +16,16 @@ T = TypeVar("T")
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``function`` in a thread. It must be short: a cancellation is passed on only when it has ended."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    return await outcome(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
+
+
+async def outcome(running: asyncio.Future[T], stop: Callable[[], None] | None = None) -> T:
+    """What a thread's work comes to. A cancellation calls ``stop``, and is passed on when the work has ended."""
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
+        if stop is not None:
+            stop()
         await asyncio.wait([running])
         if not running.cancelled():
             running.exception()  # taken, or asyncio would report it as never retrieved

@@ -1,4 +1,4 @@
-"""``lbctl adapter``: what adapters need a person for."""
+"""``lbctl adapter``: actions of adapters that need a person."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import click
 from lbctl.app import App, Group, examples
 
 #: Adapters with a login, and the program that does it, in a process of its own.
-LOGINS = {"globus": "librarian_adapters.globus_login"}
+LOGINS = {"globus": "librarian_adapters.globus.login"}
 
 
 @click.group(cls=Group, epilog=examples("lbctl adapter login globus"))
 def adapter() -> None:
-    """What adapters need a person for."""
+    """Actions of adapters that need a person."""
 
 
 @adapter.command("login", epilog=examples("lbctl adapter login globus"))

@@ -48,9 +48,9 @@ def keygen(app: App, file: Path) -> None:
     "statement",
     epilog=examples(
         "lbctl admin statement --key admin.key --mesh 96e0… --number 1 --revoke --site campus --site-key ed25519:… "
-        "--reason 'break-in' > statement.json",
+        "--cutoff 0f1e2d3c4b5a6978:1204:9ac1… --reason 'break-in' > statement.json",
         "lbctl admin statement --key admin.key --mesh 96e0… --number 2 --admit --site campus --site-key ed25519:… "
-        "--former ed25519:… --cutoff 0f1e2d3c4b5a6978:1204:9ac1… > statement.json",
+        "--leaf U… --former ed25519:… --cutoff 0f1e2d3c4b5a6978:1204:9ac1… > statement.json",
     ),
 )
 @click.option("--key", "key_file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Its file.")
@@ -60,12 +60,20 @@ def keygen(app: App, file: Path) -> None:
 @click.option("--site", required=True, metavar="NAME", help="Of which site.")
 @click.option("--site-key", required=True, metavar="KEY", help="Its public key from now on; when revoked, its last.")
 @click.option("--former", multiple=True, metavar="KEY", help="A key that counts up to the cut-off; repeatable.")
-@click.option("--cutoff", metavar="INCARNATION:SEQ:HASH", help="The last entry that is believed.")
+@click.option(
+    "--cutoff",
+    "cutoffs",
+    multiple=True,
+    metavar="INCARNATION:SEQ:HASH",
+    help="The last entry of a segment that is believed, and its hash; repeatable: of each branch.",
+)
+@click.option("--nothing", is_flag=True, help="With --revoke: nothing that it ever said is believed.")
 @click.option("--access", default="full", show_default=True, type=click.Choice(["full", "callback", "witness"]))
 @click.option("--domain", default="", metavar="LABEL", help="Its failure domain. [its name]")
 @click.option("--grant", "grants", multiple=True, metavar="GLOB", help="What it may ingest; repeatable. [**]")
 @click.option("--leaf", metavar="NKEY", help="The bus key of its own server, as its admission has it.")
 @click.option("--bus", multiple=True, metavar="NKEY", help="Its bus keys at another's server; given twice.")
+@click.option("--no-bus", is_flag=True, help="It has no bus key: it is cut off, or comes by an external bus.")
 @click.option("--may-admit", is_flag=True, help="It may admit others.")
 @click.option("--reason", default="", metavar="TEXT", help="Why it is revoked.")
 def statement(
@@ -76,28 +84,41 @@ def statement(
     site: str,
     site_key: str,
     former: tuple[str, ...],
-    cutoff: str | None,
+    cutoffs: tuple[str, ...],
+    nothing: bool,
     access: str,
     domain: str,
     grants: tuple[str, ...],
     leaf: str | None,
     bus: tuple[str, ...],
+    no_bus: bool,
     may_admit: bool,
     reason: str,
 ) -> None:
-    """Print a signed statement about a site; needs no daemon and no network. It counts above what sites say."""
-    from librarian_protocol import wire
+    """Print a signed statement about a site; needs no daemon and no network. It overrides what sites say."""
+    from librarian_protocol import globs, wire
     from librarian_protocol.entries import Access, SiteAdmitted, SiteRevoked, kind_of
     from librarian_protocol.keys import is_public_key
     from librarian_protocol.names import SiteName
     from librarian_protocol.roster import sign
 
-    for one in (site_key, *former):
-        if not is_public_key(one):
-            raise usage(f"{one!a} is not a public key: ed25519:<64 hex digits>")
+    for key in (site_key, *former):
+        if not is_public_key(key):
+            raise usage(f"{key!a} is not a public key: ed25519:<64 hex digits>")
+    for grant in grants:
+        globs.check(grant)
     name = SiteName.parse(site)
+    tips = [_cutoff(text) for text in cutoffs]
+    if admit and former and not tips:
+        raise usage("--former needs a --cutoff: up to where a former key is believed")
     entry: SiteAdmitted | SiteRevoked
     if admit:
+        if (leaf is not None) + bool(bus) + no_bus != 1 or len(bus) not in {0, 2}:
+            raise usage(
+                "an admission needs the site's bus keys, or it is cut off: --leaf NKEY, or --bus NKEY twice, as its "
+                "site.admitted has them (`lbctl events tail --no-follow --kind site.admitted -o json`); "
+                "--no-bus where it has none"
+            )
         entry = SiteAdmitted(
             site=name,
             key=site_key,
@@ -107,13 +128,18 @@ def statement(
             bus=list(bus),
             leaf=leaf,
             may_admit=may_admit,
-            cutoff=_cutoff(cutoff),
+            tips=tips if former else None,
             former=list(former),
             statement=number,
         )
     else:
         if not reason:
             raise usage("a revocation needs a --reason")
+        if bool(tips) == nothing:
+            raise usage(
+                "a revocation says up to where the site is believed: --cutoff, as `lbctl site tips NAME` prints them"
+                " where its journal is held; or --nothing"
+            )
         entry = SiteRevoked(
             site=name,
             key=site_key,
@@ -121,7 +147,7 @@ def statement(
             domain=domain or site,
             grants=list(grants) or ["**"],
             reason=reason,
-            cutoff=_cutoff(cutoff),
+            tips=tips,
             statement=number,
         )
     signed = sign(mesh, entry, _read_key(key_file))
@@ -132,7 +158,7 @@ def statement(
 @click.argument("file", type=click.Path(allow_dash=True, path_type=Path))
 @click.pass_obj
 def publish(app: App, file: Path) -> None:
-    """Have this site's daemon say a signed statement to all; any site's will do."""
+    """Publish a signed statement through this site's daemon. Any site can do it."""
     import msgspec
 
     from lbctl.output import rows
@@ -148,11 +174,9 @@ def publish(app: App, file: Path) -> None:
     rows(app, app.client().publish_statement(body), HEADINGS, row, empty="no sites")
 
 
-def _cutoff(text: str | None) -> Cutoff | None:
+def _cutoff(text: str) -> Cutoff:
     from librarian_protocol.entries import Cutoff
 
-    if text is None:
-        return None
     parts = text.split(":")
     if len(parts) != 3 or not parts[1].isdecimal():
         raise usage(f"--cutoff is INCARNATION:SEQ:HASH, not {text!a}")

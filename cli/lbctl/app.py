@@ -1,4 +1,4 @@
-"""What every command shares: the options that stand anywhere on the line, and what they decide."""
+"""What all commands share: the options that may stand anywhere on the line, and what they set."""
 
 from __future__ import annotations
 
@@ -56,9 +56,12 @@ class App:
 
     def client(self) -> Client:
         """The site's daemon."""
+        from lbctl.output import note
         from librarian_client import Client
 
-        return Client.from_config(self.config_path)
+        return Client.from_config(
+            self.config_path, reads_only=lambda path: note(f"read-only: by {path}, for the control socket is not ours")
+        )
 
     def location(self) -> Location:
         """Where the site keeps socket and state."""
@@ -92,7 +95,7 @@ def _no_color(app: App, value: bool) -> None:
 
 
 def _common_options() -> list[click.Parameter]:
-    """Options of every command, so that they may stand before or behind its name."""
+    """Options of every command, so that they may stand before or after its name."""
     return [
         click.Option(
             ["--config"], metavar="FILE", expose_value=False, callback=_remember(_config),

@@ -66,6 +66,7 @@ class DemoSite:
                 leaf_advertise="",
                 catalog="sqlite:///catalog.sqlite",
                 page="127.0.0.1:0",
+                metrics="127.0.0.1:0",
             ),
         )
         self.client = Client.from_config(self.config)

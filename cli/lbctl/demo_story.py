@@ -1,4 +1,4 @@
-"""What happens in the demo, told as it happens: from both sites' journals, and checked against their catalogs."""
+"""Prints what happens in the demo, from both sites' journals, and checks it against their catalogs."""
 
 from __future__ import annotations
 

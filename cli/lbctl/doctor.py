@@ -1,4 +1,4 @@
-"""``lbctl doctor``: what can be wrong, with and without a daemon."""
+"""``lbctl doctor``: checks, with and without a daemon."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIGNS = {"ok": "ok", "warning": "WARNING", "error": "ERROR"}
 @click.command(cls=Command, epilog=examples("lbctl doctor", "lbctl --config /srv/summit/site.toml doctor -o json"))
 @click.pass_obj
 def doctor(app: App) -> int:
-    """Check what can be wrong; each line with a fix.
+    """Check configuration, host and daemon; each problem is printed with a fix.
 
     Exit 1 if something is. With the daemon down it checks what can be checked without, and exits with 10.
     """
@@ -49,12 +49,12 @@ def doctor(app: App) -> int:
     return 1 if any(check.level == "error" for check in checks) else 0
 
 
-def _tell(app: App, one: DoctorCheck) -> None:
+def _tell(app: App, check: DoctorCheck) -> None:
     from lbctl.output import say
 
-    say(app, f"{_SIGNS.get(one.level, one.level):<7}  {one.check}: {one.message}")
-    if one.hint and one.level != "ok":
-        say(app, f"         hint: {one.hint}")
+    say(app, f"{_SIGNS.get(check.level, check.level):<7}  {check.check}: {check.message}")
+    if check.hint and check.level != "ok":
+        say(app, f"         hint: {check.hint}")
 
 
 def without_daemon(location: Location) -> list[DoctorCheck]:
@@ -63,7 +63,7 @@ def without_daemon(location: Location) -> list[DoctorCheck]:
 
 
 def _configuration(location: Location) -> DoctorCheck:
-    """The daemon's own verdict: lbctl does not know all of the configuration."""
+    """The daemon's own check, since lbctl does not know the whole configuration."""
     from librarian_protocol.api import DoctorCheck
 
     command = [sys.executable, "-m", "librarian_daemon", "--config", str(location.config), "--check"]

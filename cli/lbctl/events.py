@@ -1,4 +1,4 @@
-"""``lbctl events``: the journals, as they grow and as they stand."""
+"""``lbctl events``: follow, verify, export and replay journals."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def events() -> None:
 )
 @click.option("--site", metavar="SITE", help="Only what this site wrote.")
 @click.option("--kind", metavar="GLOB", help="Only these kinds, such as 'file.*'.")
-@click.option("--after", type=int, metavar="POSITION", help="Begin behind this position; 0 is the beginning.")
-@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many.")
+@click.option("--after", type=int, metavar="POSITION", help="Start after this position; 0 is the beginning.")
+@click.option("--limit", type=click.IntRange(min=0), help="Stop after so many; 0: all.")
 @click.option("--no-follow", is_flag=True, help="Stop at the present; from the beginning unless --after says.")
 @click.pass_obj
 def tail(app: App, site: str | None, kind: str | None, after: int | None, limit: int | None, no_follow: bool) -> None:
-    """Print events as they come, from now on. With -o json as with jsonl: one a line."""
+    """Print events as they come, from now on. With -o json, as with jsonl, one event a line."""
     if after is None:
         after = 0 if no_follow else -1
     stream = app.client().events(site=site, kind=kind, after=after, limit=limit, follow=not no_follow)
     for seen, event in enumerate(stream, start=1):
         _print(app, event)
-        if seen == limit:
+        if limit and seen == limit:
             break
 
 
@@ -89,19 +89,19 @@ def verify(app: App, site: str | None) -> int:
     with busy(app, "checking the journals …"):
         reports = list(app.client().verify_journals(site))
     rows(app, reports, HEADINGS, _row, empty="no journals")
-    return ChainBroken.exit_code if any(one.problems for one in reports) else 0
+    return ChainBroken.exit_code if any(report.problems for report in reports) else 0
 
 
 HEADINGS = ("SITE", "RESULT", ">SEGMENTS", ">ENTRIES", ">LAST", "HASH", "")
 
 
-def _row(one: api.JournalReport) -> Sequence[str]:
+def _row(report: api.JournalReport) -> Sequence[str]:
     from lbctl.shown import digest
 
-    result = "NOT WHOLE" if one.problems else "whole"
-    problems = "; ".join(one.problems)
-    segments, entries, last = f"{one.segments:,}", f"{one.entries:,}", f"{one.last_seq:,}"
-    return one.site, result, segments, entries, last, digest(one.hash), problems
+    result = "NOT WHOLE" if report.problems else "whole"
+    problems = "; ".join(report.problems)
+    segments, entries, last = f"{report.segments:,}", f"{report.entries:,}", f"{report.last_seq:,}"
+    return report.site, result, segments, entries, last, digest(report.hash), problems
 
 
 @events.command("audit", epilog=examples("lbctl events audit", "lbctl events audit --digest"))
@@ -126,14 +126,23 @@ def audit(app: App, only_digest: bool) -> int:
 @click.option("--into", required=True, metavar="URL", help="An empty database: sqlite:///FILE or postgresql://….")
 @click.option("--from", "source", metavar="FILE", help="An exported file instead of the journals held here.")
 @click.option("--anchor", metavar="FINGERPRINT", help="With --from: of the site where belief begins.")
+@click.option("--administrator", metavar="FINGERPRINT", help="With --from: of the administrator; without, none is.")
 @click.pass_obj
-def replay(app: App, into: str, source: str | None, anchor: str | None) -> int:
-    """Rebuild a catalog from the journals that are held here, or from an exported file."""
+def replay(app: App, into: str, source: str | None, anchor: str | None, administrator: str | None) -> int:
+    """Rebuild a catalog from the journals that are held here, or from an exported file.
+
+    Exit 6 if something is wrong with the journals; it is printed. The sound part is in the catalog all the same.
+    """
     from librarian_protocol.errors import ArgumentInvalid
 
     if (source is None) != (anchor is None):
         raise ArgumentInvalid("--from and --anchor go together: a file cannot vouch for itself")
-    return _rebuild(app, ["--into", into, *(["--from", source, "--anchor", anchor] if source and anchor else [])])
+    if administrator is not None and source is None:
+        raise ArgumentInvalid("--administrator goes with --from: the catalog here knows its own")
+    arguments = ["--into", into]
+    arguments += ["--from", source, "--anchor", anchor] if source and anchor else []
+    arguments += ["--administrator", administrator] if administrator else []
+    return _rebuild(app, arguments)
 
 
 def _rebuild(app: App, arguments: list[str]) -> int:
@@ -145,7 +154,7 @@ def _rebuild(app: App, arguments: list[str]) -> int:
     from lbctl.output import emit, say, table
 
     done = subprocess.run(
-        [sys.executable, "-m", "librarian_daemon.rebuilding", "--config", str(app.config_path), *arguments],
+        [sys.executable, "-m", "librarian_daemon.journal.audit", "--config", str(app.config_path), *arguments],
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -157,15 +166,22 @@ def _rebuild(app: App, arguments: list[str]) -> int:
         emit(app, report)
         return done.returncode
     rows = [
-        (one["table"], f"{one['rows']:,}", one["digest"][:32], _same(one["digest"], one["rebuilt"]))
-        for one in report["tables"]
+        (
+            compared["table"],
+            f"{compared['rows']:,}",
+            compared["digest"][:32],
+            _same(compared["digest"], compared["rebuilt"]),
+        )
+        for compared in report["tables"]
     ]
     table(app, ("TABLE", ">ROWS", "DIGEST", "REBUILT"), rows)
-    for one in report["tables"]:
-        for line in one["differences"]:
-            say(app, f"  {one['table']}: {line}")
+    for compared in report["tables"]:
+        for line in compared["differences"]:
+            say(app, f"  {compared['table']}: {line}")
     for problem in report["problems"]:
         say(app, f"  ! {problem}")
+    for left_out in report["left_out"]:
+        say(app, f"  - {left_out}")
     return done.returncode
 
 
@@ -181,10 +197,10 @@ def _same(digest: str, rebuilt: str | None) -> str:
 @click.pass_obj
 def export(app: App, file: str, site: str | None) -> None:
     """Write the journals held here to a file that anybody can verify; '-' is stdout."""
-    from lbctl.exporting import export as write
+    from lbctl.exporting import write_export
     from lbctl.output import note
 
-    count = write(app.client(), file, site)
+    count = write_export(app.client(), file, site)
     note(f"{count:,} segments; the format: docs/export-format.md")
 
 
@@ -192,27 +208,36 @@ def export(app: App, file: str, site: str | None) -> None:
 @click.argument("file")
 @click.pass_obj
 def import_(app: App, file: str) -> int:
-    """Take in the journals of an exported file, as if they had come over the bus. Exit 6 if some are not believed.
+    """Import the journals of an exported file, as if they had come over the bus. Exit 6 if some segments are refused.
 
-    What is held already changes nothing; broken off, it is begun again.
+    Segments that are held already change nothing. An import that was interrupted can be repeated.
     """
     from collections import Counter
 
     from lbctl.exporting import pages, reading_from
     from lbctl.output import emit, say
-    from librarian_protocol.exports import Reading, records
+    from librarian_protocol.exports import ExportReader, records
 
     client, verdicts, problems = app.client(), Counter[str](), list[str]()
     with reading_from(file) as raw:
-        for page in pages(records(raw, Reading())):
+        for page in pages(records(raw, ExportReader())):
             taken = client.take_journal(page)
             verdicts.update(taken.verdicts)
             problems += taken.problems
     if app.output is not Format.TABLE:
         emit(app, {"verdicts": dict(verdicts), "problems": problems[:20]})
-    words = {"apply": "new", "ignore": "known already", "hold": "waiting for what comes before", "refused": "refused"}
+    words = {
+        "apply": "new",
+        "ignore": "known already",
+        "hold": "waiting for segments before them",
+        "refused": "refused",
+        "ended": "signed with a key that had ended: they do not count",
+        "aside": "signed with a key that ended: they wait for the segment at which it ended",
+        "equivocation": "different from a known segment with the same number: NOT BELIEVED",
+        "broken": "not continuing their predecessor: NOT BELIEVED",
+    }
     for verdict, count in sorted(verdicts.items()):
         say(app, f"{count:,} {words.get(verdict, verdict)}")
     for problem in problems[:20]:
         say(app, f"  ! {problem}")
-    return 6 if problems else 0
+    return 6 if problems or any(verdicts[bad] for bad in ("equivocation", "broken")) else 0

@@ -19,8 +19,8 @@ def explain(app: App, name: str, at: str | None) -> None:
     if app.output is not Format.TABLE:
         emit(app, found)
         return
-    for one in found:
-        say(app, f"{one.name}: {one.summary}")
-        for line in one.lines:
+    for explained in found:
+        say(app, f"{explained.name}: {explained.summary}")
+        for line in explained.lines:
             say(app, f"  {line}")
-        say(app, f"  next: {one.next}")
+        say(app, f"  next: {explained.next}")

@@ -24,7 +24,7 @@ PAGE_BYTES = 4 << 20
 
 @contextmanager
 def writing(file: str) -> Generator[IO[bytes]]:
-    """A compressed file that is there whole or not at all; ``-`` is stdout."""
+    """A compressed file that is written atomically; ``-`` is stdout."""
     compressor = zstandard.ZstdCompressor(level=6)
     if file == "-":
         with compressor.stream_writer(sys.stdout.buffer, closefd=False) as out:
@@ -58,8 +58,8 @@ def reading_from(file: str) -> Generator[IO[bytes]]:
         yield raw
 
 
-def export(client: Client, file: str, site: str | None) -> int:
-    """Write the journals that a daemon holds; says how many segments."""
+def write_export(client: Client, file: str, site: str | None) -> int:
+    """Write the journals that a daemon holds. Returns the number of segments."""
     count, chain = 0, exports.NO_CHAIN
     with writing(file) as out:
 
@@ -72,8 +72,8 @@ def export(client: Client, file: str, site: str | None) -> int:
         after: str | None = None
         while True:
             page = client.journal(after, site)
-            for one in page.records:
-                put(exports.encode(Record(payload=one.payload, signature=one.signature)))
+            for record in page.records:
+                put(exports.encode(Record(payload=record.payload, signature=record.signature)))
                 count += 1
             after = page.next
             if after is None:
@@ -86,9 +86,9 @@ def pages(found: Iterator[Record]) -> Iterator[list[api.JournalRecord]]:
     """Records in pages that fit into one request."""
     page: list[api.JournalRecord] = []
     size = 0
-    for one in found:
-        page.append(api.JournalRecord(payload=one.payload, signature=one.signature))
-        size += len(one.payload)
+    for record in found:
+        page.append(api.JournalRecord(payload=record.payload, signature=record.signature))
+        size += len(record.payload)
         if len(page) == PAGE or size > PAGE_BYTES:
             yield page
             page, size = [], 0

@@ -1,4 +1,4 @@
-"""How errors are told: what, where, why, and what to do next; an exit code of their own."""
+"""How errors are printed: what, where, why, and what to do next; and their exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Exit codes: 0 ok, 1 failed or unhealthy, 2 usage, 3 partly done, 4 not found, 5 
 
 
 def tell(app: App, error: LibrarianError) -> int:
-    """Say the error on stderr; the exit code."""
+    """Print the error on stderr. Returns the exit code."""
     if app.output is Format.TABLE:
         print(f"error[{error.code}]: {_lines(error.message)}", file=sys.stderr)
         if error.hint:
@@ -30,12 +30,12 @@ def tell(app: App, error: LibrarianError) -> int:
 
 
 def usage(message: str) -> ArgumentInvalid:
-    """An argument is wrong in a way that only lbctl knows of."""
+    """An argument is wrong; only lbctl can know that."""
     return ArgumentInvalid(message, hint="--help shows examples")
 
 
 def mistake(app: App) -> None:
-    """Have errors that nobody expected told in one line; --debug keeps the traceback."""
+    """Print unexpected errors in one line; --debug keeps the traceback."""
 
     def hook(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
         told = f"{kind.__name__}: {error}" if str(error) else kind.__name__

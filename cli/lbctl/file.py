@@ -1,9 +1,10 @@
-"""``lbctl file``: what is known of names, and whether the bytes are right."""
+"""``lbctl file``: shows and checks files."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,6 @@ import click
 from lbctl.app import App, Format, Group, examples
 
 if TYPE_CHECKING:
-    from librarian_client import Client
     from librarian_protocol import api
 
 PAGE = 1000
@@ -33,13 +33,27 @@ def file() -> None:
 @click.option("--match", default="**", show_default=True, metavar="GLOB", help="Names; ** crosses directories.")
 @click.option("--after", metavar="NAME", help="Begin behind this name.")
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=0), help="0: all.")
+@click.option("--only-here", is_flag=True, help="No other site has a good instance.")
+@click.option("--at", metavar="SITE", help="This site has a good instance.")
+@click.option("--not-at", metavar="SITE", help="This site has none.")
+@click.option("--instances", type=click.IntRange(min=0), metavar="N", help="So many good instances there are.")
 @click.pass_obj
-def list_(app: App, match: str, after: str | None, limit: int) -> None:
+def list_(
+    app: App,
+    match: str,
+    after: str | None,
+    limit: int,
+    only_here: bool,
+    at: str | None,
+    not_at: str | None,
+    instances: int | None,
+) -> None:
     """List the files whose names match, by name."""
     from lbctl.output import note, pages
 
     last: list[str] = []
-    pages(app, _pages(app.client(), match, after, limit, last), HEADINGS, _row, empty="no file matches")
+    asked = partial(app.client().files, match, only_here=only_here, at=at, not_at=not_at, instances=instances)
+    pages(app, _pages(asked, after, limit, last), HEADINGS, _row, empty="no file matches")
     if last:
         note(f"more follow: --after {last[0]!r}, or --limit 0 for all")
 
@@ -47,20 +61,20 @@ def list_(app: App, match: str, after: str | None, limit: int) -> None:
 HEADINGS = ("NAME", "UNIT", ">SIZE", "ORIGIN", "SITES")
 
 
-def _row(one: api.FileSummary) -> Sequence[str]:
+def _row(file: api.FileSummary) -> Sequence[str]:
     from lbctl.shown import size
 
-    sites = "conflict" if one.conflict else ",".join(one.sites) or "nowhere"
-    return one.name, one.unit, size(one.size_bytes), one.origin or "-", sites
+    sites = "conflict" if file.conflict else ",".join(file.sites) or "nowhere"
+    return file.name, file.unit, size(file.size_bytes), file.origin or "-", sites
 
 
 def _pages(
-    client: Client, match: str, after: str | None, limit: int, last: list[str]
+    files: Callable[..., api.FilePage], after: str | None, limit: int, last: list[str]
 ) -> Iterator[Sequence[api.FileSummary]]:
     """Pages of at most ``limit`` files together; ``last`` gets the name behind which more follow."""
     left = limit
     while True:
-        page = client.files(match, after=after, limit=min(PAGE, left) if limit else PAGE)
+        page = files(after=after, limit=min(PAGE, left) if limit else PAGE)
         yield page.files
         left -= len(page.files)
         if page.next is None:
@@ -96,37 +110,43 @@ def _show(app: App, found: api.FileDetail) -> None:
 
     came = f"ingested {moment(found.ingested_at)} at {found.origin}" if found.origin else "origin not known yet"
     say(app, f"{found.name}   {found.unit}   {size(found.size_bytes)}   {found.digest}   {came}")
+    if found.modified_at:
+        say(app, f"modified {moment(found.modified_at)}{', executable' if found.executable else ''}")
     if found.withdrawn:
         say(app, "withdrawn: wanted nowhere, never ingested again")
     if found.instances:
-        table(app, ("SITE", "STORE", "STATE", "HOW", "SINCE", "VERIFIED", ""), [_where(one) for one in found.instances])
+        table(
+            app,
+            ("SITE", "STORE", "STATE", "HOW", "SINCE", "VERIFIED", ""),
+            [_where(instance) for instance in found.instances],
+        )
     else:
         say(app, "no instance anywhere")
     if found.transfers:
         cells = [
             (
-                str(one.id),
-                one.label,
-                one.source_site or "-",
-                state_of(one),
-                f"{one.attempts}x",
-                next_try(one),
-                one.message,
+                str(arrival.id),
+                arrival.label,
+                arrival.source_site or "-",
+                state_of(arrival),
+                f"{arrival.attempts}x",
+                next_try(arrival),
+                arrival.message,
             )
-            for one in found.transfers
+            for arrival in found.transfers
         ]
         table(app, (">TRANSFER", "INTO", "FROM", "STATE", ">TRIED", "NEXT", ""), cells)
-        for one in found.transfers:
-            if one.hint:
-                say(app, f"  hint: {one.hint}")
+        for arrival in found.transfers:
+            if arrival.hint:
+                say(app, f"  hint: {arrival.hint}")
 
 
-def _where(one: api.Instance) -> Sequence[str]:
+def _where(instance: api.Instance) -> Sequence[str]:
     from lbctl.shown import moment
 
-    how = f"{one.how} from {one.source_site}" if one.source_site else one.how
-    store = one.label or one.store[:8]
-    return one.site, store, one.state, how, moment(one.at), moment(one.verified_at), one.detail
+    how = f"{instance.how} from {instance.source_site}" if instance.source_site else instance.how
+    store = instance.label or instance.store[:8]
+    return instance.site, store, instance.state, how, moment(instance.at), moment(instance.verified_at), instance.detail
 
 
 @file.command(
@@ -156,7 +176,7 @@ def verify(app: App, name: str, digest: str | None) -> int:
     """Read every instance at this site again. Exit 6 if bytes are wrong."""
     from lbctl.output import busy, rows
     from lbctl.shown import size
-    from librarian_protocol.errors import ChecksumMismatch, NotFound
+    from librarian_protocol.errors import ChecksumMismatch, NotFound, StoreError
     from librarian_protocol.names import Name
 
     parsed = Name.parse(name)
@@ -168,9 +188,15 @@ def verify(app: App, name: str, digest: str | None) -> int:
         app,
         results,
         ("NAME", "STORE", "RESULT", ">SIZE", ""),
-        lambda one: (one.name, one.label, "right" if one.ok else "WRONG", size(one.size_bytes), one.message),
+        lambda result: (result.name, result.label, _result(result), size(result.size_bytes), result.message),
     )
-    return 0 if all(result.ok for result in results) else ChecksumMismatch.exit_code
+    if any(result.looked and not result.ok for result in results):
+        return ChecksumMismatch.exit_code
+    return 0 if all(result.ok for result in results) else StoreError.exit_code
+
+
+def _result(result: api.VerifyResult) -> str:
+    return "right" if result.ok else "WRONG" if result.looked else "not looked at"
 
 
 @file.command(
@@ -182,9 +208,9 @@ def verify(app: App, name: str, digest: str | None) -> int:
 @click.option("--keep-from", metavar="SITE", help="The file that this site holds.")
 @click.pass_obj
 def resolve(app: App, name: str, keep: str | None, keep_from: str | None) -> None:
-    """Decide a conflict: one file has the name, the others are set aside, kept and served to nobody.
+    """Decide a conflict: one file gets the name; the others are set aside, kept, and served to no site.
 
-    Only at a site that may admit others. A later decision can turn it round.
+    Only at a site that may admit others. A later decision can reverse it.
     """
     from lbctl.output import emit, say
     from librarian_protocol import api
@@ -193,7 +219,68 @@ def resolve(app: App, name: str, keep: str | None, keep_from: str | None) -> Non
     if app.output is not Format.TABLE:
         emit(app, found)
         return
-    for one in found.files:
-        say(app, f"{one.digest}: {'set aside' if one.set_aside else 'has the name'}")
+    for file in found.files:
+        say(app, f"{file.digest}: {'set aside' if file.set_aside else 'has the name'}")
     if found.conflict:
         say(app, "still in conflict: another digest turned up, or decisions differ")
+
+
+@file.command(
+    "withdraw",
+    epilog=examples(
+        "lbctl file withdraw raw/a.dat --reason 'taken before it was whole'",
+        "lbctl file withdraw raw/a.dat --digest 9ac1e2f0 --reason 'test exposure' --yes",
+    ),
+)
+@click.argument("name")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; everybody sees it.")
+@click.option("--digest", metavar="DIGEST", help="Which, where there are several; its first digits will do.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def withdraw(app: App, name: str, reason: str, digest: str | None, yes: bool) -> None:
+    """Withdraw a file everywhere and for ever. This is an administrator's decision, and final.
+
+    Each holder moves its bytes to .librarian/withdrawn in its store at once, and deletes nothing. Another file may then
+    have the name. Only at a site that may admit others.
+    """
+    from lbctl.output import emit, say
+    from librarian_protocol.errors import NotPossible
+    from librarian_protocol.names import Name
+
+    if not yes and not (sys.stdin.isatty() and click.confirm(f"withdraw {name} everywhere, for ever?")):
+        raise NotPossible("it was not confirmed: a withdrawn file is never ingested again", hint="--yes")
+    found = app.client().withdraw(Name.parse(name), reason, digest)
+    if app.output is not Format.TABLE:
+        emit(app, found)
+        return
+    for file in found.files:
+        if file.withdrawn:
+            left = sorted({held.site for held in file.instances if held.state != "removed"})
+            still = f"; still at its name at {', '.join(left)}" if left else "; at its name nowhere"
+            say(app, f"{file.digest}: withdrawn{still}")
+
+
+@file.command("heal", epilog=examples("lbctl file heal obs/book_1745", "lbctl file heal a.fits -o json"))
+@click.argument("name")
+@click.option("--digest", metavar="DIGEST", help="Which, where the name is in conflict.")
+@click.pass_obj
+def heal(app: App, name: str, digest: str | None) -> int:
+    """Read every instance at this site again, and fetch bad ones again. Exit 6 if no other site has a good one.
+
+    Bad bytes are kept, in .librarian/bad in the store. If no site has good ones, they are moved away from the name, so
+    that good ones can be dropped under it.
+    """
+    from lbctl.output import busy, rows
+    from librarian_protocol.errors import ChecksumMismatch
+    from librarian_protocol.names import Name
+
+    parsed = Name.parse(name)
+    with busy(app, f"reading {name} …"):
+        results = app.client().heal(parsed, digest)
+    rows(
+        app,
+        results,
+        ("NAME", "STORE", "STATE", ""),
+        lambda result: (result.name, result.label, result.state, result.message),
+    )
+    return 0 if all(result.state in {"right", "fetching"} for result in results) else ChecksumMismatch.exit_code

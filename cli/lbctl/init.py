@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from lbctl.app import App, Command, examples
 from lbctl.failure import usage
@@ -16,10 +17,8 @@ from lbctl.failure import usage
 if TYPE_CHECKING:
     from lbctl.site_toml import Choices
 
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})\Z")
-_EMBEDDED = re.compile(r"embedded(?::(\d{1,5}))?\Z")
+_EMBEDDED = re.compile(r"embedded(?::(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):)?(?P<port>\d{1,5}))?\Z")
 _SECRET = re.compile(r"://[^/@\s]*:?[^/@\s]*@")
-_ANY_ADDRESS = ("0.0.0.0", "[::]")
 
 
 @click.command(
@@ -41,7 +40,11 @@ _ANY_ADDRESS = ("0.0.0.0", "[::]")
 )
 @click.option("--advertise", default="", metavar="HOST:PORT", help="By which peers reach it. [as --listen]")
 @click.option(
-    "--bus", default="embedded", show_default=True, metavar="BUS", help="embedded[:PORT], nats://HOST:PORT or join."
+    "--bus",
+    default="embedded",
+    show_default=True,
+    metavar="BUS",
+    help="embedded[:[HOST:]PORT], nats://HOST:PORT or join.",
 )
 @click.option(
     "--leaf-listen", default="", metavar="HOST:PORT", help="Where bus servers of other sites dial in, by TLS."
@@ -49,13 +52,16 @@ _ANY_ADDRESS = ("0.0.0.0", "[::]")
 @click.option(
     "--page", default="127.0.0.1:7480", show_default=True, metavar="HOST:PORT", help="The status page; '' for none."
 )
+@click.option(
+    "--metrics", default="127.0.0.1:7401", show_default=True, metavar="HOST:PORT", help="/metrics; '' for nowhere."
+)
 @click.option("--undialable", is_flag=True, help="Nobody can dial it: it dials out, and pushes what is asked of it.")
 @click.option(
     "--catalog", default="sqlite:///catalog.sqlite", show_default=True, metavar="URL", help="Or postgresql://…"
 )
-@click.pass_obj
+@click.pass_context
 def init(
-    app: App,
+    context: click.Context,
     directory: Path,
     site: str,
     store: str | None,
@@ -66,6 +72,7 @@ def init(
     bus: str,
     leaf_listen: str,
     page: str,
+    metrics: str,
     undialable: bool,
     catalog: str,
 ) -> None:
@@ -74,19 +81,25 @@ def init(
     An existing site.toml or key is never overwritten.
     """
     from lbctl.site_toml import Choices
+    from librarian_protocol.loopback import is_loopback
     from librarian_protocol.names import SiteName
 
-    mode, bus_listen, bus_advertise, url = _bus(bus, _host_port("--listen", listen), advertise)
+    app = context.find_object(App)
+    assert app is not None
+    host = _host("--listen", listen)
+    mode, bus_listen, bus_advertise, url = _bus(bus, advertise)
     if undialable and (leaf_listen or advertise):
         raise usage("--undialable says that nobody can dial this site: leave --leaf-listen and --advertise away")
     if leaf_listen:
-        _host_port("--leaf-listen", leaf_listen)
+        _host("--leaf-listen", leaf_listen)
         if mode != "embedded":
             raise usage("--leaf-listen goes with --bus embedded")
         # Its own daemon alone is a client; other sites come by leaf links.
         bus_listen, bus_advertise = f"127.0.0.1:{bus_listen.rpartition(':')[2]}", ""
     _reachable(listen, advertise)
     _loopback(page)
+    if metrics:
+        _host("--metrics", metrics)
     made = create(
         directory,
         Choices(
@@ -104,10 +117,21 @@ def init(
             leaf_advertise=_leaf_advertise(leaf_listen, advertise),
             catalog=_catalog(catalog),
             page=page,
+            metrics=metrics,
             undialable="yes" if undialable else "",
+            # Whoever gives a loopback address for a site that nobody dials has all sites on one machine.
+            loopback_peers="yes"
+            if undialable
+            and context.get_parameter_source("listen") is ParameterSource.COMMANDLINE
+            and is_loopback(host)
+            else "",
         ),
     )
     _tell(app, made, mode)
+    if mode == "embedded" and _only_here(bus_listen) and not (_only_here(listen) or leaf_listen or undialable):
+        from lbctl.output import note
+
+        note(f"the bus is at {bus_listen}, for this machine: sites elsewhere join by TLS if --leaf-listen is given too")
 
 
 def _place(path: str | None, default: str) -> str:
@@ -115,59 +139,75 @@ def _place(path: str | None, default: str) -> str:
     return default if path is None else os.path.abspath(path)
 
 
-def _host_port(option: str, value: str) -> str:
+def _host(option: str, value: str) -> str:
+    from librarian_protocol import host_port
     from librarian_protocol.errors import ArgumentInvalid
 
-    found = _HOST_PORT.match(value)
-    if found is None or not 0 < int(found["port"]) < 65536:
-        raise ArgumentInvalid(f"{option}: {value!r} is not of the form HOST:PORT", hint="such as 127.0.0.1:7400")
-    return found["host"]
+    try:
+        return host_port.parse(value, least_port=1)[0]
+    except ValueError as exc:
+        raise ArgumentInvalid(f"{option}: {exc}", hint="such as 127.0.0.1:7400") from exc
 
 
 def _reachable(listen: str, advertise: str) -> None:
     from librarian_protocol.errors import ArgumentInvalid
+    from librarian_protocol.host_port import WILDCARDS
 
-    host = _host_port("--advertise", advertise) if advertise else _host_port("--listen", listen)
-    if host in _ANY_ADDRESS:
+    host = _host("--advertise", advertise) if advertise else _host("--listen", listen)
+    if host in WILDCARDS:
         raise ArgumentInvalid(
-            f"other sites cannot dial {host}", hint="--advertise HOST:PORT says by which name they reach this host"
+            f"other sites cannot dial {advertise or listen}",
+            hint="--advertise HOST:PORT says by which name they reach this host",
         )
 
 
 def _loopback(page: str) -> None:
-    from librarian_protocol.addresses import is_loopback
     from librarian_protocol.errors import ArgumentInvalid
+    from librarian_protocol.loopback import is_loopback
 
-    if page and not is_loopback(_host_port("--page", page)):
+    if page and not is_loopback(_host("--page", page)):
         raise ArgumentInvalid(
             f"--page: {page!r} is not this machine alone", hint="the page knows no accounts: a loopback address, or ''"
         )
 
 
-def _bus(bus: str, listen_host: str, advertise: str) -> tuple[str, str, str, str]:
-    """Mode, where an embedded server listens and is reached, and an external one's URL."""
+def _only_here(address: str) -> bool:
+    from librarian_protocol.host_port import parse
+    from librarian_protocol.loopback import is_loopback
+
+    return is_loopback(parse(address)[0])
+
+
+def _bus(bus: str, advertise: str) -> tuple[str, str, str, str]:
+    """Mode, where an embedded server listens and is reached, and an external one's URL.
+
+    Clients of the embedded server speak in plain text: it listens for this machine alone, unless a host is given.
+    """
     from librarian_protocol.errors import ArgumentInvalid
+    from librarian_protocol.host_port import joined
 
     embedded = _EMBEDDED.match(bus)
     if embedded:
-        port = int(embedded[1] or 4222)
-        host = _host_port("--advertise", advertise) if advertise else ""
-        _host_port("--bus", f"{listen_host}:{port}")
-        return "embedded", f"{listen_host}:{port}", f"{host}:{port}" if host else "", ""
+        listen, port = embedded["host"] or "127.0.0.1", int(embedded["port"] or 4222)
+        _host("--bus", f"{listen}:{port}")
+        host = _host("--advertise", advertise) if advertise and embedded["host"] else ""
+        return "embedded", f"{listen}:{port}", joined(host, port) if host else "", ""
     if bus == "join":
         return "join", "127.0.0.1:4222", "", ""
     scheme, _, rest = bus.partition("://")
     if scheme in {"nats", "tls"}:
-        _host_port("--bus", rest.rpartition("@")[2].rstrip("/"))
+        _host("--bus", rest.rpartition("@")[2].rstrip("/"))
         return "external", "127.0.0.1:4222", "", bus
-    raise ArgumentInvalid(f"--bus: {bus!r} is no bus", hint="embedded, embedded:PORT, nats://HOST:PORT or join")
+    raise ArgumentInvalid(f"--bus: {bus!r} is no bus", hint="embedded[:[HOST:]PORT], nats://HOST:PORT or join")
 
 
 def _leaf_advertise(leaf_listen: str, advertise: str) -> str:
     """By which other sites' bus servers reach this one: the host of --advertise, where it says one."""
     if not leaf_listen or not advertise:
         return ""
-    return f"{_host_port('--advertise', advertise)}:{leaf_listen.rpartition(':')[2]}"
+    from librarian_protocol.host_port import joined, parse
+
+    return joined(_host("--advertise", advertise), parse(leaf_listen)[1])
 
 
 def _catalog(url: str) -> str:
@@ -202,11 +242,12 @@ def create(directory: Path, choices: Choices) -> Path:
         body = text(choices).encode()
     except UnicodeEncodeError as exc:
         raise ArgumentInvalid("a path is not UTF-8, and TOML can hold nothing else") from exc
-    directory.mkdir(parents=True, exist_ok=True)
+    # Whatever the umask says, nobody else writes here.
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     key.parent.mkdir(mode=0o700, exist_ok=True)
     key.parent.chmod(0o700)
-    for place in (choices.store, choices.drop, choices.drop_books):
-        (directory / place).mkdir(parents=True, exist_ok=True)
+    for place, mode in ((choices.store, 0o755), (choices.drop, 0o775), (choices.drop_books, 0o775)):
+        (directory / place).mkdir(mode=mode, parents=True, exist_ok=True)
     write_key(key, secrets.token_bytes(32))
     # The configuration comes last: where it stands, all that it speaks of is there.
     secret = _SECRET.search(choices.bus_url) or _SECRET.search(choices.catalog)

@@ -9,13 +9,13 @@ import click
 
 from lbctl.app import App, Command, Group, examples
 from lbctl.failure import EXIT_CODES, mistake, tell
-from librarian_protocol.errors import ArgumentInvalid, LibrarianError, SiteError
+from librarian_protocol.errors import ArgumentInvalid, LibrarianError, NotPermitted, SiteError
 
 #: name: (module with a command of that name, what it is for). Modules are imported when they are used.
 COMMANDS = {
     "status": ("lbctl.status", "Is everything all right? Exit 1 if not."),
     "file": ("lbctl.file", "Files: list, show, manifest, verify."),
-    "transfer": ("lbctl.transfer", "Transfers: list, show, retry."),
+    "transfer": ("lbctl.transfer", "Transfers: list, show, add, retry, priority, cancel, pause, resume."),
     "site": ("lbctl.site", "Sites of the mesh: list, invite, join, set, revoke, …"),
     "admin": ("lbctl.admin", "What an administrator says with an offline key."),
     "subscription": ("lbctl.subscription", "What this site fetches: list, add, rm."),
@@ -23,11 +23,15 @@ COMMANDS = {
     "store": ("lbctl.store", "Places that hold bytes: list."),
     "bus": ("lbctl.bus", "This site's own bus server: config."),
     "events": ("lbctl.events", "The journals: tail, verify."),
-    "incident": ("lbctl.incident", "What happened that somebody must know of: list, show, ack."),
-    "reconcile": ("lbctl.reconcile", "Hold the stores against the catalog now."),
-    "recover": ("lbctl.recover", "A lost or restored catalog: how it stands, what it waits for."),
-    "notify": ("lbctl.notify", "Who is told of incidents: list, test."),
-    "adapter": ("lbctl.adapter", "What adapters need a person for: login."),
+    "incident": ("lbctl.incident", "Incidents: list, show, ack."),
+    "pause": ("lbctl.pause", "Pause intake, transfers or one peer for maintenance."),
+    "resume": ("lbctl.pause", "End a pause before its time."),
+    "rejected": ("lbctl.rejected", "What drop directories refused: list, retry, return."),
+    "ignored": ("lbctl.ignored", "What drop directories ignore: list."),
+    "reconcile": ("lbctl.reconcile", "Compare the stores with the catalog now."),
+    "recover": ("lbctl.recover", "A lost or restored catalog: the state of recovery, and what it waits for."),
+    "notify": ("lbctl.notify", "Notification channels for incidents: list, test."),
+    "adapter": ("lbctl.adapter", "Adapters that need a person: login."),
     "log": ("lbctl.log", "What the daemon logs: level."),
     "doctor": ("lbctl.doctor", "Check what can be wrong; each line with a fix."),
     "explain": ("lbctl.explain", "Why a file is, or is not, at a site."),
@@ -73,7 +77,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def root() -> None:
-    """See and steer a site of the Librarian: research data at many places, every instance of it verified."""
+    """Show and control a site of the Librarian: research data at many sites, with every instance verified."""
 
 
 def _traceback(app: App) -> None:
@@ -102,7 +106,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as exc:
         _traceback(app)
         where = f"{exc.filename}: " if exc.filename else ""
-        return tell(app, SiteError(f"{where}{exc.strerror or exc}"))
+        kind = NotPermitted if isinstance(exc, PermissionError) else SiteError
+        return tell(app, kind(f"{where}{exc.strerror or exc}"))
     return code if isinstance(code, int) else 0
 
 

@@ -1,4 +1,4 @@
-"""``lbctl notify``: who is told of incidents."""
+"""``lbctl notify``: notification channels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ EMPTY = "no channels: add [[notify]] to site.toml"
 
 @click.group(cls=Group, epilog=examples("lbctl notify list", "lbctl notify test oncall"))
 def notify() -> None:
-    """Who is told of incidents, by which channels."""
+    """Channels by which people are notified of incidents."""
 
 
 @notify.command("list", epilog=examples("lbctl notify list", "lbctl notify list -o json"))
 @click.pass_obj
 def list_(app: App) -> None:
-    """List the channels of site.toml, and what was wrong with each the last time."""
+    """List the channels of site.toml, with the problem of each one's last attempt."""
     from lbctl.output import rows
 
     rows(app, app.client().channels(), HEADINGS, _row, empty=EMPTY)
@@ -40,17 +40,17 @@ def test(app: App, label: str) -> int:
 
     tried = app.client().test_channels(label)
     rows(app, tried, HEADINGS, _row, empty=EMPTY)
-    return 1 if any(one.problem for one in tried) else 0
+    return 1 if any(result.problem for result in tried) else 0
 
 
-def _row(one: api.Channel) -> Sequence[str]:
+def _row(channel: api.Channel) -> Sequence[str]:
     from lbctl.shown import duration
 
     return (
-        one.label,
-        one.service,
-        one.level,
-        "told" if one.over else "not told",
-        duration(one.every_s),
-        one.problem or "-",
+        channel.label,
+        channel.service,
+        channel.level,
+        "told" if channel.over else "not told",
+        duration(channel.every_s),
+        channel.problem or "-",
     )

@@ -1,4 +1,4 @@
-"""``lbctl offer``: what the other sites may be given here."""
+"""``lbctl offer``: what other sites may fetch here."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ HEADINGS = ("PEER", "ACCESS", "MAY HAVE")
 
 @click.group(cls=Group, epilog=examples("lbctl offer list", "lbctl offer set campus 'derived/**'"))
 def offer() -> None:
-    """What the other sites may be given here."""
+    """What other sites may fetch here."""
 
 
 @offer.command("list", epilog=examples("lbctl offer list", "lbctl offer list -o json"))
 @click.pass_obj
 def list_(app: App) -> None:
-    """List what each peer may be given: everything to full access, unless globs were set."""
+    """List what each peer may fetch: with full access everything, unless globs were set."""
     _print(app, app.client().offers())
 
 
@@ -33,7 +33,7 @@ def list_(app: App) -> None:
 @click.argument("globs", nargs=-1, required=True, metavar="GLOB...")
 @click.pass_obj
 def set_(app: App, peer: str, globs: tuple[str, ...]) -> None:
-    """Let a peer have the files whose names match, and no others. It holds at once."""
+    """Let a peer fetch the files whose names match, and no others. It takes effect at once."""
     _print(app, app.client().set_offer(peer, list(globs)))
 
 
@@ -41,7 +41,7 @@ def set_(app: App, peer: str, globs: tuple[str, ...]) -> None:
 @click.argument("peer")
 @click.pass_obj
 def clear(app: App, peer: str) -> None:
-    """Forget what was set for a peer: its access alone decides again."""
+    """Remove what was set for a peer: only its access decides again."""
     _print(app, app.client().set_offer(peer, []))
 
 
@@ -51,6 +51,6 @@ def _print(app: App, found: list[api.Offer]) -> None:
     rows(app, found, HEADINGS, _row, empty="no other sites")
 
 
-def _row(one: api.Offer) -> Sequence[str]:
-    everything = "everything" if one.access == "full" else "nothing"
-    return one.peer, one.access, ", ".join(one.globs) or everything
+def _row(offer: api.Offer) -> Sequence[str]:
+    everything = "everything" if offer.access == "full" else "nothing"
+    return offer.peer, offer.access, ", ".join(offer.globs) or everything

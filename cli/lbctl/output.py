@@ -1,4 +1,4 @@
-"""Results on stdout, as a table or as JSON; everything else that is said goes to stderr."""
+"""Prints results on stdout, as a table or as JSON. All other output goes to stderr."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TypeVar
 
 from lbctl.app import App, Format
@@ -15,6 +16,8 @@ T = TypeVar("T")
 #: Headings of a table; one that begins with ">" is of a column of numbers, set to the right.
 Headings = Sequence[str]
 
+#: Items that are printed together where they come one by one.
+_PORTION = 200
 #: Between columns.
 GAP = "   "
 
@@ -45,8 +48,8 @@ def items(app: App, found: Sequence[object]) -> None:
     if app.output is Format.JSON:
         emit(app, found)
     else:
-        for one in found:
-            emit(app, one)
+        for item in found:
+            emit(app, item)
 
 
 def rows(
@@ -58,7 +61,7 @@ def rows(
     elif not found:
         note(empty)
     else:
-        table(app, headings, [row(one) for one in found])
+        table(app, headings, [row(item) for item in found])
 
 
 def pages(
@@ -87,6 +90,17 @@ def pages(
         print("[]" if first else "]")
     elif first and app.output is Format.TABLE:
         note(empty)
+
+
+def listed(
+    app: App, found: Iterable[T], limit: int, headings: Headings, row: Callable[[T], Sequence[str]], *, empty: str
+) -> None:
+    """A list that comes item by item, ``limit`` of them (0: all). If there are more, a note says so."""
+    rest = iter(found)
+    shown = islice(rest, limit) if limit else rest
+    pages(app, iter(lambda: list(islice(shown, _PORTION)), []), headings, row, empty=empty)
+    if limit and next(rest, None) is not None:
+        note("there are more: --limit 0 for all")
 
 
 def table(app: App, headings: Headings, cells: Sequence[Sequence[str]], *, show_headings: bool = True) -> None:
@@ -125,7 +139,7 @@ def _bold(app: App, text: str) -> str:
 
 @contextmanager
 def busy(app: App, text: str) -> Generator[None]:
-    """A sign of life on a terminal while something takes long; nothing elsewhere."""
+    """Shows activity on a terminal while something takes long; prints nothing elsewhere."""
     if not sys.stderr.isatty():
         yield
         return

@@ -18,10 +18,10 @@ RECOVERING = 1
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def recover(app: App, alone: bool, wait: bool, yes: bool) -> int:
-    """Show how the recovery of this site's catalog stands, and what it waits for.
+    """Show the state of the recovery of this site's catalog, and what it waits for.
 
-    A daemon that finds its catalog lost or older than its stores recovers by itself: from what other sites hold, then
-    from what stands in its stores. Exit 1 while it recovers.
+    A daemon whose catalog is lost, or older than its stores, recovers by itself: from what other sites hold, then from
+    what is in its stores. Exit 1 while it recovers.
     """
     from lbctl.output import busy, emit, say
 

@@ -1,4 +1,4 @@
-"""``lbctl site``: the mesh, and how a site comes to be in it."""
+"""``lbctl site``: the mesh, and joining it."""
 
 from __future__ import annotations
 
@@ -40,17 +40,27 @@ def list_(app: App) -> None:
     rows(app, app.client().sites(), HEADINGS, row, empty="no sites")
 
 
-def row(one: api.Site) -> Sequence[str]:
+def row(site: api.Site) -> Sequence[str]:
     from lbctl.shown import ago
 
     # The first of a mesh is admitted by nobody else; a site that is not in the roster has no access.
-    admitted = one.admitted_by or ("itself" if one.access else "not yet")
-    adapters = ", ".join(one.adapters) or "-"
-    heard = "here" if one.here else ago(one.last_heard)
-    access = "REVOKED" if one.revoked is not None else one.access or "-"
-    grants = ", ".join(one.grants) or "-"
-    rights = f"{access}, admits" if one.may_admit else access
-    return one.site, rights, one.domain or "-", grants, one.fingerprint, admitted, adapters, one.software or "-", heard
+    admitted = site.admitted_by or ("itself" if site.access else "not yet")
+    adapters = ", ".join(site.adapters) or "-"
+    heard = "here" if site.here else ago(site.last_heard)
+    access = "REVOKED" if site.revoked is not None else site.access or "-"
+    grants = ", ".join(site.grants) or "-"
+    rights = f"{access}, admits" if site.may_admit else access
+    return (
+        site.site,
+        rights,
+        site.domain or "-",
+        grants,
+        site.fingerprint,
+        admitted,
+        adapters,
+        site.software or "-",
+        heard,
+    )
 
 
 ACCESS = click.Choice(["full", "callback", "witness"])
@@ -106,7 +116,7 @@ def pending(app: App) -> None:
     from lbctl.output import rows
 
     headings = ("SITE", "FINGERPRINT")
-    rows(app, app.client().pending(), headings, lambda one: (one.site, one.fingerprint), empty="nobody waits")
+    rows(app, app.client().pending(), headings, lambda joiner: (joiner.site, joiner.fingerprint), empty="nobody waits")
 
 
 @site.command(
@@ -142,7 +152,7 @@ def confirm(app: App, name: str, fingerprint: str) -> None:
 def set_(
     app: App, name: str, access: str | None, domain: str | None, grants: tuple[str, ...], may_admit: bool | None
 ) -> None:
-    """Change what a site may do; only where it was admitted. What is not given stays."""
+    """Change what a site may do; only at the site that admitted it. Options that are not given stay as they are."""
     from librarian_protocol import api
 
     change = api.SiteChange(site=name, access=access, domain=domain, grants=list(grants) or None, may_admit=may_admit)
@@ -160,13 +170,22 @@ def set_(
 )
 @click.argument("name")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; everybody sees it.")
-@click.option("--cutoff", metavar="INCARNATION:SEQ", help="The last entry of it that is believed. [all that is held]")
+@click.option(
+    "--cutoff",
+    "cutoffs",
+    multiple=True,
+    metavar="INCARNATION:SEQ",
+    help="The last entry of it that is believed; repeatable: of each branch. [all that counts here now]",
+)
 @click.pass_obj
-def revoke(app: App, name: str, reason: str, cutoff: str | None) -> None:
-    """Take a site out of the mesh: it is not read, not answered and counts nowhere; its live link is cut."""
+def revoke(app: App, name: str, reason: str, cutoffs: tuple[str, ...]) -> None:
+    """Remove a site from the mesh: it is not read, not answered and does not count; its live link is cut.
+
+    Its journal counts up to the cut-offs; nothing else that its keys ever sign counts.
+    """
     from librarian_protocol import api
 
-    _show(app, app.client().revoke_site(api.SiteEnd(site=name, reason=reason, cutoff=cutoff)))
+    _show(app, app.client().revoke_site(api.SiteEnd(site=name, reason=reason, cutoffs=list(cutoffs))))
 
 
 @site.command(
@@ -177,20 +196,49 @@ def revoke(app: App, name: str, reason: str, cutoff: str | None) -> None:
     ),
 )
 @click.argument("name")
-@click.option("--key", metavar="KEY", help="Its new public key, where it lost its own.")
-@click.option("--cutoff", metavar="INCARNATION:SEQ", help="The last entry that is believed under its former keys.")
+@click.option("--key", metavar="KEY", help="Its new public key: the present one ends.")
+@click.option(
+    "--cutoff",
+    "cutoffs",
+    multiple=True,
+    metavar="INCARNATION:SEQ",
+    help="The last entry that is believed under former keys; repeatable: of each branch. [all that counts here now]",
+)
 @click.pass_obj
-def readmit(app: App, name: str, key: str | None, cutoff: str | None) -> None:
-    """Take a site in again: one that was revoked, that lost its key, or that told two stories."""
+def readmit(app: App, name: str, key: str | None, cutoffs: tuple[str, ...]) -> None:
+    """Readmit a site that was revoked, that lost its key, or that equivocated.
+
+    With another key its bus keys are void too: invite it, and it joins by the token. Without options, former keys that
+    an earlier version forgot are named again.
+    """
     from librarian_protocol import api
 
-    _show(app, app.client().readmit_site(api.SiteEnd(site=name, key=key, cutoff=cutoff)))
+    _show(app, app.client().readmit_site(api.SiteEnd(site=name, key=key, cutoffs=list(cutoffs))))
+
+
+@site.command("tips", epilog=examples("lbctl site tips campus", "lbctl site tips campus -o json"))
+@click.argument("name")
+@click.pass_obj
+def tips(app: App, name: str) -> None:
+    """List the tips of a site's journal that count here: the values for `--cutoff`, with the hash for an admin
+    statement.
+    """
+    from lbctl.output import rows
+
+    headings = ("INCARNATION:SEQ", "HASH")
+    rows(
+        app,
+        app.client().site_tips(name),
+        headings,
+        lambda tip: (f"{tip.incarnation}:{tip.seq}", tip.hash),
+        empty="nothing of its journal counts here",
+    )
 
 
 @site.command("rekey", epilog=examples("lbctl site rekey", "lbctl site rekey && systemctl restart lbd"))
 @click.pass_obj
 def rekey(app: App) -> None:
-    """Make a new key for this site. The daemon goes over to it at its next start, and tells the others."""
+    """Make a new key for this site. The daemon changes to it at its next start, and tells the others."""
     import secrets
 
     from lbctl.init import write_key
@@ -208,9 +256,28 @@ def rekey(app: App) -> None:
 
 
 def _show(app: App, found: Sequence[api.Site]) -> None:
-    from lbctl.output import rows
+    from lbctl.output import note, rows
 
     rows(app, list(found), HEADINGS, row, empty="no sites")
+    if app.output is not Format.TABLE:
+        return
+    for site in found:
+        for line in ended(site):
+            note(line)
+
+
+def ended(site: api.Site) -> list[str]:
+    """What counts of a site of which a key ended, in words."""
+    if site.revoked is None and not site.tips and not site.entries_beyond:
+        return []
+    upto = ", ".join(site.tips) or ("nothing" if site.entries_beyond else "all that it said")
+    lines = [f"believed under keys that ended, with what it is built on: {upto}"]
+    if site.entries_beyond:
+        lines.append(
+            f"held here and not believed: {site.entries_beyond} entries in {site.segments_beyond} segments;"
+            f" `lbctl events tail --site {site.site} --after 0 --no-follow` lists all"
+        )
+    return lines
 
 
 @site.command(
@@ -297,7 +364,7 @@ def standing(client: Client, asked: api.JoinState) -> api.JoinState:
     import msgspec
 
     state = client.join_state()
-    if state is None and any(one.here and one.admitted_by for one in client.sites()):
+    if state is None and any(site.here and site.admitted_by for site in client.sites()):
         return msgspec.structs.replace(asked, state="joined", detail="")
     return state or asked
 

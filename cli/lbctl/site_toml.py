@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from librarian_protocol.unfinished import IGNORED
+
 
 class Choices(NamedTuple):
     """What ``lbctl init`` was told. Paths are as they shall stand in the file."""
@@ -23,22 +25,27 @@ class Choices(NamedTuple):
     leaf_advertise: str
     catalog: str
     page: str
+    metrics: str
     #: Nobody can dial it.
     undialable: str = ""
+    #: The other sites stand on this machine.
+    loopback_peers: str = ""
 
 
 def text(choices: Choices) -> str:
     """The file. ``lbd --config FILE --check`` accepts it."""
-    one = Choices(*(quoted(value) for value in choices))
-    bus_url = f"url = {one.bus_url}" if choices.bus_url else '# url = "nats://user:password@127.0.0.1:4222"'
+    toml = Choices(*(quoted(value) for value in choices))
+    bus_url = f"url = {toml.bus_url}" if choices.bus_url else '# url = "nats://user:password@127.0.0.1:4222"'
+    ignored = "[" + ", ".join(quoted(glob) for glob in IGNORED) + "]"
     dialable = "dialable = false" if choices.undialable else "# dialable = true"
+    loopback_peers = 'loopback_peers = "on"' if choices.loopback_peers else '# loopback_peers = "auto"'
     return f"""\
 # A site of the Librarian. Every key, its default and its meaning: docs/configuration.md
 # Lines that begin with '# key =' show a default. Relative paths are taken from this directory.
 # `lbd --config FILE --check` says what is wrong with it, and starts nothing.
 
 # The name of this site in the mesh. It never changes.
-site = {one.site}
+site = {toml.site}
 # The failure domain it gives itself if it is the first of a mesh.
 # domain = "default"
 # Where catalog, keys, bus and socket stand; this directory where empty.
@@ -46,36 +53,48 @@ site = {one.site}
 # The control socket, by which lbctl speaks to the daemon; lbd.sock in `state` where empty.
 # socket = ""
 
+[control]
+# A group whose members may look and change nothing, by a socket of its own.
+# readers = ""
+# That socket; lbd-read.sock beside the control socket where empty. The group must be able to enter its directory.
+# read_socket = ""
+
 [catalog]
 # "sqlite:///catalog.sqlite" (relative to `state`) or "postgresql://user@host/database".
-url = {one.catalog}
+url = {toml.catalog}
 # A file whose text is the password of the URL.
 # password_file = ""
 
 # A place that holds bytes. Repeat the table for more.
 [[store]]
 label = "main"
-path = {one.store}
+path = {toml.store}
 # What it is for: source, buffer, archive, processing or drive.
 # role = "archive"
 # Whether intake and subscriptions may bring files here.
 # ingestable = true
 # Mode of files after they are committed.
 # file_mode = "0444"
+# Mode and group of directories that are made, such as "2750" and "observers", so that a group may read the store. Where
+# empty: "0755", and above names no more than the umask allows; and as the filesystem gives it.
+# dir_mode = ""
+# group = ""
 
 # A drop directory: each file that is put here is ingested under its path below it.
 [[intake]]
-path = {one.drop}
+path = {toml.drop}
 store = "main"
 unit = "file"
 # Put before the path to make the name, such as "obs/2026".
 # prefix = ""
-# When a file is complete. "quiet": renamed into place, or closed and unchanged for `quiet_s` seconds;
-# "rename": whatever is visible.
+# When a file is complete. "quiet": moved into place, or closed and unchanged for `quiet_s` seconds;
+# "moved": seen to be moved into place; "rename": whatever is visible.
+# Silence is no proof: who is interrupted is silent too. Write elsewhere on this filesystem, then move it here;
+# with rsync: -t or -a, and --delay-updates.
 # complete = "quiet"
 # quiet_s = 5.0
-# Names that are not looked at.
-# ignore = [".*", "*.part", "*.tmp"]
+# Names that are not looked at: hidden ones, and those of tools for what is not finished (docs/temporary-names.md).
+# ignore = {ignored}
 # A full walk at least so often, in seconds; events of the filesystem only make it faster.
 # walk_every_s = 60.0
 # "inotify", "poll" or "auto"; and seconds between looks where it polls.
@@ -86,28 +105,38 @@ unit = "file"
 
 # Another, for books: each directory that is put here is ingested as one file.
 [[intake]]
-path = {one.drop_books}
+path = {toml.drop_books}
 store = "main"
 unit = "book"
 # How many directories below the drop directory a book stands; 1 is directly in it.
 # depth = 1
-# For books also "marker": complete is what holds a file of that name.
+# A book that is moved here is complete. One that is written in place is taken when nothing in it has changed for
+# `quiet_s` seconds, which may be too early. Who writes in place uses "marker": complete is what holds a file of that
+# name, written last.
 # complete = "quiet"
+# quiet_s = 60.0
 # marker = ".complete"
 
 # The TCP side: other sites fetch bytes here, by signed requests.
 [data]
-listen = {one.listen}
+listen = {toml.listen}
 # HOST:PORT by which other sites reach it; the address listened on where empty.
-advertise = {one.advertise}
+advertise = {toml.advertise}
 # TLS with this site's own certificate, which the others pin: "on", "off", or "auto": on, but for loopback addresses.
 # tls = "auto"
 # false: nobody can dial this site; it pushes what is asked of it to sites that can be dialled.
 {dialable}
+# Whether other sites stand on this machine, and are dialled at loopback addresses: "on", "off", or "auto": where the
+# address by which others dial this site is a loopback one.
+{loopback_peers}
 
 # A page for browsers on this machine, with what `lbctl status` says; "" for none. Loopback addresses only.
 [page]
-listen = {one.page}
+listen = {toml.page}
+
+# Where Prometheus asks for /metrics, without an account; "" for nowhere.
+[metrics]
+listen = {toml.metrics}
 
 # Whom to tell of incidents, by a URL of apprise (e-mail, Slack, Teams, webhooks, …); needs `pip install apprise`.
 # Repeat the table for more; `lbctl notify test` tries it. docs/notifications.md
@@ -131,14 +160,14 @@ listen = {one.page}
 [bus]
 # "embedded": a nats-server runs as a child of the daemon. "external": `url` names one.
 # "join": an invite token brings the address (`lbctl site join TOKEN`).
-mode = {one.bus_mode}
+mode = {toml.bus_mode}
 # Mode "embedded": where the server listens, and HOST:PORT by which invited sites reach it.
-listen = {one.bus_listen}
-advertise = {one.bus_advertise}
+listen = {toml.bus_listen}
+advertise = {toml.bus_advertise}
 # Mode "embedded": where bus servers of other sites dial in by leaf links (TLS), and HOST:PORT by which they reach it.
 # Links of all sites meet at one site; at the others this stays empty.
-leaf_listen = {one.leaf_listen}
-leaf_advertise = {one.leaf_advertise}
+leaf_listen = {toml.leaf_listen}
+leaf_advertise = {toml.leaf_advertise}
 # Every site tells the others which journal ends it holds, at least so often.
 # heads_every_s = 30.0
 # Mode "external". Invite tokens carry the URL as it stands here.
@@ -153,12 +182,15 @@ leaf_advertise = {one.leaf_advertise}
 # administrator = ""
 
 [replicator]
-# Batches in flight at once, and how large one may be.
-# concurrency = 4
+# Batches in flight at once of each adapter, the last of them for a source that has no other; and how large one may be.
+# concurrency = 5
 # batch_files = 1000
 # batch_bytes = 1073741824
 # A batch in which nothing moves for so many seconds is given up, and tried again later.
 # stall_s = 60.0
+# A batch that brings fewer bytes a second than this, over so many seconds, is given up for others; 0 is no limit.
+# min_rate = 1024
+# min_rate_over_s = 120.0
 
 [reconcile]
 # The stores are held against the catalog at the start, and then every so many seconds.

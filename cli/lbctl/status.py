@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from librarian_protocol import api
 
 #: Order in which states of transfers are told; those that need a person last.
-STATES = ("wanted", "reserved", "fetching", "landed", "stored", "cancelled", "waiting", "parked")
+STATES = ("wanted", "reserved", "fetching", "landed", "stored", "cancelled", "paused", "waiting", "parked")
 #: How many waiting things of a drop directory are named.
 NAMED = 5
 
@@ -53,7 +53,7 @@ def _print(app: App, found: api.Status) -> int:
 
 
 def _tell(app: App, found: api.Status) -> None:
-    from lbctl import store
+    from lbctl import pause, store
     from lbctl.output import say, table
     from lbctl.shown import ago
 
@@ -63,28 +63,40 @@ def _tell(app: App, found: api.Status) -> None:
     say(app, f"journal: {journal.seq:,} entries, epoch {journal.epoch}; {_unsent(journal.outbox)}")
     if found.page:
         say(app, f"page: {found.page}")
+    for held in found.pauses:
+        say(app, f"PAUSED: {held.what} {pause.words(held)}")
     if found.peers:
         print()
-        table(app, PEERS, [_peer(one) for one in found.peers])
+        table(app, PEERS, [_peer(peer) for peer in found.peers])
+        for peer in found.peers:
+            for wait in peer.recovering:
+                say(app, f"  {peer.site} recovers its catalog, and waits: {wait}")
     if found.stores:
         print()
-        table(app, store.HEADINGS, [store.row(one) for one in found.stores])
+        table(app, store.HEADINGS, [store.row(row) for row in found.stores])
     if found.intake:
         print()
         table(
             app,
             ("DROP DIRECTORY", "UNIT", "STATE", ">ACCEPTED", ">REFUSED", ">WAITING", ""),
-            [_intake(one) for one in found.intake],
+            [_intake(drop) for drop in found.intake],
         )
-        for one in found.intake:
-            for item in one.waiting_items[:NAMED]:
-                say(app, f"  waits: {item.name}: {item.reason}")
-            if len(one.waiting_items) > NAMED:
-                say(app, f"  waits: {len(one.waiting_items) - NAMED} more in {one.path}")
+        for drop in found.intake:
+            for item in drop.waiting_items[:NAMED]:
+                say(app, f"  waits: {item.name}: {item.reason}{f' ({item.detail})' if item.detail else ''}")
+            if drop.waiting > len(drop.waiting_items[:NAMED]) and drop.waiting_items:
+                say(app, f"  waits: {drop.waiting - len(drop.waiting_items[:NAMED]):,} more in {drop.path}")
+            if drop.standing_refused:
+                say(app, f"  refused: {drop.standing_refused:,} in {drop.path}/.rejected: lbctl rejected list")
+            if drop.ignored:
+                by_glob = ", ".join(f"{number:,} by {glob}" for glob, number in sorted(drop.ignored.items()))
+                say(app, f"  ignored: {by_glob} in {drop.path}: lbctl ignored list")
     print()
     say(app, f"transfers: {_transfers(found.transfers)}")
     for problem in found.problems:
         _problem(app, problem)
+    if found.problems_total > len(found.problems):
+        say(app, f"  … {found.problems_total - len(found.problems):,} more: lbctl incident list --limit 0")
     say(app, _summary(found))
 
 
@@ -103,29 +115,29 @@ def _unsent(outbox: int) -> str:
 PEERS = ("PEER", "STATE", "LINK", "ACCESS", "LAST HEARD", ">APPLIED", ">OWED", ">LAG", ">RATE", ">CATCH-UP")
 
 
-def _peer(one: api.PeerStatus) -> Sequence[str]:
-    from lbctl.shown import ago, count, duration, size
+def _peer(peer: api.PeerStatus) -> Sequence[str]:
+    from lbctl.shown import ago, count, duration, rate, size
 
-    state = f"STALLED: {one.stalled}" if one.stalled else "ok"
-    link = one.link if one.link != "down" else f"DOWN {ago(one.link_since).removesuffix(' ago')}: {one.link_detail}"
-    owed = f"{count(one.owed_files, 'file')} ({size(one.owed_bytes)})" if one.owed_files else "-"
+    state = f"STALLED: {peer.stalled}" if peer.stalled else "recovers" if peer.recovering else "ok"
+    link = peer.link if peer.link != "down" else f"DOWN {ago(peer.link_since).removesuffix(' ago')}: {peer.link_detail}"
+    owed = f"{count(peer.owed_files, 'file')} ({size(peer.owed_bytes)})" if peer.owed_files else "-"
     return (
-        one.site,
+        peer.site,
         state,
         link,
-        one.access,
-        ago(one.last_heard),
-        f"{one.seq:,}",
+        peer.access,
+        ago(peer.last_heard),
+        f"{peer.seq:,}",
         owed,
-        duration(one.lag_s) if one.owed_files else "-",
-        f"{size(one.rate_bytes_s)}/s" if one.rate_bytes_s else "-",
-        "-" if one.catch_up_s is None else duration(one.catch_up_s),
+        duration(peer.lag_s) if peer.owed_files else "-",
+        rate(peer.rate_bytes_s) if peer.rate_bytes_s else "-",
+        "-" if peer.catch_up_s is None else duration(peer.catch_up_s),
     )
 
 
-def _intake(one: api.IntakeStatus) -> Sequence[str]:
-    numbers = f"{one.accepted:,}", f"{one.refused:,}", f"{one.waiting:,}"
-    return one.path, one.unit, one.state, *numbers, one.detail
+def _intake(drop: api.IntakeStatus) -> Sequence[str]:
+    numbers = f"{drop.accepted:,}", f"{drop.refused:,}", f"{drop.waiting:,}"
+    return drop.path, drop.unit, drop.state, *numbers, drop.detail
 
 
 def _transfers(by_state: dict[str, int]) -> str:
@@ -152,7 +164,8 @@ def _summary(found: api.Status) -> str:
     from lbctl.shown import count, old
 
     counts = found.counts
-    problems = count(len(found.problems), "problem") if found.problems else "no problems"
+    number = max(found.problems_total, len(found.problems))
+    problems = ("at least " if found.problems_more else "") + count(number, "problem") if number else "no problems"
     said = [
         f"{problems}{'' if found.healthy else ', NOT HEALTHY'}. {count(counts.files, 'file')}",
         f"{counts.instances_here:,} instances here, {counts.instances_elsewhere:,} elsewhere",

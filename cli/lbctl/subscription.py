@@ -24,9 +24,9 @@ def subscription() -> None:
 HEADINGS = ("ID", "SITE", "FROM", "MATCH", "INTO")
 
 
-def _row(one: api.Subscription) -> Sequence[str]:
-    into = ", ".join(one.labels) or ", ".join(store[:8] for store in one.into)
-    return one.id, one.site, one.from_site or "any site", one.match, into
+def _row(subscription: api.Subscription) -> Sequence[str]:
+    into = ", ".join(subscription.labels) or ", ".join(store[:8] for store in subscription.into)
+    return subscription.id, subscription.site, subscription.from_site or "any site", subscription.match, into
 
 
 @subscription.command("list", epilog=examples("lbctl subscription list", "lbctl subscription list -o json"))
@@ -83,7 +83,7 @@ def rm(app: App, id: str) -> None:  # noqa: A002 - the word of the API
 def _only(known: Sequence[api.Subscription], beginning: str) -> str:
     from librarian_protocol.errors import ArgumentInvalid, NotFound
 
-    found = [one.id for one in known if beginning and one.id.startswith(beginning)]
+    found = [subscription.id for subscription in known if beginning and subscription.id.startswith(beginning)]
     if not found:
         raise NotFound(f"no subscription {beginning!r}", hint="`lbctl subscription list` shows their ids")
     if len(found) > 1:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from librarian_client.location import locate
-from librarian_client.transport import Transport
+from librarian_client.transport import Query, Transport
 from librarian_protocol import api
 from librarian_protocol.errors import NotFound
 
@@ -24,20 +24,48 @@ class Client:
     exhausted or closed.
     """
 
-    def __init__(self, socket: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S, hint: str = "") -> None:
-        """``hint`` is told when no daemon answers."""
+    def __init__(
+        self,
+        socket: str | os.PathLike[str],
+        *,
+        timeout_s: float = TIMEOUT_S,
+        hint: str = "",
+        read_socket: str | os.PathLike[str] | None = None,
+        reads_only: Callable[[Path], None] = lambda _: None,
+    ) -> None:
+        """``hint`` is told when no daemon answers.
+
+        Where this user may not open ``socket``, ``read_socket`` is asked, and ``reads_only`` is called once.
+        """
         self.timeout_s = timeout_s
-        self._transport = Transport(Path(socket), hint=hint or "start the daemon: lbd --config site.toml")
+        self._transport = Transport(
+            Path(socket),
+            hint=hint or "start the daemon: lbd --config site.toml",
+            read_path=Path(read_socket) if read_socket else None,
+            reads_only=reads_only,
+        )
 
     @classmethod
-    def from_config(cls, config: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> Client:
-        """The daemon of a ``site.toml``.
+    def from_config(
+        cls,
+        config: str | os.PathLike[str],
+        *,
+        timeout_s: float = TIMEOUT_S,
+        reads_only: Callable[[Path], None] = lambda _: None,
+    ) -> Client:
+        """The daemon of a ``site.toml``; ``reads_only`` as in the constructor.
 
         Raises:
             ConfigInvalid: the file cannot be read.
         """
         location = locate(Path(config))
-        return cls(location.socket, timeout_s=timeout_s, hint=f"start it: lbd --config {location.config}")
+        return cls(
+            location.socket,
+            timeout_s=timeout_s,
+            hint=f"start it: lbd --config {location.config}",
+            read_socket=location.read_socket,
+            reads_only=reads_only,
+        )
 
     # ---- the site ----
 
@@ -52,6 +80,39 @@ class Client:
     def stores(self) -> list[api.StoreStatus]:
         """The site's stores."""
         return self._transport.call("GET", "/stores", list[api.StoreStatus], timeout_s=self.timeout_s)
+
+    def mark_store(self, path: str, store: str) -> api.StoreMarked:
+        """Give a store its marker back, where what stands there looks like it; ``store`` is its id or label."""
+        body = api.StoreMark(path=path, store=store)
+        return self._transport.call("POST", "/store/mark", api.StoreMarked, body=body, timeout_s=None)
+
+    def retire_store(self, store: str, *, lost: bool = False) -> api.StoreRetired:
+        """Have a store count no more; ``lost`` where its bytes are gone. Idempotent."""
+        body = api.StoreRetire(store=store, lost=lost)
+        return self._transport.call("POST", "/store/retire", api.StoreRetired, body=body, timeout_s=None)
+
+    # ---- maintenance ----
+
+    def pauses(self) -> list[api.Pause]:
+        """What a person has put off for maintenance."""
+        return self._transport.call("GET", "/pauses", list[api.Pause], timeout_s=self.timeout_s)
+
+    def pause(self, pause: api.PauseSet) -> api.Pause:
+        """Put something off; in place of a pause of the same thing.
+
+        Raises:
+            ArgumentInvalid: it cannot be paused, or not so long.
+            NotFound: there is no such site.
+        """
+        return self._transport.call("POST", "/pauses", api.Pause, body=pause, timeout_s=self.timeout_s)
+
+    def resume(self, what: str) -> api.Pause:
+        """End a pause before its time.
+
+        Raises:
+            NotFound: it is not paused.
+        """
+        return self._transport.call("DELETE", "/pauses", api.Pause, query={"what": what}, timeout_s=self.timeout_s)
 
     # ---- incidents ----
 
@@ -80,6 +141,50 @@ class Client:
         return self._transport.call(
             "POST", "/incident/ack", api.Incident, query={"id": id}, body=body, timeout_s=self.timeout_s
         )
+
+    def acknowledge_many(self, code: str | None = None, note: str = "") -> int:
+        """Say that a person has seen all that are open, or those of one code; how many nobody had seen."""
+        body = api.AcknowledgeMany(code=code or "", all=code is None, note=note)
+        return self._transport.call(
+            "POST", "/incidents/ack", api.Acknowledged, body=body, timeout_s=self.timeout_s
+        ).incidents
+
+    # ---- drop directories ----
+
+    def refused(self, cause: str = "", drop: str = "", *, limit: int = 0) -> Iterator[api.Refused]:
+        """What stands in ``.rejected``, oldest first; 0 is all.
+
+        Raises:
+            NotFound: there is no such drop directory.
+        """
+        query: Query = {"cause": cause, "drop": drop, "limit": limit}
+        return self._transport.lines("/rejected", api.Refused, query=query, timeout_s=None)
+
+    def retry_refused(self, choice: api.RefusedChoice) -> api.RefusedMoved:
+        """Drop refused things again, where they were dropped.
+
+        Raises:
+            NotFound: an id is unknown; the others were moved.
+        """
+        return self._transport.call("POST", "/rejected/retry", api.RefusedMoved, body=choice, timeout_s=None)
+
+    def return_refused(self, choice: api.RefusedChoice) -> api.RefusedMoved:
+        """Move refused things to the directory ``choice.to``, under the paths by which they were dropped.
+
+        Raises:
+            NotFound: an id is unknown; the others were moved.
+            ArgumentInvalid: ``to`` is no directory, or lies in a store or a drop directory.
+        """
+        return self._transport.call("POST", "/rejected/return", api.RefusedMoved, body=choice, timeout_s=None)
+
+    def ignored(self, drop: str = "", *, limit: int = 0) -> Iterator[api.Ignored]:
+        """What drop directories pass over, in no order; 0 is all.
+
+        Raises:
+            NotFound: there is no such drop directory.
+        """
+        query: Query = {"drop": drop, "limit": limit}
+        return self._transport.lines("/ignored", api.Ignored, query=query, timeout_s=None)
 
     # ---- the log ----
 
@@ -110,9 +215,24 @@ class Client:
 
     # ---- files ----
 
-    def files(self, match: str = "**", *, after: str | None = None, limit: int = PAGE) -> api.FilePage:
-        """One page of the files whose names match, behind the name ``after``."""
-        query = {"match": match, "after": after, "limit": limit}
+    def files(
+        self,
+        match: str = "**",
+        *,
+        after: str | None = None,
+        limit: int = PAGE,
+        only_here: bool = False,
+        at: str | None = None,
+        not_at: str | None = None,
+        instances: int | None = None,
+    ) -> api.FilePage:
+        """One page of the files whose names match, behind the name ``after``.
+
+        ``only_here``: no other site has a good instance; ``at`` and ``not_at``: a site that has one, or has not;
+        ``instances``: how many there are.
+        """
+        query = {"match": match, "after": after, "limit": limit, "only_here": "1" if only_here else None}
+        query |= {"at": at, "not_at": not_at, "instances": instances}
         return self._transport.call("GET", "/files", api.FilePage, query=query, timeout_s=self.timeout_s)
 
     def file(self, name: str) -> api.NameDetail:
@@ -122,6 +242,25 @@ class Client:
             NotFound: nothing is.
         """
         return self._transport.call("GET", "/file", api.NameDetail, query={"name": name}, timeout_s=self.timeout_s)
+
+    def withdraw(self, name: str, reason: str, digest: str | None = None) -> api.NameDetail:
+        """Say that a file is wanted nowhere, for ever; its holders move its bytes away.
+
+        Raises:
+            NotFound: nothing is known of the name.
+            NotPossible: this site may not say so.
+        """
+        body = api.Withdraw(name=name, reason=reason, digest=digest)
+        return self._transport.call("POST", "/file/withdraw", api.NameDetail, body=body, timeout_s=self.timeout_s)
+
+    def heal(self, name: str, digest: str | None = None) -> list[api.HealResult]:
+        """Read this site's instances of a file whole, and have bad ones replaced.
+
+        Raises:
+            NotFound: none stands here.
+        """
+        body = api.Heal(name=name, digest=digest)
+        return self._transport.call("POST", "/file/heal", list[api.HealResult], body=body, timeout_s=None)
 
     def resolve(self, resolve: api.Resolve) -> api.NameDetail:
         """Decide which file has a name.
@@ -199,6 +338,31 @@ class Client:
             "POST", "/transfer/retry", list[api.FileTransfer], query={"id": id}, timeout_s=self.timeout_s
         )
 
+    def ask_transfer(self, verb: str, id: int | None) -> list[api.FileTransfer]:  # noqa: A002 - the word of the API
+        """``cancel``, ``pause`` or ``resume`` a transfer; None: all that can be.
+
+        Raises:
+            ArgumentInvalid: it is in a state in which that means nothing.
+        """
+        query = {"all": 1} if id is None else {"id": id}
+        return self._transport.call(
+            "POST", f"/transfer/{verb}", list[api.FileTransfer], query=query, timeout_s=self.timeout_s
+        )
+
+    def prioritise(self, id: int, priority: int) -> list[api.FileTransfer]:  # noqa: A002 - the word of the API
+        """Have a transfer go before or after others of its source.
+
+        Raises:
+            ArgumentInvalid: the priority is beyond -100 and 100, or the transfer is over.
+        """
+        return self._transport.call(
+            "POST",
+            "/transfer/priority",
+            list[api.FileTransfer],
+            query={"id": id, "to": priority},
+            timeout_s=self.timeout_s,
+        )
+
     def retry_all(self, reason: str | None = None) -> list[api.FileTransfer]:
         """Try every parked transfer now, or those of one reason."""
         query = {"all": 1, "reason": reason}
@@ -251,6 +415,12 @@ class Client:
     def change_site(self, change: api.SiteChange) -> list[api.Site]:
         """State a site's admission anew."""
         return self._transport.call("POST", "/site", list[api.Site], body=change, timeout_s=self.timeout_s)
+
+    def site_tips(self, site: str) -> list[api.SiteTip]:
+        """The ends of a site's journal that count here."""
+        return self._transport.call(
+            "GET", "/site/tips", list[api.SiteTip], query={"site": site}, timeout_s=self.timeout_s
+        )
 
     def revoke_site(self, end: api.SiteEnd) -> list[api.Site]:
         """Take a site out of the mesh."""

@@ -6,9 +6,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from librarian_protocol.errors import ConfigInvalid
+from librarian_protocol.errors import ConfigInvalid, NotPermitted
 
 
 class Location(NamedTuple):
@@ -17,15 +17,18 @@ class Location(NamedTuple):
     config: Path
     state: Path
     socket: Path
+    #: That of whoever may only read; None where there is none.
+    read_socket: Path | None
     #: As it stands in the file; "" where it has none.
     site: str
 
 
 def locate(config: Path, environ: Mapping[str, str] | None = None) -> Location:
-    """Read ``state`` and ``socket`` from ``site.toml``, or from LIBRARIAN_STATE and LIBRARIAN_SOCKET.
+    """Read ``state``, ``socket`` and ``[control]`` from ``site.toml``, or from the variables that overlay them.
 
     Raises:
         ConfigInvalid: the file cannot be read, or is not TOML.
+        NotPermitted: this user may not read it.
     """
     config = config.absolute()
     environ = os.environ if environ is None else environ
@@ -35,6 +38,8 @@ def locate(config: Path, environ: Mapping[str, str] | None = None) -> Location:
         raise ConfigInvalid(
             f"{config}: no such file", hint=f"`lbctl init {config.parent} --site NAME` writes one"
         ) from exc
+    except PermissionError as exc:
+        raise NotPermitted(f"{config}: not allowed to read it", hint="run it as the daemon's user") from exc
     except OSError as exc:
         raise ConfigInvalid(f"{config}: cannot be read: {exc.strerror}") from exc
     except ValueError as exc:  # not UTF-8, or not TOML
@@ -43,16 +48,25 @@ def locate(config: Path, environ: Mapping[str, str] | None = None) -> Location:
     state = _path(tables, environ, "state")
     socket = _path(tables, environ, "socket")
     home = Path(os.path.normpath(base / state))
+    at = Path(os.path.normpath(base / socket)) if socket else home / "lbd.sock"
+    found = tables.get("control")
+    control = cast("dict[str, object]", found) if isinstance(found, dict) else {}
+    read_socket = _path(control, environ, "read_socket", "CONTROL__")
+    if read_socket:
+        reads: Path | None = Path(os.path.normpath(base / read_socket))
+    else:
+        reads = at.parent / "lbd-read.sock" if _path(control, environ, "readers", "CONTROL__") else None
     return Location(
         config=config,
         state=home,
-        socket=Path(os.path.normpath(base / socket)) if socket else home / "lbd.sock",
+        socket=at,
+        read_socket=reads,
         site=str(tables.get("site", "")),
     )
 
 
-def _path(tables: Mapping[str, object], environ: Mapping[str, str], key: str) -> str:
-    overlay = environ.get(f"LIBRARIAN_{key.upper()}")
+def _path(tables: Mapping[str, object], environ: Mapping[str, str], key: str, table: str = "") -> str:
+    overlay = environ.get(f"LIBRARIAN_{table}{key.upper()}")
     if overlay is not None:
         return overlay.strip("\"'")  # the daemon reads the variable as TOML, where quotes are allowed
     value = tables.get(key, "")

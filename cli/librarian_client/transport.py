@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from librarian_protocol import api, errors, wire
-from librarian_protocol.errors import DaemonUnreachable, LibrarianError, SiteError
+from librarian_protocol.errors import DaemonUnreachable, LibrarianError, NotPermitted, SiteError
 
 T = TypeVar("T")
 #: ``sun_path`` holds 108 bytes on Linux, with a NUL at its end; some room is left.
@@ -48,9 +48,19 @@ class UnixConnection(http.client.HTTPConnection):
 class Transport:
     """One request a connection: there is nothing to keep alive, and nothing that goes stale."""
 
-    def __init__(self, path: Path, *, hint: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        hint: str,
+        read_path: Path | None = None,
+        reads_only: Callable[[Path], None] = lambda _: None,
+    ) -> None:
+        """Where this user may not open ``path``, ``read_path`` is used, and ``reads_only`` is told of it once."""
         self.path = path
         self._hint = hint
+        self._read_path = read_path
+        self._reads_only = reads_only
 
     def call(
         self,
@@ -66,6 +76,7 @@ class Transport:
 
         Raises:
             DaemonUnreachable: no daemon answers, or it went away.
+            NotPermitted: this user may not open its socket.
             LibrarianError: what the daemon answered.
         """
         with self._response(method, route, query, body, timeout_s) as response:
@@ -99,7 +110,8 @@ class Transport:
     ) -> Generator[http.client.HTTPResponse]:
         pairs = {key: value for key, value in (query or {}).items() if value is not None}
         target = api.PREFIX + route + (f"?{urlencode(pairs, quote_via=quote)}" if pairs else "")
-        connection = UnixConnection(self.path, timeout_s)
+        with self._reached(timeout_s):
+            connection = self._connection(timeout_s)
         try:
             with self._reached(timeout_s):
                 headers = {"Content-Type": "application/json"} if body is not None else {}
@@ -111,6 +123,24 @@ class Transport:
         finally:
             connection.close()
 
+    def _connection(self, timeout_s: float | None) -> UnixConnection:
+        """One that is open."""
+        connection = UnixConnection(self.path, timeout_s)
+        try:
+            connection.connect()
+        except PermissionError:
+            connection.close()
+            if self._read_path is None:
+                raise
+            connection = UnixConnection(self._read_path, timeout_s)
+            self.path, self._read_path = self._read_path, None
+            connection.connect()
+            self._reads_only(self.path)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
     @contextmanager
     def _reached(self, timeout_s: float | None) -> Generator[None]:
         try:
@@ -118,8 +148,9 @@ class Transport:
         except (FileNotFoundError, ConnectionRefusedError) as exc:
             raise DaemonUnreachable(f"no daemon answers on {self.path}", hint=self._hint) from exc
         except PermissionError as exc:
-            raise DaemonUnreachable(
-                f"not allowed to speak to the daemon on {self.path}", hint="run it as the daemon's user"
+            raise NotPermitted(
+                f"not allowed to speak to the daemon on {self.path}",
+                hint="run it as the daemon's user; or be of the group that may read, `[control] readers`",
             ) from exc
         except TimeoutError as exc:
             raise DaemonUnreachable(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
 
+import prometheus_client
 import structlog
 
-from librarian_daemon import config, logs
-from librarian_daemon.channels import open_channels
-from librarian_daemon.host import load_key, raise_descriptor_limit
-from librarian_daemon.settings import SiteSettings
+from librarian_daemon.config import loader
+from librarian_daemon.incidents.channels import open_channels
+from librarian_daemon.runtime import logs
+from librarian_daemon.runtime.machine import load_key, raise_descriptor_limit
+from librarian_daemon.runtime.version import VERSION
 from librarian_daemon.site import Site
-from librarian_daemon.version import VERSION
 from librarian_protocol.errors import LibrarianError
 
 
@@ -24,18 +26,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="lbd", description="The Librarian daemon: one process a site.")
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the site's site.toml")
     parser.add_argument("--check", action="store_true", help="read the configuration and the key, then exit")
+    parser.add_argument(
+        "--accept-key",
+        default="",
+        metavar="FINGERPRINT",
+        help="start with this site key although catalog and roster know another one: the site was readmitted with it",
+    )
     parser.add_argument("--version", action="version", version=f"lbd {VERSION}")
     arguments = parser.parse_args()
     try:
-        settings = config.load(arguments.config)
+        settings = loader.load(arguments.config)
         if arguments.check:
             load_key(Path(settings.state) / "keys" / "site.key")
             asyncio.run(open_channels(settings.notify))
             sys.stdout.write(f"{arguments.config}: ok\n")
             return
-        level = logs.configure(settings.log, settings.site)
+        log = logs.configure(settings.log, settings.site)
         raise_descriptor_limit()
-        asyncio.run(_run(settings, level))
+        os.umask(os.umask(0o077) | 0o002)  # nobody else writes to what is made here
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
+        site = Site(settings, log, lambda: loader.load(arguments.config), accept_key=arguments.accept_key)
+        asyncio.run(_run(site))
     except LibrarianError as exc:
         sys.stderr.write(f"error[{exc.code}]: {exc.message}\n")
         if exc.hint:
@@ -43,12 +54,16 @@ def main() -> None:
         sys.exit(exc.exit_code)
 
 
-async def _run(settings: SiteSettings, level: logs.LogLevel) -> None:
-    """Run the site; a signal cancels it. The first of several errors is the one that is reported."""
-    task = asyncio.create_task(Site(settings, level).run(), name="site")
+async def _run(site: Site) -> None:
+    """Run the site; SIGHUP has it read its configuration again, SIGTERM and SIGINT end it.
+
+    The first of several errors is the one that is reported.
+    """
+    task = asyncio.create_task(site.run(), name="site")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
+    loop.add_signal_handler(signal.SIGHUP, site.reload)
     try:
         await task
     except asyncio.CancelledError:

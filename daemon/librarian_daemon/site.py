@@ -1,117 +1,103 @@
-"""The composition root: makes every part of a site, in the order in which they depend on one another, and runs them.
+"""A site: builds its parts in the order in which they depend on one another (``assembly/``), starts and stops them.
 
-Nothing else constructs a service. Start: lock, catalog, stores, incarnation, what a crash left, services. Stop: the
-reverse; whatever was in flight is found again from the catalog.
+Start: lock, catalog, stores, incarnation, what a crash left, services. Stop: the reverse; unfinished work is found
+again in the catalog.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import structlog
-from aiohttp import web
 
-from librarian_adapters import http
-from librarian_adapters.pushes import PUSH_ME, PUSH_REFUSED
-from librarian_daemon import certificates, host, rekeying
+from librarian_daemon.api.readers import Readers
+from librarian_daemon.api.socket import ControlSocket
+from librarian_daemon.assembly.api import build_control
+from librarian_daemon.assembly.dataplane import DataAddress, DataPlane, build_dataplane, listen
+from librarian_daemon.assembly.incidents import Watch, build_watch
+from librarian_daemon.assembly.intake import build_intakes
+from librarian_daemon.assembly.integrity import Integrity, build_integrity
+from librarian_daemon.assembly.journal import Journal, build_inbound, build_journal
+from librarian_daemon.assembly.mesh import Mesh, build_declarations, build_mesh
+from librarian_daemon.assembly.page import Page, build_page
+from librarian_daemon.assembly.ports import Capability, Ports, Services, services_of
+from librarian_daemon.assembly.recovery import build_recovery
+from librarian_daemon.assembly.reloader import Reloader
+from librarian_daemon.assembly.status import Status, build_doctor, build_status
+from librarian_daemon.assembly.stores import open_stores, or_withhold
+from librarian_daemon.assembly.transfers import Transfers, build_transfers
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.bus_watch import BusWatch
-from librarian_daemon.catalog import mail, recovery
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database, open_database
-from librarian_daemon.catalog.declaring import Declared, declare
+from librarian_daemon.catalog.journal import quarantine
+from librarian_daemon.catalog.mesh import own_key as noted
 from librarian_daemon.catalog.upgrade import upgrade
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.census import Census
-from librarian_daemon.channels import open_channels
-from librarian_daemon.clock import SystemClock, SystemRng
-from librarian_daemon.control import Control
-from librarian_daemon.custodian import Custodian
-from librarian_daemon.datagate import Gate
-from librarian_daemon.dataplane import DataPlane
-from librarian_daemon.doctor import Doctor
-from librarian_daemon.eventfeed import EventFeed
-from librarian_daemon.exchange import http_offer, load_adapters, offers, signer, with_health
-from librarian_daemon.explain_control import ExplainControl
-from librarian_daemon.fetching import Moved
-from librarian_daemon.giving import Giver
-from librarian_daemon.heads import Heads
-from librarian_daemon.held import CatalogHoldings
-from librarian_daemon.incarnations import Incarnations
-from librarian_daemon.intake.service import Intake
-from librarian_daemon.inviting import Inviter
-from librarian_daemon.joining import Joiner
-from librarian_daemon.journal_control import JournalControl
-from librarian_daemon.lander import Lander
-from librarian_daemon.ledger import CatalogLedger
-from librarian_daemon.log_control import LogControl
-from librarian_daemon.logs import LogLevel
-from librarian_daemon.membership import Membership
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.naming import NameKeeper
-from librarian_daemon.notices import CatalogIncidents
-from librarian_daemon.notifications import Notifications
-from librarian_daemon.notify_control import NotifyControl
-from librarian_daemon.page.address import PageAddress
-from librarian_daemon.page.serving import StatusPage
-from librarian_daemon.page.throughput import Throughput
-from librarian_daemon.planner import Planner
-from librarian_daemon.projection import Projection
-from librarian_daemon.publisher import Publisher
-from librarian_daemon.pusher import Pusher
-from librarian_daemon.pushing import PushReceiver, Tickets
-from librarian_daemon.reconcile_control import ReconcileControl
-from librarian_daemon.reconciling import Reconciler, clean
-from librarian_daemon.recovery import Recoverer
-from librarian_daemon.repairing import Answering, Repairer
-from librarian_daemon.replicator import Replicator
-from librarian_daemon.restating import Restater
-from librarian_daemon.scraping import Scraper
-from librarian_daemon.server import TcpServer, application
-from librarian_daemon.settings import SiteSettings
-from librarian_daemon.signals import Signal
-from librarian_daemon.site_control import SiteControl
-from librarian_daemon.stores import open_stores
-from librarian_daemon.supervising import supervise
-from librarian_daemon.systemd import ServiceManager
-from librarian_daemon.taking import Taking
-from librarian_daemon.telling import Teller
-from librarian_daemon.tls import data_tls
-from librarian_daemon.version import VERSION
-from librarian_daemon.views import Views
-from librarian_protocol.entries import InstanceDoubted, NameResolved, SiteAnnounced
-from librarian_protocol.errors import ConfigInvalid
+from librarian_daemon.config.settings import SiteSettings
+from librarian_daemon.incidents.channels import Channel, open_channels
+from librarian_daemon.incidents.recorder import CatalogIncidents
+from librarian_daemon.intake.intakes import Intakes
+from librarian_daemon.integrity.reconciler import clean
+from librarian_daemon.journal import own_key
+from librarian_daemon.journal.incarnation import Incarnations
+from librarian_daemon.mesh import rekey
+from librarian_daemon.mesh.declarations import Declarations
+from librarian_daemon.ports.store import SiteStore
+from librarian_daemon.runtime import certificates, machine
+from librarian_daemon.runtime.certificates import Certificate
+from librarian_daemon.runtime.clock import SystemClock, SystemRng
+from librarian_daemon.runtime.logs import Log
+from librarian_daemon.runtime.metrics import Metrics
+from librarian_daemon.runtime.signals import Signal
+from librarian_daemon.runtime.supervisor import supervise
+from librarian_daemon.runtime.version import VERSION
+from librarian_daemon.status.doctor import Doctor
+from librarian_daemon.transfers.adapters import http_offer, offers
+from librarian_daemon.transfers.pauses import Pauses
+from librarian_protocol.entries import SiteAnnounced
 from librarian_protocol.keys import SiteKey
-from librarian_protocol.names import SiteName
-from librarian_protocol.offering import TELL, TELL_AGAIN
-
-#: The most a request's body may have: a bundle's list.
-MAX_BODY_BYTES = 4 << 20
 
 
 class Site:
     """One site, from its settings. :meth:`run` runs it until it is cancelled."""
 
-    def __init__(self, settings: SiteSettings, log_level: LogLevel) -> None:
+    def __init__(
+        self, settings: SiteSettings, log: Log, load: Callable[[], SiteSettings], *, accept_key: str = ""
+    ) -> None:
+        """``load`` reads the settings again.
+
+        ``accept_key``: the fingerprint of a site key that a person vouches for (docs/keys.md).
+        """
         self._settings = settings
-        self._log_level = log_level
+        self._load = load
+        self._reload = Signal()
+        self._accept_key = accept_key
+        self._logging = log
         self._state = Path(settings.state)
         self._clock = SystemClock()
         self._rng = SystemRng()
         self._metrics = Metrics(settings.site)
         self._log = structlog.get_logger("site")
 
+    def reload(self) -> None:
+        """Read the configuration again as soon as the daemon runs."""
+        self._reload.set()
+
     async def run(self) -> None:
         """Start, run, and stop when cancelled.
 
         Raises:
             AlreadyRunning: another daemon holds the lock.
-            ConfigInvalid, CatalogFault, StoreNotMounted, BusUnsafe: what keeps it from starting.
+            ConfigInvalid, CatalogFault, StoreNotMounted, BusUnsafe: why it cannot start.
         """
-        lock = host.lock(self._state)
+        machine.keep_private(self._settings)
+        lock = machine.lock(self._state)
         try:
-            database = open_database(host.catalog_url(self._settings.catalog))
+            database = open_database(machine.catalog_url(self._settings.catalog))
             try:
                 await database.write(upgrade)
                 await self._run(database)
@@ -121,7 +107,7 @@ class Site:
             os.close(lock)
 
     async def _run(self, database: Database) -> None:
-        key = host.load_key(self._state / "keys" / "site.key")
+        key = machine.load_key(self._state / "keys" / "site.key")
         catalog = Catalog(database, self._clock, key)
         async with asyncio.TaskGroup() as group:
             committer = group.create_task(catalog.run(), name="committer")
@@ -131,307 +117,211 @@ class Site:
                 committer.cancel()
 
     async def _serve(self, catalog: Catalog, key: SiteKey) -> None:
-        settings, site, clock, rng = self._settings, self._settings.site, self._clock, self._rng
+        settings = self._settings
         channels = await open_channels(settings.notify)
+        opened = await self._open(catalog, key)
+        ports, certificate = opened.ports, opened.certificate
+        pauses = Pauses(catalog, self._clock)
+        await pauses.load()
+        parts = self._build(ports, opened.incarnations, pauses, channels)
+        await _finish(ports, parts)
+
+        data = await listen(settings, parts.dataplane, parts.status.views, certificate)
+        if settings.bus.mode != "join" and not await catalog.read(quarantine.state):
+            # A site whose catalog was lost already belongs to a mesh: it must be told which.
+            await parts.mesh.membership.found()
+        announced = SiteAnnounced(
+            software=VERSION,
+            adapters=offers(parts.dataplane.adapters.values(), http_offer(settings, data.tls, data.advertise)),
+            certificate=certificate.announced if settings.bus.leaf_listen or data.tls.pinned else None,
+            leaf_address=opened.bus.leaf_address(),
+        )
+        declarations = build_declarations(ports, settings, announced)
+        await declarations.say()
+        await self._run_until_cancelled(opened, parts, declarations, data)
+
+    async def _open(self, catalog: Catalog, key: SiteKey) -> _Opened:
+        """The site's own ports; a new incarnation has begun."""
+        settings, site, clock, rng = self._settings, self._settings.site, self._clock, self._rng
         stores = await open_stores(settings, catalog, rng)
-        by_id = {store.id: store for store in stores}
+        keys = self._state / "keys"
+        await own_key.check(catalog, stores, site, key, keys, self._accept_key)
         incarnations = Incarnations(catalog, stores, rng, clock, site)
         await incarnations.begin()
-        key = await rekeying.go_over(catalog, site, key, self._state / "keys")
-
-        incidents = CatalogIncidents(catalog)
-        certificate = certificates.load_or_make(self._state / "keys", site, host.certified_hosts(settings))
+        key = await rekey.go_over(catalog, site, key, keys)
+        await catalog.write(noted.note, key.public)
+        certificate = certificates.load_or_make(keys, site, machine.certified_hosts(settings))
         bus = NatsBus(
             site=site,
             settings=settings.bus,
             directory=self._state / "nats",
-            keys_directory=self._state / "keys",
+            keys_directory=keys,
             clock=clock,
             rng=rng,
             certificate=certificate,
         )
-
-        async def send(to: SiteName, verb: str, body: bytes) -> None:
-            await catalog.write(mail.send, rng.hex(32), to, verb, body)
-
-        tickets = Tickets(send, clock, rng)
-        teller = Teller(catalog, incidents, site, lambda: rng.hex(32))
-        letters = {PUSH_REFUSED: tickets.refused, TELL: teller.tell, TELL_AGAIN: teller.tell_again}
-        lacking = Signal()
-        taking = Taking(catalog, incidents, self._metrics, site)
-        projection = Projection(catalog, bus, clock, site, taking, gap=lacking, mail_handlers=letters)
-        membership = Membership(
-            catalog=catalog,
-            bus=bus,
-            clock=clock,
-            rng=rng,
-            site=site,
-            domain=settings.domain,
-            administrator=settings.mesh.administrator or None,
-            key=key,
-            follow=projection.follow,
-        )
-        inviter = Inviter(
-            catalog=catalog,
-            bus=bus,
-            incidents=incidents,
-            clock=clock,
-            rng=rng,
+        ports = Ports(
             site=site,
             key=key,
-            membership=membership,
-        )
-        joiner = Joiner(
             catalog=catalog,
             bus=bus,
-            incidents=incidents,
-            clock=clock,
-            site=site,
-            key=key,
-            state=self._state,
-            membership=membership,
-            own_server=settings.bus.mode == "embedded",
-        )
-        heads = Heads(
-            catalog=catalog,
-            bus=bus,
-            incidents=incidents,
-            clock=clock,
-            site=site,
-            key=key,
-            membership=membership,
-            metrics=self._metrics,
-            every_s=settings.bus.heads_every_s,
-            heard=lacking,
-        )
-        repairer = Repairer(catalog, bus, clock, site, taking, heard=lacking, every_s=settings.bus.heads_every_s)
-        answering = Answering(catalog)
-
-        async def answer() -> None:
-            await bus.answer(answering)
-
-        custodian = Custodian(catalog, by_id, incidents, clock, site, self._metrics, settings.reconcile.limit)
-        catalog.watch(custodian.wake, InstanceDoubted)
-
-        sign = signer(site, key, clock)
-        held = CatalogHoldings(catalog, membership, site, by_id)
-        giver = Giver(site, held, custodian)
-        client = http.client(
-            sign, settings.adapters.settings.get("http", {}), membership.certificate, settings.tls.ca_file
-        )
-        pusher = Pusher(client=client, giver=giver, holdings=held, offers=membership.offers, send=send, clock=clock)
-        letters[PUSH_ME] = pusher.push_me
-        adapters = load_adapters(settings, sign, by_id, membership.certificate, tickets, self._state / "adapters")
-        moved = Moved(catalog, clock)
-        lander = Lander(catalog, clock, self._metrics)
-        transfers_changed = Signal()
-        planner = Planner(catalog, clock, site, list(adapters), transfers_changed)
-        replicator = Replicator(
-            catalog=catalog,
-            stores=by_id,
-            adapters=adapters,
-            lander=lander,
-            moved=moved,
-            clock=clock,
-            rng=rng,
-            site=site,
-            settings=settings.replicator,
-            limits=settings.adapters.limits,
-            metrics=self._metrics,
-            wake=transfers_changed,
-        )
-        publisher = Publisher(catalog, bus, incidents, clock, site, key, self._metrics, membership.changed)
-        ledger = CatalogLedger(catalog, self._metrics)
-        by_label = {store.label: store for store in stores}
-        intakes = [
-            Intake(one, by_label[one.store], ledger, incidents, clock, rng, structlog.get_logger("intake"))
-            for one in settings.intake
-        ]
-        census = Census(catalog, clock, site)
-        page_address = PageAddress()
-        views = Views(
-            site=site,
-            key=key.public,
-            bus_mode=settings.bus.mode,
-            started_at=clock.utc(),
-            catalog=catalog,
-            bus=bus,
-            stores=by_id,
-            intakes=intakes,
-            membership=membership,
-            moved=moved,
-            incidents=incidents,
-            census=census,
-            page=page_address,
-            clock=clock,
-        )
-        page = StatusPage(
-            listen=settings.page.listen,
-            address=page_address,
-            catalog=catalog,
-            views=views,
-            throughput=Throughput(self._metrics.totals, clock),
-            clock=clock,
-        )
-        scraper = Scraper(
-            catalog=catalog,
-            bus=bus,
-            stores=by_id,
-            intakes=intakes,
-            views=views,
-            census=census,
-            metrics=self._metrics,
-            state=self._state,
-        )
-
-        for store in stores:
-            await lander.recover(store)
-        for intake in intakes:
-            await intake.recover()
-        for store in stores:
-            await clean(store, catalog, services_run=False)
-
-        gate = Gate(site=site, clock=clock, holdings=held)
-        routes = [*DataPlane(gate, giver).routes(), *PushReceiver(gate, tickets).routes()]
-        data = TcpServer(with_health(application(MAX_BODY_BYTES), routes, views, scraper))
-        address, port = host.split_address(settings.data.listen)
-        tls = data_tls(settings, certificate, settings.data.advertise or settings.data.listen)
-        try:
-            port = await data.start(address, port, tls.context)
-        except OSError as exc:
-            raise ConfigInvalid(f"data.listen = {settings.data.listen!r}: {exc}", hint="is the port taken?") from exc
-        advertise = settings.data.advertise or host.join_address(address, port)
-        if settings.bus.mode != "join" and not await catalog.read(recovery.state):
-            # A site whose catalog was lost is of a mesh already: it must be told again of which.
-            await membership.found()
-        declared = [
-            Declared(id=store.id, label=store.label, role=store.role, ingestable=one.ingestable)
-            for store, one in zip(stores, settings.store, strict=True)
-        ]
-        announced = SiteAnnounced(
-            software=VERSION,
-            adapters=offers(adapters.values(), http_offer(settings, tls, advertise)),
-            certificate=certificate.announced if settings.bus.leaf_listen or tls.pinned else None,
-            leaf_address=bus.leaf_address(),
-        )
-
-        async def redeclare() -> None:
-            await catalog.write(declare, site, declared, announced)
-
-        await redeclare()
-        recoverer = Recoverer(
-            catalog=catalog,
-            incidents=incidents,
-            clock=clock,
-            site=site,
-            found=membership.found,
-            restater=Restater(catalog, stores, site),
-            renew=incarnations.renew,
-            redeclare=redeclare,
-        )
-
-        reconciler = Reconciler(
-            catalog=catalog,
             stores=stores,
-            custodian=custodian,
-            incidents=incidents,
-            clock=clock,
-            site=site,
-            settings=settings.reconcile,
-            metrics=self._metrics,
-        )
-        keeper = NameKeeper(catalog, by_id, incidents, site)
-        catalog.watch(keeper.wake, NameResolved)
-        notifications = Notifications(
-            channels=channels,
-            catalog=catalog,
-            incidents=incidents,
-            metrics=self._metrics,
-            clock=clock,
-            site=site,
-        )
-        manager = ServiceManager(clock, views.readiness)
-        control = Control(
-            site=site,
-            catalog=catalog,
-            stores=stores,
-            ingestable=[store for store, one in zip(stores, settings.store, strict=True) if one.ingestable],
-            views=views,
-            feed=EventFeed(site=site, own_key=key.public, catalog=catalog, views=views),
-            membership=membership,
-            sites=SiteControl(
-                catalog=catalog,
-                membership=membership,
-                inviter=inviter,
-                joiner=joiner,
-                roster=views.sites,
-                bus_config=bus.server_configuration,
-            ),
-            journals=JournalControl(catalog, taking, clock, site, key),
-            notifications=NotifyControl(notifications),
-            reconciling=ReconcileControl(reconciler, recoverer),
-            log=LogControl(self._log_level),
-            explaining=ExplainControl(catalog=catalog, bus=bus, site=site, adapters=list(adapters), detail=views.name),
-            adapters=list(adapters),
-            custodian=custodian,
-            doctor=Doctor(
-                catalog=catalog,
-                bus=bus,
-                stores=stores,
-                settings=settings,
-                addresses={"data address": advertise},
-                page=page_address,
-                clock=clock,
-            ),
             clock=clock,
             rng=rng,
-            wake_replicator=transfers_changed,
+            incidents=CatalogIncidents(catalog),
+            metrics=self._metrics,
         )
-        runner = web.AppRunner(control.application(), access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        await host.listen(runner, Path(settings.socket))
+        return _Opened(ports=ports, bus=bus, incarnations=incarnations, certificate=certificate)
+
+    def _build(
+        self,
+        ports: Ports,
+        incarnations: Incarnations,
+        pauses: Pauses,
+        channels: Sequence[Channel],
+    ) -> _Parts:
+        settings = self._settings
+        inbound = build_inbound(ports)
+        mesh = build_mesh(ports, settings, inbound.projection.follow)
+        journal = build_journal(ports, settings, inbound, mesh, incarnations)
+        integrity = build_integrity(ports, settings)
+        dataplane = build_dataplane(ports, settings, inbound, mesh, integrity.custodian, pauses)
+        transfers = build_transfers(ports, settings, dataplane.adapters, dataplane.paces, pauses)
+        intakes = build_intakes(ports, settings, pauses)
+
+        async def take_up(store: SiteStore) -> None:
+            await incarnations.hear(store)
+            await transfers.lander.recover(store)
+            await integrity.withdrawals.recover(store)
+            await clean(store, ports.catalog)
+
+        watch = build_watch(ports, channels, take_up)
+        status = build_status(ports, settings, mesh, transfers, intakes, watch)
+        return _Parts(
+            mesh=mesh,
+            journal=journal,
+            watch=watch,
+            transfers=transfers,
+            dataplane=dataplane,
+            integrity=integrity,
+            status=status,
+            page=build_page(ports, settings, status),
+            intakes=intakes,
+        )
+
+    async def _run_until_cancelled(
+        self, opened: _Opened, parts: _Parts, declarations: Declarations, data: DataAddress
+    ) -> None:
+        settings, ports = self._settings, opened.ports
+        recovery = build_recovery(ports, parts.mesh, parts.journal.incarnations, declarations.say)
+        readers = Readers(settings.control)
+        doctor = build_doctor(
+            ports, settings, parts.status, parts.mesh, parts.transfers, parts.watch, data.advertise, readers.checks
+        )
+        control = build_control(
+            ports=ports,
+            settings=settings,
+            mesh=parts.mesh,
+            journal=parts.journal,
+            integrity=parts.integrity,
+            transfers=parts.transfers,
+            recovery=recovery,
+            intakes=parts.intakes,
+            watch=parts.watch,
+            status=parts.status,
+            declarations=declarations,
+            doctor=doctor,
+            log_level=self._logging.level,
+            bus_config=opened.bus.server_configuration,
+        )
+        services: Services = {
+            "bus": opened.bus.run,
+            **services_of([*parts.capabilities(), recovery]),
+            "declarations": declarations.run,
+            "log": partial(self._logging.sparing.run, self._clock),
+            "reload": self._reloader(ports, parts, doctor).run,
+        }
+        socket = ControlSocket(Path(settings.socket), control.application())
+        await socket.open()
+        await readers.open(control.reading(readers.guard))
         try:
             async with asyncio.TaskGroup() as group:
-                await membership.admit_to_bus()
-                await joiner.resume()
-                for name, service in {
-                    "bus": bus.run,
-                    "roster": membership.run,
-                    "inviter": inviter.run,
-                    "joiner": joiner.run,
-                    "projection": projection.run,
-                    "heads": heads.run_announcing,
-                    "listener": heads.run_listening,
-                    "repairer": repairer.run,
-                    "answering": answer,
-                    "recovery": recoverer.run,
-                    "reconciler": reconciler.run,
-                    "witness": incarnations.run,
-                    "publisher": publisher.run,
-                    "planner": planner.run,
-                    "replicator": replicator.run,
-                    "pusher": pusher.run,
-                    "teller": teller.run,
-                    "custodian": custodian.run,
-                    "names": keeper.run,
-                    "census": census.run,
-                    "bus watch": BusWatch(bus, incidents, clock, site).run,
-                    "service manager": manager.run,
-                    "page": page.run,
-                    "notifications": notifications.run,
-                }.items():
-                    group.create_task(supervise(name, service, incidents, clock), name=name)
-                for intake in intakes:
-                    group.create_task(supervise("intake", intake.run, incidents, clock), name="intake")
-                self._log.info("started", data=advertise, socket=settings.socket)
+                await parts.mesh.membership.admit_to_bus()
+                await parts.mesh.joiner.resume()
+                for name, service in services.items():
+                    group.create_task(supervise(name, service, ports.incidents, self._clock), name=name)
+                parts.intakes.start(group)
+                self._log.info("started", data=data.advertise, socket=settings.socket)
         finally:
             self._log.info("stopping")
-            manager.stopping()
-            await runner.cleanup()
-            await data.stop()
-            for adapter in adapters.values():
-                await adapter.close()
-            await client.close()
-            for store in stores:
+            parts.status.manager.stopping()
+            await readers.close()
+            await socket.close()
+            await data.server.stop()
+            await parts.dataplane.close()
+            for store in ports.stores:
                 store.close()
             Path(settings.socket).unlink(missing_ok=True)
+
+    def _reloader(self, ports: Ports, parts: _Parts, doctor: Doctor) -> Reloader:
+        async def notify(new: SiteSettings) -> None:
+            parts.watch.notifications.replace(await open_channels(new.notify))
+
+        return Reloader(
+            settings=self._settings,
+            load=self._load,
+            wake=self._reload,
+            log_level=self._logging.level,
+            incidents=ports.incidents,
+            site=ports.site,
+            notify=notify,
+            intakes=parts.intakes.apply,
+            told=doctor.use,
+        )
+
+
+class _Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """What everything is built on."""
+
+    ports: Ports
+    #: The same as the ports', which know less of it.
+    bus: NatsBus
+    incarnations: Incarnations
+    certificate: Certificate
+
+
+class _Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of a site, except those that need its address."""
+
+    mesh: Mesh
+    journal: Journal
+    watch: Watch
+    transfers: Transfers
+    dataplane: DataPlane
+    integrity: Integrity
+    status: Status
+    page: Page
+    intakes: Intakes
+
+    def capabilities(self) -> Sequence[Capability]:
+        """The capabilities with services; intake starts its own."""
+        return (
+            self.mesh,
+            self.journal,
+            self.watch,
+            self.transfers,
+            self.dataplane,
+            self.integrity,
+            self.status,
+            self.page,
+        )
+
+
+async def _finish(ports: Ports, parts: _Parts) -> None:
+    """Finish what a crash left, before any service runs."""
+    for store in ports.stores:
+        await or_withhold(store, parts.transfers.lander.recover(store))
+        await or_withhold(store, parts.integrity.withdrawals.recover(store))
+    await parts.intakes.recover()
+    for store in ports.stores:
+        await or_withhold(store, clean(store, ports.catalog, services_run=False))

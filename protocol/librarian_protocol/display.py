@@ -1,4 +1,4 @@
-"""What people read, on a terminal or on a page: text without what hides or turns it, numbers, times."""
+"""Text for people, on a terminal or on a page: without characters that hide or reorder it; numbers, times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _JUST_NOW_S = 5.0
 
 
 def safe(text: str) -> str:
-    """The text with every character that a terminal would obey or a reader not see written as an escape."""
+    """The text, with an escape for every character that a terminal would obey or that a reader could not see."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -25,6 +25,11 @@ def safe(text: str) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """``1 file``, ``1,204 files``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def bytes_short(size: str) -> str:
+    """``1 Byte`` and ``2 Bytes`` as ``1 B`` and ``2 B``: for rates. Other sizes are as they were."""
+    return size.replace(" Bytes", " B").replace(" Byte", " B")
 
 
 def duration(seconds: float) -> str:

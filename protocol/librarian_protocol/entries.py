@@ -1,11 +1,10 @@
 """Journal entries: what sites tell one another (docs/events.md).
 
-Every fact has one writer, and every entry stands alone: it carries the whole new state of its register, and
-everything about a file that a reader needs who has never heard of that file. ``seq`` and ``at`` are given by
-the journal when the entry is committed; a service that makes an entry leaves them as they are.
+Every fact has one writer. Every entry is complete: it has the whole new state of its register, and all that a reader
+needs to know of a file of which nothing else has arrived. The journal sets ``seq`` and ``at`` when the entry is
+committed; a service that makes an entry does not set them.
 
-Kinds that are not listed in :data:`KINDS` are kept raw by whoever receives them, and applied after an
-upgrade.
+A receiver keeps the bytes of kinds that are not in :data:`KINDS`, and applies them after an upgrade.
 """
 
 from __future__ import annotations
@@ -22,8 +21,12 @@ from librarian_protocol.names import Name, SiteName
 #: 2^63 - 1: what SQL's BIGINT and every JSON reader with 64-bit integers can hold.
 MAX_INTEGER = (1 << 63) - 1
 
+#: 2^53 - 1: what every JSON reader represents exactly; 9 PB is more than any one file or book. An entry that claims a
+#: larger size is kept in the record and never applied, so that sums cannot overflow.
+MAX_SIZE_BYTES = (1 << 53) - 1
+
 Seq = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
-SizeBytes = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+SizeBytes = Annotated[int, Meta(ge=0, le=MAX_SIZE_BYTES)]
 # Patterns end in ``(?!\n)$``: Python's ``$`` alone would let a trailing newline through.
 #: A store's id: 128 random bits in hex, given when the store is made and never changed.
 StoreId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}(?!\n)$")]
@@ -83,17 +86,17 @@ class Dial(StrEnum):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What every entry has: its number (they count from 1 at each site) and its time (for people only)."""
+    """What every entry has: its number (from 1 on at each site) and its time (for people only)."""
 
     seq: Seq = 0
     at: Annotated[str, Meta(max_length=40)] = ""
 
 
 class FileEntry(Entry, frozen=True, kw_only=True):
-    """An entry about a file: enough to make the file's row where nothing else about it has arrived."""
+    """An entry about a file. It is enough to make the file's row where nothing else about it has arrived."""
 
     name: Name
-    #: The file's identity: always blake3. Others are carried by ``digest.added``.
+    #: The file's identity: always blake3. ``digest.added`` tells other digests.
     digest: Digest
     size_bytes: SizeBytes
     unit: Unit
@@ -105,23 +108,41 @@ class FileEntry(Entry, frozen=True, kw_only=True):
 
 
 class FileIngested(FileEntry, frozen=True, kw_only=True):
-    """A file was ingested. It *is* the registration of its first instance."""
+    """A file was ingested. This entry is also the registration of its first instance."""
 
     store: StoreId
     mtime_ns: Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
     uploader: Text | None = None
     #: Files in the book; absent for a single file.
-    members: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] | None = None
+    members: Annotated[int, Meta(ge=0, le=MAX_SIZE_BYTES)] | None = None
+
+
+class FileAttributed(FileEntry, frozen=True, kw_only=True):
+    """What else is kept of a file. The site that ingested the file says it, before its ``file.ingested``.
+
+    It counts only if its site is the file's origin. It is said of executable files and of books only.
+    """
+
+    #: Whether a single file is executable.
+    executable: bool = False
+    #: Of a book: blake3 of the list of its members' attributes.
+    list: Digest | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse another algorithm than blake3 for the file and for the list."""
+        FileEntry.__post_init__(self)
+        if self.list is not None and self.list.algorithm != "blake3":
+            raise ValueError(f"a list of attributes is known by its blake3 digest, not by {self.list.algorithm}")
 
 
 class FileWithdrawn(FileEntry, frozen=True, kw_only=True):
-    """An administrator's word: wanted nowhere, never to be ingested again."""
+    """An administrator withdrew the file: no site wants it, and nobody may ingest it again."""
 
     reason: Text
 
 
 class InstanceRegistered(FileEntry, frozen=True, kw_only=True):
-    """A verified instance stands in this site's store: the callback that completes a transfer."""
+    """A verified instance stands in this site's store. It tells the source that the transfer is complete."""
 
     store: StoreId
     source_site: SiteName
@@ -129,7 +150,7 @@ class InstanceRegistered(FileEntry, frozen=True, kw_only=True):
 
 
 class InstanceRemoved(FileEntry, frozen=True, kw_only=True):
-    """An instance was given up. ``evidence`` is the blake3 of what allowed it."""
+    """This site gave up an instance. ``evidence`` is the blake3 of what allowed it."""
 
     store: StoreId
     reason: Text
@@ -150,7 +171,7 @@ class InstanceHealed(FileEntry, frozen=True, kw_only=True):
 
 
 class InstanceDoubted(FileEntry, frozen=True, kw_only=True):
-    """A reader's complaint about another site's instance: makes the owner read it again.
+    """A reader's complaint about another site's instance. Its owner reads the instance again.
 
     ``epoch``, ``incarnation`` and ``entry_seq`` name the state of the instance that is doubted; any later
     state answers the doubt.
@@ -165,7 +186,7 @@ class InstanceDoubted(FileEntry, frozen=True, kw_only=True):
 
 
 class TransferParked(FileEntry, frozen=True, kw_only=True):
-    """A transfer into this site's store needs a person. Attempts that are retried are never told."""
+    """A transfer into this site's store needs a person. Attempts that are retried are not told to others."""
 
     store: StoreId
     source_site: SiteName | None
@@ -174,7 +195,7 @@ class TransferParked(FileEntry, frozen=True, kw_only=True):
 
 
 class TransferResumed(FileEntry, frozen=True, kw_only=True):
-    """A parked transfer was taken up again."""
+    """A parked transfer goes on."""
 
     store: StoreId
 
@@ -190,13 +211,13 @@ class SubscriptionDeclared(Entry, frozen=True, kw_only=True):
 
 
 class SubscriptionWithdrawn(Entry, frozen=True, kw_only=True):
-    """The rule is no more. Nothing that it brought is deleted."""
+    """The rule has ended. Nothing that it brought is deleted."""
 
     subscription: SubscriptionId
 
 
 class StoreDeclared(Entry, frozen=True, kw_only=True):
-    """A store of this site. Its path is nobody else's business."""
+    """A store of this site. Other sites do not learn its path."""
 
     store: StoreId
     label: Label
@@ -207,13 +228,13 @@ class StoreDeclared(Entry, frozen=True, kw_only=True):
 
 
 class StoreRetired(Entry, frozen=True, kw_only=True):
-    """The store is no more; its instances no longer count."""
+    """The store has ended; its instances no longer count."""
 
     store: StoreId
 
 
 class AdapterOffer(msgspec.Struct, frozen=True, kw_only=True):
-    """One way in which this site gives bytes away."""
+    """One way in which this site gives bytes to others."""
 
     name: Label
     version: Annotated[int, Meta(ge=1, le=1 << 31)]
@@ -235,17 +256,21 @@ class SiteAnnounced(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Cutoff(msgspec.Struct, frozen=True, kw_only=True):
-    """The last entry of a site that is believed, and the hash of the segment that it ends."""
+    """The last entry of a segment, and the segment's hash. The hash alone decides; the others are for people."""
 
     incarnation: IncarnationId
     seq: Seq
     hash: HexHash
 
 
-class SiteAdmitted(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """A site was admitted to the mesh by one that holds the right to admit.
+#: Ends of a journal. No site has more branches than this (docs/adr/0012: more than 8 need an administrator).
+Tips = Annotated[list[Cutoff], Meta(max_length=64)]
 
-    The failure domain is set by the admitter, not claimed. ``bus`` are the NKEYs of the site's two bus
+
+class SiteAdmitted(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """A site was admitted to the mesh, by a site that has the right to admit.
+
+    The admitter sets the failure domain; the site does not claim it. ``bus`` are the NKEYs of the site's two bus
     connections (journal, link), by which a shared server knows it.
     """
 
@@ -259,25 +284,33 @@ class SiteAdmitted(Entry, frozen=True, kw_only=True, omit_defaults=True):
     leaf: BusKey | None = None
     #: Whether this site may admit others.
     may_admit: bool = False
-    #: After a lost key or an equivocation: nothing that the site said beyond this is believed under its former keys.
+    #: Written before there were ``tips``: read as the only one of them.
     cutoff: Cutoff | None = None
-    #: The keys that count up to the cutoff.
+    #: The keys that ended. What they signed counts if it is one of ``tips``, or one of ``tips`` is built on it.
     former: Annotated[list[PublicKey], Meta(max_length=64)] = []
     #: An administrator's statement: its number (the greatest counts) and the signature of the offline key over it.
     statement: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] = 0
     administrator: Signature | None = None
+    #: The last segments that are believed under ``former``: all ends of its journal, for it may have branches.
+    tips: Tips | None = None
 
 
-class SiteRekeyed(Entry, frozen=True, kw_only=True):
-    """This site signs with another key from the next segment on. Said in the old chain, under the old key."""
+class SiteRekeyed(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """This site signs with another key from the next segment on. It says so in the old chain, under the old key.
+
+    Of what the old key signed, this segment counts, those of ``tips``, and what these are built on.
+    """
 
     key: PublicKey
+    #: The other ends of its journal.
+    tips: Tips = []
 
 
 class SiteRevoked(Entry, frozen=True, kw_only=True):
-    """A site is of the mesh no more. Written in the register of its admission by the same admitter.
+    """A site is no longer in the mesh. The admitter writes it in the register of the admission.
 
-    What it said up to ``cutoff`` stays believed; without one, all that is held. So its keys and grants stand here too.
+    Of its journal, ``tips`` and what they are built on still count. So its keys and grants stand here too. All of its
+    journal counts where ``tips`` and ``cutoff`` are missing, as in entries written before there were tips.
     """
 
     site: SiteName
@@ -286,13 +319,17 @@ class SiteRevoked(Entry, frozen=True, kw_only=True):
     domain: Label
     grants: Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(max_length=256)]
     reason: Text
+    #: Written before there were ``tips``: read as the only one of them.
     cutoff: Cutoff | None = None
     statement: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] = 0
     administrator: Signature | None = None
+    #: The last segments that are believed: all ends of its journal, for it may have branches. It is left out where
+    #: unset, so that statements which were signed before there were tips keep their bytes.
+    tips: Tips | msgspec.UnsetType = msgspec.UNSET
 
 
 class EntryId(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry, by what never changes of it."""
+    """An entry, named by what never changes of it."""
 
     site: SiteName
     incarnation: IncarnationId
@@ -300,7 +337,11 @@ class EntryId(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NameResolved(Entry, frozen=True, kw_only=True):
-    """An administrator's decision between files of one name. ``over`` and ``supersedes`` are all its site knew."""
+    """An administrator's decision between files of one name.
+
+    ``over`` and ``supersedes`` are the other digests of the name, withdrawn ones apart, and the earlier decisions about
+    it: all that the deciding site knew.
+    """
 
     name: Name
     keep: Digest
@@ -309,7 +350,7 @@ class NameResolved(Entry, frozen=True, kw_only=True):
 
 
 class DigestAdded(FileEntry, frozen=True, kw_only=True):
-    """Another digest of the same bytes, by a site that read them. Identity never changes."""
+    """Another digest of the same bytes, from a site that read them. The file's identity does not change."""
 
     other: Digest
 
@@ -335,10 +376,11 @@ KINDS: dict[str, type[Entry]] = {
     "site.revoked": SiteRevoked,
     "name.resolved": NameResolved,
     "digest.added": DigestAdded,
+    "file.attributed": FileAttributed,
 }
 _KIND_OF = {entry: kind for kind, entry in KINDS.items()}
 
 
 def kind_of(entry: Entry) -> str:
-    """The kind under which an entry stands in a segment."""
+    """The kind of an entry, as segments name it."""
     return _KIND_OF[type(entry)]

@@ -1,7 +1,7 @@
-"""The error tree, by whose fault it is. Each class fixes a stable code, an exit code, and whether to retry::
+"""The error tree, by who caused the error. Each class fixes a stable code, an exit code, and whether to retry::
 
     LibrarianError
-    ├── InputError                E1xx  what was given to us is wrong; the giver must change it
+    ├── InputError                E1xx  the input is wrong; the caller must change it
     │   ├── NameInvalid           E101
     │   ├── SiteNameInvalid       E102
     │   ├── DigestInvalid         E103
@@ -12,7 +12,7 @@
     │   ├── ArgumentInvalid       E108
     │   ├── BookRefused           E109
     │   └── NotPossible           E110
-    ├── PeerError                 E2xx  what another site sent breaks the protocol; it is not believed
+    ├── PeerError                 E2xx  what another site sent breaks the protocol; it is not applied
     │   ├── SegmentInvalid        E201
     │   ├── SignatureInvalid      E202
     │   ├── ChainBroken           E203
@@ -20,7 +20,7 @@
     │   ├── NotAdmitted           E205
     │   ├── TokenInvalid          E206
     │   └── RequestRefused        E207
-    ├── TransferError             E3xx  bytes did not come; the transfer's reason says which
+    ├── TransferError             E3xx  bytes did not arrive; the transfer's reason says why
     │   ├── SourceMissing         E301
     │   ├── ChecksumMismatch      E302
     │   ├── SizeMismatch          E303
@@ -30,8 +30,9 @@
     │   ├── SourceInvalid         E307
     │   ├── NotOffered            E308
     │   ├── SourceIdentity        E309
-    │   └── AdapterCredentials    E310
-    ├── StoreError                E4xx  a place that holds bytes does not do its work
+    │   ├── AdapterCredentials    E310
+    │   └── TransferSlow          E311
+    ├── StoreError                E4xx  a store cannot take or give bytes
     │   ├── StoreFull             E401
     │   ├── NoInodes              E402
     │   ├── StoreFault            E403
@@ -44,8 +45,9 @@
     │   ├── BusUnavailable        E503
     │   ├── BusUnsafe             E504
     │   ├── AlreadyRunning        E505
-    │   └── NotifyFailed          E506
-    └── InvalidTransition         E601  our own mistake: a machine was asked for a step it does not have
+    │   ├── NotifyFailed          E506
+    │   └── NotPermitted          E507
+    └── InvalidTransition         E601  a fault of this software: a state machine has no such transition
 
 Exit codes (any other non-zero means failure): 1 failed or unhealthy, 2 usage, 3 partly done, 4 not found,
 5 temporary, 6 integrity, 10 daemon unreachable, 11 locked or conflict, 12 not allowed.
@@ -57,7 +59,7 @@ from typing import ClassVar
 
 
 class LibrarianError(Exception):
-    """Any error this project names.
+    """An error with a code of this project.
 
     ``message`` says what, where and why; ``hint`` says what to do next (may be empty).
     """
@@ -74,7 +76,7 @@ class LibrarianError(Exception):
 
 
 class InputError(LibrarianError):
-    """What was given to us is wrong."""
+    """The input is wrong."""
 
     code = "E100"
     kind = "input"
@@ -82,7 +84,7 @@ class InputError(LibrarianError):
 
 
 class NameInvalid(InputError):
-    """A file's name, or a member's path, breaks a rule of docs/architecture.md."""
+    """A file's name, or a member's path, breaks a rule of names (docs/architecture.md)."""
 
     code = "E101"
     kind = "name_invalid"
@@ -103,7 +105,7 @@ class DigestInvalid(InputError):
 
 
 class NotFound(InputError):
-    """Nothing of that name or id is known here."""
+    """Nothing with that name or id is known here."""
 
     code = "E104"
     kind = "not_found"
@@ -118,7 +120,7 @@ class ConfigInvalid(InputError):
 
 
 class ManifestInvalid(InputError):
-    """A book's manifest does not follow docs/architecture.md."""
+    """A book's manifest is not in its canonical form (docs/architecture.md)."""
 
     code = "E106"
     kind = "manifest_invalid"
@@ -126,7 +128,7 @@ class ManifestInvalid(InputError):
 
 
 class NameTaken(InputError):
-    """The name is held by other bytes; files are immutable."""
+    """Other bytes already have this name; files are immutable."""
 
     code = "E107"
     kind = "name_taken"
@@ -141,14 +143,14 @@ class ArgumentInvalid(InputError):
 
 
 class BookRefused(InputError):
-    """A book holds what is neither a regular file nor a directory."""
+    """A book contains something that is neither a regular file nor a directory."""
 
     code = "E109"
     kind = "book_refused"
 
 
 class NotPossible(InputError):
-    """The request is well formed, but the state of things does not allow it."""
+    """The request is well formed, but the present state does not allow it."""
 
     code = "E110"
     kind = "not_possible"
@@ -171,7 +173,7 @@ class SegmentInvalid(PeerError):
 
 
 class SignatureInvalid(PeerError):
-    """A signature does not fit the bytes and the key of the roster."""
+    """A signature does not match the bytes and the key in the roster."""
 
     code = "E202"
     kind = "signature_invalid"
@@ -179,7 +181,7 @@ class SignatureInvalid(PeerError):
 
 
 class ChainBroken(PeerError):
-    """A segment's ``prev`` or ``first_seq`` does not continue what is held."""
+    """A segment's ``prev`` or ``first_seq`` does not continue the journal that is held."""
 
     code = "E203"
     kind = "chain_broken"
@@ -219,7 +221,7 @@ class RequestRefused(PeerError):
 
 
 class TransferError(LibrarianError):
-    """Bytes did not come."""
+    """Bytes did not arrive."""
 
     code = "E300"
     kind = "transfer"
@@ -228,7 +230,7 @@ class TransferError(LibrarianError):
 
 
 class SourceMissing(TransferError):
-    """The source does not hold what it said it holds."""
+    """The source does not have what it announced."""
 
     code = "E301"
     kind = "source_missing"
@@ -251,21 +253,21 @@ class SizeMismatch(TransferError):
 
 
 class SourceUnreachable(TransferError):
-    """No connection to the source, or it broke."""
+    """The source cannot be reached, or the connection broke."""
 
     code = "E304"
     kind = "source_unreachable"
 
 
 class TransferTimeout(TransferError):
-    """The source went silent for longer than the adapter waits."""
+    """The source sent nothing for longer than the adapter waits."""
 
     code = "E305"
     kind = "timeout"
 
 
 class SourceRefused(TransferError):
-    """The source answered that we may not have this."""
+    """The source answered that this site may not have the file."""
 
     code = "E306"
     kind = "source_refused"
@@ -273,14 +275,14 @@ class SourceRefused(TransferError):
 
 
 class SourceInvalid(TransferError):
-    """The source answered something outside the adapter's protocol."""
+    """The source gave an answer outside the adapter's protocol."""
 
     code = "E307"
     kind = "source_invalid"
 
 
 class NotOffered(TransferError):
-    """The source holds it, and does not offer it to this site."""
+    """The source has the file, but does not offer it to this site."""
 
     code = "E308"
     kind = "not_offered"
@@ -288,7 +290,7 @@ class NotOffered(TransferError):
 
 
 class SourceIdentity(TransferError):
-    """Whoever answers at the source's address does not have the certificate that the source announced."""
+    """The server at the source's address does not have the certificate that the source announced."""
 
     code = "E309"
     kind = "source_identity"
@@ -296,7 +298,7 @@ class SourceIdentity(TransferError):
 
 
 class AdapterCredentials(TransferError):
-    """The service that moves the bytes wants a person: a login, a consent, a new secret."""
+    """The service that moves the bytes needs a person: for a login, a consent or a new secret."""
 
     code = "E310"
     kind = "adapter_credentials"
@@ -304,8 +306,15 @@ class AdapterCredentials(TransferError):
     exit_code = 12
 
 
+class TransferSlow(TransferError):
+    """The source sends bytes, but for minutes below the minimum rate."""
+
+    code = "E311"
+    kind = "too_slow"
+
+
 class StoreError(LibrarianError):
-    """A place that holds bytes does not do its work."""
+    """A store cannot take or give bytes."""
 
     code = "E400"
     kind = "store"
@@ -338,7 +347,7 @@ class StoreFault(StoreError):
 
 
 class StoreNotMounted(StoreError):
-    """The store's marker is missing: not mounted, never "all gone"."""
+    """The store's marker is missing: the store is not mounted. This never means that its files are gone."""
 
     code = "E404"
     kind = "store_not_mounted"
@@ -355,7 +364,7 @@ class CaseTwin(StoreError):
 
 
 class NameOccupied(StoreError):
-    """Something else stands at the final name, or above it."""
+    """Something else is at the final name, or at a directory above it."""
 
     code = "E406"
     kind = "name_occupied"
@@ -386,7 +395,7 @@ class CatalogFault(SiteError):
 
 
 class BusUnavailable(SiteError):
-    """The NATS server does not answer or refuses us."""
+    """The NATS server does not answer, or refuses the connection."""
 
     code = "E503"
     kind = "bus_unavailable"
@@ -410,7 +419,7 @@ class AlreadyRunning(SiteError):
 
 
 class NotifyFailed(SiteError):
-    """Nobody could be told of incidents by a channel."""
+    """A channel could not send notifications of incidents."""
 
     code = "E506"
     kind = "notify_failed"
@@ -418,15 +427,23 @@ class NotifyFailed(SiteError):
     exit_code = 5
 
 
+class NotPermitted(SiteError):
+    """The operating system does not allow this user to do it, for example to open the socket or to read a file."""
+
+    code = "E507"
+    kind = "not_permitted"
+    exit_code = 12
+
+
 class InvalidTransition(LibrarianError):
-    """A machine was asked for a step it does not have; nothing was changed."""
+    """A state machine was asked for a transition that it does not have; nothing was changed."""
 
     code = "E601"
     kind = "invalid_transition"
 
 
 def by_code() -> dict[str, type[LibrarianError]]:
-    """Every error class by its code, for turning what came over the wire into an exception again.
+    """Every error class by its code, to turn an error from the wire into an exception again.
 
     A subclass without a code of its own is a special case of the class that it takes its code from.
     """

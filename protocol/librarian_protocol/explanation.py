@@ -7,30 +7,30 @@ from collections.abc import Sequence
 import msgspec
 
 from librarian_protocol.names import SiteName
-from librarian_protocol.wanted import EXPLAINED, Unwanting
+from librarian_protocol.wanted import EXPLAINED, InstanceState, UnwantedReason
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance, as it is told of."""
+class InstanceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one instance."""
 
     site: SiteName
     label: str
-    #: ``available``, ``suspected``, ``removed``.
+    #: ``available``, ``suspected``, ``removed``; ``revoked`` where it counts nowhere since its site does not.
     state: str
     doubted: bool
     detail: str = ""
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class SubscriptionReport(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription of the site, and what it says of the file: None where it wants it."""
 
     id: str
     match: str
     from_site: SiteName | None
-    unwanted: Unwanting | None
+    unwanted: UnwantedReason | None
 
 
-class Moving(msgspec.Struct, frozen=True, kw_only=True):
+class TransferReport(msgspec.Struct, frozen=True, kw_only=True):
     """The transfer into the site."""
 
     id: int
@@ -41,6 +41,8 @@ class Moving(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     source: SiteName | None
     next_try_in_s: float | None
+    #: What it waits for where it is wanted: a named reason, and in words.
+    waits_for: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +56,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     conflict: bool
     #: The digest that was decided for, where there are several.
     kept: str | None
-    instances: Sequence[Standing]
-    wishes: Sequence[Wish]
-    moving: Moving | None = None
+    instances: Sequence[InstanceReport]
+    subscriptions: Sequence[SubscriptionReport]
+    transfer: TransferReport | None = None
     #: Links of this site that are down, and why.
     down: dict[SiteName, str] = {}
     #: For another site: whether it holds the journal entry that tells of the file; None where it never told.
@@ -74,16 +76,31 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     next: str
 
 
+#: States of transfers that no longer bring anything.
+_ENDED = frozenset({"stored", "cancelled"})
+
+
 def explain(facts: Facts) -> Explained:
     """Say it."""
     lines = [_origin(facts), *_elsewhere(facts)]
     if facts.recovery:
         lines.append(f"{facts.here} recovers its catalog: {'; '.join(facts.recovery)}")
-    mine = [one for one in facts.instances if one.site == facts.at and one.state != "removed"]
-    if any(one.state == "available" and not one.doubted for one in mine):
+    mine = [
+        instance
+        for instance in facts.instances
+        if instance.site == facts.at and instance.state != InstanceState.REMOVED
+    ]
+    if any(instance.state == "revoked" for instance in mine):
+        return Explained(
+            summary=f"{facts.at} is of the mesh no more: what it holds counts nowhere", lines=lines, next="nothing"
+        )
+    if any(instance.state == InstanceState.AVAILABLE and not instance.doubted for instance in mine):
         aside = facts.kept is not None and facts.kept != facts.digest
         summary = f"it is at {facts.at}, set aside: {facts.kept} has the name" if aside else f"it is at {facts.at}"
         return Explained(summary=summary, lines=lines, next="nothing")
+    if mine and facts.at == facts.here and facts.transfer is not None and facts.transfer.state not in _ENDED:
+        said = _transfer(facts, facts.transfer, lines)
+        return msgspec.structs.replace(said, summary=f"{_unwell(facts, mine[0], lines).summary}; it is fetched again")
     if mine:
         return _unwell(facts, mine[0], lines)
     if facts.conflict:
@@ -98,8 +115,8 @@ def explain(facts: Facts) -> Explained:
         )
     if facts.at != facts.here:
         return _at_another(facts, lines)
-    if facts.moving is not None and facts.moving.state not in {"stored", "cancelled"}:
-        return _moving(facts, facts.moving, lines)
+    if facts.transfer is not None and facts.transfer.state not in _ENDED:
+        return _transfer(facts, facts.transfer, lines)
     return _unwanted(facts, lines)
 
 
@@ -111,19 +128,29 @@ def _origin(facts: Facts) -> str:
 
 def _elsewhere(facts: Facts) -> list[str]:
     found: list[str] = []
-    for one in facts.instances:
-        state = "doubted: somebody received wrong bytes" if one.doubted else one.state
-        detail = f" ({one.detail})" if one.detail else ""
-        found.append(f"{one.site}, store {one.label}: {state}{detail}")
+    for instance in facts.instances:
+        state = "doubted: somebody received wrong bytes" if instance.doubted else instance.state
+        if instance.state == "revoked":
+            state = "revoked: it counts nowhere"
+        elif instance.site in facts.down:
+            state += f"; {instance.site} is not heard: {facts.down[instance.site]}"
+        detail = f" ({instance.detail})" if instance.detail else ""
+        found.append(f"{instance.site}, store {instance.label}: {state}{detail}")
     return found or ["no instance of it is known anywhere"]
 
 
-def _unwell(facts: Facts, one: Standing, lines: list[str]) -> Explained:
-    if one.state == "suspected":
+def _unwell(facts: Facts, instance: InstanceReport, lines: list[str]) -> Explained:
+    if instance.state == "suspected":
+        good = [other for other in facts.instances if other.site != facts.at and other.state == InstanceState.AVAILABLE]
+        step = (
+            f"nothing: {facts.at} fetches it again from {good[0].site} by itself; look at its disk"
+            if good
+            else f"no site has a good one: at {facts.at}, `lbctl file heal NAME`, then drop good bytes under the name"
+        )
         return Explained(
-            summary=f"its instance at {facts.at} is suspected: {one.detail}",
+            summary=f"its instance at {facts.at} is suspected: {instance.detail}",
             lines=lines,
-            next=f"look at the disk; then at {facts.at}: `lbctl file verify NAME`",
+            next=step,
         )
     return Explained(
         summary=f"its instance at {facts.at} is doubted, and {facts.at} has not answered yet",
@@ -148,41 +175,47 @@ def _at_another(facts: Facts, lines: list[str]) -> Explained:
     return _unwanted(facts, lines)
 
 
-def _moving(facts: Facts, moving: Moving, lines: list[str]) -> Explained:
-    source = moving.source or facts.origin
-    said = f"transfer {moving.id} from {source or 'no source yet'} is {moving.state}"
-    if moving.reason:
-        said += f" ({moving.reason})"
-    lines = [*lines, f"tried {moving.attempts}x{': ' + moving.message if moving.message else ''}"]
+def _transfer(facts: Facts, transfer: TransferReport, lines: list[str]) -> Explained:
+    source = transfer.source or facts.origin
+    whom = source or ("whoever has it" if transfer.waits_for else "no source yet")
+    said = f"transfer {transfer.id} from {whom} is {transfer.state}"
+    if transfer.reason:
+        said += f" ({transfer.reason})"
+    lines = [*lines, f"tried {transfer.attempts}x{': ' + transfer.message if transfer.message else ''}"]
+    if transfer.waits_for:
+        lines.append(f"it waits for: {transfer.waits_for}")
     if source is not None and source in facts.down:
         lines.append(f"the link to {source} is down: {facts.down[source]}")
-    if moving.state == "parked":
-        step = f"{moving.hint}; then `lbctl transfer retry {moving.id}`"
-    elif moving.next_try_in_s is not None:
-        step = f"nothing: it is tried again in {moving.next_try_in_s:.0f} s"
+    if transfer.state == "parked":
+        step = f"{transfer.hint}; then `lbctl transfer retry {transfer.id}`"
+    elif transfer.next_try_in_s is not None:
+        step = f"nothing: it is tried again in {transfer.next_try_in_s:.0f} s"
+    elif transfer.waits_for.startswith("paused: "):
+        step = "nothing: it goes on when the pause is over; before that, `lbctl resume` at this site"
     else:
         step = "nothing: it is on its way"
     return Explained(summary=f"it is not at {facts.at} yet: {said}", lines=lines, next=step)
 
 
 def _unwanted(facts: Facts, lines: list[str]) -> Explained:
-    if not facts.wishes:
+    if not facts.subscriptions:
         return Explained(
             summary=f"it is not at {facts.at}: {facts.at} has no subscription",
             lines=lines,
             next=f"at {facts.at}: `lbctl subscription add --from {facts.origin or 'SITE'}`",
         )
-    for one in facts.wishes:
-        wanted = "wants it" if one.unwanted is None else EXPLAINED[one.unwanted]
-        lines = [*lines, f"subscription {one.id} ({one.match} of {one.from_site or 'any site'}): {wanted}"]
-    if any(one.unwanted is None for one in facts.wishes):
+    for subscription in facts.subscriptions:
+        wanted = "wants it" if subscription.unwanted is None else EXPLAINED[subscription.unwanted]
+        about = f"{subscription.match} of {subscription.from_site or 'any site'}"
+        lines = [*lines, f"subscription {subscription.id} ({about}): {wanted}"]
+    if any(subscription.unwanted is None for subscription in facts.subscriptions):
         return Explained(
             summary=f"it is not at {facts.at} yet, and wanted there", lines=lines, next="nothing: it is planned next"
         )
-    reasons = {one.unwanted for one in facts.wishes}
-    if reasons <= {Unwanting.NAME_DOES_NOT_MATCH, Unwanting.NOT_FROM_SITE}:
+    reasons = {subscription.unwanted for subscription in facts.subscriptions}
+    if reasons <= {UnwantedReason.NAME_DOES_NOT_MATCH, UnwantedReason.NOT_FROM_SITE}:
         step = f"at {facts.at}: a subscription that matches, `lbctl subscription add`"
-    elif reasons & {Unwanting.NO_SOURCE, Unwanting.SOURCE_DOUBTED, Unwanting.NO_COMMON_ADAPTER}:
+    elif reasons & {UnwantedReason.NO_SOURCE, UnwantedReason.SOURCE_DOUBTED, UnwantedReason.NO_COMMON_ADAPTER}:
         step = "nothing at first: it is looked at again whenever an instance or an offer changes"
     else:
         step = "see the reasons above"

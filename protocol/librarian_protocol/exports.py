@@ -33,7 +33,7 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin", tag_field="t
     by: SiteName
     key: PublicKey
     at: Annotated[str, Meta(max_length=40)]
-    #: Where belief begins: to be compared with what is known by another way.
+    #: The anchor. It must be compared with a fingerprint that is known in another way.
     anchor: SiteName
     anchor_key: PublicKey
     administrator: PublicKey | None = None
@@ -85,11 +85,11 @@ def lines(raw: IO[bytes]) -> Iterator[bytes]:
         raise SegmentInvalid(f"damaged, or not an exported journal: {exc}") from exc
 
 
-def records(raw: IO[bytes], reading: Reading) -> Iterator[Record]:
+def records(raw: IO[bytes], reading: ExportReader) -> Iterator[Record]:
     """The records of an opened file. That it is whole is known only when the last was had.
 
     Raises:
-        SegmentInvalid, SignatureInvalid: see :class:`Reading`.
+        SegmentInvalid, SignatureInvalid: see :class:`ExportReader`.
     """
     for line in lines(raw):
         record = reading.feed(line)
@@ -98,7 +98,7 @@ def records(raw: IO[bytes], reading: Reading) -> Iterator[Record]:
     reading.finish()
 
 
-class Reading:
+class ExportReader:
     """Reads lines in order and checks that nothing is missing, altered or added."""
 
     def __init__(self) -> None:
@@ -121,6 +121,7 @@ class Reading:
             raise SegmentInvalid(f"{where}: too long, or cut off")
         try:
             found: Line = _LINE.decode(line)
+            wire.check_fields(line.removesuffix(b"\n"))
         except wire.NOT_DECODABLE as exc:
             raise SegmentInvalid(f"{where}: does not decode: {wire.why(exc)}") from exc
         if (self.begin is None) != isinstance(found, Begin):

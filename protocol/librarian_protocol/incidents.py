@@ -1,8 +1,8 @@
-"""What an operator can be told of: one stable code for each, what it means, and what to do (docs/incidents.md).
+"""The incidents that an operator can see: a stable code, its meaning, and what to do (docs/incidents/README.md).
 
-An incident is *open* from when it happened, *acknowledged* when a person has seen it, *resolved* when it is over. Most
-end by themselves when their cause is gone; what has no such end is over when a person acknowledges it. Whatever
-happens again after that is open again.
+An incident is *open* when it happens, *acknowledged* when a person has seen it, *resolved* when it is over. Most
+incidents end by themselves when their cause is gone; the others are over when a person acknowledges them. If the same
+thing happens again after that, the incident is open again.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import msgspec
 
 
 class Severity(StrEnum):
-    """How urgent it is."""
+    """How urgent an incident is."""
 
-    #: Data may be at risk, or a site is lying: somebody must look now.
+    #: Data may be at risk, or a site publishes false entries: a person must look now.
     CRITICAL = "critical"
-    #: Something does not go on, or soon will not.
+    #: Something has stopped, or soon will.
     WARNING = "warning"
     #: Good to know; nothing needs to be done.
     INFO = "info"
 
 
 class State(StrEnum):
-    """Where an incident is in its life."""
+    """The state of an incident."""
 
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
@@ -32,66 +32,80 @@ class State(StrEnum):
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """One code."""
+    """What is known of a code."""
 
     severity: Severity
     title: str
     meaning: str
     #: What to do, step by step.
     steps: tuple[str, ...]
-    #: Whether the daemon notices when it is over. Else it is over when a person acknowledges it.
+    #: Whether the daemon notices that it is over. Otherwise it is over when a person acknowledges it.
     ends_by_itself: bool = True
 
 
 CODES: dict[str, About] = {
     "bus-amnesia": About(
         severity=Severity.WARNING,
-        title="The bus has forgotten what it had acknowledged",
-        meaning="The stream of this site was made anew, or ends earlier than before. The journal in the catalog is the"
-        " record; what the bus lost is published again, and receivers know what they have.",
+        title="The bus has lost messages that it had acknowledged",
+        meaning="The stream of this site was created again, or ends earlier than before. The journal in the catalog is"
+        " the record. The daemon publishes again what the bus lost; receivers ignore what they already have.",
         steps=(
-            "Nothing for the data: it heals by itself. `lbctl status` shows how many segments still go out.",
-            "Find out why: the disk of the bus server, a restored backup, or an external server whose sync_interval"
+            "Nothing for the data: it heals by itself. `lbctl status` shows how many segments are still to be sent.",
+            "Find the cause: the disk of the bus server, a restored backup, or an external server whose sync_interval"
             " is not `always` (nats/README.md).",
         ),
     ),
     "bus-disconnected": About(
         severity=Severity.WARNING,
         title="The bus is not connected",
-        meaning="Files are taken in and kept; they are announced when the bus is back.",
+        meaning="The daemon takes in files and keeps them. It announces them when the bus is connected again.",
         steps=(
             "`lbctl doctor` checks the server, the link and the keys.",
-            "Look at the network and at nats-server.log.",
+            "Check the network, and read nats-server.log.",
         ),
     ),
     "bus-unavailable": About(
         severity=Severity.WARNING,
         title="Segments cannot be published",
-        meaning="The bus does not acknowledge what is published. Segments wait in the outbox, on disk, in order.",
+        meaning="The bus does not acknowledge what this site sends. Segments wait in the outbox, on disk, in order.",
         steps=("`lbctl status` shows the outbox and the bus.", "`lbctl doctor` checks the server."),
     ),
     "bus-unsafe": About(
         severity=Severity.WARNING,
         title="The bus can lose what it has acknowledged",
-        meaning="A setting of the server is not as nats/README.md asks, or cannot be verified. Journals and heads heal"
-        " what the bus loses, later than it should be.",
+        meaning="A setting of the server is not as nats/README.md requires, or cannot be verified. The sites recover"
+        " what the bus loses from journals and heads, but later than normal.",
         steps=("Use the built-in server, or change the setting that the message names.",),
     ),
     "catalog-behind": About(
         severity=Severity.CRITICAL,
-        title="The catalog is older than what it has said",
+        title="The catalog is older than what this site has published",
         meaning="The catalog was lost, or restored from a backup: stores or other sites know entries of this site that"
-        " it does not hold. It fetches them, states again what the disks show, and vouches for nothing meanwhile.",
+        " the catalog does not hold. The daemon fetches these entries, and publishes again what the"
+        " stores hold. Until that is done, it vouches for no file.",
         steps=(
             "Nothing at first: `lbctl status` shows what recovery waits for.",
             "If it waits for a site that will not come back, revoke that site.",
         ),
     ),
+    "catalog-fault": About(
+        severity=Severity.CRITICAL,
+        title="The catalog cannot be written",
+        meaning="A commit failed, or has been waiting for seconds. Until it succeeds, the daemon accepts and moves"
+        " nothing. Dropped files stay in the drop directory or in its `.claimed`; intake continues by itself."
+        " This incident is shown only while the fault lasts, because the catalog cannot record it.",
+        steps=(
+            "`lbctl doctor` checks the disk of the state directory and the files of the catalog.",
+            "Does another process hold a lock on it? `fuser -v catalog.sqlite*` in the state directory. Back it up with"
+            " SQLite's own `.backup`; never hold a lock for long.",
+            "With PostgreSQL: is the server up, and may its user write?",
+        ),
+    ),
     "chain-broken": About(
         severity=Severity.CRITICAL,
-        title="A site's journal does not continue itself",
-        meaning="A segment names a predecessor that does not end where it begins, or is later in epoch. It is kept and"
-        " not applied; nothing of that site is believed from there on.",
+        title="A segment does not continue its site's journal",
+        meaning="A segment names a predecessor, but its number or its epoch does not follow that predecessor. This site"
+        " keeps the segment and does not apply it. It applies nothing of that site from this segment on.",
         steps=(
             "Ask the operators of that site what happened to it; keep both catalogs.",
             "An administrator admits the site again with a cut-off (docs/keys.md).",
@@ -101,174 +115,327 @@ CODES: dict[str, About] = {
     "conflict": About(
         severity=Severity.WARNING,
         title="Two digests under one name",
-        meaning="Two sites ingested different bytes under one name. Both stay where they are; neither is transferred.",
-        steps=("`lbctl file show NAME` lists both, and who has them.", "`lbctl file resolve NAME --keep DIGEST`."),
+        meaning="Two sites ingested different bytes under one name. Both files stay where they are; neither is"
+        " transferred.",
+        steps=(
+            "`lbctl file show NAME` lists both, and the sites that have them.",
+            "`lbctl file resolve NAME --keep DIGEST`.",
+        ),
     ),
     "entry-refused": About(
         severity=Severity.WARNING,
-        title="A site said what it may not say",
-        meaning="The entry stays in its journal and is not applied: it lies outside the site's grants or rights, or is"
-        " malformed.",
-        steps=("Tell the operators of that site.", "If it should be allowed, widen its grants: `lbctl site set`."),
+        title="A site published an entry that it may not publish",
+        meaning="The entry is malformed, or the grants or rights of the site do not allow it. It stays in the journal"
+        " of that site and is not applied.",
+        steps=(
+            "Inform the operators of that site.",
+            "If the entry should be allowed, widen the grants of the site: `lbctl site set`.",
+        ),
         ends_by_itself=False,
     ),
     "equivocation": About(
         severity=Severity.CRITICAL,
-        title="A site told two stories",
-        meaning="Two segments with one number, both signed. Both are kept as proof; nothing of that incarnation counts"
-        " from there on, at any site. A virtual machine that was resumed from a snapshot can do this honestly.",
+        title="A site signed two different segments with one number",
+        meaning="Both segments have a valid signature. Both are kept as proof. From that number on, no site applies"
+        " anything of that incarnation. This can happen without bad intent, if a virtual machine was resumed from a"
+        " snapshot.",
         steps=(
             "Ask the operators of that site what happened to it.",
             "An administrator admits the site again with a cut-off (docs/keys.md).",
         ),
         ends_by_itself=False,
     ),
+    "held-back": About(
+        severity=Severity.CRITICAL,
+        title="Another site does not apply the entries of this site",
+        meaning="The heads of that site say that it holds entries of this site and does not apply them, or that it"
+        " refuses them. Either earlier entries are missing there, or the entries are signed with a key that it does not"
+        " accept. Files that were taken in since then are here, and unknown there.",
+        steps=(
+            "`lbctl events verify` at both sites shows where the journal stops.",
+            "`lbctl site list` at both: is the key of this site the same?",
+            "If the daemon ran with a wrong `site.key`, or with a backup of it: docs/keys.md, “A wrong key”.",
+        ),
+    ),
     "instance-doubted": About(
         severity=Severity.WARNING,
         title="A reader complained about an instance",
-        meaning="Somebody received wrong bytes, or none. The owner reads the whole instance again and answers.",
-        steps=("Nothing: the owner answers by itself.", "`lbctl explain NAME` shows who waits for what."),
+        meaning="A reader received wrong bytes, or none. The owner reads the whole instance again and answers.",
+        steps=("Nothing: the owner answers by itself.", "`lbctl explain NAME` shows which site waits for what."),
     ),
     "instance-suspected": About(
         severity=Severity.CRITICAL,
         title="An instance is not what it should be",
-        meaning="It was read and found wrong, or could not be read. It is served to nobody; other instances are.",
+        meaning="The daemon read it and found it wrong, or could not read it. This instance is not served; other"
+        " instances are.",
         steps=(
             "`lbctl file show NAME` lists the others.",
-            "Look at the disk and at the kernel's log.",
-            "`lbctl file verify NAME` reads it again; where it is right now, that ends this.",
+            "Nothing, if another site has the file: the daemon fetches it again from there, and that ends this"
+            " incident. Bad bytes are kept in `.librarian/bad` of the store.",
+            "`lbctl file heal NAME` reads it again and shows the result. If no site has the file, drop good bytes under"
+            " its name.",
+            "Check the disk and the kernel's log.",
         ),
     ),
     "intake-paused": About(
         severity=Severity.WARNING,
-        title="A drop directory is not taken in",
-        meaning="Its store is full or away, or the directory cannot be read. What is dropped stays where it is.",
-        steps=("Remove the cause that the message names; it goes on by itself.",),
+        title="Intake from a drop directory is paused",
+        meaning="Its store is full or absent, or the directory cannot be read. Dropped files stay where they are.",
+        steps=("Remove the cause that the message names; intake continues by itself.",),
     ),
     "intake-refused": About(
         severity=Severity.WARNING,
-        title="A dropped thing was refused",
-        meaning="It breaks a rule for names or contents, or its name is taken by other bytes. It stands in `.rejected`,"
-        " with the reason beside it. Nothing is lost.",
-        steps=("Read REASON.txt.", "Put it right and drop it again; empty `.rejected` when done: that ends this."),
+        title="Dropped things were refused",
+        meaning="They break a rule for names or contents, or other bytes already have their names. There is one"
+        " incident for each drop directory and cause; it counts what is in `.rejected` now. Each refused thing is in"
+        " `.rejected`, with the reason beside it in REASON.txt. Nothing is lost.",
+        steps=(
+            "`lbctl rejected list` shows them, with their reasons.",
+            "If the cause is gone: `lbctl rejected retry --cause CAUSE` drops them again.",
+            "Otherwise `lbctl rejected return --cause CAUSE --to DIR` moves them to another directory; their owners can"
+            " also move them without this command. These may be the only good bytes: look before you delete anything.",
+            "The incident ends when none of them is left in `.rejected`.",
+        ),
     ),
     "intake-stuck": About(
         severity=Severity.WARNING,
-        title="A dropped thing cannot be taken",
-        meaning="It cannot be moved out of its writer's reach: rights are missing, or it stands on another filesystem.",
-        steps=("Give the daemon's user write access to it and to its directory.",),
-        ends_by_itself=False,
+        title="Dropped things cannot be taken",
+        meaning="They wait for a person, and waiting longer does not help: permissions are missing, a tool has not"
+        " finished them, the daemon could not see that they are complete, or they are on another filesystem. There is"
+        " one incident for each drop directory and reason; it counts what waits now. Intake of all other things"
+        " continues.",
+        steps=(
+            "`lbctl status` shows what waits; the hint says what to do for that reason.",
+            "The incident ends when nothing waits for that reason any more.",
+        ),
     ),
     "join-refused": About(
         severity=Severity.WARNING,
-        title="A newcomer was refused",
-        meaning="It came with a token that is spent or expired, or under a name or with keys that belong to another.",
-        steps=("If it was meant to join, invite it again: `lbctl site invite`.", "If not, find out who had the token."),
+        title="A new site was refused",
+        meaning="It used a token that is spent or expired, or its name or keys belong to another site.",
+        steps=(
+            "If it was meant to join, invite it again: `lbctl site invite`.",
+            "If not, find out who had the token.",
+        ),
         ends_by_itself=False,
     ),
     "join-token": About(
         severity=Severity.WARNING,
-        title="The token that waits here cannot be used",
-        meaning="A token stands in the state directory and is not good: malformed, expired, or of another mesh.",
+        title="The token in the state directory cannot be used",
+        meaning="The token is malformed, expired, or for another mesh.",
         steps=("Ask the inviter for a new one, then `lbctl site join TOKEN`.",),
     ),
     "journal-stalled": About(
         severity=Severity.WARNING,
         title="A site's journal does not advance",
-        meaning="Segments of it wait for what comes before them, or it is no longer believed.",
-        steps=("Nothing for a gap: what is missing is asked for.", "`lbctl events verify` tells where it stops."),
+        meaning="Its segments wait for earlier segments, or this site no longer accepts them.",
+        steps=(
+            "Nothing, if segments are missing: the daemon asks for them.",
+            "`lbctl events verify` shows where the journal stops.",
+        ),
     ),
     "letters-missing": About(
         severity=Severity.WARNING,
         title="Letters from a site were lost on the way",
-        meaning="This site's access is callback: it is told by letter what it is offered. Their chain has a hole, so it"
-        " may not know of files that it could have.",
-        steps=("Nothing: the sender is asked to tell everything again.",),
+        meaning="The access of this site is callback: letters inform it of the files that it is offered. At least one"
+        " letter is missing, so this site may not know of files that it could have.",
+        steps=("Nothing: the daemon asks the sender to send everything again.",),
     ),
     "many-anomalies": About(
         severity=Severity.CRITICAL,
         title="Many instances of one store look wrong at once",
-        meaning="A disk, its controller or its mount is a likelier cause than the files. No more of them are suspected"
-        " by the daemon itself; nothing is moved or deleted. What is read is still compared by its reader.",
+        meaning="A fault of a disk, its controller or its mount is more likely than a fault of the files. The daemon"
+        " marks no more of these instances as suspected; it moves and deletes nothing. Every reader still compares the"
+        " bytes that it reads.",
         steps=(
-            "Look at the disk, at the kernel's log, and at what is mounted at the store's path.",
-            "Where the cause is gone: `lbctl reconcile` looks again, and that ends this.",
-            "Where the instances are lost: `lbctl reconcile --all` says so of each of them.",
+            "Check the disk, the kernel's log, and what is mounted at the store's path.",
+            "If the cause is gone: `lbctl reconcile` checks again, and that ends this incident.",
+            "If the instances are lost: `lbctl reconcile --all` marks each of them as suspected.",
         ),
     ),
     "message-refused": About(
         severity=Severity.WARNING,
-        title="A message was not believed",
-        meaning="It is malformed, was not signed by the site's key, or speaks for another site. It was passed over.",
+        title="A message was refused",
+        meaning="It is malformed, was not signed with the site's key, or names another site as its sender. It was"
+        " ignored.",
         steps=(
             "Compare the site's key at both ends: `lbctl site list`.",
-            "Where they agree, somebody uses the site's bus keys: rotate them and tell its operators.",
+            "If the keys agree, somebody else uses the site's bus keys: rotate them and inform its operators.",
         ),
         ends_by_itself=False,
     ),
     "join-waits": About(
         severity=Severity.INFO,
-        title="A newcomer waits to be admitted",
-        meaning="It holds a token that asks for a person to compare fingerprints first.",
-        steps=("`lbctl site pending` shows its fingerprint; compare it with its people.", "`lbctl site confirm`."),
+        title="A new site waits to be admitted",
+        meaning="Its token requires that a person compares fingerprints first.",
+        steps=(
+            "`lbctl site pending` shows its fingerprint; compare it with the people of that site.",
+            "`lbctl site confirm`.",
+        ),
     ),
     "name-not-moved": About(
         severity=Severity.WARNING,
         title="A file could not be set aside, or could not get its name back",
-        meaning="It was decided which file has a name; what stands at the name is not what was decided about, or the"
-        " filesystem does not do it. Nothing was deleted.",
-        steps=("Look at what stands at the name in the store.", "It is tried again by itself."),
+        meaning="It was decided which file has a name, or that a file is withdrawn. What is at that name in the store"
+        " is not the file of the decision, or the filesystem does not allow the move. Nothing was deleted.",
+        steps=("Check what is at that name in the store.", "The daemon tries again by itself."),
     ),
     "notify-failed": About(
         severity=Severity.WARNING,
-        title="Nobody could be told by a channel",
-        meaning="A message about incidents did not go out. They are kept, and told when the channel works again.",
+        title="A channel could not send notifications",
+        meaning="A message about incidents was not sent. It is kept, and sent when the channel works again.",
         steps=(
-            "`lbctl notify test LABEL` tries it, and shows what the service says.",
-            "Look at the URL of `[[notify]]` in site.toml, and at the way to the service.",
+            "`lbctl notify test LABEL` sends a test message, and shows the answer of the service.",
+            "Check the URL of `[[notify]]` in site.toml, and the network connection to the service.",
         ),
+    ),
+    "reload-failed": About(
+        severity=Severity.WARNING,
+        title="A changed configuration was not accepted",
+        meaning="The daemon received SIGHUP, read its configuration again and found an error in it. It continues with"
+        " the configuration that it had. It would not start with the new one.",
+        steps=(
+            "`lbd --config FILE --check` says what is wrong.",
+            "Correct it, and send SIGHUP again: `systemctl reload lbd`; that ends this incident.",
+        ),
+    ),
+    "restart-needed": About(
+        severity=Severity.INFO,
+        title="Part of the configuration waits for a restart",
+        meaning="The daemon read its configuration again (SIGHUP). The log level, the notification channels and the"
+        " drop directories are in force. The keys that the message names need a restart of the daemon.",
+        steps=("`systemctl restart lbd`, at a good moment; or restore the keys and send SIGHUP again.",),
     ),
     "rewound": About(
         severity=Severity.WARNING,
         title="A site's catalog was restored from a backup",
-        meaning="Its journal has two branches. Both are kept; the site fetches what it had lost and states again what"
-        " its disks show.",
-        steps=("Ask the operators of that site what happened to it.", "Its own `lbctl status` shows how it recovers."),
+        meaning="Its journal has two branches. Both are kept. The site fetches the entries that it had lost, and"
+        " publishes again what its stores hold.",
+        steps=(
+            "Ask the operators of that site what happened to it.",
+            "`lbctl status` at that site shows its recovery.",
+        ),
         ends_by_itself=False,
     ),
     "service-failed": About(
         severity=Severity.CRITICAL,
-        title="A part of the daemon was begun again",
-        meaning="The catalog or a store failed under it. It is tried again, ever more seldom.",
-        steps=("Look at the catalog's disk or database server, and at the daemon's log.",),
+        title="A part of the daemon was restarted",
+        meaning="It stopped because the catalog or a store failed. The daemon restarts it again and again, with longer"
+        " and longer pauses.",
+        steps=("Check the catalog's disk or database server, and read the daemon's log.",),
     ),
     "store": About(
         severity=Severity.CRITICAL,
         title="A store is not usable",
-        meaning="It is not mounted, or its filesystem fails. Nothing of it is given up meanwhile.",
-        steps=("Mount it; or look at its disk and at the kernel's log.",),
+        meaning="It is not mounted, or its filesystem fails. The catalog still counts its files as held.",
+        steps=("Mount it; or check its disk and the kernel's log.",),
+    ),
+    "store-fault": About(
+        severity=Severity.CRITICAL,
+        title="A store's filesystem fails",
+        meaning="Reading or writing ends in an error that is neither a full disk nor a missing mount. The subject is"
+        " the label of a store, or the path of a drop directory, whose intake is paused. The catalog still counts all"
+        " files as held.",
+        steps=("Check its disk and the kernel's log.", "Check owner and mode for the daemon's user."),
+    ),
+    "store-full": About(
+        severity=Severity.CRITICAL,
+        title="A store is full",
+        meaning="Nothing can be written into it: it has no space or no inodes, or a quota is reached. Its files are"
+        " served. Transfers into it wait and intake for it is paused; both continue by themselves when there is room.",
+        steps=(
+            "`lbctl store list` shows how full it is.",
+            "Free space in its filesystem, or add a store. Delete nothing in the store by hand.",
+        ),
+    ),
+    "store-left-out": About(
+        severity=Severity.WARNING,
+        title="A store that holds files is not configured",
+        meaning="This site declared the store earlier, and it is no longer in site.toml. Its files still count as held"
+        " there, here and at all other sites.",
+        steps=(
+            "If its disk is good: put its [[store]] into site.toml again, and restart the daemon.",
+            "If its disk is lost: `lbctl store retire ID --lost`. From then on nothing counts as held there.",
+        ),
+    ),
+    "store-not-answering": About(
+        severity=Severity.CRITICAL,
+        title="A store does not answer",
+        meaning="A small write into it has not returned for seconds: its disk or file server hangs. Other stores"
+        " continue to work.",
+        steps=("Check its disk or file server, and the kernel's log.", "It ends when the filesystem answers."),
+    ),
+    "store-not-mounted": About(
+        severity=Severity.CRITICAL,
+        title="A store is not mounted",
+        meaning="Its directory or its marker `.librarian/store` is missing, or the marker of another store is there."
+        " The daemon never treats it as empty: the catalog still counts its files as held, transfers into it wait,"
+        " intake for it is paused. The daemon starts without it, and uses it again when it is mounted.",
+        steps=(
+            "Mount it; that ends this incident.",
+            "If it is mounted and its marker was deleted: `lbctl store mark PATH --store ID` compares the files there"
+            " with the catalog, and writes the marker again. `lbctl store list` shows paths.",
+        ),
+    ),
+    "store-read-only": About(
+        severity=Severity.CRITICAL,
+        title="A store is mounted read-only",
+        meaning="Nothing can be written into it; its files are served. A kernel remounts a filesystem with errors"
+        " read-only by itself.",
+        steps=(
+            "Read the kernel's log, and check the filesystem.",
+            "Mount it read-write; that ends this incident.",
+        ),
+    ),
+    "twin": About(
+        severity=Severity.CRITICAL,
+        title="Another daemon runs as this site",
+        meaning="The directory or the machine of this site was copied, and both copies run, with one key, one name and"
+        " one journal. Each copy announces files that only the other copy holds. Until this is over, neither copy"
+        " vouches for any file.",
+        steps=(
+            "Find the other copy, and stop its daemon for good: `lbctl status` there shows this incident, too.",
+            "If files were dropped at the other copy and are only in its store: drop them here.",
+            "Then restart the daemon here. It applies the entries that the other copy published, compares them with the"
+            " stores, and reports what is not there; `lbctl recover` shows the progress.",
+            "For a second site, use `lbctl init` and a token of its own: `lbctl site invite`.",
+        ),
+        ends_by_itself=False,
     ),
     "unknown-files": About(
         severity=Severity.INFO,
-        title="Files stand in a store that the catalog knows nothing of",
-        meaning="Nobody should write into a store but the daemon. They are left where they are: not served, not moved,"
-        " not deleted.",
+        title="A store holds files that the catalog does not know",
+        meaning="Only the daemon should write into a store. The files stay where they are: they are not served, not"
+        " moved, not deleted.",
         steps=(
-            "`lbctl reconcile` names some of them.",
-            "Move them out of the store, or into a drop directory to have them taken in.",
+            "`lbctl reconcile` lists some of them.",
+            "If they are inside a book: `lbctl file verify NAME` checks again. Extra files beside the members of a book"
+            " do no harm to it.",
+            "Move them out of the store; or into a drop directory, if they are to be taken in.",
         ),
     ),
     "transfer-parked": About(
         severity=Severity.WARNING,
         title="A transfer needs a person",
-        meaning="It failed for one reason more often than patience allows.",
+        meaning="It failed for one reason more often than the limit for that reason allows.",
         steps=("`lbctl transfer show ID` says why and what to do.", "Then `lbctl transfer retry ID`."),
+    ),
+    "view-failed": About(
+        severity=Severity.WARNING,
+        title="A part of status cannot be shown",
+        meaning="The daemon could not read or compute the parts that the message names. Their state is unknown: do not"
+        " assume that they are well. All other parts are correct. The daemon takes in, sends and keeps files as usual.",
+        steps=(
+            "`lbctl doctor` checks the catalog. It reports a full disk or a database server that is down.",
+            "`lbctl events audit` compares the catalog with its journals.",
+            "If both are well it is a fault of the software: report it with the line `view_failed` of the log.",
+        ),
     ),
 }
 
 
 def about(code: str) -> About:
-    """What is known of a code; for one of a later version, that it must be looked at."""
+    """What is known of a code. For a code of a later version: a general text."""
     return CODES.get(code) or About(
         severity=Severity.WARNING,
         title=code,

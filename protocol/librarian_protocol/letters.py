@@ -1,4 +1,4 @@
-"""What a site of access ``callback`` is told, in place of journals: letters with the entries that concern it.
+"""Letters: a site of access ``callback`` gets them in place of journals, with the entries that concern it.
 
 The letters of one sender to one recipient are a chain of their own: each names its number and the hash of the one
 before, so a lost one is noticed, and everything is told again. Their entries are the sender's own, with the numbers
@@ -37,17 +37,17 @@ TELL = "tell"
 TELL_AGAIN = "tell-again"
 #: Of a letter's body: below what a letter may have.
 MAX_TELLING_BYTES = 128 * 1024
-#: What everybody must know to believe and to fetch anything. Who wants what is nobody's business.
+#: What every site must know to check signatures and to fetch files. Subscriptions are not told to callback sites.
 _FOR_ALL = (SiteAdmitted, SiteRevoked, SiteRekeyed, SiteAnnounced, StoreDeclared, StoreRetired)
 
 
-class Telling(msgspec.Struct, frozen=True, kw_only=True):
+class LetterBody(msgspec.Struct, frozen=True, kw_only=True):
     """A letter's body: entries of one kind and one incarnation of the sender."""
 
     number: Seq
     #: Hash of the body before; 64 zeros in the first.
     prev: HexHash
-    #: Everything is told again from here on: nothing that came before is needed.
+    #: Everything is told again, starting with this letter: earlier letters are not needed.
     begins: bool = False
     epoch: Seq
     incarnation: IncarnationId
@@ -64,10 +64,10 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = True
 
 
-_TELLING = wire.decoder(Telling)
+_TELLING = wire.decoder(LetterBody)
 
 
-def decode(body: bytes) -> Telling:
+def decode(body: bytes) -> LetterBody:
     """A letter's body.
 
     Raises:
@@ -80,12 +80,12 @@ def decode(body: bytes) -> Telling:
 
 
 def hash_of(body: bytes) -> str:
-    """By which the next letter names this one."""
+    """The hash by which the next letter names this one."""
     return blake3(body).hexdigest()
 
 
 def concerns(entry: Entry, is_offered: Callable[[Name], bool]) -> bool:
-    """Whether the recipient is told of this entry of the sender."""
+    """Whether this entry of the sender concerns the recipient."""
     if isinstance(entry, FileEntry):
         return is_offered(entry.name)
     return isinstance(entry, _FOR_ALL)
@@ -105,7 +105,7 @@ def tellings(
     ]
     for part in _parts(raws):
         body = wire.encode(
-            Telling(
+            LetterBody(
                 number=told.number + 1,
                 prev=told.hash,
                 begins=begins,
@@ -134,7 +134,7 @@ def _parts(raws: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
         yield part
 
 
-def entries_of(telling: Telling, sender: SiteName) -> list[Entry | SegmentInvalid] | None:
+def entries_of(telling: LetterBody, sender: SiteName) -> list[Entry | SegmentInvalid] | None:
     """As :func:`librarian_protocol.segments.entries_of`."""
     return segments.entries_of(
         Segment(
@@ -150,7 +150,7 @@ def entries_of(telling: Telling, sender: SiteName) -> list[Entry | SegmentInvali
     )
 
 
-def receive(told: Told, body: bytes, telling: Telling) -> Told | None:
+def receive(told: Told, body: bytes, telling: LetterBody) -> Told | None:
     """Where the recipient's chain is behind this letter; None if it was had before.
 
     What it says is applied in any case. Where something is missing, the chain is whole again once all was told anew.

@@ -62,6 +62,7 @@ def open_signed(payload: bytes, signature: str, *, sender: SiteName, to: SiteNam
     verify(key, Purpose.MAIL, payload, signature)
     try:
         letter = _MAIL.decode(payload)
+        wire.check_fields(payload)
     except wire.NOT_DECODABLE as exc:
         raise SegmentInvalid(f"a letter does not decode: {wire.why(exc)}") from exc
     if letter.v != VERSION:

@@ -19,7 +19,7 @@ import msgspec
 from blake3 import blake3
 
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import MAX_INTEGER
+from librarian_protocol.entries import MAX_SIZE_BYTES
 from librarian_protocol.errors import ManifestInvalid, NameInvalid
 from librarian_protocol.names import MemberPath
 
@@ -86,7 +86,7 @@ class ManifestReader:
             self._hash.update(text)
             if self._line == 1:
                 if text != HEADER:
-                    raise ManifestInvalid(f"manifest begins with {text[:40]!a}, not with {HEADER!a}")
+                    raise ManifestInvalid(f"manifest begins with {_shown(text[:40])!a}, not with {_shown(HEADER)!a}")
                 continue
             yield self._member(text)
 
@@ -110,13 +110,13 @@ class ManifestReader:
         while self._above and not (raw.startswith(self._above[-1]) and raw[len(self._above[-1])] <= SLASH):
             self._above.pop()
         if self._above and raw[len(self._above[-1])] == SLASH:
-            raise ManifestInvalid(f"{where}: {path!a} lies below {self._above[-1]!a}, itself a member")
+            raise ManifestInvalid(f"{where}: {path!a} lies below {_shown(self._above[-1])!a}, itself a member")
         self._above.append(raw)
         self._last = raw
         if is_file:
             member = MemberFile(path, int(is_file[1]), Digest.parse(f"blake3:{is_file[2].decode()}"))
-            if member.size_bytes > MAX_INTEGER - self.size_bytes:
-                raise ManifestInvalid(f"{where}: the book's size does not fit 64 bits")
+            if member.size_bytes > MAX_SIZE_BYTES - self.size_bytes:
+                raise ManifestInvalid(f"{where}: the book has more than {MAX_SIZE_BYTES} bytes")
             self.files += 1
             self.size_bytes += member.size_bytes
             return member
@@ -131,6 +131,10 @@ class ManifestReader:
         if self._tail or self._line == 0:
             raise ManifestInvalid("manifest ends in the middle of a line")
         return Digest(f"blake3:{self._hash.hexdigest()}")
+
+
+def _shown(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace").rstrip("\n")
 
 
 def _split(data: bytes) -> list[bytes]:

@@ -1,7 +1,7 @@
-"""What a name means where several digests stand under it (docs/events.md).
+"""Decides what a name means when several digests have it (docs/events.md).
 
-Computed from all decisions that are known, never decided by an order between sites: so it is the same everywhere once
-the same entries are. A decision says which digests it was between, and which earlier decisions it supersedes; two that
+It is computed from all known decisions, without any order between sites. So all sites with the same entries get the
+same result. A decision says which digests it was between, and which earlier decisions it supersedes; two that
 were made apart and differ bring the conflict back.
 """
 
@@ -42,13 +42,13 @@ def meaning(digests: Collection[Digest], resolutions: Iterable[Resolution]) -> M
     if len(digests) < 2:
         return CLEAR
     known = list(resolutions)
-    ended = {_key(one) for resolution in known for one in resolution.supersedes}
-    live = [one for one in known if _key(one.id) not in ended]
-    keeps = {one.keep for one in live}
+    ended = {_key(id_) for resolution in known for id_ in resolution.supersedes}
+    live = [resolution for resolution in known if _key(resolution.id) not in ended]
+    keeps = {resolution.keep for resolution in live}
     if len(keeps) != 1:
         return CONFLICT
     (keep,) = keeps
-    considered = {keep} | {digest for one in live for digest in one.over}
+    considered = {keep} | {digest for resolution in live for digest in resolution.over}
     if keep not in digests or any(digest not in considered for digest in digests):
         return CONFLICT
     return Meaning(conflict=False, kept=keep)

@@ -28,7 +28,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 def _shown(raw: str | bytes) -> str:
     """The offending name, made safe for a terminal and cut to a length a log line bears."""
-    text = ascii(raw)
+    plain = raw if isinstance(raw, str) else raw.decode("utf-8", "surrogateescape")
+    text = ascii(plain).replace("\\udc", "\\x")  # a byte that is not UTF-8
     return text if len(text) <= 120 else f"{text[:100]}… ({len(raw)} long)"
 
 

@@ -1,4 +1,4 @@
-"""What people are told of incidents, and when. Pure.
+"""Decides what is sent to people about incidents, and when. Pure.
 
 One message names everything that there is to tell: many incidents at once are one message, not many.
 """
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import msgspec
 
 from librarian_protocol.api import Incident
+from librarian_protocol.display import safe
 from librarian_protocol.incidents import Severity, State
-from librarian_protocol.shown import safe
 
-#: Incidents that one message names; the others are counted.
+#: How many incidents one message names. The others are counted.
 NAMED = 20
 #: At most one message in so many seconds also of critical incidents.
 CRITICAL_EVERY_S = 60.0
@@ -46,14 +46,18 @@ def wanted(incident: Incident, channel: str, level: Severity) -> bool:
 
 def wait_s(new: Sequence[Incident], since_last_s: float, every_s: float) -> float:
     """Seconds until the next message may go out, 0 where it may now; ``since_last_s`` is the age of the last one."""
-    critical = any(one.severity == Severity.CRITICAL for one in new)
+    critical = any(incident.severity == Severity.CRITICAL for incident in new)
     return max(0.0, (min(every_s, CRITICAL_EVERY_S) if critical else every_s) - since_last_s)
 
 
-def message(site: str, new: Sequence[Incident], over: Sequence[Incident]) -> Message:
-    """What to send about new incidents and about ones that are over; at least one of both."""
-    ordered = sorted(new, key=lambda one: (_RANK[Severity(one.severity)], one.id))
-    counts = [f"{len(found)} {what}" for found, what in ((new, "new"), (over, "over")) if found]
+def message(site: str, new: Sequence[Incident], over: Sequence[Incident], *, more: bool = False) -> Message:
+    """What to send about new incidents and about ones that are over; at least one of both.
+
+    ``more``: there are more of them than these, which the next message tells.
+    """
+    ordered = sorted(new, key=lambda incident: (_RANK[Severity(incident.severity)], incident.id))
+    least = "at least " if more else ""
+    counts = [f"{least}{len(found)} {what}" for found, what in ((new, "new"), (over, "over")) if found]
     worst = Severity(ordered[0].severity) if ordered else None
     first = (ordered or list(over))[0]
     title = f"Librarian {site}: {first.title if len(new) + len(over) == 1 else ', '.join(counts)}"
@@ -61,17 +65,17 @@ def message(site: str, new: Sequence[Incident], over: Sequence[Incident]) -> Mes
         title += f" ({worst})"
     elif len(over) == 1:
         title += ": over"
-    lines = [_opened(one) for one in ordered] + [f"over: {_what(one)}" for one in over]
+    lines = [_opened(incident) for incident in ordered] + [f"over: {_what(incident)}" for incident in over]
     if len(lines) > NAMED:
-        lines = [*lines[:NAMED], f"… and {len(lines) - NAMED} more: lbctl incident list"]
+        lines = [*lines[:NAMED], f"… and {least}{len(lines) - NAMED} more: lbctl incident list --limit 0"]
     return Message(severity=worst, title=safe(title), body="\n".join(lines))
 
 
-def _what(one: Incident) -> str:
-    return f"[{one.id}] {one.code} {safe(one.subject)}"
+def _what(incident: Incident) -> str:
+    return f"[{incident.id}] {incident.code} {safe(incident.subject)}"
 
 
-def _opened(one: Incident) -> str:
-    ended = ", over by now" if one.state == State.RESOLVED else ""
-    hint = f"\n    what to do: {safe(one.hint)}" if one.hint else ""
-    return f"{one.severity}{ended}: {_what(one)}: {safe(one.message)}{hint}"
+def _opened(incident: Incident) -> str:
+    ended = ", over by now" if incident.state == State.RESOLVED else ""
+    hint = f"\n    what to do: {safe(incident.hint)}" if incident.hint else ""
+    return f"{incident.severity}{ended}: {_what(incident)}: {safe(incident.message)}{hint}"

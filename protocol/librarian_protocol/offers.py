@@ -1,4 +1,4 @@
-"""Offers: what a peer may be given (docs/events.md). Kept by the site that gives, and nobody else's business."""
+"""Offers: what a peer may fetch (docs/events.md). Only the site that gives keeps them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from librarian_protocol.entries import Access
 
 
 def refusal(access: str) -> str:
-    """Why a peer of that access is given no file at all; "" where it may be."""
+    """Why a peer of that access may fetch no file at all; "" if it may."""
     return "it is a witness: it holds journals, and no files" if access == Access.WITNESS else ""
 
 
@@ -23,4 +23,4 @@ def is_offered(access: str, chosen: Sequence[str], name: str) -> bool:
         return False
     if not chosen:
         return access == Access.FULL
-    return any(globs.matches(one, name) for one in chosen)
+    return any(globs.matches(glob, name) for glob in chosen)

@@ -30,6 +30,13 @@ LIFETIME_S = 120
 LONGEST_S = 600
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
+_SECONDS = re.compile(r"-?[0-9]{1,18}\Z")
+#: In the place of a key that the roster does not have: whose name is unknown waits as long for an answer as others.
+_NOBODY = "ed25519:3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
+
+
+class RequestUnproven(RequestRefused):
+    """Nothing shows that a site of the roster asks. What is wrong is for our own log; the asker is not told."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,36 +93,52 @@ def check(
     ``now`` is seconds since 1970; ``roster`` gives the key of each admitted site.
 
     Raises:
-        RequestRefused: a header is missing or malformed, the site is not admitted, the request is too old or
-            too long-dated, or the signature does not fit.
+        RequestUnproven: a header is missing or malformed, the site is not admitted, or the signature does not fit.
+        RequestRefused: the request is too old or too long-dated; who asks is proven.
     """
-    try:
-        site = SiteName.parse(headers[SITE_HEADER])
-        expires = int(headers[EXPIRES_HEADER])
-        body_hash = headers[BODY_HEADER]
-        signature = headers[SIGNATURE_HEADER]
-    except (KeyError, ValueError, SiteNameInvalid) as exc:
-        raise RequestRefused(f"request is not signed: header {exc} is missing or malformed") from exc
-    if not _HASH.match(body_hash):
-        raise RequestRefused(f"request is not signed: header {BODY_HEADER!r} is missing or malformed")
+    site, expires, body_hash, signature = _headers(headers)
     key = roster.get(site)
+    shown = method + target + range
+    if "\n" in shown or not shown.isascii():
+        raise RequestUnproven(
+            f"request of site {site!r} has a line feed, or not only ASCII, in its method, target or range"
+        )
+    payload = _payload(source, site, method, target, range, expires, body_hash)
+    fault = ""
+    try:
+        verify(key or _NOBODY, Purpose.REQUEST, payload, signature)
+    except SignatureInvalid as exc:
+        fault = exc.message
     if key is None:
-        raise RequestRefused(f"site {site!r} is not admitted here", hint="admit it with `lbctl site invite`")
+        raise RequestUnproven(f"site {site!r} is not admitted here")
+    if fault:
+        raise RequestUnproven(f"request of site {site!r}: {fault}")
     if not now <= expires <= now + LONGEST_S:
         raise RequestRefused(
             f"request of site {site!r} is good until {expires}; the clock here says {now}",
             hint=f"the two clocks must agree to within {LIFETIME_S} s",
         )
-    shown = method + target + range
-    if "\n" in shown or not shown.isascii():
-        raise RequestRefused(
-            f"request of site {site!r} has a line feed, or not only ASCII, in its method, target or range"
-        )
-    try:
-        verify(key, Purpose.REQUEST, _payload(source, site, method, target, range, expires, body_hash), signature)
-    except SignatureInvalid as exc:
-        raise RequestRefused(f"request of site {site!r}: {exc.message}") from exc
     return site
+
+
+def _headers(headers: Mapping[str, str]) -> tuple[SiteName, int, str, str]:
+    """Who asks, until when, the body's hash, the signature; each in its form."""
+    try:
+        site = SiteName.parse(headers.get(SITE_HEADER, ""))
+    except SiteNameInvalid as exc:
+        raise _malformed(SITE_HEADER) from exc
+    expires, body_hash, signature = (headers.get(key, "") for key in (EXPIRES_HEADER, BODY_HEADER, SIGNATURE_HEADER))
+    if not _SECONDS.match(expires):
+        raise _malformed(EXPIRES_HEADER)
+    if not _HASH.match(body_hash):
+        raise _malformed(BODY_HEADER)
+    if not signature:
+        raise _malformed(SIGNATURE_HEADER)
+    return site, int(expires), body_hash, signature
+
+
+def _malformed(header: str) -> RequestUnproven:
+    return RequestUnproven(f"request is not signed: header {header!r} is missing or malformed")
 
 
 def check_body(headers: Mapping[str, str], body: bytes) -> None:

@@ -8,7 +8,7 @@ by being early or late. What the administrator signed outranks them all; the gre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -16,9 +16,10 @@ import msgspec
 from librarian_protocol import wire
 from librarian_protocol.entries import Access, AdapterOffer, Cutoff, SiteAdmitted, SiteRevoked
 from librarian_protocol.errors import SignatureInvalid
+from librarian_protocol.history import End
 from librarian_protocol.keys import Purpose, SiteKey, verify
 from librarian_protocol.names import SiteName
-from librarian_protocol.registers import Version
+from librarian_protocol.versions import Version
 
 
 class Anchor(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,12 +39,22 @@ class Said(msgspec.Struct, frozen=True):
     entry: SiteAdmitted | SiteRevoked
 
 
-class Rekey(msgspec.Struct, frozen=True):
-    """A site went over to another key, behind the entry of that version."""
+class Rekey(msgspec.Struct, frozen=True, kw_only=True):
+    """A site changed to another key, after the entry of that version."""
 
     site: SiteName
     version: Version
     key: str
+    #: Of the segment that says so, and which key signed it.
+    hash: str
+    signer: str
+    #: The other ends of its journal, where the former key counts too.
+    tips: Sequence[Cutoff] = ()
+
+    @property
+    def ends(self) -> tuple[Cutoff, ...]:
+        """All ends of what the former key signed."""
+        return (Cutoff(incarnation=self.version.incarnation, seq=self.version.seq, hash=self.hash), *self.tips)
 
 
 class Announced(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +66,11 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True):
     leaf_address: str
 
 
-class Standing(StrEnum):
-    """What a segment is worth, by the key that signed it and its place in its site's journal."""
+class KeyStatus(StrEnum):
+    """Whether a segment counts, by the key that signed it and its place in its site's journal."""
 
     COUNTS = "counts"
-    #: Beyond the cutoff of its site, under a key that had ended there.
+    #: Its key ended, and nothing at which it ended is built on this segment.
     ENDED = "ended"
     #: No key that the site had at that place signed it.
     REFUSED = "refused"
@@ -81,8 +92,10 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     may_admit: bool
     #: None for the anchor.
     admitter: SiteName | None
-    cutoff: Cutoff | None
+    #: Keys of before its admission.
     former: Sequence[str]
+    #: Where each key ended, if it did: a segment counts if it is in the past of all of these ends.
+    ends: Mapping[str, Sequence[End]]
     revoked: bool
     #: Why it was revoked.
     reason: str
@@ -96,35 +109,68 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         """All keys with which anything of its journal may be signed."""
         return list(dict.fromkeys([*(key for _, key in self.keys), *self.former]))
 
+    def is_of_now(self, key: str) -> bool:
+        """Whether ``key`` is the one of its present admission, or one that it went over to since."""
+        return any(key == known for _, known in self.keys)
+
     def key_fits(self, key: str, place: Version) -> bool:
-        """Whether a segment that begins at ``place`` may be signed with ``key``.
+        """Whether a segment that begins at ``place`` is not too early for ``key``: the site had gone over to it.
 
-        Up to the cutoff with any that counted then; else with the last one that the site went over to before.
+        Where a key ends is not decided by places: whoever has it can sign any number (:attr:`ends`).
         """
-        if self.cutoff is not None and not self.revoked and self.within_cutoff(place):
-            return key in self.former
-        return key == [one for since, one in self.keys if since is None or since < place][-1]
+        return key in self.former or any(
+            key == known and (since is None or since < place) for since, known in self.keys
+        )
 
-    def within_cutoff(self, place: Version) -> bool:
-        """Whether an entry is not beyond the cutoff. Numbers go on for the life of a site, whatever the incarnation."""
-        return self.cutoff is None or place.seq <= self.cutoff.seq
-
-    def is_ended(self, key: str, place: Version) -> bool:
-        """Whether a held segment does not count: beyond the cutoff of a revoked site, or under a key that had ended."""
-        if self.revoked:
-            return not self.within_cutoff(place)
-        return self.cutoff is not None and not self.within_cutoff(place) and not self.key_fits(key, place)
-
-    def standing(self, key: str, place: Version) -> Standing:
+    def standing(self, key: str, place: Version, is_past: Callable[[End], bool]) -> KeyStatus:
         """What a segment that begins at ``place`` is worth, if it is signed with ``key``.
 
-        The same before and after the roster changed, so that it does not matter which came first.
+        ``is_past`` says whether it is in the past of an end. The same before and after the roster changed, so that it
+        does not matter which came first.
         """
-        if key not in self.every_key:
-            return Standing.REFUSED
-        if self.is_ended(key, place):
-            return Standing.ENDED
-        return Standing.COUNTS if self.key_fits(key, place) else Standing.REFUSED
+        if not self.key_fits(key, place):
+            return KeyStatus.REFUSED
+        return KeyStatus.COUNTS if all(is_past(end) for end in self.ends.get(key, ())) else KeyStatus.ENDED
+
+    @property
+    def tips(self) -> list[Cutoff]:
+        """All segments at which keys of it ended."""
+        return list(dict.fromkeys(tip for ends in self.ends.values() for end in ends for tip in end.tips))
+
+
+def ends_of(entry: SiteAdmitted | SiteRevoked) -> Sequence[Cutoff] | None:
+    """Where the keys end that it ends; None where it does not say. Before there were tips, it named one or none."""
+    if isinstance(entry.tips, list):
+        return entry.tips
+    return None if entry.cutoff is None else [entry.cutoff]
+
+
+def begun_anew(member: Member) -> SiteAdmitted:
+    """The admission that makes a site what it is, under its present key alone: a new directory can begin with it.
+
+    All other keys are former ones, and end where they do now. Other entries count neither more nor less than before.
+    """
+    former = [key for key in member.every_key if key != member.key]
+    return SiteAdmitted(
+        site=member.site,
+        key=member.key,
+        access=Access(member.access),
+        domain=member.domain,
+        grants=member.grants,
+        bus=member.bus,
+        leaf=member.leaf,
+        may_admit=member.may_admit,
+        former=former,
+        tips=member.tips if former else None,
+    )
+
+
+def carried_on(member: Member | None, entry: SiteAdmitted) -> SiteAdmitted:
+    """The admission of a site under its present key, which names its former ones as before, and where they end."""
+    if member is None:
+        return entry
+    before = begun_anew(member)
+    return msgspec.structs.replace(entry, former=before.former, tips=before.tips)
 
 
 # ---- the administrator's statements ----------------------------------------------------------------------
@@ -165,22 +211,22 @@ def fold(
     """All sites that are or were of the mesh. The same for any order of ``said`` and ``rekeys``."""
     by_admitter: dict[SiteName, list[Said]] = {}
     stated: dict[SiteName, Said] = {}
-    for one in sorted(said, key=lambda one: (one.admitter, one.entry.site)):
-        by_admitter.setdefault(one.admitter, []).append(one)
-        if is_stated(anchor, one.entry):
-            known = stated.get(one.entry.site)
-            if known is None or one.entry.statement > known.entry.statement:
-                stated[one.entry.site] = one
+    for statement in sorted(said, key=lambda statement: (statement.admitter, statement.entry.site)):
+        by_admitter.setdefault(statement.admitter, []).append(statement)
+        if is_stated(anchor, statement.entry):
+            known = stated.get(statement.entry.site)
+            if known is None or statement.entry.statement > known.entry.statement:
+                stated[statement.entry.site] = statement
     news = announced or {}
     gone_over: dict[SiteName, list[Rekey]] = {}
-    for rekey in sorted(rekeys, key=lambda one: one.version):
+    for rekey in sorted(rekeys, key=lambda change: change.version):
         gone_over.setdefault(rekey.site, []).append(rekey)
 
     found: dict[SiteName, Member] = {}
 
-    def take(one: Said) -> None:
-        site = one.entry.site
-        found[site] = _member(one, anchor, gone_over.get(site, []), news.get(site))
+    def take(statement: Said) -> None:
+        site = statement.entry.site
+        found[site] = _member(statement, anchor, gone_over.get(site, []), news.get(site))
 
     for site in sorted(stated):
         take(stated[site])
@@ -189,13 +235,13 @@ def fold(
         following: set[SiteName] = set()
         for admitter in sorted(level):
             seen.add(admitter)
-            for one in by_admitter.get(admitter, []):
-                entry = one.entry
+            for statement in by_admitter.get(admitter, []):
+                entry = statement.entry
                 if entry.site in found:
                     continue
                 if entry.site == anchor.site and not (isinstance(entry, SiteAdmitted) and entry.key == anchor.key):
                     continue
-                take(one)
+                take(statement)
         for site, member in found.items():
             if member.may_admit and not member.revoked and site not in seen:
                 following.add(site)
@@ -213,21 +259,29 @@ def _assumed(anchor: Anchor) -> Said:
     return Said(anchor.site, entry)
 
 
-def _member(one: Said, anchor: Anchor, gone_over: Sequence[Rekey], news: Announced | None) -> Member:
-    entry = one.entry
+def _member(statement: Said, anchor: Anchor, gone_over: Sequence[Rekey], news: Announced | None) -> Member:
+    entry = statement.entry
     admitted = entry if isinstance(entry, SiteAdmitted) else None
-    cutoff = entry.cutoff
     keys: list[tuple[Version | None, str]] = [(None, entry.key)]
-    # A re-admission begins a new line of keys behind its cutoff; what led to it before is former.
-    ended = cutoff if cutoff is not None and admitted is not None else None
-    keys += [(rekey.version, rekey.key) for rekey in gone_over if ended is None or rekey.version.seq > ended.seq]
-    former = [
-        *entry.former,
-        *(rekey.key for rekey in gone_over if ended is not None and rekey.version.seq <= ended.seq),
-    ]
+    former, ends = list(entry.former), dict[str, list[End]]()
+    for rekey in gone_over:
+        if rekey.signer == keys[-1][1]:
+            ends[rekey.signer] = [End(rekey.ends)]
+            keys.append((rekey.version, rekey.key))
+        else:  # said before an admission that begins anew
+            former.append(rekey.key)
+    present = keys[-1][1]
+    tips = ends_of(entry)
+    line = {key for _, key in keys}
+    if admitted is not None:
+        ends.pop(present, None)  # it went back to a key that it had before
+    # Without tips former keys count for nothing; what a revoked site said with its own ones all stays.
+    ended = [key for key in [*line, *former] if key not in line or (admitted is None and tips is not None)]
+    for key in dict.fromkeys(ended):
+        ends.setdefault(key, []).append(End(tuple(tips or ())))
     return Member(
         site=entry.site,
-        key=keys[-1][1],
+        key=present,
         keys=keys,
         access=admitted.access.value if admitted else Access.FULL.value,
         domain=entry.domain,
@@ -235,9 +289,9 @@ def _member(one: Said, anchor: Anchor, gone_over: Sequence[Rekey], news: Announc
         bus=list(admitted.bus) if admitted else [],
         leaf=admitted.leaf if admitted else None,
         may_admit=admitted is not None and admitted.may_admit,
-        admitter=None if entry.site == anchor.site else one.admitter,
-        cutoff=cutoff,
+        admitter=None if entry.site == anchor.site else statement.admitter,
         former=former,
+        ends=ends,
         revoked=admitted is None,
         reason=entry.reason if isinstance(entry, SiteRevoked) else "",
         software=news.software if news else "",

@@ -1,6 +1,6 @@
-"""What to do with a segment that arrived: the rules of docs/events.md, as one function of held facts.
+"""Decides what to do with a segment that arrived: the rules of docs/events.md, as one function of what is held.
 
-Its signature and form were checked before (:func:`librarian_protocol.segments.open_signed`).
+Its signature and form were checked before (:func:`librarian_protocol.authenticity.opened`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from librarian_protocol.segments import NO_HASH, Segment
 
 #: How many segments of one origin are held unapplied beyond a gap before pulling from it stops.
 MAX_HELD = 1000
+#: By how much an epoch may be greater than the one before it. A start takes one more than the greatest it knows: were
+#: any number believed, one entry could name the last one there is, and nobody could begin another.
+MAX_EPOCH_STEP = 1 << 32
 
 
 class Verdict(StrEnum):
@@ -21,14 +24,16 @@ class Verdict(StrEnum):
     APPLY = "apply"
     #: Held already: a duplicate, however late.
     IGNORE = "ignore"
-    #: What comes before it is missing: keep it unapplied and get the missing range.
+    #: Its predecessor is missing: keep it unapplied and get the missing range.
     HOLD = "hold"
     #: Another segment stands at its place: both are proof, nothing from there on is applied.
     EQUIVOCATION = "equivocation"
     #: It names a predecessor that is held but does not end where this one begins, or is later in epoch.
     BROKEN = "broken"
-    #: Beyond the cutoff of its site: nothing is kept of it. Whoever has its old key could void its new journal else.
+    #: Its key ended before: nothing of it is kept. Otherwise anyone who has that key could void the site's new journal.
     ENDED = "ended"
+    #: Its key ended, and what it ended at is not here: kept, and applied when it turns out to be of that past.
+    ASIDE = "aside"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +60,7 @@ def judge(
 
     ``at_place`` is the hash of the segment held at the same ``(incarnation, first_seq)``; ``predecessor`` is
     the held segment whose hash this one names as ``prev``; ``void`` says that an equivocation of this
-    incarnation is known, at or before this place; ``beyond``, that the roster ended its site's journal before it.
+    incarnation is known, at or before this place; ``beyond``, that its key ended before it.
     """
     if beyond:
         return Verdict.ENDED
@@ -64,12 +69,23 @@ def judge(
     if void:
         return Verdict.HOLD
     if segment.prev == NO_HASH:
-        return Verdict.APPLY
+        return Verdict.APPLY if begins(segment.epoch) else Verdict.BROKEN
     if predecessor is None:
         return Verdict.HOLD
-    if predecessor.last_seq + 1 != segment.first_seq:
-        return Verdict.BROKEN
-    same = predecessor.incarnation == segment.incarnation
-    if (same and predecessor.epoch != segment.epoch) or (not same and predecessor.epoch >= segment.epoch):
+    if not continues(predecessor, segment.epoch, segment.incarnation, segment.first_seq):
         return Verdict.BROKEN
     return Verdict.APPLY if predecessor.applied else Verdict.HOLD
+
+
+def begins(epoch: int) -> bool:
+    """Whether a first segment may be of that epoch."""
+    return epoch <= MAX_EPOCH_STEP
+
+
+def continues(predecessor: Place, epoch: int, incarnation: str, first_seq: int) -> bool:
+    """Whether a segment that begins there goes on from the one that it names as its predecessor."""
+    if predecessor.last_seq + 1 != first_seq:
+        return False
+    if predecessor.incarnation == incarnation:
+        return predecessor.epoch == epoch
+    return 0 < epoch - predecessor.epoch <= MAX_EPOCH_STEP

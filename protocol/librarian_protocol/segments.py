@@ -72,6 +72,8 @@ def hash_of(payload: bytes) -> str:
 def decode(payload: bytes) -> Segment:
     """Decode and check everything that a segment can be checked for by itself, its signature apart.
 
+    Whether a field stands twice is looked at where it comes in (:func:`opened_first`).
+
     Raises:
         SegmentInvalid: it is too large, is not of the form above, or its numbers contradict one another.
     """
@@ -103,7 +105,8 @@ def open_signed(payload: bytes, signature: str, *, site: SiteName, key: str) -> 
 
 
 def open_of_member(payload: bytes, signature: str, *, site: SiteName, keys: Sequence[str]) -> tuple[Segment, str]:
-    """The same for a site that had several keys; also says which one signed it. Whether it might is not looked at.
+    """The same for a site that had several keys. Also returns which one signed it; whether that key counts is not
+    checked.
 
     Raises:
         SegmentInvalid: as :func:`decode`; or another site's name stands in it.
@@ -118,10 +121,24 @@ def open_of_member(payload: bytes, signature: str, *, site: SiteName, keys: Sequ
             signer = key
             break
     verify(signer, Purpose.SEGMENT, payload, signature)
-    segment = decode(payload)
+    segment = opened_first(payload)
     if segment.site != site:
         raise SegmentInvalid(f"segment of site {segment.site!r} arrived as one of site {site!r}")
     return segment, signer
+
+
+def opened_first(payload: bytes) -> Segment:
+    """As :func:`decode`, of bytes that come from outside: no field may stand twice in them.
+
+    Raises:
+        SegmentInvalid: as :func:`decode`; or a field stands twice.
+    """
+    segment = decode(payload)
+    try:
+        wire.check_fields(payload)
+    except wire.NOT_DECODABLE as exc:
+        raise SegmentInvalid(f"segment does not decode: {wire.why(exc)}") from exc
+    return segment
 
 
 def entries_of(segment: Segment) -> list[Entry | SegmentInvalid] | None:

@@ -1,4 +1,4 @@
-"""Which of several ways a transfer takes next: from whom, by which adapter, and why. Pure.
+"""Chooses which of several ways a transfer takes next: from which site, by which adapter, and why. Pure.
 
 A way that fails is given up for the next one after ``FALL_BACK_AFTER`` failures in a row; after the last one it is the
 first one's turn again. Failures are counted by the transfer; a success, or a person, sets them to 0.

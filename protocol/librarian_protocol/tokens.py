@@ -26,7 +26,7 @@ MAX_TOKEN_CHARS = 4096
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an invited site is given, out of band."""
+    """What an invited site receives, out of band."""
 
     mesh: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}(?!\n)$")]
     #: Names the invitation at the inviter.
@@ -48,7 +48,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the newcomer says of itself."""
+    """What the newcomer states about itself."""
 
     mesh: str
     token: str
@@ -109,6 +109,7 @@ def decode(text: str) -> Token:
     body = text.removeprefix(PREFIX)
     try:
         raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+        wire.check_fields(raw)
         return _TOKEN.decode(raw)
     except (*wire.NOT_DECODABLE, ValueError) as exc:
         raise TokenInvalid(f"the invite token does not decode: {wire.why(exc)}", hint="was it copied whole?") from exc
@@ -135,6 +136,7 @@ def read(message: bytes) -> tuple[JoinRequest, SignedJoin]:
     try:
         sealed = _JOIN.decode(message)
         request = _REQUEST.decode(sealed.request.encode())
+        wire.check_fields(sealed.request.encode())
         verify(request.key, Purpose.JOIN, sealed.request.encode(), sealed.signature)
     except (*wire.NOT_DECODABLE, SignatureInvalid) as exc:
         raise TokenInvalid(f"join request is not valid: {wire.why(exc)}") from exc
@@ -162,6 +164,7 @@ def read_answer(message: bytes, token: Token, key: str) -> JoinAnswer:
         signed = _SIGNED_ANSWER.decode(message)
         verify(token.key, Purpose.JOIN_ANSWER, signed.answer.encode(), signed.signature)
         answer = _ANSWER.decode(signed.answer.encode())
+        wire.check_fields(signed.answer.encode())
     except (*wire.NOT_DECODABLE, SignatureInvalid) as exc:
         raise TokenInvalid(f"the answer to the join request is not valid: {wire.why(exc)}") from exc
     if (answer.token, answer.key) != (token.id, key):

@@ -9,23 +9,25 @@ adapter in a batch (``fetching``), and when verified bytes stand in staging it h
 puts the file at its name, registers the instance and appends to the journal makes it ``stored``. A failure
 sends it to ``waiting`` with the time of the next attempt, or, when the reason's patience is at an end, to
 ``parked``: a person (or the doubted source's answer) must act. A restart of the daemon loses only what
-adapters held in memory.
+adapters held in memory. ``paused`` is a person's word: it holds until a person resumes, over restarts too.
 
-=========  ==========  =========  ========  =======  ======  ================  ========  ========  ======
-state      reserve     start      land      store    due     fail              restart   retry     cancel
-=========  ==========  =========  ========  =======  ======  ================  ========  ========  ======
-wanted     reserved                                          waiting, parked   wanted    wanted    cancelled
-reserved               fetching                              waiting, parked   wanted              cancelled
-fetching                          landed                     waiting, parked   wanted              cancelled
-landed                                      stored           waiting, parked   wanted              cancelled
-waiting                                              wanted                    wanted    wanted    cancelled
-parked                                                                         parked    wanted    cancelled
-stored                                                                         stored
-cancelled                                                                      cancelled
-=========  ==========  =========  ========  =======  ======  ================  ========  ========  ======
+=========  ========  ========  ======  ======  ======  ===============  =========  ======  =========  =======  ======
+state      reserve   start     land    store   due     fail             restart    retry   cancel     release  pause
+=========  ========  ========  ======  ======  ======  ===============  =========  ======  =========  =======  ======
+wanted     reserved                                    waiting, parked  wanted     wanted  cancelled           paused
+reserved             fetching                          waiting, parked  wanted             cancelled  wanted   paused
+fetching                       landed                  waiting, parked  wanted             cancelled  wanted   paused
+landed                                 stored          waiting, parked  wanted             cancelled
+waiting                                        wanted                   wanted     wanted  cancelled           paused
+parked                                                                  parked     wanted  cancelled
+paused                                                                  paused             cancelled
+stored                                                                  stored
+cancelled                                                               cancelled
+=========  ========  ========  ======  ======  ======  ===============  =========  ======  =========  =======  ======
 
 Besides: ``answered`` takes ``parked`` to ``waiting`` where the reason was one that a doubt was raised for,
-and ``want`` takes ``stored`` and ``cancelled`` to ``wanted`` when the file is wanted once more.
+``want`` takes ``stored`` and ``cancelled`` to ``wanted`` when the file is wanted once more, and ``resume`` takes
+``paused`` to ``wanted``. What a person cancelled has the reason ``by-person``: only a person wants it again.
 """
 
 from __future__ import annotations
@@ -51,10 +53,13 @@ class State(StrEnum):
     WAITING = "waiting"
     PARKED = "parked"
     CANCELLED = "cancelled"
+    PAUSED = "paused"
 
 
 #: States in which a transfer will still go on, by itself or by a person.
-LIVE = frozenset({State.WANTED, State.RESERVED, State.FETCHING, State.LANDED, State.WAITING, State.PARKED})
+LIVE = frozenset(
+    {State.WANTED, State.RESERVED, State.FETCHING, State.LANDED, State.WAITING, State.PARKED, State.PAUSED}
+)
 #: States whose bytes are reserved in the destination store.
 RESERVING = frozenset({State.RESERVED, State.FETCHING, State.LANDED})
 
@@ -82,6 +87,8 @@ class Reason(StrEnum):
     CASE_TWIN = "case-twin"
     ADAPTER_FAULT = "adapter-fault"
     ADAPTER_CREDENTIALS = "adapter-credentials"
+    TOO_SLOW = "too-slow"
+    BY_PERSON = "by-person"
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -124,18 +131,31 @@ POLICIES: dict[Reason, Policy] = {
     Reason.NO_INODES: Policy(None, False, "free inodes in the destination store's filesystem"),
     Reason.STORE_FAULT: Policy(5, False, "the destination store answers with errors; look at its disk, then retry"),
     Reason.STORE_NOT_MOUNTED: Policy(None, False, "mount the destination store"),
-    Reason.NAME_OCCUPIED: Policy(1, False, "something unknown stands at the name; move it away, then retry"),
+    Reason.NAME_OCCUPIED: Policy(
+        1,
+        False,
+        "something else stands at the name: `lbctl file show NAME` says if the catalog knows it; else move it away",
+    ),
     Reason.CASE_TWIN: Policy(1, False, "a name that differs only in letter case is stored here"),
     Reason.ADAPTER_CREDENTIALS: Policy(
         3,
         False,
         "log in again: `lbctl adapter login NAME`, then `lbctl transfer retry --all --reason adapter-credentials`",
     ),
+    Reason.TOO_SLOW: Policy(
+        None,
+        False,
+        "nothing to do: others go first, and it is tried again from where it stopped; the source brings less than"
+        " replicator.min_rate: look at its link and its disk",
+    ),
+    Reason.BY_PERSON: Policy(
+        None, False, "a person cancelled it: `lbctl transfer resume ID` wants it again", seldom=True
+    ),
     Reason.ADAPTER_FAULT: Policy(5, False, "the adapter failed in a way it does not explain; see the daemon's log"),
 }
 
 
-#: The way to the source, not the source: what these leave behind is gone on with.
+#: Problems of the way to the source, not of the source: the next attempt continues from what they left.
 LINK = frozenset({Reason.SOURCE_UNREACHABLE, Reason.TIMEOUT})
 #: By so many doublings a reason that is tried seldom waits longer: minutes from the first time on.
 _SELDOM = 8
@@ -210,10 +230,26 @@ class Want(msgspec.Struct, frozen=True):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Not wanted any longer."""
+    """Not wanted any longer; ``by_person``: whatever the subscriptions say."""
+
+    by_person: bool = False
 
 
-Event = Reserve | Start | Land | Store | Due | Fail | Restart | Retry | Answered | Want | Cancel
+class Release(msgspec.Struct, frozen=True):
+    """The batch was ended for another's sake: nothing failed, and it goes on from what is staged."""
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A person puts it off."""
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """A person has it go on."""
+
+
+Event = (
+    Reserve | Start | Land | Store | Due | Fail | Restart | Retry | Answered | Want | Cancel | Release | Pause | Resume
+)
 
 
 class Command(StrEnum):
@@ -298,7 +334,7 @@ def _retry(transfer: Transfer, event: Event, now_s: float) -> Step:
 def _answered(transfer: Transfer, event: Event, now_s: float) -> Step:
     if transfer.reason is None or not POLICIES[transfer.reason].doubt:
         return transfer, ()
-    # The attempts stay: a path that goes on spoiling bytes is tried ever more seldom.
+    # The attempts stay: a path that keeps corrupting bytes is tried less and less often.
     next_try_s = now_s + backoff.delay_s(max(transfer.attempts, 1), str(transfer.id))
     return msgspec.structs.replace(transfer, state=State.WAITING, next_try_s=next_try_s), (Command.TELL_RESUMED,)
 
@@ -308,7 +344,21 @@ def _want(transfer: Transfer, event: Event, now_s: float) -> Step:
 
 
 def _cancel(transfer: Transfer, event: Event, now_s: float) -> Step:
-    return _to(transfer, State.CANCELLED)
+    assert isinstance(event, Cancel)
+    reason = Reason.BY_PERSON if event.by_person else None
+    return msgspec.structs.replace(_to(transfer, State.CANCELLED)[0], reason=reason), ()
+
+
+def _release(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return _to(transfer, State.WANTED)
+
+
+def _pause(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return _to(transfer, State.PAUSED)
+
+
+def _resume(transfer: Transfer, event: Event, now_s: float) -> Step:
+    return _to(transfer, State.WANTED)
 
 
 Rule = Callable[[Transfer, Event, float], Step]
@@ -319,14 +369,19 @@ TABLE: dict[tuple[State, type[Event]], Rule] = {
     (State.WANTED, Restart): _restart,
     (State.WANTED, Retry): _retry,
     (State.WANTED, Cancel): _cancel,
+    (State.WANTED, Pause): _pause,
     (State.RESERVED, Start): _start,
     (State.RESERVED, Fail): _fail,
     (State.RESERVED, Restart): _restart,
     (State.RESERVED, Cancel): _cancel,
+    (State.RESERVED, Release): _release,
+    (State.RESERVED, Pause): _pause,
     (State.FETCHING, Land): _land,
     (State.FETCHING, Fail): _fail,
     (State.FETCHING, Restart): _restart,
     (State.FETCHING, Cancel): _cancel,
+    (State.FETCHING, Release): _release,
+    (State.FETCHING, Pause): _pause,
     (State.LANDED, Store): _store,
     (State.LANDED, Fail): _fail,
     (State.LANDED, Restart): _restart,
@@ -335,10 +390,14 @@ TABLE: dict[tuple[State, type[Event]], Rule] = {
     (State.WAITING, Restart): _restart,
     (State.WAITING, Retry): _retry,
     (State.WAITING, Cancel): _cancel,
+    (State.WAITING, Pause): _pause,
     (State.PARKED, Restart): _stay,
     (State.PARKED, Retry): _retry,
     (State.PARKED, Answered): _answered,
     (State.PARKED, Cancel): _cancel,
+    (State.PAUSED, Restart): _stay,
+    (State.PAUSED, Cancel): _cancel,
+    (State.PAUSED, Resume): _resume,
     (State.STORED, Restart): _stay,
     (State.STORED, Want): _want,
     (State.CANCELLED, Restart): _stay,

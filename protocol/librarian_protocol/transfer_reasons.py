@@ -12,6 +12,7 @@ _REASONS: dict[type[errors.LibrarianError], Reason] = {
     errors.SourceMissing: Reason.SOURCE_MISSING,
     errors.SourceUnreachable: Reason.SOURCE_UNREACHABLE,
     errors.TransferTimeout: Reason.TIMEOUT,
+    errors.TransferSlow: Reason.TOO_SLOW,
     errors.SourceRefused: Reason.SOURCE_REFUSED,
     errors.SourceInvalid: Reason.SOURCE_INVALID,
     errors.NotOffered: Reason.NOT_OFFERED,

@@ -1,7 +1,7 @@
 """The order in which a register's states win (docs/events.md).
 
-Each fact is a register written by one site; an entry carries the whole new state and wins iff its version is
-greater. Never conditional on the old value: that is what makes applying commute.
+Each fact is a register written by one site. An entry carries the whole new state, and wins if and only if its version
+is greater. It never depends on the old value, so entries may be applied in any order.
 """
 
 from __future__ import annotations
@@ -15,8 +15,3 @@ class Version(NamedTuple):
     epoch: int
     incarnation: str
     seq: int
-
-
-def wins(new: Version, held: Version | None) -> bool:
-    """Whether a state of version ``new`` replaces one of version ``held``."""
-    return held is None or new > held

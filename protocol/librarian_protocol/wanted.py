@@ -1,4 +1,4 @@
-"""Is this file wanted here, by this subscription, and from whom? One pure answer (docs/architecture.md).
+"""Decides whether a file is wanted here, by a subscription, and from which site. Pure (docs/architecture.md).
 
 The answer is ``Want`` with the sources in the order in which to try them, or ``Unwanted`` with a reason from
 a closed list, which is what the operator is shown.
@@ -17,7 +17,7 @@ from librarian_protocol.entries import AdapterOffer, Dial, Unit
 from librarian_protocol.names import Name, SiteName
 
 
-class Unwanting(StrEnum):
+class UnwantedReason(StrEnum):
     """Why a subscription does not want a file now."""
 
     NAME_DOES_NOT_MATCH = "name-does-not-match"
@@ -35,20 +35,20 @@ class Unwanting(StrEnum):
     NO_COMMON_ADAPTER = "no-common-adapter"
 
 
-EXPLAINED: dict[Unwanting, str] = {
-    Unwanting.NAME_DOES_NOT_MATCH: "the subscription's glob does not match the name",
-    Unwanting.NOT_FROM_SITE: "the subscription's site neither ingested nor holds it",
-    Unwanting.WITHDRAWN: "an administrator withdrew it",
-    Unwanting.CONFLICT: "other bytes stand under the same name; both stay until it is resolved",
-    Unwanting.SET_ASIDE: "another file was decided to have this name",
-    Unwanting.NAME_NOT_FREE: "the file that had the name here is being set aside",
-    Unwanting.PRESENT: "a good instance stands in a store of the subscription",
-    Unwanting.SUSPECTED_HERE: "the instance here is suspected; it must be healed, not pulled beside",
-    Unwanting.EVICTED_HERE: "it was evicted here by policy",
-    Unwanting.NO_ACTIVE_STORE: "none of the subscription's stores is active",
-    Unwanting.NO_SOURCE: "no admitted site holds a good instance now",
-    Unwanting.SOURCE_DOUBTED: "every other instance is doubted, and its owner has not answered yet",
-    Unwanting.NO_COMMON_ADAPTER: "no holder offers an adapter that this site has",
+EXPLAINED: dict[UnwantedReason, str] = {
+    UnwantedReason.NAME_DOES_NOT_MATCH: "the subscription's glob does not match the name",
+    UnwantedReason.NOT_FROM_SITE: "the subscription's site neither ingested nor holds it",
+    UnwantedReason.WITHDRAWN: "an administrator withdrew it",
+    UnwantedReason.CONFLICT: "other bytes stand under the same name; both stay until it is resolved",
+    UnwantedReason.SET_ASIDE: "another file was decided to have this name",
+    UnwantedReason.NAME_NOT_FREE: "the file that had the name here is being set aside",
+    UnwantedReason.PRESENT: "a good instance stands in a store of the subscription",
+    UnwantedReason.SUSPECTED_HERE: "the instance here is suspected, and its store is not active",
+    UnwantedReason.EVICTED_HERE: "it was evicted here by policy",
+    UnwantedReason.NO_ACTIVE_STORE: "none of the subscription's stores is active",
+    UnwantedReason.NO_SOURCE: "no admitted site holds a good instance now",
+    UnwantedReason.SOURCE_DOUBTED: "every other instance is doubted, and its owner has not answered yet",
+    UnwantedReason.NO_COMMON_ADAPTER: "no holder offers an adapter that this site has",
 }
 
 
@@ -83,7 +83,7 @@ class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
     site: SiteName
     store: str
     state: InstanceState
-    #: Somebody's doubt about it is not answered yet.
+    #: A site's doubt about it is not answered yet.
     doubted: bool
 
 
@@ -96,6 +96,18 @@ class SubscriptionFacts(msgspec.Struct, frozen=True, kw_only=True):
     into: Sequence[str]
     #: Files that were heard of up to this row are none of its business.
     after_file: int = 0
+
+
+def healing(file: FileFacts, instances: Sequence[InstanceFacts], site: SiteName) -> list[SubscriptionFacts]:
+    """What a site wants of a file regardless of its subscriptions: good bytes in place of its own bad ones."""
+    bad = [
+        instance.store for instance in instances if instance.site == site and instance.state is InstanceState.SUSPECTED
+    ]
+    return [SubscriptionFacts(id=HEAL, from_site=None, match=globs.literal(file.name), into=[store]) for store in bad]
+
+
+#: In place of a subscription's id.
+HEAL = "heal"
 
 
 class Here(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +142,7 @@ class Want(msgspec.Struct, frozen=True):
 class Unwanted(msgspec.Struct, frozen=True):
     """It is not wanted now."""
 
-    reason: Unwanting
+    reason: UnwantedReason
 
 
 def common_adapters(
@@ -142,21 +154,25 @@ def common_adapters(
     return dialled + [offer for offer in offers if dialable and offer.dial is Dial.SOURCE]
 
 
-def sources(instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None) -> Sequence[Source] | Unwanting:
+def sources(
+    instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None
+) -> Sequence[Source] | UnwantedReason:
     """Ways to pull it, by adapters in our order, of each ``first`` first, then by name; or why there are none."""
-    elsewhere = [one for one in instances if one.site != here.site and one.state is InstanceState.AVAILABLE]
+    elsewhere = [
+        instance for instance in instances if instance.site != here.site and instance.state is InstanceState.AVAILABLE
+    ]
     if not elsewhere:
-        return Unwanting.NO_SOURCE
-    trusted = [one for one in elsewhere if not one.doubted]
+        return UnwantedReason.NO_SOURCE
+    trusted = [instance for instance in elsewhere if not instance.doubted]
     if not trusted:
-        return Unwanting.SOURCE_DOUBTED
+        return UnwantedReason.SOURCE_DOUBTED
     found = [
-        Source(one.site, one.store, offer)
-        for one in sorted(trusted, key=lambda one: (one.site != first, one.site, one.store))
-        for offer in common_adapters(here.adapters, here.offers.get(one.site, ()), dialable=here.dialable)
+        Source(instance.site, instance.store, offer)
+        for instance in sorted(trusted, key=lambda instance: (instance.site != first, instance.site, instance.store))
+        for offer in common_adapters(here.adapters, here.offers.get(instance.site, ()), dialable=here.dialable)
     ]
     found.sort(key=lambda way: (way.offer.dial is Dial.SOURCE, here.adapters.index(way.offer.name)))
-    return found or Unwanting.NO_COMMON_ADAPTER
+    return found or UnwantedReason.NO_COMMON_ADAPTER
 
 
 def wanted(
@@ -164,30 +180,34 @@ def wanted(
 ) -> Want | Unwanted:
     """Decide for one subscription and one file."""
     if not globs.matches(subscription.match, file.name):
-        return Unwanted(Unwanting.NAME_DOES_NOT_MATCH)
+        return Unwanted(UnwantedReason.NAME_DOES_NOT_MATCH)
     wish = subscription.from_site
-    holders = {one.site for one in instances if one.state is not InstanceState.REMOVED}
+    holders = {instance.site for instance in instances if instance.state is not InstanceState.REMOVED}
     if wish is not None and wish != file.origin and wish not in holders:
-        return Unwanted(Unwanting.NOT_FROM_SITE)
+        return Unwanted(UnwantedReason.NOT_FROM_SITE)
     if file.withdrawn:
-        return Unwanted(Unwanting.WITHDRAWN)
+        return Unwanted(UnwantedReason.WITHDRAWN)
     if file.conflict:
-        return Unwanted(Unwanting.CONFLICT)
+        return Unwanted(UnwantedReason.CONFLICT)
     if file.set_aside:
-        return Unwanted(Unwanting.SET_ASIDE)
-    states = {one.state for one in instances if one.site == here.site and one.store in subscription.into}
-    if InstanceState.AVAILABLE in states:
-        return Unwanted(Unwanting.PRESENT)
-    if InstanceState.SUSPECTED in states:
-        return Unwanted(Unwanting.SUSPECTED_HERE)
-    if InstanceState.REMOVED in states:
-        return Unwanted(Unwanting.EVICTED_HERE)
+        return Unwanted(UnwantedReason.SET_ASIDE)
+    states = {
+        instance.store: instance.state
+        for instance in instances
+        if instance.site == here.site and instance.store in subscription.into
+    }
+    if InstanceState.AVAILABLE in states.values():
+        return Unwanted(UnwantedReason.PRESENT)
+    bad = [store_id for store_id in subscription.into if states.get(store_id) is InstanceState.SUSPECTED]
+    if not bad and InstanceState.REMOVED in states.values():
+        return Unwanted(UnwantedReason.EVICTED_HERE)
     if file.occupied:
-        return Unwanted(Unwanting.NAME_NOT_FREE)
-    store = next((one for one in subscription.into if one in here.active_stores), None)
+        return Unwanted(UnwantedReason.NAME_NOT_FREE)
+    # A bad instance is healed: good bytes come to where it stands, and nowhere beside.
+    store = next((store_id for store_id in bad or subscription.into if store_id in here.active_stores), None)
     if store is None:
-        return Unwanted(Unwanting.NO_ACTIVE_STORE)
+        return Unwanted(UnwantedReason.SUSPECTED_HERE if bad else UnwantedReason.NO_ACTIVE_STORE)
     found = sources(instances, here, first=wish)
-    if isinstance(found, Unwanting):
+    if isinstance(found, UnwantedReason):
         return Unwanted(found)
     return Want(store, found)

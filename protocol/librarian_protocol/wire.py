@@ -6,7 +6,9 @@ was typed here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +20,7 @@ from librarian_protocol.names import MemberPath, Name, SiteName
 T = TypeVar("T")
 #: Everything that decoding can raise: malformed, not UTF-8 inside a text, nested too deep.
 NOT_DECODABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
-#: What was sent does not come back at length: not to its sender, not into logs.
+#: The length to which received content is quoted: to its sender, or in logs.
 MAX_REASON_CHARACTERS = 300
 _PARSERS: dict[type, Callable[[str], Any]] = {
     Name: Name.parse,
@@ -58,6 +60,33 @@ def encode_hook(value: object) -> object:
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=encode_hook)
+_ANY = msgspec.json.Decoder[Any]()
+
+
+def check_fields(raw: bytes) -> None:
+    """That no field stands twice in an object: readers would differ in which one they believe (RFC 8259, 4).
+
+    What this software writes comes back the same when it is written again: that is soon found out, and cannot be so if
+    a field was lost. Only what others wrote in other ways is read slowly.
+
+    Raises:
+        msgspec.ValidationError: one does.
+    """
+    with suppress(*NOT_DECODABLE):
+        if _ENCODER.encode(_ANY.decode(raw)) == raw:
+            return
+    try:
+        json.loads(raw, object_pairs_hook=_fields, parse_int=str, parse_float=str)
+    except ValueError as exc:
+        raise msgspec.ValidationError(str(exc)) from exc
+
+
+def _fields(pairs: list[tuple[str, object]]) -> None:
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
+            raise ValueError(f"field {name!r} stands twice in one object")
+        names.add(name)
 
 
 def encode(value: object) -> bytes:

@@ -18,11 +18,11 @@ import zstandard
 from tests.fuzzing.mutating import mutated
 from tests.unit.protocol import samples, test_exports
 
-from librarian_adapters.bundle import Asked, FrameReader, decode_request, encode_error, encode_frame
 from librarian_adapters.contract import Part
-from librarian_adapters.pushes import PushMe, PushRefused, decode_push_me, decode_push_refused
-from librarian_daemon import config
-from librarian_protocol import exports, heads, mail, offering, segments, tokens, wire
+from librarian_adapters.http.bundle import Asked, FrameReader, decode_request, encode_error, encode_frame
+from librarian_adapters.http.push_letters import PushMe, PushRefused, decode_push_me, decode_push_refused
+from librarian_daemon.config import loader
+from librarian_protocol import exports, heads, letters, mail, segments, tokens, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import LibrarianError
 from librarian_protocol.keys import Purpose
@@ -63,7 +63,7 @@ def head_message(message: bytes) -> object:
 def letter(payload: bytes) -> object:
     signature = KEY.sign(Purpose.MAIL, payload)
     opened = mail.open_signed(payload, signature, sender=SITE, to=samples.ARCHIVE, key=KEY.public)
-    return offering.decode(opened.body)
+    return letters.decode(opened.body)
 
 
 def manifest(text: bytes) -> object:
@@ -79,11 +79,11 @@ def frames(stream: bytes) -> object:
 
 def exported(lines: bytes) -> object:
     """The lines, compressed: a damaged compression is another decoder's business."""
-    return list(exports.records(io.BytesIO(zstandard.ZstdCompressor().compress(lines)), exports.Reading()))
+    return list(exports.records(io.BytesIO(zstandard.ZstdCompressor().compress(lines)), exports.ExportReader()))
 
 
 def exported_file(data: bytes) -> object:
-    return list(exports.records(io.BytesIO(data), exports.Reading()))
+    return list(exports.records(io.BytesIO(data), exports.ExportReader()))
 
 
 def token(text: bytes) -> object:
@@ -93,7 +93,7 @@ def token(text: bytes) -> object:
 def configuration(where: Path) -> Decoder:
     def load(text: bytes) -> object:
         where.write_bytes(text)
-        return config.load(where, {})
+        return loader.load(where, {})
 
     return load
 
@@ -102,7 +102,7 @@ def goods(tmp_path: Path) -> dict[str, tuple[Decoder, list[bytes]]]:
     """Each decoder with messages that it takes."""
     sealed = [done.payload for done in segments.cut(samples.EMPTY_JOURNAL, samples.ENTRIES, samples.AT)]
     first = segments.decode(sealed[0])
-    telling = offering.Telling(
+    telling = letters.LetterBody(
         number=1,
         prev="0" * 64,
         epoch=1,
@@ -119,8 +119,8 @@ def goods(tmp_path: Path) -> dict[str, tuple[Decoder, list[bytes]]]:
         at=samples.AT,
         body=msgspec.Raw(wire.encode(telling)),
     )
-    leaf = heads.Leaf(site=SITE, epoch=1, incarnation=samples.INCARNATION, seq=3, hash="0" * 64)
-    announced = heads.seal(SITE, [leaf], samples.AT, KEY)
+    tip = heads.Tip(site=SITE, epoch=1, incarnation=samples.INCARNATION, seq=3, hash="0" * 64)
+    announced = heads.seal(SITE, [tip], samples.AT, KEY)
     asked = Asked(digest=samples.DIGEST, part=Part.FILE, member=None, size_bytes=11)
     push = PushMe(ticket="0" * 32, expires=1, items=[asked], bundle=False)
     refused = PushRefused(ticket="0" * 32, code="E301", message="it is not here")
@@ -177,8 +177,8 @@ DECODERS = sorted(goods(Path()))
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_what_comes_from_outside_is_decoded_or_refused_with_an_error_of_ours(tmp_path: Path, decoder: str) -> None:
     decode, good = goods(tmp_path)[decoder]
-    for one in good:
-        decode(one)
+    for message in good:
+        decode(message)
     chance = Random(f"{SEED} {decoder}")
     refusals: list[str] = []
     for number in range(MANY):
@@ -192,4 +192,4 @@ def test_what_comes_from_outside_is_decoded_or_refused_with_an_error_of_ours(tmp
         except Exception as exc:
             raise AssertionError(f"seed {SEED}, message {number}: {data[:300]!r}") from exc
     assert len(refusals) > MANY // 10
-    assert all(0 < len(one) < 5000 for one in refusals), "what was sent does not come back at length"
+    assert all(0 < len(refusal) < 5000 for refusal in refusals), "what was sent does not come back at length"

@@ -13,10 +13,10 @@ from tests.fuzzing.mutating import mutated
 from tests.fuzzing.test_decoders import MANY, SEED
 from tests.support.source import SUMMIT, Collection, Destination, Source, noise
 
-from librarian_adapters.bundle import BUNDLE_TARGET, BYTES_TARGET, Asked
 from librarian_adapters.contract import Part
-from librarian_daemon.datagate import DataLimits
-from librarian_daemon.server import ServerLimits
+from librarian_adapters.http.bundle import BUNDLE_TARGET, BYTES_TARGET, Asked
+from librarian_daemon.dataplane.gate import DataLimits
+from librarian_daemon.runtime.tcp_server import ServerLimits
 from librarian_protocol import wire
 
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3}) ")
@@ -57,7 +57,7 @@ async def test_spoilt_requests_are_refused_and_good_ones_are_served_after_them(t
         headers = destination.sign(source=SUMMIT, method=method, target=target, range="", body=body)
         return request(method, target, headers, body)
 
-    one = f"{BYTES_TARGET}{item.file_digest}?part=file"
+    path = f"{BYTES_TARGET}{item.file_digest}?part=file"
     body = wire.encode([Asked(digest=item.file_digest, part=Part.FILE, member=None, size_bytes=3000)])
     chance = Random(f"{SEED} http")
 
@@ -65,24 +65,24 @@ async def test_spoilt_requests_are_refused_and_good_ones_are_served_after_them(t
         """What a stranger writes, or a member signs."""
         match chance.randrange(4):
             case 0:
-                return mutated(signed("GET", one), chance)
+                return mutated(signed("GET", path), chance)
             case 1:
                 return mutated(signed("POST", BUNDLE_TARGET, body), chance)
             case 2:
                 return signed("POST", BUNDLE_TARGET, mutated(body, chance)[: 1 << 20])
             case _:
-                target = mutated(one.encode(), chance).decode("latin-1")
+                target = mutated(path.encode(), chance).decode("latin-1")
                 return signed("GET", re.sub(r"[^\x21-\x7e]", "%", target)[:4000])
 
     try:
-        good = await ask(source.port, signed("GET", one))
+        good = await ask(source.port, signed("GET", path))
         assert good.startswith(b"HTTP/1.1 200 ")
         for number in range(MANY):
             data = spoilt()
             answer = await ask(source.port, data)
             found = _STATUS.match(answer)
             assert not answer or (found and int(found[1]) < 500), f"seed {SEED}, request {number}: {data!r}: {answer!r}"
-        again = await ask(source.port, signed("GET", one))
+        again = await ask(source.port, signed("GET", path))
         assert again.partition(b"\r\n\r\n")[2] == good.partition(b"\r\n\r\n")[2] == noise(3000, 1)
     finally:
         await source.stop()

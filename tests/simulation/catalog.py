@@ -78,7 +78,7 @@ class SimDatabase:
         await self._world.gate(self._site, "commit")
         if self._world.unlucky(0.003):
             self._world.counts["catalog error"] += 1
-            raise CatalogFault("the catalog did not do what was asked: a played error")
+            raise CatalogFault("the catalog did not do the operation: a played error")
         result = self._transaction(work)
         if self._world.unlucky(0.002):
             self._world.counts["commit whose answer was lost"] += 1

@@ -70,12 +70,12 @@ def _drop(run: Run, first: int, count: int) -> None:
 
 def _counted(run: Run, work: Any) -> dict[str, int]:
     counting = [Counting(site.database.whole) for site in run.sites.values()]
-    for site, one in zip(run.sites.values(), counting, strict=True):
-        site.database.connection = cast(Connection, one)
+    for site, counted in zip(run.sites.values(), counting, strict=True):
+        site.database.connection = cast(Connection, counted)
     work()
     found: Counter[str] = Counter()
-    for one in counting:
-        for statement, steps in one.by_statement.items():
+    for counted in counting:
+        for statement, steps in counted.by_statement.items():
             found[" ".join(str(statement).split())[:200]] += steps
     return dict(found)
 

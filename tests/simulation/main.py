@@ -39,9 +39,9 @@ def forked(wanted: Sequence[Plan], mutation: Mutation | None = None) -> list[Res
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the process ends with it
             if mutation is not None:
                 mutation.apply()
-            runs = [Run(one) for one in wanted]
+            runs = [Run(plan) for plan in wanted]
             with os.fdopen(writing, "wb") as out:
-                out.write(msgspec.json.encode([one.run() for one in runs]))
+                out.write(msgspec.json.encode([run.run() for run in runs]))
         finally:
             os._exit(0)
     os.close(writing)
@@ -51,7 +51,7 @@ def forked(wanted: Sequence[Plan], mutation: Mutation | None = None) -> list[Res
     if not told:
         return [
             Result(
-                seed=one.seed,
+                seed=plan.seed,
                 violations=["the simulation itself broke"],
                 trace="",
                 steps=0,
@@ -60,7 +60,7 @@ def forked(wanted: Sequence[Plan], mutation: Mutation | None = None) -> list[Res
                 checks={},
                 last=[],
             )
-            for one in wanted
+            for plan in wanted
         ]
     return msgspec.json.decode(told, type=list[Result])
 
@@ -71,7 +71,7 @@ def shrunk(wanted: Plan) -> Plan:
     for field in ("crashes", "cuts", "freezes", "bus", "full", "restores"):
         items = list(getattr(best, field))
         for item in list(items):
-            fewer = [one for one in items if one is not item]
+            fewer = [other for other in items if other is not item]
             smaller = msgspec.structs.replace(best, **{field: fewer})
             if forked([smaller])[0].violations:
                 items, best = fewer, smaller
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _one(plan(wanted.seed, wanted.sites, wanted.files))
     began = time.monotonic()
     results = _ran(wanted.out) if wanted.resume else []
-    ran = {one.seed for one in results}
+    ran = {result.seed for result in results}
     seeds = [seed for seed in range(wanted.first, wanted.first + wanted.seeds) if seed not in ran]
     commit = _commit()
     with open(wanted.out or os.devnull, "a" if wanted.resume else "w") as out:
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if len(results) % 100 == 0:
                 sys.stderr.write(f"{len(results)} of {wanted.seeds} seeds, {time.monotonic() - began:.0f} s\n")
     say(summary(results, wanted.sites, wanted.files, time.monotonic() - began))
-    return 1 if any(one.violations for one in results) or len(results) != wanted.seeds else 0
+    return 1 if any(result.violations for result in results) or len(results) != wanted.seeds else 0
 
 
 def _ran(out: Path | None) -> list[Result]:
@@ -185,6 +185,7 @@ def prove(mutations: Sequence[Mutation], seeds: int, sites: int, files: int) -> 
 
 def caught_by(mutation: Mutation, seeds: int, sites: int, files: int) -> tuple[int, str] | None:
     """The first seed that sees it for what it is, and as what; None where none does."""
+    mutation.text()
     for seed in range(mutation.from_seed, mutation.from_seed + seeds):
         for violation in forked([plan(seed, sites, files)], mutation)[0].violations:
             if violation.startswith(mutation.catches):
@@ -195,14 +196,14 @@ def caught_by(mutation: Mutation, seeds: int, sites: int, files: int) -> tuple[i
 def summary(results: Sequence[Result], sites: int, files: int, took_s: float) -> str:
     """For people."""
     faults, checks = Counter[str](), Counter[str]()
-    for one in results:
-        faults.update(one.faults)
-        checks.update(one.checks)
-    broken = sum(bool(one.violations) for one in results)
-    hours = sum(one.virtual_s for one in results) / 3600
+    for result in results:
+        faults.update(result.faults)
+        checks.update(result.checks)
+    broken = sum(bool(result.violations) for result in results)
+    hours = sum(result.virtual_s for result in results) / 3600
     lines = [
         f"{len(results)} seeds, {sites} sites, {files} files each: {broken} with a broken rule; {took_s:.0f} s,"
-        f" {sum(one.steps for one in results):,} wake-ups, {hours:.1f} hours of the sites' time",
+        f" {sum(result.steps for result in results):,} wake-ups, {hours:.1f} hours of the sites' time",
         "faults played:",
         *(f"  {number:7,}  {what}" for what, number in sorted(faults.items(), key=lambda pair: (-pair[1], pair[0]))),
         "rules checked:",

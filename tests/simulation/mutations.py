@@ -13,12 +13,16 @@ from typing import Any
 
 import msgspec
 
-from librarian_adapters import verifying
-from librarian_daemon import believing, lander, planner, repairing, replicator
-from librarian_daemon import heads as heads_service
-from librarian_daemon import recovery as recovery_service
-from librarian_daemon.catalog import leaves, transfers, writer
-from librarian_protocol import naming, receiving, segments
+from librarian_adapters.wrappers import verifying
+from librarian_daemon.catalog import committer
+from librarian_daemon.catalog.journal import heads, standings
+from librarian_daemon.catalog.transfers import transfers
+from librarian_daemon.journal import catch_up
+from librarian_daemon.journal import heads as heads_service
+from librarian_daemon.landing import commit
+from librarian_daemon.recovery import recovery as recovery_service
+from librarian_daemon.transfers import planner, replicator
+from librarian_protocol import history, name_resolution, segment_verdict, segments
 
 
 class Mutation(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,23 +39,26 @@ class Mutation(msgspec.Struct, frozen=True, kw_only=True):
     #: The first seed that is tried: where it is known that earlier ones do not meet it.
     from_seed: int = 1
 
-    def apply(self) -> None:
-        """Compile the function again without its guard, wherever it was imported to."""
-        function = getattr(self.owner, self.function)
-        source = textwrap.dedent(inspect.getsource(function))
+    def text(self) -> str:
+        """The function without its guard. Raises where the guard is not, or not only, where it was."""
+        source = textwrap.dedent(inspect.getsource(getattr(self.owner, self.function)))
         found = source.count(self.old)
         if found != 1:
             raise AssertionError(f"{self.name}: {self.old!r} stands {found} times in {self.function}")
+        return "from __future__ import annotations\n" + source.replace(self.old, self.new)
+
+    def apply(self) -> None:
+        """Compile the function again without its guard, wherever it was imported to."""
+        function = getattr(self.owner, self.function)
         module: Any = inspect.getmodule(function)
         made: dict[str, Any] = {}
-        text = "from __future__ import annotations\n" + source.replace(self.old, self.new)
-        exec(compile(text, f"<mutated {self.function}>", "exec"), module.__dict__, made)
+        exec(compile(self.text(), f"<mutated {self.function}>", "exec"), module.__dict__, made)
         if inspect.isclass(self.owner):
             setattr(self.owner, self.function, made[self.function])
             return
-        for one in list(sys.modules.values()):
-            if getattr(one, self.function, None) is function:
-                setattr(one, self.function, made[self.function])
+        for loaded in list(sys.modules.values()):
+            if getattr(loaded, self.function, None) is function:
+                setattr(loaded, self.function, made[self.function])
 
 
 MUTATIONS = (
@@ -65,25 +72,25 @@ MUTATIONS = (
     ),
     Mutation(
         name="bytes get their name before they are durable",
-        owner=lander.Lander,
+        owner=commit,
         function="land",
-        old="sealed = await store.seal([_landing(store, staging_root, one) for one in arrived])",
-        new="sealed = [_landing(store, staging_root, one) for one in arrived]",
+        old="sealed = await store.seal(",
+        new="sealed = list(",
         catches=("I1",),
     ),
     Mutation(
         name="registered before it stands at its name",
-        owner=lander.Lander,
+        owner=commit,
         function="land",
         old="placed = await store.place(begun)",
         new="placed = [Placed(one) for one in begun]",
-        catches=("I2",),
+        catches=("I1", "I2"),  # of a drop, and of a transfer
     ),
     Mutation(
         name="what adapters held is not begun again after a death",
         owner=transfers,
         function="restart",
-        old="transfer.state.in_(busy)",
+        old="transfer.state == before.state.value",
         new='transfer.state == "no-such-state"',
         catches=("I10",),
     ),
@@ -105,7 +112,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a gap in a journal is skipped",
-        owner=receiving,
+        owner=segment_verdict,
         function="judge",
         old="if predecessor is None:\n        return Verdict.HOLD",
         new="if predecessor is None:\n        return Verdict.APPLY",
@@ -113,15 +120,15 @@ MUTATIONS = (
     ),
     Mutation(
         name="what others hold is heard, and not asked for",
-        owner=repairing.Repairer,
+        owner=catch_up.CatchUp,
         function="run",
-        old="for one in due:",
-        new="for one in ():",
+        old="for tip in due:",
+        new="for tip in ():",
         catches=("I4", "I10"),
     ),
     Mutation(
         name="what hangs behind a gap is not asked for",  # the simulator found the daemon like that
-        owner=leaves,
+        owner=heads,
         function="missing",
         old="connection.execute(_MISSING)",
         new="connection.execute(select(_HEAD.origin, _HEAD.hash, _HEAD.seq, _HEAD.peer)"
@@ -131,16 +138,16 @@ MUTATIONS = (
     ),
     Mutation(
         name="sites do not tell which ends they hold",
-        owner=heads_service.Heads,
-        function="run_announcing",
-        old="await self._bus.announce(heads.seal(self._site, held, self._clock.utc(), self._key))",
+        owner=heads_service.Announcer,
+        function="run",
+        old="await self._bus.announce(message)",
         new="pass",
         catches=("I4", "I10"),
         from_seed=9,
     ),
     Mutation(
         name="after a commit whose answer was lost, numbers go on where they were",
-        owner=writer.Catalog,
+        owner=committer.Catalog,
         function="_commit_group",
         old="await self._reload()",
         new="pass",
@@ -149,9 +156,9 @@ MUTATIONS = (
     ),
     Mutation(
         name="what could not be made durable is not written down as failed",
-        owner=lander.Lander,
+        owner=commit,
         function="land",
-        old="await self._fail([one for one in sealed if isinstance(one, NotPlaced)], by_id)",
+        old="await steps.not_sealed([outcome for outcome in sealed if isinstance(outcome, NotPlaced)])",
         new="pass",
         catches=("I10",),
         from_seed=40,
@@ -168,14 +175,14 @@ MUTATIONS = (
         name="after a restore it is not noted that names were compared",
         owner=recovery_service.Recoverer,
         function="_go_on",
-        old="await write(recovery.compared)",
+        old="await write(quarantine.compared)",
         new="pass",
         catches=("I11",),
         from_seed=12,
     ),
     Mutation(
         name="two stories under one number are not noticed",
-        owner=receiving,
+        owner=segment_verdict,
         function="judge",
         old="Verdict.IGNORE if at_place == segment_hash else Verdict.EQUIVOCATION",
         new="Verdict.IGNORE",
@@ -190,17 +197,25 @@ MUTATIONS = (
         catches=("I6",),
     ),
     Mutation(
-        name="what lies beyond a cutoff is believed",
-        owner=believing,
-        function="counts",
-        old="return standing is Standing.COUNTS",
-        new="return True",
+        name="what is not in the past of where a key ended is believed",
+        owner=history,
+        function="past",
+        old="return Past.NO if whole or last_seq > end.last_seq else Past.UNKNOWN",
+        new="return Past.YES",
         catches=("I4", "I6"),
-        from_seed=59,
+        from_seed=92,
+    ),
+    Mutation(
+        name="what is not in the past of where a key ended stays believed",
+        owner=standings,
+        function="not_counting",
+        old="inside.__contains__) is not KeyStatus.COUNTS",
+        new="lambda end: True) is not KeyStatus.COUNTS",
+        catches=("I4", "I6"),
     ),
     Mutation(
         name="of two digests under one name the first wins",
-        owner=naming,
+        owner=name_resolution,
         function="meaning",
         old="if len(digests) < 2:",
         new="if True:",

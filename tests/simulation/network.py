@@ -11,19 +11,12 @@ from tests.simulation.loop import PROCESS, Process
 from tests.simulation.world import World
 
 from librarian_adapters.contract import Batch, Capabilities, Failed, Landed, Outcome, Progress, Staging
-from librarian_daemon.ports import (
-    Answerer,
-    BusMember,
-    BusState,
-    Link,
-    Message,
-    Part,
-    Stored,
-    StreamPosition,
-)
+from librarian_daemon.ports.bus import Answerer, BusMember, BusState, Link, Message, Part, Stored, StreamPosition
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
     BusUnavailable,
+    LibrarianError,
+    RequestRefused,
     SourceMissing,
     SourceUnreachable,
 )
@@ -74,7 +67,7 @@ class Stream:
 
     def behind(self, seq: int) -> Iterator[Message]:
         """Messages with greater numbers."""
-        first = bisect_right(self.messages, seq, key=lambda one: one.stream_seq)
+        first = bisect_right(self.messages, seq, key=lambda message: message.stream_seq)
         return islice(self.messages, first, None)
 
     async def grown(self) -> None:
@@ -82,7 +75,7 @@ class Stream:
 
 
 class SimBus:
-    """Implements the ``Bus`` port as far as services of one site use it."""
+    """The bus as services of a site of a mesh use it; it runs the bus's suite (tests/conformance/bus)."""
 
     def __init__(self, world: World, site: SiteName) -> None:
         self._world = world
@@ -90,6 +83,7 @@ class SimBus:
         self._members: dict[SiteName, BusMember] = {}
         self._heads: asyncio.Queue[tuple[SiteName, bytes]] = asyncio.Queue(maxsize=64)
         self._answerer: Answerer | None = None
+        self._links: dict[SiteName, Link] = {}
         self.process = PROCESS.get()
         world.buses[site] = self
 
@@ -128,7 +122,9 @@ class SimBus:
         stream = world.streams[origin]
         created = stream.created
         while True:
-            if not world.reach(self._site, origin):
+            reached = world.reach(self._site, origin)
+            self._links[origin] = Link(up=reached, since="", detail="" if reached else "the link is cut")
+            if not reached:
                 await asyncio.sleep(0.5)
                 continue
             if stream.created != created or stream.last_seq < after:
@@ -156,13 +152,14 @@ class SimBus:
         return message.headers.get(ONLY_FOR, self._site) == self._site
 
     def links(self) -> Mapping[SiteName, Link]:
-        return {}
+        return self._links
 
     async def announce(self, heads: bytes) -> None:
         world = self._world
         await world.gate(self._site, "announce")
         for name, bus in sorted(world.buses.items()):
-            heard = name != self._site and world.reach(self._site, name) and not world.unlucky(0.1)
+            # Its own as well: a twin of this site would hear them.
+            heard = name == self._site or (world.reach(self._site, name) and not world.unlucky(0.1))
             if heard and not bus._heads.full():
                 bus._heads.put_nowait((self._site, heads))
 
@@ -176,11 +173,16 @@ class SimBus:
         other = world.buses.get(peer)
         if other is None or other._answerer is None or not world.reach(self._site, peer) or _is_dead(other.process):
             raise BusUnavailable(f"{peer} does not answer")
-        async for part in other._answerer(self._site, what, body):
-            if world.unlucky(0.03):
-                raise BusUnavailable("a part was lost")
-            await world.gate(self._site, "answered", peer)
-            yield part
+        try:
+            async for part in other._answerer(self._site, what, body):
+                if world.unlucky(0.03):
+                    raise BusUnavailable("a part was lost")
+                await world.gate(self._site, "answered", peer)
+                yield part
+        except BusUnavailable:
+            raise
+        except LibrarianError as exc:
+            raise RequestRefused(f"{peer} refused to answer {what}: {exc.message}") from exc
 
     async def answer(self, answerer: Answerer) -> None:
         self._answerer = answerer

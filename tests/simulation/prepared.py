@@ -41,11 +41,11 @@ class Prepared:
         if not self._constant and not self._lists and len(self._names) > 1:
             self._plain = itemgetter(*self._names)
         columns = compiled._result_columns  # pyright: ignore[reportPrivateUsage]
-        names = [one.keyname for one in columns]
+        names = [column.keyname for column in columns]
         self._row: Any = None
         if columns:
             self._row = partial(tuple.__new__, namedtuple("Row", names, rename=True))  # pyright: ignore
-        self._booleans = [at for at, one in enumerate(columns) if isinstance(one.type, Boolean)]
+        self._booleans = [at for at, column in enumerate(columns) if isinstance(column.type, Boolean)]
 
     def bound(self, parameters: Parameters) -> Sequence[Any]:
         """The values in the order of the text."""

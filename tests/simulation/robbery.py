@@ -9,10 +9,12 @@ from tests.simulation.network import ONLY_FOR
 from tests.simulation.site import SimSite, key_of
 from tests.simulation.world import World
 
-from librarian_daemon.catalog import journal, schema
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.journal import segments
 from librarian_protocol import subjects
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, Unit
+from librarian_protocol.journal_state import JournalState
 from librarian_protocol.keys import Purpose
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.segments import Cut, cut
@@ -26,7 +28,7 @@ class Robbery:
     def __init__(self, world: World, sites: dict[SiteName, SimSite], robbed: SiteName) -> None:
         self._world = world
         self._robbed = sites[robbed]
-        self.honest = [one for name, one in sites.items() if name != robbed]
+        self.honest = [site for name, site in sites.items() if name != robbed]
         self._borrowed: list[Cut] = []
 
     def commit(self) -> None:
@@ -44,7 +46,7 @@ class Robbery:
         """What goes on from the end of the site's journal, in an incarnation that there never was."""
         known = self.honest[-1].database
         epoch = known.inline(lambda c: c.scalar(_GREATEST_EPOCH.where(schema.journal.c.site == str(of.site)))) or 0
-        position = known.inline(journal.next_position, of.site, epoch + 1, "f" * 16)
+        position = known.inline(segments.next_position, of.site, epoch + 1, "f" * 16)
         name = Name.parse(f"{FORGED}/{story}")
         entry = FileIngested(
             name=name,
@@ -58,21 +60,23 @@ class Robbery:
 
     def _say(self, site: SiteName, done: Sequence[Cut], *, only_for: SiteName | None = None) -> None:
         key = key_of(self._robbed.site)
-        for one in done:
-            signature = key.sign(Purpose.SEGMENT, one.payload)
-            headers = {subjects.SIGNATURE_HEADER: signature, subjects.MESSAGE_ID_HEADER: one.hash}
+        for segment_cut in done:
+            signature = key.sign(Purpose.SEGMENT, segment_cut.payload)
+            headers = {subjects.SIGNATURE_HEADER: signature, subjects.MESSAGE_ID_HEADER: segment_cut.hash}
             if only_for is not None:
                 headers[ONLY_FOR] = only_for
-            self._world.streams[site].append(subjects.journal(site, one.segment.kind), one.payload, headers)
+            self._world.streams[site].append(
+                subjects.journal(site, segment_cut.segment.kind), segment_cut.payload, headers
+            )
 
     def seen(self) -> bool:
         """Everybody else holds both stories as proof."""
-        return all(self._seen_by(one) for one in self.honest)
+        return all(self._seen_by(site) for site in self.honest)
 
-    def _seen_by(self, one: SimSite) -> bool:
+    def _seen_by(self, site: SimSite) -> bool:
         column = schema.journal.c
-        query = select(column.hash).where(column.site == str(self._robbed.site), column.state == "void")
-        return len(one.database.outside.execute(query).all()) == 2
+        query = select(column.hash).where(column.site == str(self._robbed.site), column.state == JournalState.VOID)
+        return len(site.database.outside.execute(query).all()) == 2
 
     def check(self) -> None:
         """Nobody believes any of it."""
@@ -83,14 +87,14 @@ class Robbery:
             .where(file.name.startswith(f"{FORGED}/"))
             .order_by(file.name)
         )
-        borrowed = select(column.hash).where(column.hash.in_([one.hash for one in self._borrowed]))
-        for one in self.honest:
-            if believed := [row.name for row in one.database.outside.execute(claims).all()]:
-                self._world.violated(f"I6: {one.site} believes {believed}, of a site that told two stories")
-            if one.database.outside.execute(borrowed).all():
-                self._world.violated(f"I6: {one.site} took what another site's key had signed")
-            if not self._seen_by(one):
-                self._world.violated(f"I6: {one.site} does not know that {self._robbed.site} told two stories")
+        borrowed = select(column.hash).where(column.hash.in_([segment_cut.hash for segment_cut in self._borrowed]))
+        for site in self.honest:
+            if believed := [row.name for row in site.database.outside.execute(claims).all()]:
+                self._world.violated(f"I6: {site.site} believes {believed}, of a site that told two stories")
+            if site.database.outside.execute(borrowed).all():
+                self._world.violated(f"I6: {site.site} took what another site's key had signed")
+            if not self._seen_by(site):
+                self._world.violated(f"I6: {site.site} does not know that {self._robbed.site} told two stories")
 
 
 _GREATEST_EPOCH = select(schema.journal.c.epoch).order_by(schema.journal.c.epoch.desc()).limit(1)

@@ -1,13 +1,13 @@
 """One site of a simulation: the daemon's own services on simulated ports, begun again after each death.
 
-Intake is the one thing that is not the daemon's own here: it works on real directories. In its place stands a loop that
-takes things out of a list by the same commit protocol (stage, seal, begin, place, accept), over the same ledger.
+The services are made by the builders of ``librarian_daemon.assembly``, as the daemon's are: what is added to one of
+them runs here, too. What is left out stands below, with the reason.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -18,39 +18,34 @@ from tests.simulation.world import SimClock, SimRng, World
 
 from librarian_adapters.contract import Item
 from librarian_adapters.contract import Part as ItemPart
-from librarian_adapters.stalling import Stalling
-from librarian_adapters.verifying import Verifying
+from librarian_adapters.wrappers.least_rate import Paces
+from librarian_adapters.wrappers.stalling import StallingAdapter
+from librarian_adapters.wrappers.verifying import VerifyingAdapter
+from librarian_daemon.assembly.integrity import build_integrity
+from librarian_daemon.assembly.journal import build_inbound, build_journal
+from librarian_daemon.assembly.mesh import build_mesh
+from librarian_daemon.assembly.ports import Ports, services_of
+from librarian_daemon.assembly.recovery import build_recovery
+from librarian_daemon.assembly.transfers import build_transfers
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.declaring import Declared, declare
-from librarian_daemon.catalog.roster import Anchor, put_anchor, roster
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.custodian import Custodian
-from librarian_daemon.fetching import Moved
-from librarian_daemon.heads import Heads
-from librarian_daemon.incarnations import Incarnations
-from librarian_daemon.lander import Lander
-from librarian_daemon.ledger import CatalogLedger
-from librarian_daemon.membership import Membership
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.notices import CatalogIncidents
-from librarian_daemon.planner import Planner
-from librarian_daemon.ports import Landing, Placed
-from librarian_daemon.projection import Projection
-from librarian_daemon.publisher import Publisher
-from librarian_daemon.reconciling import clean
-from librarian_daemon.recovery import Recoverer
-from librarian_daemon.repairing import Answering, Repairer
-from librarian_daemon.replicator import Replicator
-from librarian_daemon.restating import Restater
-from librarian_daemon.settings import ReplicatorSettings
-from librarian_daemon.signals import Signal
-from librarian_daemon.supervising import supervise
-from librarian_daemon.taking import Taking
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.mesh.declarations import Declared, declare
+from librarian_daemon.catalog.mesh.roster import Anchor, put_anchor, roster
+from librarian_daemon.config.settings import BusSettings, ReplicatorSettings, SiteSettings
+from librarian_daemon.incidents.recorder import CatalogIncidents
+from librarian_daemon.intake.ledger import CatalogLedger
+from librarian_daemon.integrity.reconciler import clean
+from librarian_daemon.journal.incarnation import Incarnations
+from librarian_daemon.landing import commit
+from librarian_daemon.landing.commit import Steps
+from librarian_daemon.ports.store import Landing, NotPlaced
+from librarian_daemon.runtime.metrics import Metrics
+from librarian_daemon.runtime.supervisor import supervise
+from librarian_daemon.transfers.pauses import Pauses
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     Access,
     FileIngested,
-    InstanceDoubted,
     SiteAdmitted,
     SiteAnnounced,
     SubscriptionDeclared,
@@ -61,6 +56,63 @@ from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import Name, SiteName
 
 MESH = "5" * 32
+
+#: Builders that are not used here, and why. For intake stands a loop that takes things out of a list by the same commit
+#: protocol, over the same ledger; for the data plane an adapter that copies from
+#: another site's store.
+BUILDERS_LEFT_OUT = {
+    "build_intakes": "it walks real directories",
+    "build_dataplane": "it is real HTTP",
+    "build_declarations": "the configuration never changes, and is said without a look at what counts already",
+    "build_watch": "it looks at real filesystems, and tells people",
+    "build_status": "it shows, and changes nothing",
+    "build_doctor": "it shows, and changes nothing",
+    "build_page": "it is real HTTP, and changes nothing",
+    "build_control": "no person asks for anything",
+}
+#: Services of the other builders that are not run here, and why. What is named nowhere here runs.
+LEFT_OUT = {
+    "inviter": "sites are admitted from the start",
+    "joiner": "sites are admitted from the start",
+    "signing": "no site signs with another key than its own",
+    "teller": "no site has access by letter",
+    "pauses": "nobody pauses anything",
+    "names": "nobody decides which file has a name",
+    "withdrawals": "nobody withdraws a file",
+    "reconciler": "it reads whole stores at each start, and finds only what was done to them from outside",
+}
+#: In this order they begin, and then whatever else there is: seeds are chosen for runs that go so.
+ORDER = (
+    "roster",
+    "projection",
+    "heads",
+    "listener",
+    "repairer",
+    "recovery",
+    "answering",
+    "publisher",
+    "planner",
+    "replicator",
+    "custodian",
+    "witness",
+)
+
+
+def settings_of(site: SiteName) -> SiteSettings:
+    """What is configured at a site."""
+    return SiteSettings(
+        site=site,
+        domain="d",
+        bus=BusSettings(heads_every_s=10.0),
+        replicator=ReplicatorSettings(concurrency=2, batch_files=8),
+    )
+
+
+def _in_order(services: Collection[str]) -> list[str]:
+    """Those that run."""
+    unknown = sorted(LEFT_OUT.keys() - set(services))
+    assert not unknown, f"left out, and no builder makes them: {unknown}"
+    return [*ORDER, *(name for name in services if name not in ORDER and name not in LEFT_OUT)]
 
 
 def key_of(site: SiteName) -> SiteKey:
@@ -74,7 +126,8 @@ class SimSite:
         self.world = world
         self.site = site
         self.database = SimDatabase(world, site)
-        self.store = world.stores[site]
+        self.disk = world.stores[site]
+        self.store = self.disk.store
         self.clock = SimClock(world, world.chance.uniform(-1e5, 1e5))
         self.process = Process(str(site))
         #: What stands in the drop directory, and what was accepted.
@@ -110,72 +163,38 @@ class SimSite:
 
     async def _serve(self, catalog: Catalog) -> None:
         world, site, clock = self.world, self.site, self.clock
-        key = key_of(site)
-        store: Any = self.store
+        store = self.store
         rng: Any = SimRng(world)
         incarnations = Incarnations(catalog, [store], rng, clock, site, witness_every_s=1.0)
         await incarnations.begin()
-        metrics = Metrics(site)
-        incidents = CatalogIncidents(catalog)
         bus: Any = SimBus(world, site)
-        lacking = Signal()
-        taking = Taking(catalog, incidents, metrics, site)
-        projection = Projection(catalog, bus, clock, site, taking, gap=lacking)
-        membership = Membership(
+        ports = Ports(
+            site=site,
+            key=key_of(site),
             catalog=catalog,
             bus=bus,
+            stores=[store],
             clock=clock,
             rng=rng,
-            site=site,
-            domain="d",
-            administrator=None,
-            key=key,
-            follow=projection.follow,
+            incidents=CatalogIncidents(catalog),
+            metrics=Metrics(site),
         )
-        heads = Heads(
-            catalog=catalog,
-            bus=bus,
-            incidents=incidents,
-            clock=clock,
-            site=site,
-            key=key,
-            membership=membership,
-            metrics=metrics,
-            every_s=10.0,
-            heard=lacking,
-        )
-        repairer = Repairer(catalog, bus, clock, site, taking, heard=lacking, every_s=10.0)
-        answering = Answering(catalog)
-        custodian = Custodian(catalog, {store.id: store}, incidents, clock, site, metrics, 50)
-        catalog.watch(custodian.wake, InstanceDoubted)
-        adapter: Any = Verifying(Stalling(SimAdapter(world, site), stall_s=30.0))
-        moved = Moved(catalog, clock)
-        lander = Lander(catalog, clock, metrics)
-        changed = Signal()
-        planner = Planner(catalog, clock, site, ["sim"], changed)
-        replicator = Replicator(
-            catalog=catalog,
-            stores={store.id: store},
-            adapters={"sim": adapter},
-            lander=lander,
-            moved=moved,
-            clock=clock,
-            rng=rng,
-            site=site,
-            settings=ReplicatorSettings(concurrency=2, batch_files=8),
-            limits={},
-            metrics=metrics,
-            wake=changed,
-        )
-        publisher = Publisher(catalog, bus, incidents, clock, site, key, metrics, membership.changed)
-        ledger = CatalogLedger(catalog, metrics)
+        settings = settings_of(site)
+        inbound = build_inbound(ports)
+        mesh = build_mesh(ports, settings, inbound.projection.follow)
+        journal = build_journal(ports, settings, inbound, mesh, incarnations)
+        integrity = build_integrity(ports, settings)
+        adapter: Any = VerifyingAdapter(StallingAdapter(SimAdapter(world, site), stall_s=30.0))
+        paces = Paces(min_rate=0, over_s=1.0)
+        transfers = build_transfers(ports, settings, {"sim": adapter}, paces, Pauses(catalog, clock))
+        ledger = CatalogLedger(catalog, ports.metrics, ports.incidents)
 
-        await lander.recover(store)
+        await transfers.lander.recover(store)
         await self._recover_intake(ledger)
         await clean(store, catalog, services_run=False)
         if site == world.names[0]:
-            await membership.found()
-            await catalog.write(_admit, [one for one in world.names if one != site])
+            await mesh.membership.found()
+            await catalog.write(_admit, [name for name in world.names if name != site])
         offer = adapter.offer()
         declared = [Declared(id=store.id, label="main", role=store.role, ingestable=True)]
 
@@ -183,45 +202,21 @@ class SimSite:
             await catalog.write(declare, site, declared, SiteAnnounced(software="sim", adapters=[offer]))
 
         await redeclare()
-        recoverer = Recoverer(
-            catalog=catalog,
-            incidents=incidents,
-            clock=clock,
-            site=site,
-            restater=Restater(catalog, [store], site),
-            found=membership.found,
-            renew=incarnations.renew,
-            redeclare=redeclare,
-        )
+        recovery = build_recovery(ports, mesh, incarnations, redeclare)
         await catalog.write(_subscribe, site, store.id)
-        await membership.admit_to_bus()
-
-        async def answer() -> None:
-            await bus.answer(answering)
+        await mesh.membership.admit_to_bus()
 
         async def intake() -> None:
             while True:
                 await self._take_in(ledger, rng)
                 await clock.sleep(0.5)
 
-        services: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-            "roster": membership.run,
-            "projection": projection.run,
-            "heads": heads.run_announcing,
-            "listener": heads.run_listening,
-            "repairer": repairer.run,
-            "recovery": recoverer.run,
-            "answering": answer,
-            "publisher": publisher.run,
-            "planner": planner.run,
-            "replicator": replicator.run,
-            "custodian": custodian.run,
-            "witness": incarnations.run,
-            "intake": intake,
-        }
+        capabilities = (mesh, journal, recovery, transfers, integrity)
+        made = services_of(capabilities)
+        services = {name: made[name] for name in _in_order(made)} | {"intake": intake}
         async with asyncio.TaskGroup() as group:
             for name, service in services.items():
-                group.create_task(supervise(name, service, incidents, clock))
+                group.create_task(supervise(name, service, ports.incidents, clock))
 
     # ---- taking in ---------------------------------------------------------------------------------------
 
@@ -240,12 +235,8 @@ class SimSite:
             )
             landing = self._landing(key, item)
             try:
-                await self.store.put([(item, data)])
-                (sealed,) = await self.store.seal([landing])
-                if not isinstance(sealed, Landing):
-                    continue
-                await ledger.begin([sealed])
-                await self._finish(ledger, sealed, await self.store.place([sealed]))
+                await self.store.staging.put([(item, data)])
+                await commit.land(self.store, [landing], self._steps(ledger))
             except StoreError:
                 continue  # it stays where it was dropped
 
@@ -269,21 +260,31 @@ class SimSite:
             ),
         )
 
-    async def _finish(self, ledger: CatalogLedger, landing: Landing, placed: Any) -> None:
-        (one,) = placed
-        if isinstance(one, Placed):
-            await ledger.accept([landing])
-            self._was_accepted(landing)
-        else:
-            await ledger.abandon([landing])
-            name = str(landing.name)
-            if isinstance(one.error, NameOccupied) and name in self.dropped:
-                self.refused[name] = self.dropped.pop(name)
+    def _steps(self, ledger: CatalogLedger) -> Steps:
+        async def not_sealed(failed: Sequence[NotPlaced]) -> None:
+            """It stays where it was dropped."""
+
+        async def begin(sealed: Sequence[Landing]) -> Sequence[Landing]:
+            return await ledger.begin(sealed) if sealed else ()
+
+        async def accept(placed: Sequence[Landing]) -> None:
+            if placed:
+                await ledger.accept(placed)
+            for landing in placed:
+                self._was_accepted(landing)
+
+        async def not_placed(failed: Sequence[NotPlaced]) -> None:
+            for failure in failed:
+                await ledger.abandon([failure.landing])
+                name = str(failure.landing.name)
+                if isinstance(failure.error, NameOccupied) and name in self.dropped:
+                    self.refused[name] = self.dropped.pop(name)
+
+        return Steps(not_sealed=not_sealed, begin=begin, accept=accept, not_placed=not_placed)
 
     async def _recover_intake(self, ledger: CatalogLedger) -> None:
-        for landing in await ledger.unfinished(self.store.id):
-            if landing.transfer is None:
-                await self._finish(ledger, landing, [await self.store.recover(landing)])
+        left = [landing for landing in await ledger.unfinished(self.store.id) if landing.transfer is None]
+        await commit.recover(self.store, left, self._steps(ledger))
 
     def _was_accepted(self, landing: Landing) -> None:
         """The promise is made: from here on the bytes must not be lost."""
@@ -291,18 +292,18 @@ class SimSite:
         data = self.dropped.pop(name, self.accepted.get(name))
         if data is not None:
             self.accepted[name] = data
-        if self.store.holds(name) != data:
+        if self.disk.holds(name) != data:
             self.world.violated(f"I1: {self.site} accepted {name}, which does not stand in its store")
 
 
 def _admit(tx: Tx, sites: list[SiteName]) -> None:
     """Once."""
     known = roster(tx.connection)
-    tx.say(
+    tx.append(
         *(
-            SiteAdmitted(site=one, key=key_of(one).public, access=Access.FULL, domain=str(one), grants=["**"])
-            for one in sites
-            if one not in known
+            SiteAdmitted(site=name, key=key_of(name).public, access=Access.FULL, domain=str(name), grants=["**"])
+            for name in sites
+            if name not in known
         )
     )
 
@@ -311,4 +312,4 @@ def _subscribe(tx: Tx, site: SiteName, store: str) -> None:
     """Once: everything, from anybody."""
     column = schema.subscription.c
     if tx.connection.execute(select(column.id).where(column.site == str(site))).first() is None:
-        tx.say(SubscriptionDeclared(subscription="a" * 16, from_site=None, match="**", into=[store]))
+        tx.append(SubscriptionDeclared(subscription="a" * 16, from_site=None, match="**", into=[store]))

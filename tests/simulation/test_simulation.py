@@ -35,13 +35,14 @@ def command(*arguments: str, hash_seed: str = "0") -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(1200)  # the large seeds take three minutes of one core, and others run beside
 def test_no_rule_is_broken_in_some_seeds_and_in_every_one_that_ever_failed(tmp_path: Path) -> None:
     said = command("--seeds", str(len(SEEDS)), "--out", str(tmp_path / "results"), "--workers", "1")
     assert "0 with a broken rule" in said
     results = [msgspec.json.decode(line, type=Result) for line in (tmp_path / "results").read_text().splitlines()]
-    assert sum(one.checks["I1 accepted is there"] for one in results) > 100
-    assert sum(one.checks["I2 claimed is so"] for one in results) > 300
-    assert sum(sum(one.faults.values()) for one in results) > 100, "faults are played"
+    assert sum(result.checks["I1 accepted is there"] for result in results) > 100
+    assert sum(result.checks["I2 claimed is so"] for result in results) > 300
+    assert sum(sum(result.faults.values()) for result in results) > 100, "faults are played"
     for line in KEPT.read_text().splitlines():
         if line and not line.startswith("#"):
             seed, sites, files = line.split()[:3]
@@ -63,7 +64,9 @@ def test_a_long_run_that_was_broken_off_goes_on_where_it_was(tmp_path: Path) -> 
     assert [msgspec.json.decode(line, type=Result).seed for line in out.read_text().splitlines()] == [1, 2]
 
 
-@pytest.mark.parametrize("number", range(len(MUTATIONS)), ids=[one.name.replace(" ", "-") for one in MUTATIONS])
+@pytest.mark.parametrize(
+    "number", range(len(MUTATIONS)), ids=[mutation.name.replace(" ", "-") for mutation in MUTATIONS]
+)
 def test_a_guard_that_is_taken_away_is_missed(number: int) -> None:
     said = command("--mutation", str(number), "--seeds", str(WITHIN))
     assert MUTATIONS[number].name in said

@@ -17,7 +17,7 @@ from librarian_protocol.names import SiteName
 
 if TYPE_CHECKING:
     from tests.simulation.network import SimBus, Stream
-    from tests.simulation.stores import SimStore
+    from tests.simulation.stores import SimDisk
 
 
 class Trace:
@@ -53,15 +53,15 @@ class World:
         self.cuts: set[frozenset[SiteName]] = set()
         self.faults = True
         self.streams: dict[SiteName, Stream] = {}
-        self.stores: dict[SiteName, SimStore] = {}
+        self.stores: dict[SiteName, SimDisk] = {}
         self.buses: dict[SiteName, SimBus] = {}
 
     def violated(self, what: str) -> None:
         """A rule is broken: the run ends."""
         self.loop.trouble.append(what)
 
-    def reach(self, one: SiteName, other: SiteName) -> bool:
-        return one == other or frozenset((one, other)) not in self.cuts
+    def reach(self, first: SiteName, other: SiteName) -> bool:
+        return first == other or frozenset((first, other)) not in self.cuts
 
     def unlucky(self, share: float) -> bool:
         return self.faults and self.chance.random() < share

@@ -6,13 +6,13 @@ The container has this machine's ``/usr``, and else nothing of it: ``/etc`` and 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+from tests.support.programs import needs
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deploy" / "systemd"
@@ -35,8 +35,7 @@ TimeoutStartSec=200
 
 def needs_nspawn() -> None:
     """Skip the test where containers cannot be booted, and say why."""
-    if shutil.which("systemd-nspawn") is None:
-        pytest.skip("systemd-nspawn is not installed (Debian: systemd-container)")
+    needs("systemd-nspawn")
     if os.geteuid() != 0:
         pytest.skip("booting a container needs root")
 

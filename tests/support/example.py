@@ -5,12 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "adapters" / "example"
 
 
 def installed(target: Path) -> Path:
-    """Install it into a directory of its own, to be put on the path."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*command, "--target", str(target), str(EXAMPLE)], check=True, timeout=110)
+    """Install it into a directory of its own, to be put on the path.
+
+    Built by the locked backend, without pip: that is not in every environment, and would fetch another backend.
+    """
+    wheels = target / "wheels"
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(wheels)]
+    subprocess.run(command, cwd=EXAMPLE, check=True, capture_output=True, timeout=60)
+    (wheel,) = wheels.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        archive.extractall(target)
     return target

@@ -10,8 +10,8 @@ import msgspec
 from tests.support.source import STORE, SUMMIT
 
 from librarian_adapters.contract import Adapter, Batch, Buffer, Failed, Item, Landed, Outcome, Staging
-from librarian_adapters.memory import MemorySink, MemoryStaging
-from librarian_adapters.outcomes import closing
+from librarian_adapters.streams import closing
+from librarian_adapters.testing.memory import MemorySink, MemoryStaging
 from librarian_protocol.entries import AdapterOffer, Dial
 
 

@@ -45,9 +45,9 @@ class FlippingProxy:
     ) -> None:
         self.flowing.set()
         with self._lock:
-            for one in [self._listening, *self._open]:
+            for connection in [self._listening, *self._open]:
                 with suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
     def flip_next(self, offset: int, bodies: int = 1) -> None:
@@ -122,6 +122,6 @@ class FlippingProxy:
         return chunk[:place] + bytes([chunk[place] ^ 0x10]) + chunk[place + 1 :]
 
 
-def _end(one: socket.socket) -> None:
+def _end(connection: socket.socket) -> None:
     with suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(socket.SHUT_RDWR)

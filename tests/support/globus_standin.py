@@ -177,7 +177,7 @@ class StandIn:
                 "nice_status": None,
                 "fatal_error": None,
             }
-            active = sum(one["status"] == "ACTIVE" for one in self.tasks.values())
+            active = sum(other["status"] == "ACTIVE" for other in self.tasks.values())
             self.most_active = max(self.most_active, active)
             fate = self.fates.popleft() if self.fates else ""
             self._working[known] = asyncio.create_task(self._work(known, document, fate))
@@ -222,7 +222,7 @@ class StandIn:
         try:
             if files:
                 listed = Path(self._data.environ["GRIDMAP"]).parent / f"{task_id}.list"
-                listed.write_text("".join(f'"{one}" "{other}"\n' for one, other in files))
+                listed.write_text("".join(f'"{source_url}" "{target_url}"\n' for source_url, target_url in files))
                 await self._copy(task, "-cd", "-cc", "2", "-f", str(listed))
                 task["subtasks_succeeded"] += len(files)
             for pair in singles:
@@ -236,7 +236,7 @@ class StandIn:
             task |= {"status": "FAILED", "fatal_error": {"code": "ENDPOINT_ERROR", "description": str(exc)[-400:]}}
             return
         came = [Path(item["destination_path"]) for item in document["DATA"]]
-        every = [path for one in came for path in ([one] if one.is_file() else one.rglob("*")) if path.is_file()]
+        every = [path for top in came for path in ([top] if top.is_file() else top.rglob("*")) if path.is_file()]
         task["bytes_transferred"] = sum(path.stat().st_size for path in every)
         task["files_transferred"] = len(every)
         task["status"] = "SUCCEEDED"

@@ -8,7 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.rsyncd import answers, needs
+from tests.support.programs import needs
+from tests.support.rsyncd import answers
 from tests.support.sites import free_port
 
 

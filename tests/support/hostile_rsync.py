@@ -30,7 +30,7 @@ class HostileRsync:
     """One module, any name; each connection is served the same entries."""
 
     def __init__(self, entries: list[Entry], *, silent: bool = False) -> None:
-        self._entries = sorted(entries, key=lambda one: one.name)
+        self._entries = sorted(entries, key=lambda entry: entry.name)
         self._silent = silent
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listening.getsockname()[1])
@@ -90,9 +90,9 @@ class _Session:
             self._server.asked.append(name)
             name = b""
         listed = b""
-        for one in self._entries:
-            listed += struct.pack("<BI", _LONG_NAME, len(one.name)) + one.name
-            listed += struct.pack("<iiI", one.size_bytes, 1_700_000_000, one.mode)
+        for entry in self._entries:
+            listed += struct.pack("<BI", _LONG_NAME, len(entry.name)) + entry.name
+            listed += struct.pack("<iiI", entry.size_bytes, 1_700_000_000, entry.mode)
         self._tell(listed + b"\0" + struct.pack("<i", 0))
         self._answer()
 
@@ -107,11 +107,11 @@ class _Session:
                 continue
             count, _, length, _ = struct.unpack("<4i", self._exactly(16))
             self._exactly(count * (4 + length))
-            one = self._entries[index]
+            entry = self._entries[index]
             self._server.sent += 1
             self._tell(struct.pack("<i", index) + struct.pack("<4i", 0, 700, 2, 0))
-            for _ in range(one.pieces):
-                self._tell(struct.pack("<i", len(one.piece)) + one.piece)
+            for _ in range(entry.pieces):
+                self._tell(struct.pack("<i", len(entry.piece)) + entry.piece)
             self._tell(struct.pack("<i", 0) + bytes(16))
 
     def _tell(self, data: bytes) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from librarian_daemon.clock import SystemClock, SystemRng
+from librarian_daemon.config.settings import IntakeSettings
 from librarian_daemon.intake.service import Intake
-from librarian_daemon.ports import Landing, Standing, Store
-from librarian_daemon.settings import IntakeSettings
-from librarian_daemon.store.layout import Marker
-from librarian_daemon.store.posix import PosixStore
+from librarian_daemon.ports.ledger import NameStatus
+from librarian_daemon.ports.store import Landing, Store
+from librarian_daemon.runtime.clock import SystemClock, SystemRng
+from librarian_daemon.stores.posix.layout import Marker
+from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, StoreRole
 from librarian_protocol.names import Name, SiteName
@@ -37,26 +38,31 @@ class FakeLedger:
         self.accepted: list[FileIngested] = []
         self.hook: Hook = lambda _: None
 
-    async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[Standing, str]]:
+    async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[NameStatus, str]]:
         self.hook("standing")
         folded = {name.folded: name for name in self.files}
         return [self._standing(store, name, digest, folded) for name, digest in files]
 
-    def _standing(self, store: str, name: Name, digest: Digest, folded: Mapping[str, Name]) -> tuple[Standing, str]:
+    def _standing(self, store: str, name: Name, digest: Digest, folded: Mapping[str, Name]) -> tuple[NameStatus, str]:
         if (name, digest) in self.withdrawn:
-            return Standing.WITHDRAWN, digest
+            return NameStatus.WITHDRAWN, digest
         known = self.files.get(name)
         if known is None:
             twin = folded.get(name.folded)
-            return (Standing.FREE, "") if twin is None else (Standing.TWIN, twin)
+            return (NameStatus.FREE, "") if twin is None else (NameStatus.TWIN, twin)
         if digest in known:
-            return (Standing.PRESENT if store in known[digest] else Standing.KNOWN), digest
-        return Standing.TAKEN, next(iter(known))
+            return (NameStatus.PRESENT if store in known[digest] else NameStatus.KNOWN), digest
+        return NameStatus.TAKEN, next(iter(known))
 
-    async def begin(self, landings: Sequence[Landing]) -> None:
+    async def size_of(self, name: Name, digest: str) -> int | None:
+        known = [entry.size_bytes for entry in self.accepted if (entry.name, entry.digest) == (name, digest)]
+        return known[0] if known else None
+
+    async def begin(self, landings: Sequence[Landing]) -> Sequence[Landing]:
         self.hook("begin")
         self.landings |= {landing.id: landing for landing in landings}
         self.hook("begun")
+        return landings
 
     async def accept(self, landings: Sequence[Landing]) -> None:
         self.hook("accept")
@@ -88,6 +94,8 @@ class FakeIncidents:
     def __init__(self) -> None:
         self.now: dict[tuple[str, str], str] = {}
         self.ever: list[tuple[str, str]] = []
+        #: Of those that count things: how many, when last told.
+        self.numbers: dict[tuple[str, str], int] = {}
 
     async def open(self, code: str, subject: str, message: str, hint: str) -> None:
         self.now[code, subject] = f"{message} {hint}"
@@ -95,6 +103,17 @@ class FakeIncidents:
 
     async def resolve(self, code: str, subject: str) -> None:
         self.now.pop((code, subject), None)
+
+    async def count(self, code: str, subject: str, number: int, message: str, hint: str) -> None:
+        if (code, subject) not in self.now:
+            self.ever.append((code, subject))
+        self.now[code, subject] = f"{message} {hint}"
+        self.numbers[code, subject] = number
+
+    async def resolve_all(self, code: str, over: Callable[[str], bool]) -> None:
+        for known, subject in list(self.now):
+            if known == code and over(subject):
+                del self.now[known, subject]
 
     async def subjects(self, code: str) -> list[str]:
         return [subject for known, subject in self.now if known == code]
@@ -120,6 +139,8 @@ class Rig:
         self.store = PosixStore(str(self.root), marker, StoreRole.ARCHIVE)
         self.ledger = FakeLedger()
         self.incidents = FakeIncidents()
+        #: Why a person wants nothing taken in.
+        self.put_off = ""
         self._task: asyncio.Task[None] | None = None
 
     def settings(self, **changed: Any) -> IntakeSettings:
@@ -137,6 +158,7 @@ class Rig:
             SystemClock(),
             SystemRng(),
             quiet_logger(),
+            lambda: self.put_off,
         )
 
     @asynccontextmanager
@@ -184,8 +206,8 @@ class Rig:
         """What stands in ``.rejected`` (path below its own directory), and the reason beside it."""
         found: dict[str, str] = {}
         for place in (self.drop / ".rejected").iterdir():
-            reasons = [one for one in place.iterdir() if one.name in {"REASON.txt", "_REASON.txt"}]
-            reason = max(reasons, key=lambda one: len(one.name))
+            reasons = [text for text in place.iterdir() if text.name in {"REASON.txt", "_REASON.txt"}]
+            reason = max(reasons, key=lambda text: len(text.name))
             for path in place.rglob("*"):
                 if path != reason and (path.is_symlink() or not path.is_dir()):
                     found[str(path.relative_to(place))] = reason.read_text()

@@ -3,6 +3,9 @@
 A file and a book go from one site to another. strace counts the calls of interest of each thread, and ends the daemon
 with SIGKILL as a thread enters its n-th of one kind; at a restart, the bus server that it starts as well. Then what
 does not run is started again, and everything must be as if nothing had happened: by nobody's hand.
+
+Where bytes leave their names (``leave``), a file and a book are withdrawn, and bad bytes of a file that no site has
+good ones of are cleared away: after the kill they are kept, each once, when it is asked for again.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 import msgspec
 from tests.support.oracle import digest_of, in_book, some_bytes, standing
 from tests.support.processes import attached, daemon_of, end_traced
+from tests.support.programs import needs
 from tests.support.sites import Pair, Site, wait_for
 
 from librarian_protocol.errors import DaemonUnreachable
@@ -29,7 +33,7 @@ CALLS = (
     "fsync", "fdatasync", "syncfs", "renameat2", "rename", "renameat", "unlink", "unlinkat", "mkdir", "mkdirat",
     "rmdir", "fchmod", "ftruncate", "linkat", "pwrite64",
 )  # fmt: skip
-OPERATIONS = ("intake", "pull", "callback", "restart")
+OPERATIONS = ("intake", "pull", "callback", "restart", "leave")
 _DONE_S = 60.0
 
 
@@ -59,6 +63,8 @@ class Sweep:
         self._wanted: dict[str, str] = {}
         self._names: list[str] = []
         self._rounds = 0
+        #: What was withdrawn, and what its bytes must be where they are kept.
+        self._withdrawn: dict[str, str] = {}
 
     def points(self, operation: str) -> list[Point]:
         """All points of an operation, by letting it run once."""
@@ -83,6 +89,7 @@ class Sweep:
     # ---- one round ---------------------------------------------------------------------------------------
 
     def _run(self, operation: str, inject: list[str], trace: Path) -> None:
+        needs("strace")
         source, destination = self._both.sites
         match operation:
             case "intake":
@@ -100,6 +107,21 @@ class Sweep:
                 with _traced(source, inject, trace):
                     os.kill(daemon_of(destination), signal.SIGCONT)
                     self._until_dead_or(source, self._acknowledged)
+            case "leave":
+                self._drop()
+                gone = self._names[-2:]
+                self._drop()
+                bad = self._names[-2]
+                self._everywhere()
+                good = (source.store / bad).read_bytes()
+                self._spoil(bad)
+                with _traced(source, inject, trace):
+                    self._leave(gone, bad)
+                    self._until_dead_or(source, lambda: True)
+                self._start_again()
+                self._leave(gone, bad)
+                self._kept(gone, bad)
+                source.drop_file(bad, good)
             case _:
                 source.kill()
                 self._drop()
@@ -120,6 +142,49 @@ class Sweep:
         self._wanted |= {f"f{number}.dat": digest_of(data), **in_book(f"b{number}", book)}
         self._names += [f"f{number}.dat", f"b{number}"]
 
+    # ---- bytes leave their names -------------------------------------------------------------------------
+
+    def _spoil(self, name: str) -> None:
+        """Nobody has good bytes of it any more, and both sites know."""
+        for site in self._both.sites:
+            path = site.store / name
+            path.chmod(0o644)
+            path.write_bytes(b"bad")
+        for site in self._both.sites:
+            assert not site.client.verify(name)[0].ok
+        for site in self._both.sites:
+            wait_for("both are suspected", partial(_holders, site, name, 0), *self._both.sites)
+
+    def _leave(self, gone: list[str], bad: str) -> None:
+        """Ask for it; the daemon may die of that."""
+        client = self._both.source.client
+        with suppress(DaemonUnreachable):
+            for name in gone:
+                client.withdraw(name, "not wanted")
+            client.heal(bad)
+
+    def _kept(self, gone: list[str], bad: str) -> None:
+        """What was withdrawn is kept at both, whole and once; bad bytes at the source."""
+        for name in gone:
+            self._names.remove(name)
+            wanted = {path: self._wanted.pop(path) for path in list(self._wanted) if _is_of(path, name)}
+            digest = self._both.source.client.file(name).files[0].digest.partition(":")[2]
+            for site in self._both.sites:
+                place = site.store / ".librarian" / "withdrawn" / digest
+                wait_for("it is kept", place.exists, *self._both.sites)
+                if place.is_dir():
+                    found = {f"{name}/{path}": value for path, value in _below(place).items()}
+                else:
+                    found = {name: digest_of(place.read_bytes())}
+                assert found == wanted
+                assert not (site.store / name).exists()
+                assert len(list(place.parent.glob(f"{digest}*"))) == 1
+            self._withdrawn[name] = digest
+        hexes = self._both.source.client.file(bad).files[0].digest.partition(":")[2]
+        kept = list((self._both.source.store / ".librarian" / "bad").glob(f"{hexes}*"))
+        assert [path.read_bytes() for path in kept] == [b"bad"]
+        assert not (self._both.source.store / bad).exists()
+
     @staticmethod
     def _book(number: int) -> Mapping[str, bytes | None]:
         return {"a": some_bytes(500, (number, "a")), "m/b": some_bytes(900, (number, "b")), "empty": None}
@@ -139,7 +204,8 @@ class Sweep:
     # ---- what must be so ---------------------------------------------------------------------------------
 
     def _taken_in(self) -> bool:
-        return self._both.source.client.status().counts.files == len(self._names)
+        known = len(self._names) + len(self._withdrawn)
+        return self._both.source.client.status().counts.files == known
 
     def _arrived(self) -> bool:
         return self._both.destination.client.status().counts.instances_here == len(self._names)
@@ -147,16 +213,23 @@ class Sweep:
     def _acknowledged(self) -> bool:
         return self._both.source.client.status().counts.instances_elsewhere == len(self._names)
 
-    def check(self) -> None:
-        """Start what does not run; all that was ever dropped is at both, once, and nothing is left over."""
+    def _start_again(self) -> None:
         for site in self._both.sites:
             if site.process is None or site.process.poll() is not None:
                 site.process = None
                 site.start()
+
+    def _everywhere(self) -> None:
         wait = self._both.wait_for
         wait("all is taken in", self._taken_in)
         wait("all has arrived", self._arrived)
         wait("all is acknowledged", self._acknowledged)
+
+    def check(self) -> None:
+        """Start what does not run; all that was ever dropped is at both, once, and nothing is left over."""
+        self._start_again()
+        self._everywhere()
+        wait = self._both.wait_for
         for site in self._both.sites:
             assert standing(site.store) == self._wanted, site.report()
             wait("nothing is left over", partial(_tidy, site))
@@ -165,12 +238,28 @@ class Sweep:
     def assert_whole(self) -> None:
         """At the end: each was ingested once, and the journals tell the same as the catalogs."""
         told = self._both.source.told("file.ingested")
-        assert told == Counter(self._names)
+        assert told == Counter([*self._names, *self._withdrawn])
         self._both.assert_whole()
 
 
 def _tidy(site: Site) -> bool:
     return not site.left_in_staging() and not site.left_in_drop()
+
+
+def _is_of(path: str, name: str) -> bool:
+    return path == name or path.startswith(f"{name}/")
+
+
+def _below(book: Path) -> dict[str, str]:
+    """What stands in a book that is kept."""
+    found = {str(path.relative_to(book)): digest_of(path.read_bytes()) for path in book.rglob("*") if path.is_file()}
+    return found | {
+        str(path.relative_to(book)): "empty" for path in book.rglob("*") if path.is_dir() and not any(path.iterdir())
+    }
+
+
+def _holders(site: Site, name: str, number: int) -> bool:
+    return any(file.name == name and len(file.sites) == number for file in site.client.files().files)
 
 
 def _calls_of(trace: Path) -> Counter[tuple[str, str]]:

@@ -78,7 +78,7 @@ class Mesh:
 
     def peers_up(self, site: Site) -> set[str]:
         """The peers whose link is up, as seen from one site."""
-        return {one.site for one in site.client.status().peers if one.link == "up"}
+        return {peer.site for peer in site.client.status().peers if peer.link == "up"}
 
     def subscribe_all(self) -> None:
         """Everybody wants everything of everybody."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import struct
 import subprocess
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.programs import needs
 
 _FIBMAP = 1
 _BLOCK = 4096
@@ -73,6 +76,7 @@ class Disk:
 @contextmanager
 def breakable(image: Path, path: Path, *, size_bytes: int) -> Generator[Disk]:
     """A new disk, mounted at ``path``; skips the test where that is not permitted."""
+    needs("mkfs.ext4", "losetup")
     with image.open("wb") as file:
         file.truncate(size_bytes)
     subprocess.run(["mkfs.ext4", "-q", "-b", str(_BLOCK), "-m", "0", "-O", "^has_journal", str(image)], check=True)
@@ -89,3 +93,46 @@ def breakable(image: Path, path: Path, *, size_bytes: int) -> Generator[Disk]:
             subprocess.run(["umount", str(path)], check=True)
     finally:
         subprocess.run(["losetup", "--detach", device], check=True)
+
+
+class Fuse:
+    """A FUSE mount whose server can be stopped: every access hangs, as on a dead NFS."""
+
+    def __init__(self, server: subprocess.Popen[bytes]) -> None:
+        self._server = server
+
+    def hang(self) -> None:
+        """From now on nothing is answered."""
+        self._server.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """What hangs is answered."""
+        self._server.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def fuse(path: Path, beside: Path) -> Generator[Fuse]:
+    """Mount a FUSE filesystem at ``path``, whose bytes stand in ``beside``; skips where that is not permitted.
+
+    It is fuse-overlayfs, since the daemon needs renames that overwrite nothing, which few others have.
+    """
+    needs("fuse-overlayfs")
+    path.mkdir()
+    for part in ("lower", "upper", "work"):
+        (beside / part).mkdir(parents=True)
+    layers = f"lowerdir={beside}/lower,upperdir={beside}/upper,workdir={beside}/work"
+    command = ["fuse-overlayfs", "-f", "-o", layers, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:
+        try:
+            end = time.monotonic() + 30
+            while not path.is_mount():
+                if server.poll() is not None or time.monotonic() > end:
+                    assert server.stderr is not None
+                    server.kill()
+                    pytest.skip(f"FUSE is not permitted here: {server.stderr.read().decode().strip()}")
+                time.sleep(0.02)
+            yield Fuse(server)
+        finally:
+            server.send_signal(signal.SIGCONT)
+            subprocess.run(["umount", "-l", str(path)], check=False)
+            server.terminate()

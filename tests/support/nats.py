@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.sites import free_port
 
-from librarian_adapters import child
+from librarian_adapters import child_process
 from librarian_daemon.bus.server import find_executable
 
 _TIMEOUT_S = 15.0
@@ -46,7 +46,7 @@ class NatsServer:
         executable = find_executable()
         assert executable is not None
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), executable, "-c", str(self._config)]
+            [sys.executable, "-I", "-S", child_process.__file__, str(os.getpid()), executable, "-c", str(self._config)]
         )
         end = time.monotonic() + _TIMEOUT_S
         while True:

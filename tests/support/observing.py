@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -20,13 +19,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
+from tests.support.programs import needs
 from tests.support.sites import Site, free_port
 
 T = TypeVar("T")
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "librarian.rules.yml"
-PROGRAMS = {"prometheus": "prometheus", "prometheus-alertmanager": "prometheus-alertmanager"}
 
 
 class Webhook:
@@ -54,10 +52,10 @@ class Webhook:
     def told(self, alert: str, status: str) -> list[dict[str, Any]]:
         """Alerts of that name that were told as ``firing`` or ``resolved``."""
         return [
-            one
+            known
             for post in list(self.posts)
-            for one in post.get("alerts", ())
-            if one["labels"]["alertname"] == alert and one["status"] == status
+            for known in post.get("alerts", ())
+            if known["labels"]["alertname"] == alert and known["status"] == status
         ]
 
     def close(self) -> None:
@@ -95,23 +93,16 @@ class Observed:
             time.sleep(0.2)
 
 
-def needs_prometheus() -> None:
-    """Skip the test where the programs are not installed."""
-    for program, package in PROGRAMS.items():
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed (Debian: {package})")
-
-
 @contextmanager
 def observed(root: Path, sites: Sequence[Site], rules: str | None = None) -> Generator[Observed]:
     """Prometheus scrapes the sites every second, Alertmanager tells the webhook at once."""
-    needs_prometheus()
+    needs("prometheus", "prometheus-alertmanager")
     root.mkdir()
     webhook = Webhook()
     alertmanager, prometheus = free_port(), free_port()
     shipped = RULES.read_text() if rules is None else rules
     (root / "rules.yml").write_text(re.sub(r"^( +for: ).*$", r"\g<1>1s", shipped, flags=re.MULTILINE))
-    targets = json.dumps([f"127.0.0.1:{site.data_port}" for site in sites])
+    targets = json.dumps([f"127.0.0.1:{site.metrics_port}" for site in sites])
     (root / "prometheus.yml").write_text(f"""
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: [rules.yml]
@@ -148,9 +139,9 @@ receivers: [{{name: hook, webhook_configs: [{{url: "{webhook.url}", send_resolve
         made.wait_for("Prometheus has scraped", lambda: _answers(made) and len(made.query("up == 1")) == len(sites))
         yield made
     finally:
-        for one in running:
-            one.kill()
-            one.wait()
+        for process in running:
+            process.kill()
+            process.wait()
         webhook.close()
 
 

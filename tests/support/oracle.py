@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def digest_of_book(members: Members) -> str:
 def in_book(name: str, members: Members) -> dict[str, str]:
     """What :func:`standing` must find of a book."""
     return {f"{name}/{path}": "empty" if data is None else digest_of(data) for path, data in members.items()}
+
+
+def kept(store: Path) -> dict[str, tuple[int, int]]:
+    """When each file below a store was modified, in ns, and its mode; but for what the store keeps for itself."""
+    found: dict[str, tuple[int, int]] = {}
+    for path in store.rglob("*"):
+        name = path.relative_to(store)
+        if path.is_file() and name.parts[0] != ".librarian":
+            state = path.stat()
+            found[str(name)] = state.st_mtime_ns, stat.S_IMODE(state.st_mode)
+    return found
 
 
 def standing(store: Path) -> dict[str, str]:

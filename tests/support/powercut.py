@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.support.oracle import digest_of, in_book, some_bytes, standing
+from tests.support.programs import needs
 from tests.support.sites import Pair, Site, wait_for
 
 from librarian_protocol import api
@@ -58,6 +59,7 @@ class Rig:
         self.place.mkdir()
         with image.open("wb") as file:
             file.truncate(512 << 20)
+        needs("mkfs.ext4", "losetup")
         subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
         found = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True)
         if found.returncode:
@@ -168,10 +170,10 @@ class Cuts:
         made.rename(drop / name)
 
     def _look(self) -> None:
-        for one in listing(self._both.source):
-            self._accepted.add(one.name)
-            if "archive" in one.sites:
-                self._acknowledged.add(one.name)
+        for file in listing(self._both.source):
+            self._accepted.add(file.name)
+            if "archive" in file.sites:
+                self._acknowledged.add(file.name)
 
     # ---- after -------------------------------------------------------------------------------------------
 
@@ -188,8 +190,8 @@ class Cuts:
     def _check(self) -> None:
         """Nobody repaired anything: what was accepted stands, and what is claimed is so."""
         source, destination = self._both.sites
-        claims = [(one.name, holder) for site in self._both.sites for one in listing(site) for holder in one.sites]
-        known = {one.name for one in listing(source)}
+        claims = [(file.name, holder) for site in self._both.sites for file in listing(site) for holder in file.sites]
+        known = {file.name for file in listing(source)}
         at = {site.name: standing(site.store) for site in self._both.sites}  # read after what is claimed
         for name in self._accepted:
             assert at["summit"].items() >= self._dropped[name].items(), f"{name} was accepted and is lost"
@@ -200,7 +202,7 @@ class Cuts:
         assert known >= self._accepted, "the catalog forgot what it had accepted"
         # What was dropped and not accepted may be gone: its writer did not make it durable. The rest goes on.
         wait_for("the source is idle", lambda: _idle(source), source)
-        names = {one.name for one in listing(source)}
+        names = {file.name for file in listing(source)}
         at["summit"] = standing(source.store)
         for name in self._dropped.keys() - names:
             assert not at["summit"].keys() & self._dropped[name].keys(), f"{name} has a name and no row"

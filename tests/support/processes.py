@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from tests.support.programs import needs
 from tests.support.sites import Site
 
 
@@ -42,12 +43,8 @@ def failing(site: Site, inject: str, trace: Path) -> AbstractContextManager[None
 @contextmanager
 def attached(site: Site, options: Sequence[str]) -> Generator[None]:
     """strace on all threads of a running daemon; skips the test where that is not permitted."""
-    try:
-        tracer = subprocess.Popen(
-            ["strace", "-f", "-p", str(daemon_of(site)), *options], stderr=subprocess.PIPE, text=True
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no strace")
+    needs("strace")
+    tracer = subprocess.Popen(["strace", "-f", "-p", str(daemon_of(site)), *options], stderr=subprocess.PIPE, text=True)
     assert tracer.stderr is not None
     line = tracer.stderr.readline()
     if "attached" not in line:

@@ -9,19 +9,20 @@ from pathlib import Path
 import msgspec
 from tests.support.source import ARCHIVE, NOW, SUMMIT, Collection, Destination, StoppedClock
 
-from librarian_adapters import http
 from librarian_adapters.contract import Context
-from librarian_adapters.pushes import PUSH_ME
-from librarian_daemon.catalog.telling import Sealed
-from librarian_daemon.certificates import load_or_make
-from librarian_daemon.clock import SystemClock, SystemRng
-from librarian_daemon.datagate import Gate
-from librarian_daemon.giving import Giver
-from librarian_daemon.pusher import Pusher
-from librarian_daemon.pushing import PushReceiver, Tickets
-from librarian_daemon.server import TcpServer, application
-from librarian_daemon.settings import DataSettings, SiteSettings
-from librarian_daemon.tls import data_tls
+from librarian_adapters.http import adapter
+from librarian_adapters.http.push_letters import PUSH_ME
+from librarian_daemon.catalog.journal.letters import Sealed
+from librarian_daemon.config.settings import DataSettings, SiteSettings
+from librarian_daemon.dataplane.gate import Gate
+from librarian_daemon.dataplane.push_receiver import PushReceiver, Tickets
+from librarian_daemon.dataplane.push_sender import Pusher
+from librarian_daemon.dataplane.sender import Sender
+from librarian_daemon.runtime.certificates import load_or_make
+from librarian_daemon.runtime.clock import SystemClock, SystemRng
+from librarian_daemon.runtime.data_tls import data_tls
+from librarian_daemon.runtime.tcp_server import TcpServer, application
+from librarian_daemon.transfers.pauses import PeerPaused, no_peer_paused
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.mail import VERSION, Mail
 from librarian_protocol.names import SiteName
@@ -67,7 +68,9 @@ class Receivers:
 class PushPair:
     """``summit`` pushes out of ``collection``; ``archive`` has the adapter."""
 
-    def __init__(self, collection: Collection, tls: Certified | None = None) -> None:
+    def __init__(
+        self, collection: Collection, tls: Certified | None = None, paused: PeerPaused = no_peer_paused
+    ) -> None:
         self.collection = collection
         self.tls = tls
         self.source = Destination(SUMMIT, 7)
@@ -88,17 +91,25 @@ class PushPair:
         #: Where the source finds the destination: its offer in the roster.
         self.address = ""
         settings = {"push_s": 3.0, "idle_s": 2.0}
-        self.client = http.client(self.source.sign, settings, self._certificate, "")
+        self.client = adapter.client(self.source.sign, settings, self._certificate, "", loopback=True)
         self.pusher = Pusher(
             client=self.client,
-            giver=Giver(SUMMIT, collection, collection),
+            sender=Sender(SUMMIT, collection, collection),
             holdings=collection,
             offers=self._offers,
             send=self._to_destination,
             clock=clock,
+            paused=paused,
         )
-        self.adapter = http.factory(
-            Context(site=ARCHIVE, sign=self.destination.sign, settings=settings, roots={}, pushes=self.tickets)
+        self.adapter = adapter.factory(
+            Context(
+                site=ARCHIVE,
+                sign=self.destination.sign,
+                settings=settings,
+                roots={},
+                loopback_peers=True,
+                pushes=self.tickets,
+            )
         )
         self._running: asyncio.Task[None] | None = None
 

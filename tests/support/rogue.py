@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 from tests.support.sites import Site
 
-from librarian_daemon import config, host
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.clock import SystemClock, SystemRng
+from librarian_daemon.config import loader
+from librarian_daemon.runtime import machine
+from librarian_daemon.runtime.clock import SystemClock, SystemRng
 from librarian_protocol import segments, subjects
 from librarian_protocol.entries import Entry
 from librarian_protocol.errors import BusUnavailable
@@ -38,9 +39,9 @@ class Rogue:
 
     async def publish(self, done: Iterable[Cut]) -> None:
         """Say them, signed as they should be; the journal ends behind them."""
-        for one in done:
-            await self.send(one.segment.kind, one.payload, self.key)
-            self.position = segments.following(self.position, one)
+        for segment_cut in done:
+            await self.send(segment_cut.segment.kind, segment_cut.payload, self.key)
+            self.position = segments.following(self.position, segment_cut)
 
     async def send(self, kind: str, payload: bytes, key: SiteKey, *, as_site: SiteName | None = None) -> None:
         """Publish any bytes, signed by any key, under the site's own subject of that kind, or another site's."""
@@ -56,7 +57,7 @@ async def rogue(site: Site, bus_url: str) -> AsyncGenerator[Rogue]:
     """Stop the site's daemon and take its place on the bus, whose server another site runs."""
     journal = site.client.status().journal
     site.stop()
-    settings = config.load(site.config)
+    settings = loader.load(site.config)
     rng = SystemRng()
     bus = NatsBus(
         site=settings.site,
@@ -82,7 +83,7 @@ async def rogue(site: Site, bus_url: str) -> AsyncGenerator[Rogue]:
             seq=journal.seq,
             hash=journal.hash,
         )
-        yield Rogue(bus, host.load_key(Path(settings.state) / "keys" / "site.key"), position)
+        yield Rogue(bus, machine.load_key(Path(settings.state) / "keys" / "site.key"), position)
     finally:
         running.cancel()
         with suppress(asyncio.CancelledError):

@@ -11,15 +11,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
+from tests.support.programs import needs
 from tests.support.sites import free_port
-
-
-def needs(*programs: str) -> None:
-    """Skip the test where a program is missing."""
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
 
 
 def answers(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -37,7 +30,7 @@ def answers(port: int, process: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def rsync_daemon(root: Path, modules: dict[str, Path], *, secret: str = "", program: str = "rsync") -> Generator[int]:
     """rsync's daemon with modules that are only read, as user ``lb`` with the password where there is one; its port."""
-    needs(program)
+    needs("rsync")
     root.mkdir(parents=True)
     port = free_port()
     text = "use chroot = no\nreverse lookup = no\n"
@@ -84,7 +77,7 @@ class Sshd:
 @contextmanager
 def sshd(root: Path) -> Generator[Sshd]:
     """An sshd for this user alone."""
-    needs("ssh-keygen", "ssh", "/usr/sbin/sshd", "rsync")
+    needs("ssh-keygen", "ssh", "sshd", "rsync")
     root.mkdir(parents=True)
     port = free_port()
     for name in ("host", "client"):

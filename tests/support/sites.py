@@ -21,19 +21,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from librarian_adapters import child
+from librarian_adapters import child_process
 from librarian_client import Client
 from librarian_protocol import api, wire
 from librarian_protocol.errors import ArgumentInvalid, BusUnavailable, DaemonUnreachable
 
 T = TypeVar("T")
 
-START_S = 40.0
+START_S = 90.0
 POLL_S = 0.05
 LOG_LINES = 40
 SQLITE = "sqlite:///catalog.sqlite"
 #: Tests have less patience than people: what was not renamed into place is taken after this time.
-QUIET = {"# quiet_s = 5.0": "quiet_s = 0.5"}
+QUIET = {"# quiet_s = 5.0": "quiet_s = 0.5", "# quiet_s = 60.0": "quiet_s = 0.5"}
 
 
 #: Ports for each of the processes that run tests side by side, and the next of them.
@@ -69,15 +69,21 @@ class Site:
         address: str = "127.0.0.1",
         run_on: Sequence[str] = (),
         overlay: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         """``changed``: lines of ``site.toml`` that stand there commented out, and what stands there instead.
 
         ``address`` is where the daemon listens, ``run_on`` what to put before its command, ``overlay`` variables of its
-        environment.
+        environment, ``python`` what runs it.
         """
         self.name = name
+        self.metrics_port = free_port()
+        self.python = python
         self.run_on = list(run_on)
-        self.overlay = {"LIBRARIAN_PAGE__LISTEN": ""} | dict(overlay or {})
+        self.overlay = {
+            "LIBRARIAN_PAGE__LISTEN": "",
+            "LIBRARIAN_METRICS__LISTEN": f"127.0.0.1:{self.metrics_port}",
+        } | dict(overlay or {})
         self.root = root
         self.drop = root / "drop"
         self.drop_books = root / "drop-books"
@@ -102,15 +108,17 @@ class Site:
     # ---- the command line and the daemon -----------------------------------------------------------------
 
     def environ(self) -> dict[str, str]:
-        """The environment, without what is meant for other sites."""
-        own = {key: value for key, value in os.environ.items() if not key.startswith(("LIBRARIAN_", "LBCTL_"))}
+        """The environment, without what is meant for other sites, and what has each start compile all anew."""
+        others = ("LIBRARIAN_", "LBCTL_", "PYTHONDONTWRITEBYTECODE")
+        own = {key: value for key, value in os.environ.items() if not key.startswith(others)}
         return own | self.overlay
 
-    def lbctl(self, *arguments: str, exit_code: int = 0) -> str:
+    def lbctl(self, *arguments: str, exit_code: int = 0, stdin: str | None = None) -> str:
         """Run ``lbctl`` for this site; what it printed on stdout, and on stderr too where it must fail."""
         done = subprocess.run(
             [sys.executable, "-m", "lbctl.main", "--config", str(self.config), *arguments],
             env=self.environ(),
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=120,
@@ -123,21 +131,21 @@ class Site:
         with suppress(ArgumentInvalid):
             self.client.retry(transfer)
 
-    def spawn(self) -> None:
-        """Start the daemon and do not wait."""
-        command = [*self.run_on, sys.executable, "-m", "librarian_daemon", "--config", str(self.config)]
+    def spawn(self, options: Sequence[str] = ()) -> None:
+        """Start the daemon, with these options of ``lbd``, and do not wait."""
+        command = [*self.run_on, self.python, "-m", "librarian_daemon", "--config", str(self.config), *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), *command],
+                [sys.executable, "-I", "-S", child_process.__file__, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=self.environ(),
             )
 
-    def start(self) -> None:
-        """Start the daemon and wait until it answers."""
-        self.spawn()
+    def start(self, options: Sequence[str] = ()) -> None:
+        """Start the daemon, with these options of ``lbd``, and wait until it answers."""
+        self.spawn(options)
         wait_for(f"{self.name} answers", self.answers, self, deadline_s=START_S)
 
     def answers(self) -> bool:
@@ -250,7 +258,7 @@ class Site:
     def verified_at(self, name: str) -> list[str]:
         """Sites at which the only file of that name has a verified instance."""
         (file,) = self.client.file(name).files
-        return sorted(one.site for one in file.instances if one.state == "verified")
+        return sorted(instance.site for instance in file.instances if instance.state == "verified")
 
     def transfers(self) -> list[api.FileTransfer]:
         """The transfers into this site, newest first."""
@@ -280,9 +288,10 @@ class Site:
         try:
             lines.append(json.dumps(json.loads(wire.encode(self.client.status())), indent=1))
             lines += [
-                f"transfer {one.id} {one.name!a} {one.state} {one.reason} {one.attempts}x {one.message}"
-                for one in self.transfers()[:20]
-                if one.state != "stored"
+                f"transfer {transfer.id} {transfer.name!a} {transfer.state} {transfer.reason}"
+                f" {transfer.attempts}x {transfer.message}"
+                for transfer in self.transfers()[:20]
+                if transfer.state != "stored"
             ]
         except DaemonUnreachable as exc:
             lines.append(exc.message)
@@ -309,16 +318,16 @@ class Pair:
         wait_for("the bus is up", lambda: self.source.client.status().bus.connected, self.source)
         join(self.source, self.destination)
 
-    def wait_for(self, what: str, condition: Callable[[], T | None], deadline_s: float = 60.0) -> T:
+    def wait_for(self, what: str, condition: Callable[[], T | None], deadline_s: float = 120.0) -> T:
         """See the function."""
         return wait_for(what, condition, *self.sites, deadline_s=deadline_s)
 
-    def at_both(self, what: str, condition: Callable[[Site], object], deadline_s: float = 60.0) -> None:
+    def at_both(self, what: str, condition: Callable[[Site], object], deadline_s: float = 120.0) -> None:
         """Wait until it is so at the one and at the other."""
         for site in self.sites:
             self.wait_for(f"{site.name}: {what}", partial(condition, site), deadline_s)
 
-    def acknowledged(self, number: int, deadline_s: float = 60.0) -> None:
+    def acknowledged(self, number: int, deadline_s: float = 120.0) -> None:
         """Wait until the source knows of so many instances at the destination, and none is on its way."""
         self.wait_for(
             f"{number} files are acknowledged",
@@ -332,9 +341,9 @@ class Pair:
     def assert_whole(self) -> None:
         """Both hold both journals, and every signature, chain and hash of them is right."""
         for site in self.sites:
-            reports = {one.site: one for one in site.client.verify_journals()}
-            assert set(reports) == {one.name for one in self.sites}
-            assert [one.problems for one in reports.values()] == [[], []]
+            reports = {report.site: report for report in site.client.verify_journals()}
+            assert set(reports) == {known.name for known in self.sites}
+            assert [report.problems for report in reports.values()] == [[], []]
             site.lbctl("events", "verify")
             site.lbctl("events", "audit")
 
@@ -346,7 +355,7 @@ def join(inviter: Site, newcomer: Site) -> None:
     newcomer.start()
     wait_for(
         f"{newcomer.name} has joined",
-        lambda: inviter.name in {one.site for one in newcomer.client.sites() if one.admitted_by or one.access},
+        lambda: inviter.name in {peer.site for peer in newcomer.client.sites() if peer.admitted_by or peer.access},
         inviter,
         newcomer,
     )
@@ -397,7 +406,7 @@ def pair(
         yield made
 
 
-def wait_for(what: str, condition: Callable[[], T | None], *watched: Site, deadline_s: float = 60.0) -> T:
+def wait_for(what: str, condition: Callable[[], T | None], *watched: Site, deadline_s: float = 120.0) -> T:
     """Look until there is something true; else fail with all that the sites say.
 
     A daemon that does not answer just now is looked at again; one that has ended by itself is a failure.
@@ -410,7 +419,7 @@ def wait_for(what: str, condition: Callable[[], T | None], *watched: Site, deadl
             found = None
         if found:
             return found
-        ended = [one for one in watched if one.process is not None and one.process.poll() not in {None, -9}]
+        ended = [site for site in watched if site.process is not None and site.process.poll() not in {None, -9}]
         if ended or time.monotonic() > end:
             why = f"{ended[0].name} ended" if ended else f"not within {deadline_s:g} s"
             raise AssertionError("\n".join([f"{why}: {what}", *(site.report() for site in watched)]))

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import msgspec
 
-from librarian_adapters.beneath import open_beneath
 from librarian_adapters.contract import Item, Part
-from librarian_daemon.datagate import DataLimits, Gate
-from librarian_daemon.dataplane import DataPlane
-from librarian_daemon.giving import Giver, Holding
-from librarian_daemon.server import ServerLimits, TcpServer, application
+from librarian_adapters.source_file import open_source
+from librarian_daemon.dataplane.gate import DataLimits, Gate
+from librarian_daemon.dataplane.routes import DataPlane
+from librarian_daemon.dataplane.sender import Holding, Sender
+from librarian_daemon.runtime.tcp_server import ServerLimits, TcpServer, application
+from librarian_daemon.transfers.pauses import PeerPaused, no_peer_paused
 from librarian_protocol import requests
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
-from librarian_protocol.errors import StoreNotMounted
+from librarian_protocol.errors import StoreFault, StoreNotMounted
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.manifest import HEADER, MemberFile, line
 from librarian_protocol.names import MemberPath, Name, SiteName
@@ -55,7 +56,7 @@ class StoppedClock:
 
 
 class OpenFile:
-    """A :class:`librarian_daemon.ports.Reader`."""
+    """A :class:`librarian_daemon.ports.store.Reader`."""
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -63,6 +64,12 @@ class OpenFile:
 
     def fileno(self) -> int:
         return self._descriptor
+
+    async def read(self, begin: int, size_bytes: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, size_bytes, begin)
+        except OSError as exc:
+            raise StoreFault(exc.strerror or str(exc)) from exc
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -142,8 +149,17 @@ class Collection:
             )
         return items
 
+    def add_list(self, manifest: Item, text: bytes) -> Item:
+        """A list of the attributes of a book's members; the item that asks for it."""
+        digest = Digest.blake3(text)
+        self._write(self.root / ".librarian" / "attributes" / digest.hex, text)
+        key = f"{manifest.key.removesuffix('-manifest')}-attributes"
+        return msgspec.structs.replace(manifest, key=key, part=Part.ATTRIBUTES, digest=digest)
+
     def path(self, item: Item) -> Path:
         """Where the item's bytes stand."""
+        if item.part is Part.ATTRIBUTES:
+            return self.root / ".librarian" / "attributes" / item.digest.hex
         if item.part is Part.MANIFEST:
             return self.root / ".librarian" / "manifests" / item.file_digest.hex
         return self.root / item.name / (item.member or "")
@@ -181,9 +197,11 @@ class Collection:
         try:
             if part == Part.MANIFEST:
                 path = [".librarian", "manifests", digest.hex]
+            elif part == Part.ATTRIBUTES:
+                path = [".librarian", "attributes", digest.hex]
             else:
                 path = [*name.split("/"), *([] if member is None else member.split("/"))]
-            return OpenFile(*open_beneath(root, path))
+            return OpenFile(*open_source(root, path))
         finally:
             os.close(root)
 
@@ -227,10 +245,11 @@ class Source:
         limits: DataLimits | None = None,
         server_limits: ServerLimits | None = None,
         tls: ssl.SSLContext | None = None,
+        paused: PeerPaused = no_peer_paused,
     ) -> None:
         self.clock = StoppedClock()
-        gate = Gate(site=SUMMIT, clock=self.clock, holdings=collection, limits=limits)
-        self.giver = Giver(SUMMIT, collection, collection)
+        gate = Gate(site=SUMMIT, clock=self.clock, holdings=collection, limits=limits, paused=paused)
+        self.giver = Sender(SUMMIT, collection, collection)
         self.plane = DataPlane(gate, self.giver)
         self._tls = tls
         app = application(4 << 20)

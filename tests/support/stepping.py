@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from librarian_daemon.clock import SystemClock
+from librarian_daemon.runtime.clock import SystemClock
 
 
 class SteppedClock(SystemClock):

@@ -1,4 +1,4 @@
-"""Stores for tests, and files and books staged in them. A new kind of store joins the suite by ``MAKERS``."""
+"""Stores for tests, and files and books staged in them. POSIX ones by ``MAKERS``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from librarian_adapters.contract import Item, Part
-from librarian_daemon.ports import Landing, Store
-from librarian_daemon.store.layout import Marker
-from librarian_daemon.store.posix import PosixStore
+from librarian_daemon.ports.store import Landing, Placed, Store
+from librarian_daemon.ports.store_capabilities import Expected
+from librarian_daemon.stores.posix.layout import Marker
+from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol import manifest
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, StoreRole, Unit
@@ -29,7 +30,30 @@ def posix_syncfs(root: Path) -> PosixStore:
     return posix(root, use_syncfs=True)
 
 
-MAKERS: dict[str, Callable[[Path], Store]] = {"posix": posix, "posix-syncfs": posix_syncfs}
+MAKERS: dict[str, Callable[[Path], PosixStore]] = {"posix": posix, "posix-syncfs": posix_syncfs}
+
+
+async def stored(store: Store, landing: Landing) -> None:
+    """Sealed, and at its name."""
+    (sealed,) = await store.seal([landing])
+    assert isinstance(sealed, Landing)
+    (placed,) = await store.place([sealed])
+    assert isinstance(placed, Placed)
+
+
+async def read(store: Store, name: str, digest: Digest, part: str, member: str | None = None) -> bytes:
+    """All of a part, in two pieces; where there is a descriptor, by that, too."""
+    reader = await store.open_part(Name.parse(name), digest, part, None if member is None else MemberPath.parse(member))
+    try:
+        half = reader.size_bytes // 2
+        data = await reader.read(0, half) + await reader.read(half, reader.size_bytes)
+        assert len(data) == reader.size_bytes
+        descriptor = reader.fileno()
+        assert descriptor is None or os.pread(descriptor, reader.size_bytes + 1, 0) == data
+        return data
+    finally:
+        reader.close()
+        reader.close()
 
 
 def file_item(key: str, data: bytes) -> Item:
@@ -42,6 +66,11 @@ def entry(name: str, digest: Digest, size_bytes: int, unit: Unit) -> FileIngeste
     return FileIngested(
         name=Name.parse(name), digest=digest, size_bytes=size_bytes, unit=unit, store=STORE_ID, mtime_ns=0
     )
+
+
+def expected(landing: Landing) -> Expected:
+    """What should stand at the name once it has landed."""
+    return Expected(name=landing.name, digest=landing.digest, unit=landing.unit, size_bytes=landing.size_bytes)
 
 
 async def staged(store: Store, key: str, name: str, data: bytes) -> Landing:

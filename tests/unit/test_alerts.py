@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.programs import needs
 
-from librarian_daemon.metrics import Metrics
+from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol.names import SiteName
 
 ROOT = Path(__file__).parents[2]
@@ -33,15 +33,15 @@ def test_every_metric_that_an_alert_asks_for_is_there() -> None:
     assert asked <= known, asked - known
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
 def test_the_alerts_pass_their_own_tests() -> None:
+    needs("promtool")
     command = ["promtool", "test", "rules", RULES.with_suffix(".test.yml").name]
     done = subprocess.run(command, cwd=RULES.parent, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
 def test_the_metrics_are_as_prometheus_wants_them() -> None:
+    needs("promtool")
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=Metrics(SiteName("archive")).text(), capture_output=True, timeout=60
     )

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ruamel.yaml import YAML
+from tests.support.programs import needs
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -28,13 +28,6 @@ def run(*command: str, cwd: Path = ROOT) -> str:
 
 def documents(path: Path) -> list[Any]:
     return list(YAML(typ="safe").load_all(path.read_text()))
-
-
-def program(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed (Debian: {package})")
-    return found
 
 
 def installed(name: str) -> str:
@@ -99,22 +92,22 @@ def test_the_ports_of_the_manifests_are_those_of_the_image() -> None:
     exposed = set(re.findall(r"\d+", re.findall(r"^EXPOSE (.*)$", CONTAINERFILE.read_text(), re.MULTILINE)[0]))
     service, workload = documents(KUBERNETES)
     (container,) = workload["spec"]["template"]["spec"]["containers"]
-    ports = {one["name"]: one["containerPort"] for one in container["ports"]}
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert {str(port) for port in ports.values()} <= exposed
-    assert {one["targetPort"] for one in service["spec"]["ports"]} <= set(ports)
+    assert {port["targetPort"] for port in service["spec"]["ports"]} <= set(ports)
     assert workload["spec"]["replicas"] == 1, "one writer"
 
 
 def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
-    promtool = program("promtool", "prometheus")
+    needs("promtool")
     shutil.copy(DEPLOY / "compose" / "prometheus.yml", tmp_path)
     shutil.copy(DEPLOY / "prometheus" / "librarian.rules.yml", tmp_path)
-    assert "SUCCESS" in run(promtool, "check", "config", str(tmp_path / "prometheus.yml"))
+    assert "SUCCESS" in run("promtool", "check", "config", str(tmp_path / "prometheus.yml"))
 
 
 def test_alertmanager_takes_its_configuration() -> None:
-    amtool = program("amtool", "prometheus-alertmanager")
-    assert "SUCCESS" in run(amtool, "check-config", str(DEPLOY / "compose" / "alertmanager.yml"))
+    needs("amtool")
+    assert "SUCCESS" in run("amtool", "check-config", str(DEPLOY / "compose" / "alertmanager.yml"))
 
 
 def test_grafana_finds_the_boards_and_their_source() -> None:
@@ -127,7 +120,7 @@ def test_grafana_finds_the_boards_and_their_source() -> None:
     home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
     assert str(home.parent) == place
     board = json.loads((DEPLOY / "grafana" / home.name).read_text())
-    asked = {one["query"] for one in board["templating"]["list"] if one["type"] == "datasource"}
-    assert asked == {one["type"] for one in source["datasources"]}
+    asked = {variable["query"] for variable in board["templating"]["list"] if variable["type"] == "datasource"}
+    assert asked == {known["type"] for known in source["datasources"]}
     assert source["datasources"][0]["url"] == "http://prometheus:9090"
     assert "prometheus" in compose["services"]

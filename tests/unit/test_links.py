@@ -42,7 +42,7 @@ def broken(document: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("document", documents(), ids=lambda one: str(one.relative_to(ROOT)))
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_link_is_broken(document: Path) -> None:
     assert broken(document) == []
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.programs import needs
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
-pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 
 
 def analyze(*arguments: str) -> str:
     """What the tool says."""
+    needs("systemd-analyze")
     command = ["systemd-analyze", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return done.stdout + done.stderr

@@ -29,8 +29,8 @@ from librarian_adapters.contract import (
     Scratch,
     Staging,
 )
-from librarian_adapters.globus_service import LOGIN, GlobusService
-from librarian_adapters.globus_settings import GlobusSettings, in_collection, place_of, settings_of
+from librarian_adapters.globus.service import LOGIN, GlobusService
+from librarian_adapters.globus.settings import GlobusSettings, in_collection, place_of, settings_of
 from librarian_adapters.local import components
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
@@ -134,7 +134,7 @@ class Globus:
             task_id = await self._patiently(lambda: self._service.submit(document), _SUBMIT_TRIES)
             ticket = msgspec.structs.replace(ticket, task_id=task_id)
             await progress.save_ticket(msgspec.json.encode(ticket))
-        following = _Following(batch.items, progress)
+        following = _Task(batch.items, progress)
         task = await self._followed(ticket.task_id, following)
         failed = await self._failure(task)
         skipped = {} if failed else await self._skipped(ticket.task_id)
@@ -183,7 +183,7 @@ class Globus:
                     raise
             await asyncio.sleep(self._settings.poll_s)
 
-    async def _followed(self, task_id: str, following: _Following) -> dict[str, Any]:
+    async def _followed(self, task_id: str, following: _Task) -> dict[str, Any]:
         """The task when it has ended.
 
         Raises:
@@ -221,7 +221,7 @@ class Globus:
         fatal: Mapping[str, object] = task.get("fatal_error") or {}
         code, said = str(fatal.get("code") or ""), str(fatal.get("description") or "")
         events = await self._patiently(lambda: self._service.events(str(task["task_id"])))
-        details = "; ".join(str(one.get("details") or one.get("description") or "") for one in events[:3])
+        details = "; ".join(str(event.get("details") or event.get("description") or "") for event in events[:3])
         shown = f"Globus task {task['task_id']} failed: {code} {said} {details}".strip()[:900]
         if code in _FULL:
             return StoreFull(shown, hint="free space, or quota, at this site's collection")
@@ -235,9 +235,9 @@ class Globus:
         """Code and words for each path that was left out, by its place."""
         found = await self._patiently(lambda: self._service.skipped(task_id))
         return {
-            place: (str(one.get("error_code")), str(one.get("error_details"))[:500])
-            for one in found
-            for place in str(one.get("destination_path")).split("/")
+            place: (str(error.get("error_code")), str(error.get("error_details"))[:500])
+            for error in found
+            for place in str(error.get("destination_path")).split("/")
             if len(place) == _PLACE_DIGITS
         }
 
@@ -254,7 +254,7 @@ class Globus:
     ) -> Outcome:
         shown = f"{item.part} of {item.name!a}"
         try:
-            if failed is not None and item.part in {Part.TREE, Part.MANIFEST}:
+            if failed is not None and (item.part is Part.TREE or not item.exact):
                 return Failed(item, failed)  # it may be a part of it
             if await scratch.adopt(item, place):
                 return Landed(item) if failed is None else await self._judged(item, staging, failed)
@@ -291,7 +291,7 @@ class Globus:
         """Nothing is kept open."""
 
 
-class _Following:
+class _Task:
     """What has moved, told as that of one item after the other: the service counts a task as a whole."""
 
     def __init__(self, items: Sequence[Item], progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""``python -m librarian_adapters.globus_login SITE_TOML``: a person logs in to Globus for a site.
+"""``python -m librarian_adapters.globus.login SITE_TOML``: a person logs in to Globus for a site.
 
 Run by ``lbctl adapter login globus``, as the user that the daemon runs as: the tokens are that user's alone.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import globus_sdk
 import msgspec
 
-from librarian_adapters.globus_service import TOKENS, kept, read_tokens, scope, write_tokens
-from librarian_adapters.globus_settings import GlobusSettings
+from librarian_adapters.globus.service import TOKENS, kept, read_tokens, scope, write_tokens
+from librarian_adapters.globus.settings import GlobusSettings
 
 
 def main(arguments: list[str]) -> int:

@@ -16,7 +16,7 @@ import globus_sdk
 from globus_sdk.scopes import GCSCollectionScopes, Scope, TransferScopes
 from globus_sdk.transport import RetryConfig
 
-from librarian_adapters.globus_settings import GlobusSettings
+from librarian_adapters.globus.settings import GlobusSettings
 from librarian_adapters.threads import in_thread
 from librarian_protocol.errors import (
     AdapterCredentials,
@@ -87,7 +87,7 @@ class GlobusService:
         quick = RetryConfig(max_retries=0)
 
         def keep(response: Any) -> None:
-            write_tokens(self._state, {**tokens, **{key: one for key, one in kept(response).items() if one}})
+            write_tokens(self._state, {**tokens, **{key: token for key, token in kept(response).items() if token}})
 
         if self._settings.client_secret_file:
             try:
@@ -153,7 +153,7 @@ class GlobusService:
         """Tasks with that label that still go on."""
         query: dict[str, str | list[str]] = {"label": label, "status": ["ACTIVE", "INACTIVE"]}
         return await self._call(
-            lambda client: [str(one["task_id"]) for one in _all(client.task_list(limit=10, filter=query))]  # pyright: ignore[reportArgumentType]
+            lambda client: [str(task["task_id"]) for task in _all(client.task_list(limit=10, filter=query))]  # pyright: ignore[reportArgumentType]
         )
 
 
@@ -161,7 +161,7 @@ _ERRORS = {"filter": "is_error:1"}
 
 
 def _all(items: Iterable[Any]) -> list[dict[str, Any]]:
-    return [dict(one) for one in items]
+    return [dict(item) for item in items]
 
 
 def explained(exc: globus_sdk.GlobusError) -> TransferError:

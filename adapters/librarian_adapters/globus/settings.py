@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from librarian_adapters.contract import Context
-from librarian_adapters.offered import place_of_store
+from librarian_adapters.peer_offers import place_of_store
 from librarian_protocol.errors import ConfigInvalid, SourceInvalid
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"

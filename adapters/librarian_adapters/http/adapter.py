@@ -14,12 +14,6 @@ from urllib.parse import quote
 
 import msgspec
 
-from librarian_adapters.bundle import (
-    BUNDLE_TARGET,
-    BUNDLE_TYPE,
-    BYTES_TARGET,
-    BYTES_TYPE,
-)
 from librarian_adapters.contract import (
     Batch,
     Buffer,
@@ -29,18 +23,18 @@ from librarian_adapters.contract import (
     Item,
     Landed,
     Outcome,
-    Part,
     Progress,
     Pushes,
     Signer,
     Sink,
     Staging,
 )
-from librarian_adapters.http_address import Identities
-from librarian_adapters.http_client import HttpClient, HttpSettings
-from librarian_adapters.http_expecting import Expected, expected
-from librarian_adapters.http_receiving import Receiving, asked
-from librarian_adapters.pushes import MAX_LETTER_BYTES
+from librarian_adapters.http.address import Identities
+from librarian_adapters.http.awaited_push import Expected, expected
+from librarian_adapters.http.bundle import BUNDLE_TARGET, BUNDLE_TYPE, BYTES_TARGET, BYTES_TYPE
+from librarian_adapters.http.bundle_receiver import BundleReceiver, asked
+from librarian_adapters.http.client import HttpClient, HttpSettings
+from librarian_adapters.http.push_letters import MAX_LETTER_BYTES
 from librarian_protocol import wire
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
@@ -57,7 +51,7 @@ from librarian_protocol.errors import (
 )
 from librarian_protocol.names import SiteName
 
-#: After so many requests in a row that failed for the source's sake, the rest of the batch is not tried.
+#: After this many requests in a row that failed because of the source, the rest of the batch is not tried.
 _PATIENCE = 3
 _SOURCE_AT_FAULT = (SourceUnreachable, SourceRefused, SourceInvalid, SourceIdentity, TransferTimeout)
 
@@ -69,19 +63,28 @@ def factory(context: Context) -> Http:
         ConfigInvalid: ``[adapters.http]`` is wrong.
     """
     settings = _settings(context.settings)
-    sends = client(context.sign, context.settings, context.certificate, context.ca_file)
+    sends = client(
+        context.sign, context.settings, context.certificate, context.ca_file, loopback=context.loopback_peers
+    )
     return Http(sends, settings, context.pushes)
 
 
 def client(
-    sign: Signer, settings: Mapping[str, Any], certificate: Callable[[SiteName], str | None], ca_file: str
+    sign: Signer,
+    settings: Mapping[str, Any],
+    certificate: Callable[[SiteName], str | None],
+    ca_file: str,
+    *,
+    loopback: bool,
 ) -> HttpClient:
     """What sends signed requests to other sites, with the adapter's settings.
+
+    ``loopback``: whether the other sites stand on this machine.
 
     Raises:
         ConfigInvalid: ``[adapters.settings.http]`` is wrong, or the authority's file cannot be read.
     """
-    return HttpClient(sign, _settings(settings), Identities(certificate, ca_file))
+    return HttpClient(sign, _settings(settings), Identities(certificate, ca_file), loopback=loopback)
 
 
 def _settings(settings: Mapping[str, Any]) -> HttpSettings:
@@ -203,7 +206,7 @@ class _Run:
             sink = await self._opened(item)
             try:
                 # What is there already may be all: the daemon stopped between the last byte and the commit.
-                if item.part is Part.MANIFEST or sink.offset < item.size_bytes:
+                if not item.exact or sink.offset < item.size_bytes:
                     if self._pushes is None:
                         await self._download(item, sink)
                     else:
@@ -220,7 +223,7 @@ class _Run:
 
     async def _opened(self, item: Item) -> Sink:
         # A manifest's size is not known, so what is there cannot be told from a whole one.
-        sink = await self._staging.create(item, resume=item.part is not Part.MANIFEST)
+        sink = await self._staging.create(item, resume=item.exact)
         if sink.offset <= item.size_bytes:
             return sink
         await sink.close()
@@ -228,9 +231,10 @@ class _Run:
 
     async def _download(self, item: Item, sink: Sink) -> None:
         begin, end = sink.offset, item.size_bytes
-        target = f"{BYTES_TARGET}{item.file_digest}?part={item.part}"
-        if item.member is not None:
-            target += f"&member={quote(item.member, safe='')}"
+        wanted = asked(item)
+        target = f"{BYTES_TARGET}{wanted.digest}?part={wanted.part}"
+        if wanted.member is not None:
+            target += f"&member={quote(wanted.member, safe='')}"
         byte_range = f"bytes={begin}-" if begin else ""
         async with self._client.request(
             self._batch.source,
@@ -243,7 +247,9 @@ class _Run:
             self._check_length(item, begin, response.content_length)
             answered = (response.status, response.headers.get("Content-Range", ""))
             if answered != ((206, f"bytes {begin}-{end - 1}/{end}") if begin else (200, "")):
-                raise SourceInvalid(f"{self._batch.source}: asked for {byte_range!r}, answered {answered!a}")
+                raise SourceInvalid(
+                    f"{self._batch.source}: asked for {byte_range!r}, answered {response.status} with another range"
+                )
             async for chunk in response.content.iter_any():
                 await sink.write(chunk)
                 self._progress.moved(item, len(chunk))
@@ -252,7 +258,7 @@ class _Run:
         end = item.size_bytes
         if length is None:
             raise SourceInvalid(f"{self._batch.source}: an answer without Content-Length")
-        if length > end - begin or (item.part is not Part.MANIFEST and length < end - begin):
+        if length > end - begin or (item.exact and length < end - begin):
             raise SizeMismatch(
                 f"{item.part} of {item.name!a}: the source sends {length} bytes from {begin}, "
                 f"not up to {end} as announced"
@@ -289,7 +295,7 @@ class _Run:
     # ---- many small ones ---------------------------------------------------------------------------------
 
     async def _bundle(self, items: Sequence[Item]) -> None:
-        receiving = Receiving(self, items)
+        receiving = BundleReceiver(self, items)
         try:
             if self._pushes is None:
                 await self._ask_bundle(receiving)
@@ -310,7 +316,7 @@ class _Run:
         else:
             await receiving.stage()
 
-    async def _ask_bundle(self, receiving: Receiving) -> None:
+    async def _ask_bundle(self, receiving: BundleReceiver) -> None:
         async with self._client.request(
             self._batch.source,
             self._batch.offer.address,

@@ -1,4 +1,4 @@
-"""Expecting a push: a ticket is open, a letter asks for it, and its one request is handed to the waiting batch.
+"""Waits for a push: opens a ticket, asks for it by letter, and hands its one request to the waiting batch.
 
 The request is read by the task that serves it, and written to staging by the task of the batch: when the batch is
 given up, nothing is written any more.
@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from librarian_adapters.bundle import Asked
 from librarian_adapters.contract import Pushes
-from librarian_adapters.pushes import PUSH_ME, PushMe
+from librarian_adapters.http.bundle import Asked
+from librarian_adapters.http.push_letters import PUSH_ME, PushMe
 from librarian_protocol import wire
 from librarian_protocol.errors import SourceUnreachable, TransferError, TransferTimeout
 from librarian_protocol.names import SiteName
@@ -59,7 +59,7 @@ class Expected:
             raise self._error
 
     def end(self, error: TransferError) -> None:
-        """Nothing (more) will come, and why."""
+        """Nothing more will come, and why."""
         self._arrived.put_nowait(error)
         self._begun.set()
 

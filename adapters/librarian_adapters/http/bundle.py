@@ -26,7 +26,7 @@ from librarian_protocol.errors import ArgumentInvalid, SourceInvalid
 from librarian_protocol.names import MemberPath
 
 BUNDLE_TARGET = "/data/v1/bundle"
-#: Followed by the file's digest; the query has ``part`` and, for a member, ``member``.
+#: Followed by the file's digest; the query has ``part`` and, for a member or a list of attributes, ``member``.
 BYTES_TARGET = "/data/v1/bytes/"
 BUNDLE_TYPE = "application/vnd.librarian.bundle"
 BYTES_TYPE = "application/octet-stream"
@@ -51,6 +51,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     #: The file's digest; of a book, its own, for the manifest and members too.
     digest: Digest
     part: Part
+    #: Of attributes: hex of the list's digest.
     member: MemberPath | None = None
     #: The size that was announced, or for a manifest the most that is accepted.
     size_bytes: _Count

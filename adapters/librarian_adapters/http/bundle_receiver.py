@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from librarian_adapters.bundle import Asked, Frame, FrameReader
 from librarian_adapters.contract import Buffer, Item, Part
-from librarian_adapters.http_client import spoken
+from librarian_adapters.http.bundle import Asked, Frame, FrameReader
+from librarian_adapters.http.client import spoken
 from librarian_protocol import wire
 from librarian_protocol.errors import SizeMismatch, SourceInvalid, TransferError
+from librarian_protocol.names import MemberPath
 
 #: Small items are staged in groups of about this much: few calls, little memory.
 _GROUP_BYTES = 2 << 20
@@ -34,10 +35,11 @@ class Outlet(Protocol):
 
 def asked(item: Item) -> Asked:
     """How an item is asked for."""
-    return Asked(digest=item.file_digest, part=item.part, member=item.member, size_bytes=item.size_bytes)
+    member = MemberPath(item.digest.hex) if item.part is Part.ATTRIBUTES else item.member
+    return Asked(digest=item.file_digest, part=item.part, member=member, size_bytes=item.size_bytes)
 
 
-class Receiving:
+class BundleReceiver:
     """The frames of one bundle, answered or pushed."""
 
     def __init__(self, run: Outlet, items: Sequence[Item]) -> None:
@@ -80,7 +82,7 @@ class Receiving:
             return
         size_bytes = len(frame.body)
         self._run.arrived(item, size_bytes - told)
-        if size_bytes > item.size_bytes or (item.part is not Part.MANIFEST and size_bytes < item.size_bytes):
+        if size_bytes > item.size_bytes or (item.exact and size_bytes < item.size_bytes):
             message = f"{item.part} of {item.name!a}: the source sends {size_bytes} bytes, not {item.size_bytes}"
             self._run.refused(item, SizeMismatch(f"{message} as announced"))
             return

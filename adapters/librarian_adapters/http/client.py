@@ -8,16 +8,16 @@ import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import aiohttp
 import msgspec
 from msgspec import Meta
 
-from librarian_adapters.bundle import MAX_ITEM_BYTES, MAX_ITEMS, MAX_MESSAGE_CHARACTERS
 from librarian_adapters.contract import Buffer, Signer
-from librarian_adapters.http_address import GuardedResolver, Identities, url_of
-from librarian_adapters.patience import Patience
+from librarian_adapters.http.address import Identities, guarded, url_of
+from librarian_adapters.http.bundle import MAX_ITEM_BYTES, MAX_ITEMS, MAX_MESSAGE_CHARACTERS
+from librarian_adapters.http.patience import Patience
 from librarian_protocol import wire
 from librarian_protocol.api import ErrorBody
 from librarian_protocol.errors import (
@@ -30,6 +30,7 @@ from librarian_protocol.errors import (
     SourceUnreachable,
     TransferError,
     TransferTimeout,
+    by_code,
 )
 from librarian_protocol.names import SiteName
 
@@ -77,12 +78,14 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 class HttpClient:
     """Sends requests. Opens its first connection when the first one is sent."""
 
-    def __init__(self, sign: Signer, settings: HttpSettings, identities: Identities) -> None:
+    def __init__(self, sign: Signer, settings: HttpSettings, identities: Identities, *, loopback: bool) -> None:
+        """``loopback``: whether the other sites stand on this machine; else its loopback addresses are not dialled."""
         self._sign = sign
         self._settings = settings
         self._identities = identities
         self._session: aiohttp.ClientSession | None = None
         self._patience = Patience()
+        self._loopback = loopback
 
     @asynccontextmanager
     async def request(
@@ -112,7 +115,7 @@ class HttpClient:
             TransferTimeout: silence.
         """
         where = f"site {site} at {address[:300]!a}"
-        url = url_of(where, address, target)
+        url = url_of(where, address, target, loopback=self._loopback)
         identity = self._identities.check_for(where, site) if url.scheme == "https" else True
         headers = self._sign(source=site, method=method, target=target, range=byte_range, body=body)
         if byte_range:
@@ -143,7 +146,7 @@ class HttpClient:
                 if response.status not in {200, 206}:
                     raise await _refusal(where, response)
                 if response.content_type != content_type:
-                    raise SourceInvalid(f"{where}: answered {response.content_type[:100]!a}, not {content_type!r}")
+                    raise SourceInvalid(f"{where}: does not answer in {content_type!r}")
                 if "Content-Encoding" in response.headers:
                     raise SourceInvalid(f"{where}: answered with a content encoding nobody asked for")
                 yield response
@@ -166,13 +169,7 @@ class HttpClient:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0,
-                    keepalive_timeout=_KEEPALIVE_S,
-                    resolver=GuardedResolver(),
-                    use_dns_cache=False,
-                    socket_factory=_socket,
-                ),
+                connector=guarded(loopback=self._loopback, make=_unbuffered, limit=0, keepalive_timeout=_KEEPALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 headers={"Accept-Encoding": "identity", "User-Agent": "librarian"},
@@ -190,18 +187,22 @@ class HttpClient:
 
 async def _watched(chunks: AsyncIterator[Buffer], timer: asyncio.Timeout, idle_s: float) -> AsyncGenerator[Buffer]:
     """The chunks; the other side must take each in time."""
+
+    def put_off() -> None:
+        # aiohttp asks for chunks in a task of its own: that one may go on for a moment when the time is up.
+        if not timer.expired():
+            timer.reschedule(asyncio.get_running_loop().time() + idle_s)
+
     async for chunk in chunks:
-        timer.reschedule(asyncio.get_running_loop().time() + idle_s)
+        put_off()
         yield chunk
-    timer.reschedule(asyncio.get_running_loop().time() + idle_s)
+    put_off()
 
 
-def _socket(address: tuple[Any, ...]) -> socket.socket:
+def _unbuffered(family: int, kind: int, protocol: int) -> socket.socket:
     """A socket that keeps little unsent: what a dying link takes along of a push is sent again."""
-    family, kind, protocol, _, _ = address
     sock = socket.socket(family, kind, protocol)
     try:
-        sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
     except OSError:
         sock.close()
@@ -228,7 +229,10 @@ def explained(where: str) -> Generator[None]:
     except TimeoutError as exc:
         raise TransferTimeout(f"{where}: silent for too long") from exc
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as exc:
-        raise SourceInvalid(f"{where}: did not answer in HTTP: {str(exc)[:MAX_MESSAGE_CHARACTERS]}") from exc
+        # What else answers there is nobody's business: its words are not passed on.
+        raise SourceInvalid(f"{where}: did not answer in HTTP") from exc
+    except aiohttp.ClientPayloadError as exc:
+        raise SourceUnreachable(f"{where}: the answer broke off") from exc
     except (aiohttp.ClientError, OSError) as exc:
         raise SourceUnreachable(f"{where}: {exc}") from exc
 
@@ -243,14 +247,21 @@ def spoken(code: str, message: str) -> TransferError:
 
 
 async def _refusal(where: str, response: aiohttp.ClientResponse) -> TransferError:
+    """What another status than 200 and 206 means.
+
+    Of the answer's text only what has the form of our own errors is passed on, bounded: whatever else may answer at an
+    address, its words do not come into the journal.
+    """
     raw = await response.content.read(_ERROR_BYTES)
-    code = ""
+    words, code = f"{where}: answered {response.status}", ""
     try:
         error = _ERROR_BODY.decode(raw)
-        code, message = error.code, error.message
     except wire.NOT_DECODABLE:
-        message = response.reason or ""
-    words = f"{where}: {response.status}: {_UNPRINTABLE.sub('?', message[:MAX_MESSAGE_CHARACTERS])}"
+        pass
+    else:
+        if error.code in by_code():
+            code = error.code
+            words = f"{words}, {code}: {_UNPRINTABLE.sub('?', error.message[:MAX_MESSAGE_CHARACTERS])}"
     if 300 <= response.status < 400:
         return SourceInvalid(f"{words}: redirects are not followed", hint="does a proxy stand before that site?")
     if response.status == 403 and code == NotOffered.code:

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from librarian_adapters.bundle import MAX_ITEMS, Asked
+from librarian_adapters.http.bundle import MAX_ITEMS, Asked
 from librarian_protocol import wire
 from librarian_protocol.entries import MAX_INTEGER
 from librarian_protocol.errors import ArgumentInvalid

@@ -18,14 +18,13 @@ from librarian_adapters.contract import (
     Item,
     Landed,
     Outcome,
-    Part,
     Progress,
     Scratch,
     Staging,
 )
 from librarian_adapters.local import components
-from librarian_adapters.rsync_running import Run, arguments, failure, progress, version, why_not
-from librarian_adapters.rsync_settings import RsyncSettings, place_of, settings_of
+from librarian_adapters.rsync.run import Run, arguments, failure, progress, version, why_not
+from librarian_adapters.rsync.settings import RsyncSettings, dialled, place_of, settings_of
 from librarian_adapters.threads import in_thread
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import LibrarianError, SizeMismatch, SourceInvalid, StoreError, TransferError
@@ -44,7 +43,7 @@ def factory(context: Context) -> Rsync:
     Raises:
         ConfigInvalid: ``[adapters.settings.rsync]`` is wrong.
     """
-    return Rsync(settings_of(context), context.labels)
+    return Rsync(settings_of(context), context.labels, loopback=context.loopback_peers)
 
 
 class Rsync:
@@ -56,14 +55,18 @@ class Rsync:
         max_files=10_000, max_bytes=1 << 40, resumable=True, verifies_inline=False, dial=Dial.DESTINATION
     )
 
-    def __init__(self, settings: RsyncSettings, labels: Mapping[str, str]) -> None:
+    def __init__(self, settings: RsyncSettings, labels: Mapping[str, str], *, loopback: bool) -> None:
+        """``loopback``: whether the other sites stand on this machine; else its loopback addresses are not dialled."""
         self._settings = settings
         self._labels = labels
+        self._loopback = loopback
         self._checked = False
 
     def offer(self) -> AdapterOffer | None:
         """As :meth:`Adapter.offer`: the stores of ``serve``, by id."""
-        stores = {id_: self._settings.serve[one] for id_, one in self._labels.items() if one in self._settings.serve}
+        stores = {
+            id_: self._settings.serve[label] for id_, label in self._labels.items() if label in self._settings.serve
+        }
         if not stores:
             return None
         return AdapterOffer(name=self.name, version=1, address="", dial=Dial.DESTINATION, params={"stores": stores})
@@ -72,15 +75,16 @@ class Rsync:
         """As :meth:`Adapter.fetch`.
 
         Raises:
-            SourceInvalid: the offer names no usable place, or the source sends more than was announced.
+            SourceInvalid: the offer names no usable place, one at which no other site can stand, or the source sends
+                more than was announced.
             TransferError, StoreError: what concerns the whole run.
         """
         if not batch.items:
             return
         await self._check_version()
-        place = place_of(batch.offer.params, batch.store)
+        place = await dialled(place_of(batch.offer.params, batch.store), batch.source, loopback=self._loopback)
         scratch = await staging.scratch(f"{batch.id}-rsync")
-        bringing = _Bringing(batch, scratch, progress)
+        bringing = _Fetch(batch, scratch, progress)
         await bringing.share()
         most = max(1, *(item.size_bytes for item in batch.items))
         command = arguments(self._settings, batch.source, place, scratch.path, most)
@@ -123,7 +127,7 @@ class Rsync:
         """Nothing is kept open."""
 
 
-class _Bringing:
+class _Fetch:
     """What of one batch has come."""
 
     def __init__(self, batch: Batch, scratch: Scratch, progress: Progress) -> None:
@@ -160,7 +164,7 @@ class _Bringing:
         """
         error = failure(code, said, self._batch.source)
         for relative, item in list(self.waiting.items()):
-            if error is not None and item.part is Part.MANIFEST:
+            if error is not None and not item.exact:
                 continue  # it may be a part of one
             for outcome in await self._taken(relative):
                 yield outcome
@@ -204,7 +208,7 @@ def _is_whole(path: str, item: Item) -> bool:
         state = os.lstat(path)
     except OSError:
         return False
-    return item.part is Part.MANIFEST or state.st_size >= item.size_bytes
+    return not item.exact or state.st_size >= item.size_bytes
 
 
 async def _watch(path: str, announced_bytes: int, run: Run) -> None:

@@ -11,9 +11,9 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
-from librarian_adapters import child
+from librarian_adapters import child_process
 from librarian_adapters.contract import Item
-from librarian_adapters.rsync_settings import Place, RsyncSettings
+from librarian_adapters.rsync.settings import Place, RsyncSettings
 from librarian_protocol.errors import (
     LibrarianError,
     SourceIdentity,
@@ -63,6 +63,7 @@ def arguments(settings: RsyncSettings, source: SiteName, place: Place, target: s
         "--chmod=D0700,F0600",
         "--ignore-times",
         "--inplace",
+        "--sparse",
         f"--max-size={most_bytes}",
         f"--timeout={max(1, round(settings.timeout_s))}",
         "--info=name1,progress1",
@@ -79,6 +80,7 @@ def arguments(settings: RsyncSettings, source: SiteName, place: Place, target: s
             shell += ["-i", own.identity_file, "-o", "IdentitiesOnly=yes"]
         if own.known_hosts_file:
             shell += ["-o", f"UserKnownHostsFile={own.known_hosts_file}"]
+        shell += place.ssh_options()
         command.append(f"--rsh={' '.join(shell)}")
     else:
         command.append(f"--contimeout={_CONNECT_S}")
@@ -111,7 +113,7 @@ class Run:
                 sys.executable,
                 "-I",
                 "-S",
-                child.__file__,
+                child_process.__file__,
                 f"{os.getpid()},{most_bytes}",
                 *command,
                 stdin=PIPE,
@@ -187,7 +189,7 @@ class Run:
         await self.kill()
 
     async def kill(self) -> None:
-        """Have it end, with good manners first. Idempotent."""
+        """Ask the process to end; kill it if it does not. Idempotent."""
         for number, patience_s in ((signal.SIGTERM, _MANNERS_S), (signal.SIGKILL, 60.0)):
             if self._process.returncode is not None:
                 break

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import socket
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,8 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from librarian_adapters.contract import Context
-from librarian_adapters.offered import place_of_store
-from librarian_protocol.errors import ConfigInvalid, SourceInvalid
+from librarian_adapters.http.address import refuse
+from librarian_adapters.peer_offers import place_of_store
+from librarian_protocol.errors import ConfigInvalid, SourceInvalid, SourceUnreachable
 
 #: Nothing here can be taken for an option, a remote shell's word or another address.
 _HOST = r"(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9a-fA-F:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
@@ -20,6 +23,7 @@ _URL = re.compile(
     rf"(?:rsync://{_HOST}(?P<module>{_PATH})|ssh://(?:(?P<user>[A-Za-z_][A-Za-z0-9_.-]{{0,31}})@)?"
     rf"{_HOST.replace('host', 'ssh_host').replace('port', 'ssh_port')}(?P<path>{_PATH}))\Z"
 )
+SSH_PORT = 22
 _PLAIN = r"^[^\s'\"\\]*$"
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
@@ -73,12 +77,22 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     #: For ssh; "" where the offer names none.
     user: str = ""
+    #: The address that the host's name was resolved to, without brackets: what is dialled.
+    address: str = ""
 
     def argument(self, user: str) -> str:
         """As the source's argument of rsync; ``user`` is for its daemon."""
         if self.ssh:
             return f"{self.user}@{self.host}:{self.path}" if self.user else f"{self.host}:{self.path}"
-        return f"rsync://{f'{user}@' if user else ''}{self.host}:{self.port}{self.path}"
+        host = f"[{self.address}]" if ":" in self.address else self.address or self.host
+        return f"rsync://{f'{user}@' if user else ''}{host}:{self.port}{self.path}"
+
+    def ssh_options(self) -> list[str]:
+        """Have ssh dial the address that was looked at; the host's key is known by the host's name all the same."""
+        if not self.ssh or not self.address:
+            return []
+        known_as = self.host if self.port == SSH_PORT else f"[{self.host.strip('[]')}]:{self.port}"
+        return ["-o", f"HostName={self.address}", "-o", f"HostKeyAlias={known_as}"]
 
 
 def settings_of(context: Context) -> RsyncSettings:
@@ -102,6 +116,26 @@ def settings_of(context: Context) -> RsyncSettings:
     return settings
 
 
+async def dialled(place: Place, site: str, *, loopback: bool) -> Place:
+    """The place with the address that its host's name leads to now.
+
+    Resolved here, because the program would resolve it once more, and a name may lead elsewhere then.
+
+    Raises:
+        SourceUnreachable: the name leads nowhere.
+        SourceInvalid: it leads to an address at which no other site can stand.
+    """
+    where, host = f"site {site}: rsync", place.host.strip("[]")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, place.port, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        raise SourceUnreachable(f"{where}: {host!a} is not resolved: {exc.strerror}") from exc
+    addresses = [str(address) for *_, (address, *_rest) in found]
+    for address in addresses:
+        refuse(f"{where} at {host!a}", address, loopback=loopback)
+    return place if addresses[0] == host else msgspec.structs.replace(place, address=addresses[0])
+
+
 def place_of(params: Mapping[str, Any], store: str) -> Place:
     """Where another site's store stands, by its offer.
 
@@ -121,7 +155,7 @@ def place_of(params: Mapping[str, Any], store: str) -> Place:
     return Place(
         ssh=True,
         host=match["ssh_host"],
-        port=int(match["ssh_port"] or 22),
+        port=int(match["ssh_port"] or SSH_PORT),
         path=match["path"].rstrip("/") + "/",
         user=match["user"] or "",
     )

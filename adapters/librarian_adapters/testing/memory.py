@@ -80,9 +80,9 @@ class MemoryScratch:
         if item.part is Part.TREE:
             if not path.is_dir():
                 return False
-            for one in sorted(path.rglob("*")):
-                if not one.is_dir() or one.is_symlink():
-                    below = one.relative_to(path)
+            for entry in sorted(path.rglob("*")):
+                if not entry.is_dir() or entry.is_symlink():
+                    below = entry.relative_to(path)
                     member = msgspec.structs.replace(item, key=f"{item.key}/{below}", part=Part.MEMBER)
                     await self.adopt(member, f"{relative}/{below}")
             return True
@@ -185,7 +185,7 @@ class Memory:
         Raises:
             SourceMissing: the site does not hold it.
         """
-        await self.write(item, _wanted(item, held), staging, progress)
+        await self.write(item, bytes_of(item, held), staging, progress)
 
     async def write(self, item: Item, data: bytes, staging: Staging, progress: Progress) -> None:
         """Write what is not in staging yet, and let others run after each chunk."""
@@ -210,83 +210,16 @@ class Memory:
         """Nothing is kept open."""
 
 
-def _wanted(item: Item, held: Mapping[Digest, bytes]) -> bytes:
+def bytes_of(item: Item, held: Mapping[Digest, bytes]) -> bytes:
+    """The bytes of an item at a source.
+
+    Raises:
+        SourceMissing: the source does not hold it.
+    """
     data = held.get(item.digest)
     if data is None:
         raise SourceMissing(f"{item.part} of {item.name!a} is not held")
     return data
-
-
-# ---- faults --------------------------------------------------------------------------------------------
-
-
-class Cut(msgspec.Struct, frozen=True):
-    """The connection breaks after so many bytes."""
-
-    at: int
-
-
-class Flip(msgspec.Struct, frozen=True):
-    """One bit of this byte is wrong."""
-
-    at: int
-
-
-class Resize(msgspec.Struct, frozen=True):
-    """So many bytes too many, or, below 0, too few; the adapter does not notice."""
-
-    by: int
-
-
-class Hang(msgspec.Struct, frozen=True):
-    """Silence for ever, after so many bytes."""
-
-    at: int
-
-
-class Missing(msgspec.Struct, frozen=True):
-    """The source does not hold it."""
-
-
-class Raise(msgspec.Struct, frozen=True):
-    """The adapter itself fails."""
-
-    error: Exception
-
-
-Fault = Cut | Flip | Resize | Hang | Missing | Raise
-
-
-class Faulty(Memory):
-    """Breaks what the plan says: for each item's key the faults of its next attempts, in order; then it is sound."""
-
-    def __init__(self, sources: Sources, plan: Mapping[str, Sequence[Fault]]) -> None:
-        super().__init__(sources)
-        self._plan = {key: list(faults) for key, faults in plan.items()}
-
-    async def bring(self, item: Item, held: Mapping[Digest, bytes], staging: Staging, progress: Progress) -> None:
-        """Bring one item, or break it."""
-        faults = self._plan.get(item.key)
-        data = _wanted(item, held)
-        fault = faults.pop(0) if faults else None
-        match fault:
-            case Cut(at):
-                await self.write(item, data[:at], staging, progress)
-                raise SourceUnreachable(f"connection to the source broke after {at} bytes")
-            case Hang(at):
-                await self.write(item, data[:at], staging, progress)
-                await asyncio.get_running_loop().create_future()
-            case Flip(at):
-                data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-            case Resize(by):
-                data = data + bytes(by) if by > 0 else data[:by]
-            case Missing():
-                raise SourceMissing(f"{item.part} of {item.name!a} is not held")
-            case Raise(error):
-                raise error
-            case None:
-                pass
-        await self.write(item, data, staging, progress)
 
 
 async def read_back_each(

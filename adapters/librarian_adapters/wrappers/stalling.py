@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from librarian_adapters.contract import Adapter, Batch, Item, Outcome, Progress, Staging
-from librarian_adapters.outcomes import closing
+from librarian_adapters.streams import closing
 from librarian_protocol.entries import AdapterOffer
 from librarian_protocol.errors import TransferTimeout
 
 
-class Stalling:
+class StallingAdapter:
     """Ends a batch when for ``stall_s`` seconds no byte arrived and no outcome came; the adapter may ask for longer.
 
     The time during which the reader of the outcomes is busy with one of them does not count.

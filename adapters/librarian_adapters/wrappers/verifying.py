@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 
 from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Outcome, Part, Progress, Staging
-from librarian_adapters.outcomes import closing
+from librarian_adapters.streams import closing
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer
 from librarian_protocol.errors import (
@@ -25,7 +25,7 @@ _TOGETHER = 256
 _TOGETHER_BYTES = 8 << 20
 
 
-class Verifying:
+class VerifyingAdapter:
     """Only what was read back from staging, with the right size and digest, leaves as ``Landed``.
 
     * Wrong bytes are discarded from staging, or the next attempt would resume behind them.
@@ -92,7 +92,7 @@ class Verifying:
         trees = [item for item in items if item.part is Part.TREE]
         others = [item for item in items if item.part is not Part.TREE]
         found = await staging.read_back_many(others) if others else ()
-        judged = [await _judged(item, one, staging) for item, one in zip(others, found, strict=True)]
+        judged = [await _judged(item, read, staging) for item, read in zip(others, found, strict=True)]
         return [*judged, *map(Landed, trees)]
 
     def offer(self) -> AdapterOffer | None:
@@ -139,7 +139,7 @@ async def _judged(item: Item, found: tuple[int, Digest] | StoreError, staging: S
         return Failed(item, found)
     size_bytes, digest = found
     # Nobody announces a manifest's size: the item's is a limit.
-    exact = item.part is not Part.MANIFEST
+    exact = item.exact
     error: TransferError
     if size_bytes > item.size_bytes or (exact and size_bytes < item.size_bytes):
         expected = f"{'' if exact else 'at most '}{item.size_bytes} bytes"

@@ -1,4 +1,4 @@
-"""Events over the control API: the record as it stands and as it grows, and its re-checking."""
+"""Events over the control API: the record of events, following it, and verifying it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from contextlib import aclosing
 import msgspec
 from aiohttp import web
 
-from librarian_daemon.answers import number_of
-from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import record, schema
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.views import Views
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.journal import record
+from librarian_daemon.journal.verify import verify_journal
+from librarian_daemon.runtime.json_http import number_of
+from librarian_daemon.status.status import Views
 from librarian_protocol import api, globs, segments, wire
 from librarian_protocol.errors import ArgumentInvalid, NotFound
 from librarian_protocol.names import SiteName
 
-#: How often a followed stream looks for more where no commit woke it.
+#: How often a followed stream looks for more if no commit wakes it.
 FOLLOW_S = 1.0
 MAX_FOLLOWERS = 32
 
 
 class EventFeed:
-    """Two handlers of the control API."""
+    """Two routes."""
 
     def __init__(self, *, site: SiteName, own_key: str, catalog: Catalog, views: Views) -> None:
         self._site = site
@@ -32,12 +32,16 @@ class EventFeed:
         self._views = views
         self._followers = 0
 
-    async def events(self, request: web.Request) -> web.StreamResponse:
-        """Journal entries as JSON lines, from a position on; with ``follow=1`` for ever."""
+    def routes(self) -> list[web.RouteDef]:
+        """What to add to the application."""
+        return [web.get(f"{api.PREFIX}/events", self._events), web.get(f"{api.PREFIX}/events/verify", self._verify)]
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """Journal entries as JSON lines, from a position; with ``follow=1`` for ever."""
         site = request.query.get("site") or None
         kind = globs.check(request.query.get("kind") or "*")
         position = number_of(request, "after", 0, 1 << 62, least=-1)
-        limit = number_of(request, "limit", 1 << 62, 1 << 62, least=1)
+        limit = number_of(request, "limit", 0, 1 << 62) or 1 << 62
         follow = request.query.get("follow") == "1"
         if position < 0:
             position = await self._catalog.read(record.last_position)
@@ -68,7 +72,7 @@ class EventFeed:
             for row, state, _, _, payload in page:
                 position = row
                 segment = segments.decode(payload)
-                if state in schema.NOT_COUNTING or not globs.matches(kind, segment.kind):
+                if not record.counts(state) or not globs.matches(kind, segment.kind):
                     continue
                 for entry in segment.entries:
                     yield _event(segment, position, entry)
@@ -77,17 +81,17 @@ class EventFeed:
                     return
                 await self._catalog.recorded.wait(FOLLOW_S)
 
-    async def verify(self, request: web.Request) -> web.StreamResponse:
+    async def _verify(self, request: web.Request) -> web.StreamResponse:
         """A report on each journal held here, as JSON lines."""
         site = request.query.get("site") or None
-        known = sorted({one.site for one in await self._views.sites()} | {self._site})
+        known = sorted({peer.site for peer in await self._views.peers.sites()} | {self._site})
         if site is not None and site not in known:
             raise NotFound(f"site {site!r} is not in the roster", hint="`lbctl site list`")
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
         await response.prepare(request)
-        for one in known if site is None else [site]:
-            own_key = self._own_key if one == self._site else None
-            report = await verify_journal(self._catalog, SiteName(one), own_key)
+        for name in known if site is None else [site]:
+            own_key = self._own_key if name == self._site else None
+            report = await verify_journal(self._catalog, SiteName(name), own_key)
             await response.write(wire.encode(report) + b"\n")
         await response.write_eof()
         return response

@@ -1,4 +1,4 @@
-"""The control API's routes for whole journals: pages out, pages in, and the exporter's word for a file's end."""
+"""The control API's routes for whole journals: export pages, import pages, and sign the end of an exported file."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections import Counter
 
 from aiohttp import web
 
-from librarian_daemon.answers import answer, body_of
-from librarian_daemon.catalog import rebuilding, record
-from librarian_daemon.catalog.roster import get_anchor
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.ports import Clock
-from librarian_daemon.taking import Taking
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.journal import record, replay
+from librarian_daemon.catalog.mesh.roster import get_anchor
+from librarian_daemon.journal.receiver import Receiver
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.json_http import answer, body_of
 from librarian_protocol import api, exports, segments, wire
 from librarian_protocol.errors import ArgumentInvalid, NotPossible, PeerError
 from librarian_protocol.keys import Purpose, SiteKey
 from librarian_protocol.names import SiteName
+from librarian_protocol.segment_verdict import Verdict
 
 PAGE = 200
 MAX_PROBLEMS = 20
@@ -26,9 +27,9 @@ _SEAL = wire.decoder(api.ExportSeal)
 class JournalControl:
     """The routes."""
 
-    def __init__(self, catalog: Catalog, taking: Taking, clock: Clock, site: SiteName, key: SiteKey) -> None:
+    def __init__(self, catalog: Catalog, receiver: Receiver, clock: Clock, site: SiteName, key: SiteKey) -> None:
         self._catalog = catalog
-        self._taking = taking
+        self._receiver = receiver
         self._clock = clock
         self._site = site
         self._key = key
@@ -74,14 +75,14 @@ class JournalControl:
                 place = epoch, seq, position
         except ValueError as exc:
             raise ArgumentInvalid("after is what `next` of the page before was: EPOCH,SEQ,POSITION,LAST") from exc
-        found, following = await self._catalog.read(rebuilding.records, place, upto, PAGE)
+        found, following = await self._catalog.read(replay.records, place, upto, PAGE)
         wanted = request.query.get("site")
         return answer(
             api.JournalPage(
                 records=[
-                    api.JournalRecord(payload=one.payload.decode(), signature=one.signature)
-                    for one in found
-                    if wanted is None or one.site == wanted
+                    api.JournalRecord(payload=record.payload.decode(), signature=record.signature)
+                    for record in found
+                    if wanted is None or record.site == wanted
                 ],
                 next=None if following is None else ",".join(map(str, (*following, upto))),
             )
@@ -91,12 +92,14 @@ class JournalControl:
         body = await body_of(request, _RECORDS)
         verdicts: Counter[str] = Counter()
         problems: list[str] = []
-        for one in body.records:
-            payload = one.payload.encode()
+        for sent in body.records:
+            payload = sent.payload.encode()
             try:
                 origin = segments.decode(payload).site
-                _, received = await self._taking.take(origin, payload, one.signature, None)
+                _, received = await self._receiver.take(origin, payload, sent.signature, None)
                 verdicts[received.verdict.value] += 1
+                if received.verdict in {Verdict.EQUIVOCATION, Verdict.BROKEN} and len(problems) < MAX_PROBLEMS:
+                    problems.append(f"{origin}: {received.stalled}")
             except PeerError as exc:
                 verdicts["refused"] += 1
                 if len(problems) < MAX_PROBLEMS:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 from aiohttp import web
 
-from librarian_daemon.answers import answer, body_of
-from librarian_daemon.logs import LogLevel
+from librarian_daemon.runtime.json_http import answer, body_of
+from librarian_daemon.runtime.logs import LogLevel
 from librarian_protocol import api, wire
 
 _LEVEL = wire.decoder(api.LogLevel)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from librarian_daemon.answers import answer
-from librarian_daemon.notifications import Notifications
+from librarian_daemon.incidents.notifications import Notifications
+from librarian_daemon.runtime.json_http import answer
 from librarian_protocol import api
 
 

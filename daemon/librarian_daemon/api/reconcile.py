@@ -1,17 +1,17 @@
-"""The control API's routes about stores against the catalog, and about a catalog that was lost."""
+"""The control API's routes that compare stores with the catalog, and those about a lost catalog."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from librarian_daemon.answers import answer, number_of
-from librarian_daemon.reconciling import Reconciler
-from librarian_daemon.recovery import Recoverer
+from librarian_daemon.integrity.reconciler import Reconciler
+from librarian_daemon.recovery.recovery import Recoverer
+from librarian_daemon.runtime.json_http import answer, number_of
 from librarian_protocol import api
 
 
 class ReconcileControl:
-    """Reconciling now; how recovery stands; a site that is alone."""
+    """Reconcile now; the state of recovery; a site that is alone."""
 
     def __init__(self, reconciler: Reconciler, recoverer: Recoverer) -> None:
         self._reconciler = reconciler

@@ -1,4 +1,4 @@
-"""The control API's routes about sites: the roster, inviting, joining, and what a person says of a site."""
+"""The control API's routes about sites: the roster, inviting, joining, and statements about a site."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from librarian_daemon.answers import answer, body_of
-from librarian_daemon.catalog import offers, telling
-from librarian_daemon.catalog.invites import Terms
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.inviting import Inviter
-from librarian_daemon.joining import Joiner
-from librarian_daemon.membership import Membership
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.journal import letters, standings
+from librarian_daemon.catalog.mesh import offers
+from librarian_daemon.catalog.mesh.invites import Terms
+from librarian_daemon.mesh.inviter import Inviter
+from librarian_daemon.mesh.joiner import Joiner
+from librarian_daemon.mesh.membership import Membership
+from librarian_daemon.runtime.json_http import answer, body_of
 from librarian_protocol import api, globs, wire
 from librarian_protocol.entries import Access, SiteAdmitted, SiteRevoked
 from librarian_protocol.errors import ArgumentInvalid, NotFound
@@ -62,6 +63,7 @@ class SiteControl:
             web.post(f"{prefix}/join", self._join),
             web.get(f"{prefix}/join", self._join_state),
             web.post(f"{prefix}/site", self._change),
+            web.get(f"{prefix}/site/tips", self._tips),
             web.post(f"{prefix}/site/revoke", self._revoke),
             web.post(f"{prefix}/site/readmit", self._readmit),
             web.post(f"{prefix}/statement", self._statement),
@@ -102,30 +104,35 @@ class SiteControl:
     async def _join_state(self, request: web.Request) -> web.Response:
         state = await self._joiner.current_join()
         if state is None:
-            raise NotFound("this site is not joining", hint="`lbctl site join TOKEN` begins")
+            raise NotFound("this site is not joining", hint="start with `lbctl site join TOKEN`")
         return answer(state)
 
     async def _change(self, request: web.Request) -> web.Response:
         body = await body_of(request, _CHANGE)
         site = SiteName.parse(body.site)
         await self._membership.change(site, body)
-        return await self._one(site)
+        return await self._site_answer(site)
+
+    async def _tips(self, request: web.Request) -> web.Response:
+        site = SiteName.parse(request.query.get("site", ""))
+        found = await self._catalog.read(standings.tips, site)
+        return answer([api.SiteTip(incarnation=tip.incarnation, seq=tip.seq, hash=tip.hash) for tip in found])
 
     async def _revoke(self, request: web.Request) -> web.Response:
         body = await body_of(request, _END)
         site = SiteName.parse(body.site)
         if not body.reason:
             raise ArgumentInvalid("a revocation needs a reason")
-        await self._membership.revoke(site, body.reason[:1024], _cutoff(body.cutoff))
-        return await self._one(site)
+        await self._membership.revoke(site, body.reason[:1024], _cutoffs(body))
+        return await self._site_answer(site)
 
     async def _readmit(self, request: web.Request) -> web.Response:
         body = await body_of(request, _END)
         site = SiteName.parse(body.site)
         if body.key is not None and not is_public_key(body.key):
             raise ArgumentInvalid(f"{body.key[:80]!a} is not a public key: ed25519:<64 hex digits>")
-        await self._membership.readmit(site, body.key, _cutoff(body.cutoff))
-        return await self._one(site)
+        await self._membership.readmit(site, body.key, _cutoffs(body))
+        return await self._site_answer(site)
 
     async def _statement(self, request: web.Request) -> web.Response:
         body = await body_of(request, _STATEMENT)
@@ -141,7 +148,7 @@ class SiteControl:
         except wire.NOT_DECODABLE as exc:
             raise ArgumentInvalid(f"the statement does not decode: {wire.why(exc)}") from exc
         await self._membership.publish(entry)
-        return await self._one(entry.site)
+        return await self._site_answer(entry.site)
 
     async def _config(self, request: web.Request) -> web.Response:
         text = self._bus_config()
@@ -151,30 +158,31 @@ class SiteControl:
 
     async def _offers(self, request: web.Request) -> web.Response:
         chosen = await self._catalog.read(offers.every)
-        peers = [one for one in await self._roster() if not one.here and one.access]
+        peers = [peer for peer in await self._roster() if not peer.here and peer.access]
         return answer(
-            [api.Offer(peer=one.site, access=one.access, globs=chosen.get(SiteName(one.site), [])) for one in peers]
+            [api.Offer(peer=peer.site, access=peer.access, globs=chosen.get(SiteName(peer.site), [])) for peer in peers]
         )
 
     async def _offer(self, request: web.Request) -> web.Response:
         body = await body_of(request, _OFFER)
         peer = SiteName.parse(body.peer)
-        for one in body.globs:
-            globs.check(one)
-        if peer not in {one.site for one in await self._roster()}:
+        for glob in body.globs:
+            globs.check(glob)
+        if peer not in {member.site for member in await self._roster()}:
             raise NotFound(f"site {peer!r} is not in the roster", hint="`lbctl site list`")
         await self._catalog.write(offers.put, peer, body.globs)
-        await self._catalog.write(telling.tell_again, peer)
+        await self._catalog.write(letters.tell_again, peer)
         return await self._offers(request)
 
-    async def _one(self, site: SiteName) -> web.Response:
-        return answer([one for one in await self._roster() if one.site == site])
+    async def _site_answer(self, site: SiteName) -> web.Response:
+        return answer([member for member in await self._roster() if member.site == site])
 
 
-def _cutoff(text: str | None) -> tuple[str, int] | None:
-    if text is None:
-        return None
-    incarnation, colon, seq = text.partition(":")
-    if not colon or not seq.isdecimal():
-        raise ArgumentInvalid(f"a cut-off is INCARNATION:SEQ, not {text[:80]!a}")
-    return incarnation, int(seq)
+def _cutoffs(body: api.SiteEnd) -> list[tuple[str, int]]:
+    found: list[tuple[str, int]] = []
+    for text in [*([body.cutoff] if body.cutoff is not None else []), *body.cutoffs]:
+        incarnation, colon, seq = text.partition(":")
+        if not colon or not seq.isdecimal() or not seq.isascii() or len(seq) > 19:
+            raise ArgumentInvalid(f"a cut-off is INCARNATION:SEQ, not {text[:80]!a}")
+        found.append((incarnation, int(seq)))
+    return found

@@ -1,20 +1,21 @@
-"""Transfers that a person asks for, file by file: the control API's route."""
+"""The control API's route for transfers that a person asks for, file by file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from aiohttp import web
 
-from librarian_daemon.answers import answer, body_of
-from librarian_daemon.catalog import planning, transfers
-from librarian_daemon.catalog.planning import ONE_OFF, Known
-from librarian_daemon.catalog.transfers import Move, Owed, Wish
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.ports import Clock, Store
-from librarian_daemon.signals import Signal
-from librarian_daemon.views import Views
-from librarian_protocol import api, wire
+from librarian_daemon.api.stores import StoreChoice
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers.planning import ONE_OFF, FileState
+from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView, Transition
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.json_http import answer, body_of
+from librarian_daemon.runtime.signals import Signal
+from librarian_daemon.status.status import Views
+from librarian_protocol import api, priorities, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import ArgumentInvalid, NotFound, NotPossible
 from librarian_protocol.names import Name, SiteName
@@ -36,7 +37,7 @@ class AddControl:
         clock: Clock,
         site: SiteName,
         adapters: Sequence[str],
-        chosen_stores: Callable[[list[str]], list[Store]],
+        choice: StoreChoice,
         wake: Signal,
     ) -> None:
         self._catalog = catalog
@@ -44,7 +45,7 @@ class AddControl:
         self._clock = clock
         self._site = site
         self._adapters = adapters
-        self._chosen_stores = chosen_stores
+        self._choice = choice
         self._wake = wake
 
     def routes(self) -> list[web.RouteDef]:
@@ -57,7 +58,8 @@ class AddControl:
         from_site = None if body.from_site is None else SiteName.parse(body.from_site)
         if from_site == self._site:
             raise ArgumentInvalid("a site does not fetch from itself", hint="give another site with --from")
-        store = self._chosen_stores([body.into] if body.into else [])[0]
+        store = self._choice.of([body.into] if body.into else [])[0]
+        priority = None if body.priority is None else priorities.check(body.priority)
         digest = None if body.digest is None else Digest.parse(body.digest)
 
         def work(tx: Tx) -> int:
@@ -68,25 +70,27 @@ class AddControl:
             if not isinstance(found, Want):
                 raise NotPossible(f"{name!a} cannot be fetched: {EXPLAINED[found.reason]}", hint="see `lbctl explain`")
             planning.add_one_off(tx, known.file_id, store.id, from_site)
-            transfers.create(tx, [Wish(file_id=known.file_id, store=store.id, subscription=ONE_OFF)])
+            transfers.create(tx, [NewTransfer(file_id=known.file_id, store=store.id, subscription=ONE_OFF)])
+            if priority is not None:
+                transfers.prioritise(tx, known.file_id, store.id, priority)
             return known.file_id
 
         file_id = await self._catalog.write(work)
         owed = await self._owed(file_id, store.id)
         if owed.row.transfer.state in {State.STORED, State.CANCELLED}:
-            again = Move(owed=owed, event=WantAgain(), message="a person asked")
-            await self._catalog.write(transfers.take, [again], self._clock.boottime_s())
+            again = Transition(view=owed, event=WantAgain(), message="a person asked")
+            await self._catalog.write(transfers.apply_transitions, [again], self._clock.boottime_s())
             owed = await self._owed(file_id, store.id)
         self._wake.set()
-        return answer(await self._views.transfer(owed))
+        return answer(await self._views.transfers.transfer(owed))
 
-    async def _owed(self, file_id: int, store: str) -> Owed:
+    async def _owed(self, file_id: int, store: str) -> TransferView:
         found = await self._catalog.read(transfers.of_file, file_id)
-        return next(one for one in found if one.row.store == store)
+        return next(view for view in found if view.row.store == store)
 
 
-def _only(known: Sequence[Known], name: Name, digest: Digest | None) -> Known:
-    chosen = [one for one in known if digest is None or one.file.digest == digest]
+def _only(known: Sequence[FileState], name: Name, digest: Digest | None) -> FileState:
+    chosen = [candidate for candidate in known if digest is None or candidate.file.digest == digest]
     if not chosen:
         raise NotFound(f"no file named {name!a} is known here", hint="`lbctl file list --match GLOB` looks for names")
     if len(chosen) > 1:

@@ -7,35 +7,34 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 
-from librarian_daemon.bus import addressing, durability, jetstream, keys, server_config
+from librarian_daemon.bus import jetstream, keys, routing, server_config, sync_check
 from librarian_daemon.bus.connection import Connection, Session, Target, checked, open_session, shown
-from librarian_daemon.bus.hosting import Hosting
-from librarian_daemon.bus.reading import Reader
-from librarian_daemon.bus.talking import Talking
-from librarian_daemon.certificates import Certificate
-from librarian_daemon.ports import (
+from librarian_daemon.bus.embedded import Hosting
+from librarian_daemon.bus.rpc import Talking
+from librarian_daemon.bus.stream_reader import Reader
+from librarian_daemon.config.settings import BusSettings
+from librarian_daemon.ports.bus import (
     Answerer,
     BusMember,
     BusState,
-    Clock,
     Credential,
     Link,
     Message,
     Part,
-    Rng,
     Stored,
     StreamPosition,
 )
-from librarian_daemon.settings import BusSettings
+from librarian_daemon.ports.time import Clock, Rng
+from librarian_daemon.runtime.certificates import Certificate
 from librarian_protocol import subjects
 from librarian_protocol.errors import BusUnavailable, ConfigInvalid, NotPossible
 from librarian_protocol.names import SiteName
 
-#: What our own configuration sets, too: where it differs between servers, reading stalls for ever.
+#: Our own configuration sets this too: if it differs between servers, reading stalls for ever.
 _MAX_PAYLOAD_BYTES = 1 << 20
-#: Enough to bridge the restart of an embedded server, so that its callers need not try again.
+#: Long enough for the restart of an embedded server, so that callers need not try again.
 _WAIT_S = 2.0
-#: Join requests that nobody took yet; a newcomer asks again.
+#: Join requests that wait; a newcomer asks again.
 _JOINS_LIMIT = 64
 _JOIN_ANSWER_S = 3.0
 _DURABILITY_EVERY_S = 60.0
@@ -68,15 +67,15 @@ class NatsBus:
         self._clock = clock
         self._rng = rng
         self._keys = keys.load(keys_directory, rng)
-        self._addressing: addressing.Addressing = addressing.Shared()
+        self._addressing: routing.Addressing = routing.Shared()
         self._url = ""
         self._unsafe_stream = ""
-        self._undurable = durability.UNVERIFIED
+        self._undurable = sync_check.UNVERIFIED
         self._journal = Connection(clock, None)
         self._link = Connection(clock, None)
         self._talk = Connection(clock, None)
         self._talking = Talking(self._talk, lambda: self._addressing, clock, rng, site)
-        #: One for each origin that is read: what an origin sends can break only the connection by which it comes.
+        #: One connection for each origin that is read: an origin's messages can break only their own connection.
         self._readers: set[Connection] = set()
         self._links: dict[SiteName, Link] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -94,13 +93,13 @@ class NatsBus:
             )
             self._connect(self._hosting.url)
         elif settings.mode == "external":
-            self._addressing = addressing.External()
+            self._addressing = routing.External()
             self._connect(settings.url)
 
     # ---- life ----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep server and connections alive until cancelled.
+        """Keep the server and the connections alive until cancelled.
 
         Raises:
             BusUnsafe: the bus is embedded, and there is no nats-server, or only one too old.
@@ -128,7 +127,7 @@ class NatsBus:
         Raises:
             ConfigInvalid: the URL is none.
         """
-        self._addressing = addressing.External() if external else addressing.Shared()
+        self._addressing = routing.External() if external else routing.Shared()
         self._connect(url)
 
     async def dial(self, hub: SiteName, credential: Credential | None) -> None:
@@ -148,7 +147,7 @@ class NatsBus:
         await self._hosting.dial(hub, credential)
 
     def state(self) -> BusState:
-        """How it is now."""
+        """The present state."""
         journal, link = self._journal.current, self._link.current
         server = self._hosting.server.detail if self._hosting else ""
         details = [server, self._journal.detail, self._link.detail]
@@ -164,7 +163,7 @@ class NatsBus:
     # ---- our own stream ------------------------------------------------------------------------------
 
     async def ensure_stream(self) -> StreamPosition:
-        """Make this site's stream if it is missing, with the settings of docs/events.md; say where it ends.
+        """Make this site's stream if it is missing, with the settings of docs/events.md; returns where it ends.
 
         Raises:
             BusUnavailable: the server does not answer.
@@ -208,8 +207,8 @@ class NatsBus:
         """Messages of ``origin``'s stream behind the cursor ``after``, in order, for ever.
 
         It survives outages by itself, beginning again behind the last message it yielded. A message is asked for
-        only when those before it were taken. Where the stream turns out to end before the cursor (the origin's
-        server lost it), it is read again from its start, and numbers then begin anew. Close it when done with it.
+        only when those before it were taken. If the stream ends before the cursor (the origin's server lost it), it is
+        read again from its start, with new numbers. Close it when done with it.
         """
         await self._started.wait()
         assert self._tasks is not None
@@ -233,10 +232,10 @@ class NatsBus:
         finally:
             self._readers.discard(connection)
             running.cancel()
-            await asyncio.wait({running})  # cancelled once more while it closes, it would leave the socket open
+            await asyncio.wait({running})  # a second cancellation while it closes would leave the socket open
 
     def links(self) -> Mapping[SiteName, Link]:
-        """How reading each other site stands."""
+        """State of reading each other site."""
         return dict(self._links)
 
     def _note_link(self, origin: SiteName, up: bool, detail: str) -> None:
@@ -265,7 +264,7 @@ class NatsBus:
     # ---- admission -----------------------------------------------------------------------------------
 
     async def ask_to_join(self, credential: Credential, inviter: SiteName, message: bytes) -> bytes | None:
-        """Send a join request as the invited user; what the inviter answered, unchecked, or None for silence.
+        """Send a join request as the invited user. Returns the inviter's answer, unchecked; None without an answer.
 
         A site with a server of its own sends it over the leaf link that it dials as the invited user; else over the
         invited user's own connection.
@@ -288,17 +287,17 @@ class NatsBus:
             await session.close()
 
     async def joins(self) -> AsyncGenerator[bytes, None]:
-        """Join requests addressed to this site, for ever. None come where another site hosts the bus."""
+        """Join requests addressed to this site, for ever. None come if another site hosts the bus."""
         while True:
             session = await self._talk.session(None)
-            if self._hosting is None and isinstance(self._addressing, addressing.Shared):
+            if self._hosting is None and isinstance(self._addressing, routing.Shared):
                 await session.wait_ended()
             else:
                 with suppress(BusUnavailable):
                     async with session.inbox(subjects.join(self._site), _JOINS_LIMIT) as inbox:
                         while True:
                             yield (await inbox.get(None)).data
-            # It is made again meanwhile. An ended one may still be offered for a moment: never ask in a tight loop.
+            # It is being replaced. An ended session may still be offered for a moment: never ask in a tight loop.
             await self._clock.sleep(0.1)
 
     async def answer_join(self, key: str, message: bytes) -> None:
@@ -323,7 +322,7 @@ class NatsBus:
             await self._hosting.set_roster(members, invited)
 
     async def invite_credential(self) -> Credential:
-        """What a token carries of the bus, with a new invited user. Good once :meth:`set_roster` names it.
+        """The bus part of a token, with a new invited user. Valid once :meth:`set_roster` names it.
 
         Raises:
             NotPossible: another site hosts the bus, and only there users can be made.
@@ -331,12 +330,12 @@ class NatsBus:
         """
         if self._hosting is not None:
             return self._hosting.invitation()
-        if isinstance(self._addressing, addressing.External):
+        if isinstance(self._addressing, routing.External):
             return Credential(url=self._url)
         raise NotPossible("this site does not host the bus", hint="invite at the site that does")
 
     def leaf_address(self) -> str:
-        """Where other sites' servers dial this one's; "" where they cannot.
+        """The address at which other sites' servers dial this one's; "" if they cannot.
 
         Raises:
             ConfigInvalid: nobody could reach it.
@@ -344,11 +343,11 @@ class NatsBus:
         return self._hosting.leaf_address() if self._hosting is not None else ""
 
     def leaf_key(self) -> str | None:
-        """Public NKEY by which this site's own server dials out; None where it has none."""
+        """Public NKEY with which this site's own server dials out; None if it has no server."""
         return self._keys.leaf.public if self._hosting is not None else None
 
     def server_configuration(self) -> str:
-        """The own server's configuration as it is now, secrets left out; "" where this site has none."""
+        """The own server's present configuration without secrets; "" if this site has no server."""
         if self._hosting is None:
             return ""
         config = self._hosting.config()
@@ -362,7 +361,7 @@ class NatsBus:
 
     def _connect(self, url: str) -> None:
         self._url = checked(url)
-        shared = isinstance(self._addressing, addressing.Shared)
+        shared = isinstance(self._addressing, routing.Shared)
         for connections, key, role in (
             ([self._journal], self._keys.journal, "journal"),
             ([self._link, *self._readers], self._keys.link, "link"),
@@ -393,22 +392,24 @@ class NatsBus:
 
     def _unsafe(self, session: Session | None) -> list[str]:
         found = [self._unsafe_stream] if self._unsafe_stream else []
-        if isinstance(self._addressing, addressing.External):
+        if isinstance(self._addressing, routing.External):
             found += [self._undurable] if self._undurable else []
             if session is not None and session.max_payload != _MAX_PAYLOAD_BYTES:
                 found.append(f"external server: max_payload is {session.max_payload}, not {_MAX_PAYLOAD_BYTES}")
+        if session is not None and self._hosting is not None and (gone := self._hosting.gone()):
+            found.append(gone)
         return found
 
     def _notes(self) -> list[str]:
-        if isinstance(self._addressing, addressing.External):
+        if isinstance(self._addressing, routing.External):
             return ["external server: sites in one account can purge one another's streams"]
         return list(self._hosting.left_out) if self._hosting else []
 
     async def _watch_durability(self) -> None:
-        """Ask the external server's monitoring now and then: its settings change with its restarts."""
+        """Ask the external server's monitoring at intervals: its settings can change with its restarts."""
         while True:
             session = await self._journal.session(None)
-            self._undurable = await durability.examine(self._settings.monitor_url, session.server_id)
+            self._undurable = await sync_check.examine(self._settings.monitor_url, session.server_id)
             await self._clock.sleep(_DURABILITY_EVERY_S)
 
 

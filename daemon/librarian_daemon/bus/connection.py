@@ -1,8 +1,8 @@
-"""One connection to the server, made again whenever it is lost. Only here is nats-py spoken to.
+"""One connection to the server, made again whenever it is lost. Only this module uses nats-py.
 
 nats-py's own reconnecting is off: it buffers what is published while away and sends it all at once later, and a
-question asked before the cut can be answered after it. Here each connection is a :class:`Session` of its own;
-everything that hangs on it ends with it.
+question asked before the cut can be answered after it. Here each connection is a separate :class:`Session`; everything
+that depends on it ends with it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from librarian_daemon.bus.hardened import HardenedClient
-from librarian_daemon.ports import Clock
+from librarian_daemon.bus.safe_client import HardenedClient
+from librarian_daemon.ports.time import Clock
 from librarian_protocol.errors import BusUnavailable, BusUnsafe, ConfigInvalid
 
 _log = structlog.get_logger(__name__)
 
-#: What nats-py raises when the server is away, slow, or closes on us. Its TimeoutError is not always its own.
+#: Errors of nats-py when the server is away, slow, or closes the connection. Its TimeoutError is not always its own.
 NATS_ERRORS = (nats.errors.Error, OSError, TimeoutError)
 #: ``CONSUMER.RESET`` came with it, and older ones have open advisories.
 MINIMUM_VERSION = (2, 14)
@@ -52,20 +52,20 @@ async def heeding() -> AsyncGenerator[None]:
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to connect, and as whom."""
+    """The address and the user of a connection."""
 
     url: str
     #: For people, in the server's list of connections.
     name: str
-    #: NKEY seed; None where URL and password say who we are.
+    #: NKEY seed; None if URL and password identify us.
     seed: str | None = None
-    #: Password of the URL's user, or a token where the URL names none.
+    #: Password of the URL's user, or a token if the URL names no user.
     password: str | None = None
     inbox_prefix: str = "_INBOX"
 
 
 class Inbox:
-    """Messages of one subscription. It holds at most ``limit`` of them; what comes beyond is lost, and said."""
+    """Messages of one subscription. It holds at most ``limit``; further messages are lost, and this is logged."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -108,7 +108,7 @@ class Session:
         self._inboxes: set[Inbox] = set()
 
     async def end(self) -> None:
-        """Called by nats-py when it closed the connection: wake whoever waits for something from it."""
+        """Called by nats-py when it closed the connection: wake all that wait for it."""
         self._ended.set()
         for inbox in self._inboxes:
             inbox.end()
@@ -119,7 +119,7 @@ class Session:
 
     @property
     def version(self) -> str:
-        """The server's version: ``2.15.1``; "unknown" where it gives none."""
+        """The server's version: ``2.15.1``; "unknown" if it gives none."""
         found = self._client.connected_server_version
         try:
             return f"{found.major}.{found.minor}.{found.patch}"
@@ -128,18 +128,18 @@ class Session:
 
     @property
     def max_payload(self) -> int:
-        """What the server takes in one message, bytes."""
+        """Largest message that the server accepts, in bytes."""
         return self._client.max_payload
 
     @property
     def server_id(self) -> str:
-        """The server's own id, by which its system account is asked."""
+        """The server's own id, used to ask its system account."""
         return str(self._client._server_info.get("server_id", ""))  # pyright: ignore[reportPrivateUsage]  # no other way
 
     async def publish(
         self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
-        """Send, without knowing whether it arrives.
+        """Send, without confirmation.
 
         Raises:
             BusUnavailable: the connection is gone.
@@ -161,7 +161,7 @@ class Session:
         asking = asyncio.ensure_future(
             self._client.request(subject, payload, timeout=timeout_s, headers=dict(headers or {}) or None)
         )
-        # nats-py would wait the whole time-out for an answer on a connection that is gone.
+        # On a lost connection nats-py would wait for the whole time-out.
         ended = asyncio.ensure_future(self._ended.wait())
         try:
             await asyncio.wait({asking, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -236,7 +236,7 @@ async def open_session(target: Target) -> Session:
     """
     client = HardenedClient()
     session = Session(client)
-    said: list[str] = []  # the last of what the server complained of: a refusal has no other form
+    said: list[str] = []  # the last error of the server: a refusal has no other form
 
     async def remember(error: Exception) -> None:
         said[:] = [str(error)]
@@ -248,7 +248,7 @@ async def open_session(target: Target) -> Session:
                 target.url,
                 name=target.name,
                 allow_reconnect=False,
-                max_reconnect_attempts=1,  # 0 would mean: for ever
+                max_reconnect_attempts=1,  # 0 means for ever
                 reconnect_time_wait=0,
                 connect_timeout=int(_CONNECT_TIMEOUT_S),
                 ping_interval=10,
@@ -278,7 +278,7 @@ def _password(target: Target) -> dict[str, Any]:
 
 async def _close(client: Client) -> None:
     async with heeding():
-        with suppress(*NATS_ERRORS):  # a connection that will not even close is gone
+        with suppress(*NATS_ERRORS):  # a connection that fails to close is gone
             await client.close()
 
 
@@ -299,7 +299,7 @@ def checked(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """The URL without what is secret in it."""
+    """The URL without its secrets."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
@@ -315,7 +315,7 @@ class Connection:
 
     def __init__(self, clock: Clock, target: Target | None) -> None:
         self._clock = clock
-        #: Where it connects, once that is known.
+        #: The target of the connection, once it is known.
         self.target = target
         self._retarget = asyncio.Event()
         self._up = asyncio.Event()
@@ -336,7 +336,7 @@ class Connection:
             self._retarget.set()
 
     async def session(self, timeout_s: float | None = 0) -> Session:
-        """The session, waiting for one for so long (None: for ever).
+        """The session; wait for one at most this long (None: for ever).
 
         Raises:
             BusUnavailable: there is none; says why.
@@ -407,7 +407,7 @@ class Connection:
                 task.cancel()
 
     def _say(self, detail: str) -> None:
-        """Once for each change: a peer may be away for weeks."""
+        """Log once for each change: a peer may be away for weeks."""
         if detail != self.detail:
             _log.info("bus_connection", detail=detail or "connected", url=shown(self.target.url) if self.target else "")
         self.detail = detail

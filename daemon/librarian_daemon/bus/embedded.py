@@ -10,26 +10,28 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from librarian_daemon import certificates
 from librarian_daemon.bus import keys, server_config
-from librarian_daemon.bus.addresses import WILDCARD_HOSTS, host_port, joined
-from librarian_daemon.bus.addressing import SYSTEM_INBOX
 from librarian_daemon.bus.connection import Connection, Target
 from librarian_daemon.bus.keys import BusKeys
+from librarian_daemon.bus.routing import SYSTEM_INBOX
 from librarian_daemon.bus.server import EmbeddedServer, kept_port
-from librarian_daemon.certificates import Certificate
-from librarian_daemon.ports import BusMember, Clock, Credential, Rng
-from librarian_daemon.settings import BusSettings
+from librarian_daemon.bus.streams import STREAMS
+from librarian_daemon.config.settings import BusSettings
+from librarian_daemon.ports.bus import BusMember, Credential
+from librarian_daemon.ports.time import Clock, Rng
+from librarian_daemon.runtime import certificates
+from librarian_daemon.runtime.certificates import Certificate
 from librarian_protocol.errors import BusUnavailable, ConfigInvalid, NotPossible
+from librarian_protocol.host_port import WILDCARDS, joined, parse
 from librarian_protocol.names import SiteName
 
 _log = structlog.get_logger(__name__)
 
-#: A leaf link that is down for so long, although the other server can be reached, has the server begun again.
+#: If a leaf link is down for this time, although the other server can be reached, the server is restarted.
 _STUCK_S = 300.0
 _LOOK_EVERY_S = 30.0
 _CONNECT_S = 5.0
-#: With less the server is not begun again: it would meet the full disk once more.
+#: With less free space the server is not restarted: the disk would be full again.
 _ROOM_BYTES = 4 << 20
 
 
@@ -71,11 +73,11 @@ class Hosting:
         self._clock = clock
         self._rng = rng
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._host, port = host_port(settings.listen, "listen")
+        self._host, port = parse(settings.listen)
         self._port = port or kept_port(directory, self._host)
         self.server = EmbeddedServer(directory, clock)
         #: Where this site's own daemon connects.
-        self.url = f"nats://{joined(WILDCARD_HOSTS.get(self._host, self._host), self._port)}"
+        self.url = f"nats://{joined(WILDCARDS.get(self._host, self._host), self._port)}"
         self._system = Connection(
             clock,
             Target(url=self.url, name=f"{site} system", seed=own.system.seed, inbox_prefix=SYSTEM_INBOX),
@@ -87,7 +89,7 @@ class Hosting:
         self._leaves: frozenset[str] = frozenset()
         self._rendering = asyncio.Lock()
         self._remote: server_config.Remote | None = None
-        #: Sites that are not let in, and why.
+        #: Sites that are left out, and why.
         self.left_out: list[str] = []
 
     async def run(self) -> None:
@@ -119,12 +121,12 @@ class Hosting:
         await self._configure()
 
     def config(self) -> server_config.ServerConfig:
-        """What the server's configuration is made from, just now."""
+        """The present input of the server's configuration."""
         members, me = self._members, self._site
         hosted = {
-            site: server_config.SiteUsers(journal=one.keys[0], link=one.keys[1])
-            for site, one in members.items()
-            if len(one.keys) == 2 and site != me and not one.leaf
+            site: server_config.SiteUsers(journal=member.keys[0], link=member.keys[1])
+            for site, member in members.items()
+            if len(member.keys) == 2 and site != me and not member.leaf
         }
         hosted[me] = server_config.SiteUsers(journal=self._keys.journal.public, link=self._keys.link.public)
         return server_config.ServerConfig(
@@ -133,11 +135,11 @@ class Hosting:
             directory=str(self._directory.absolute()),
             sites=hosted,
             leaves={
-                site: server_config.LeafUser(key=one.leaf)
-                for site, one in members.items()
-                if one.leaf and site != me and self._settings.leaf_listen
+                site: server_config.LeafUser(key=member.leaf)
+                for site, member in members.items()
+                if member.leaf and site != me and self._settings.leaf_listen
             },
-            access={site: one.access for site, one in members.items()},
+            access={site: member.access for site, member in members.items()},
             invited=[server_config.Invited(key=key, inviter=me) for key in self._invited],
             system=self._keys.system.public,
             leaf_listen=self._leaf_listen(),
@@ -152,10 +154,12 @@ class Hosting:
             self.left_out = left_out
             await self.server.configure(server_config.render(config))
             if config.remote != self._remote:
-                # A reload does not take over another address, key or certificate of a leaf link.
+                # A reload does not apply a new address, key or certificate of a leaf link.
                 self._remote = config.remote
                 self.server.restart()
-            leaves = frozenset(one.key for one in config.leaves.values()) | {one.key for one in config.invited}
+            leaves = frozenset(leaf.key for leaf in config.leaves.values()) | {
+                invited.key for invited in config.invited
+            }
             gone, self._leaves = self._leaves - leaves, leaves
             if gone:
                 await self._cut_links()
@@ -165,13 +169,14 @@ class Hosting:
     def _leaf_listen(self) -> server_config.LeafListen | None:
         if not self._settings.leaf_listen or self._certificate is None:
             return None
-        host, port = host_port(self._settings.leaf_listen, "leaf_listen")
         return server_config.LeafListen(
-            listen=joined(host, port), certificate=str(self._certificate.path), key=str(self._certificate.key_path)
+            listen=self._settings.leaf_listen,
+            certificate=str(self._certificate.path),
+            key=str(self._certificate.key_path),
         )
 
     def leaf_address(self) -> str:
-        """``HOST:PORT`` by which other sites' servers dial in; "" where they cannot.
+        """``HOST:PORT`` by which other sites' servers dial in; "" if they cannot.
 
         Raises:
             ConfigInvalid: nobody could reach it.
@@ -179,14 +184,13 @@ class Hosting:
         if not self._settings.leaf_listen:
             return ""
         if self._settings.leaf_advertise:
-            return joined(*host_port(self._settings.leaf_advertise, "leaf_advertise"))
-        host, port = host_port(self._settings.leaf_listen, "leaf_listen")
-        if host in WILDCARD_HOSTS:
+            return self._settings.leaf_advertise
+        if parse(self._settings.leaf_listen)[0] in WILDCARDS:
             raise ConfigInvalid(
-                f"bus.leaf_listen is {self._settings.leaf_listen}, by which no other site finds this one",
+                f"bus.leaf_listen is {self._settings.leaf_listen}, by which no other site can reach this one",
                 hint="set bus.leaf_advertise to the HOST:PORT by which other sites' servers reach it",
             )
-        return joined(host, port)
+        return self._settings.leaf_listen
 
     def _far(self) -> server_config.Remote | None:
         """Whom this server dials, with which key and pin."""
@@ -221,12 +225,12 @@ class Hosting:
         try:
             return msgspec.json.decode(raw, type=_Answer).data.leafs or ()
         except msgspec.DecodeError as exc:
-            raise BusUnavailable(f"the server does not tell of its leaf links: {exc}") from exc
+            raise BusUnavailable(f"the server does not report its leaf links: {exc}") from exc
 
     async def _cut_links(self) -> None:
-        """Cut all leaf links: those that may come back do so within a second or two; who is gone cannot.
+        """Cut all leaf links: allowed sites reconnect within a second or two; removed sites cannot.
 
-        A reload does not cut them, and a link says of itself which site it is: so none is picked out.
+        A reload does not cut them, and a link itself claims its site: so no single link can be selected.
         """
         try:
             for link in await self._links():
@@ -235,12 +239,12 @@ class Hosting:
                 await session.request(f"$SYS.REQ.SERVER.{session.server_id}.KICK", body, timeout_s=_CONNECT_S)
                 _log.info("leaf_link_cut", link=link.id)
         except BusUnavailable as exc:
-            # Whoever is gone must not stay: a server that is begun again lets in who may come.
+            # Removed sites must not stay connected: a restarted server accepts only the allowed ones.
             _log.warning("leaf_links_not_cut", error=exc.message)
             self.server.restart()
 
     async def _watch_link(self) -> None:
-        """Begin the server again when its link stays down although the other end can be reached."""
+        """Restart the server if its link stays down although the other end can be reached."""
         down_since_s: float | None = None
         while True:
             await self._clock.sleep(_LOOK_EVERY_S)
@@ -259,11 +263,21 @@ class Hosting:
                 self.server.restart()
                 down_since_s = None
 
-    def revive(self) -> str:
-        """The server answers and stores nothing: begin it again, once its disk has room; says what is the matter.
+    def gone(self) -> str:
+        """The problem if the directory of the running server's streams was removed; "" if it exists.
 
-        A nats-server that once met a full disk stores nothing any more, whatever room there is, until it is begun
-        again (measured: 2.15.1; tests/integration/faults/test_disks.py).
+        The server continues with its open files, and acknowledges messages that are lost.
+        """
+        streams = self._directory / STREAMS
+        if self.server.pid is None or streams.is_dir():
+            return ""
+        return f"{streams} is gone: restart lbd, and all is published again from the journal"
+
+    def revive(self) -> str:
+        """The server answers and stores nothing: restart it once its disk has room. Returns the cause.
+
+        After a full disk a nats-server stores nothing more, whatever space there is, until it is restarted (measured:
+        2.15.1; tests/integration/faults/test_disks.py).
         """
         try:
             state = os.statvfs(self._directory)
@@ -275,12 +289,12 @@ class Hosting:
             return f"the disk of {self._directory} has no inodes left"
         _log.warning("bus_server_stores_nothing", directory=str(self._directory))
         self.server.restart()
-        return "its server stores nothing: it is begun again"
+        return "its server stores nothing: it is restarted"
 
     # ---- invitations -----------------------------------------------------------------------------------
 
     def invitation(self) -> Credential:
-        """What a token carries, with a new user.
+        """The bus part of a token, with a new user.
 
         Raises:
             NotPossible: this site dials another's server itself: newcomers must be invited there.
@@ -303,23 +317,24 @@ class Hosting:
 
     def _advertised(self, leaf: str) -> str:
         if self._settings.advertise:
-            return f"nats://{joined(*host_port(self._settings.advertise, 'advertise'))}"
-        if self._host in WILDCARD_HOSTS:
+            return f"nats://{self._settings.advertise}"
+        if self._host in WILDCARDS:
             if leaf:
                 return ""
             raise ConfigInvalid(
-                f"bus.listen is {self._settings.listen}, by which no other site finds this one",
+                f"bus.listen is {self._settings.listen}, by which no other site can reach this one",
                 hint="set bus.advertise to the HOST:PORT by which invited sites reach it",
             )
         return f"nats://{joined(self._host, self._port)}"
 
 
 async def _reachable(address: str) -> bool:
-    host, port = host_port(address, "leaf address")
+    """Whether something answers there; an address that another site announced may be invalid."""
     try:
+        host, port = parse(address)
         async with asyncio.timeout(_CONNECT_S):
             _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, ValueError):
         return False
     writer.close()
     return True

@@ -1,7 +1,6 @@
-"""JetStream's API as far as we use it: one stream, one durable consumer for each reader, publishing.
+"""The part of JetStream's API that we use: one stream, one durable consumer for each reader, publishing.
 
-Requests and answers are JSON over plain request and reply, so that nothing stands between us and what the server
-says.
+Requests and answers are JSON over plain request and reply, so that we see the server's own answers.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from librarian_daemon.bus import addressing
+from librarian_daemon.bus import routing
 from librarian_daemon.bus.connection import Session
 from librarian_daemon.bus.streams import consumer_config, stream_config
-from librarian_daemon.ports import Stored, StreamPosition
+from librarian_daemon.ports.bus import Stored, StreamPosition
 from librarian_protocol import subjects
 from librarian_protocol.errors import BusUnavailable, BusUnsafe
 from librarian_protocol.names import SiteName
@@ -26,7 +25,7 @@ _T = TypeVar("_T")
 
 
 class ApiError(msgspec.Struct, frozen=True):
-    """Why the server did not do it."""
+    """The server's error."""
 
     code: int
     description: str = ""
@@ -54,7 +53,7 @@ async def ensure_stream(session: Session, site: SiteName) -> tuple[StreamPositio
     """Make the stream, or give it the settings above as far as the server lets us.
 
     Returns:
-        Where it ends, and what is unsafe about it ("" when nothing is).
+        Its end, and what is unsafe about it ("" if nothing is).
 
     Raises:
         BusUnavailable: no answer.
@@ -74,7 +73,7 @@ async def ensure_stream(session: Session, site: SiteName) -> tuple[StreamPositio
     position = StreamPosition(created=found.created, last_seq=found.state.last_seq)
     if all(found.config.get(key) == value for key, value in wanted.items()):
         return position, ""
-    # What we have no opinion of (replicas, placement) stays as the operator set it.
+    # Settings that we do not need (replicas, placement) stay as the operator set them.
     updated = await _stream(session, "UPDATE", site, {**found.config, **wanted})
     if updated.error is None:
         return position, ""
@@ -93,7 +92,7 @@ async def ensure_consumer(session: Session, origin: SiteName, reader: SiteName, 
         "config": consumer_config(origin, reader, access),
         "action": "",
     }
-    raw = await session.request(addressing.create_consumer(origin, reader), _encode(body), timeout_s=_TIMEOUT_S)
+    raw = await session.request(routing.create_consumer(origin, reader), _encode(body), timeout_s=_TIMEOUT_S)
     answer = _decode(raw, _StreamAnswer)
     if answer.error is not None:
         raise BusUnavailable(f"no consumer {subjects.consumer(origin, reader)}: {answer.error.description}")
@@ -115,7 +114,7 @@ async def publish(session: Session, site: SiteName, subject: str, payload: bytes
 
 
 async def _stream(session: Session, verb: str, site: SiteName, body: Mapping[str, Any]) -> _StreamAnswer:
-    raw = await session.request(addressing.stream_api(verb, site), _encode(body), timeout_s=_TIMEOUT_S)
+    raw = await session.request(routing.stream_api(verb, site), _encode(body), timeout_s=_TIMEOUT_S)
     answer = _decode(raw, _StreamAnswer)
     if answer.error is not None and answer.error.code == _UNAVAILABLE:
         raise BusUnavailable(f"JetStream is not available: {answer.error.description}")

@@ -1,17 +1,17 @@
-"""The NKEYs of this site's bus connections. They sign what a server chooses, so they must mean nothing else.
+"""The NKEYs of this site's bus connections. They sign texts that a server chooses, so they have no other use.
 
-The site key, which signs what other sites believe, is another key and never comes near the bus (docs/events.md).
+The site key, which signs what other sites believe, is a different key and is never used on the bus (docs/events.md).
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 import nkeys
 
-from librarian_daemon.ports import Rng
+from librarian_daemon.fs import private_file
+from librarian_daemon.ports.time import Rng
 from librarian_protocol.errors import ConfigInvalid
 
 
@@ -36,7 +36,7 @@ class BusKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_user(rng: Rng) -> UserKey:
-    """A new NKEY, kept nowhere."""
+    """A new NKEY, not stored."""
     return _user(nkeys.encode_seed(rng.bytes(32), nkeys.PREFIX_BYTE_USER).decode())
 
 
@@ -49,7 +49,7 @@ def public_of(seed: str) -> str:
     try:
         return _user(seed).public
     except (nkeys.NkeysError, ValueError) as exc:
-        raise ConfigInvalid("the seed of the invited bus user is none") from exc
+        raise ConfigInvalid("the seed of the invited bus user is not valid") from exc
 
 
 def load(directory: Path, rng: Rng) -> BusKeys:
@@ -65,7 +65,8 @@ def load(directory: Path, rng: Rng) -> BusKeys:
 
 def _kept(path: Path, rng: Rng) -> UserKey:
     if not path.exists():
-        _write_secret(path, new_user(rng).seed + "\n")
+        # All or nothing: half a seed would be a key that nobody admitted.
+        private_file.write(path, f"{new_user(rng).seed}\n".encode())
     try:
         return _user(path.read_text("ascii").strip())
     except (nkeys.NkeysError, ValueError) as exc:
@@ -80,15 +81,3 @@ def _user(seed: str) -> UserKey:
     if not public.startswith(b"U"):
         raise ValueError("not the key of a user")
     return UserKey(seed, public.decode())
-
-
-def _write_secret(path: Path, text: str) -> None:
-    """Whole or not at all: half a seed would be a key that nobody admitted."""
-    partial = path.with_suffix(".new")
-    partial.unlink(missing_ok=True)
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

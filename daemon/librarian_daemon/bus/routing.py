@@ -12,7 +12,7 @@ from librarian_protocol.entries import Access
 from librarian_protocol.names import SiteName
 
 _API = "$JS.API"
-#: Stands where a site's name stands, in permissions only.
+#: Placeholder for a site's name, in permissions only.
 _ANY = SiteName("*")
 
 
@@ -103,7 +103,7 @@ def journal_subscribe(site: SiteName) -> list[str]:
 
 
 def link_publish(site: SiteName, access: str, *, local: bool) -> list[str]:
-    """What a site's link says, always as itself: it asks any origin, answers whoever asked, tells its heads.
+    """What a site's link may publish, always as itself: questions to any origin, answers, its heads.
 
     A callback site asks nobody for journals. ``local``: the link of this server's own site, which also asks to be
     admitted elsewhere, and answers who asks it.
@@ -120,7 +120,9 @@ def link_publish(site: SiteName, access: str, *, local: bool) -> list[str]:
 
 
 def link_subscribe(site: SiteName, access: str, *, local: bool) -> list[str]:
-    """A site's link hears answers to itself, questions to itself, and heads; its own server's, who wants to join."""
+    """A site's link hears answers to itself, questions to itself, and heads; that of the server's own site also join
+    requests.
+    """
     found = [f"lb.inbox.{site}.>", f"lb.rpc.{site}.>"]
     if access != Access.CALLBACK:
         found.append(subjects.head(_ANY))
@@ -128,7 +130,7 @@ def link_subscribe(site: SiteName, access: str, *, local: bool) -> list[str]:
 
 
 def leaf_publish(site: SiteName, access: str) -> list[str]:
-    """What may come in over a site's leaf link: what its link says."""
+    """What may come in over a site's leaf link: what its link may publish."""
     return link_publish(site, access, local=False)
 
 
@@ -146,7 +148,7 @@ def invited_publish(inviter: SiteName) -> list[str]:
 
 
 def invited_subscribe(inviter: SiteName, key: str) -> list[str]:
-    """It hears what it is answered, and nothing else. (An empty list would allow everything.)"""
+    """It hears the answers to it, and nothing else. (An empty list would allow everything.)"""
     return [subjects.joined(inviter, key)]
 
 

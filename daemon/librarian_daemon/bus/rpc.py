@@ -1,9 +1,9 @@
-"""Heads, questions and answers: what sites say to one another without a stream (docs/events.md).
+"""Heads, questions and answers: messages between sites without a stream (docs/events.md).
 
-All of it goes over one connection of its own, so that who floods it does not stop the reading of journals. Nothing is
-kept by the server: what is lost is asked again. A question's answer comes in numbered parts to an inbox that names
-asker and answerer, so that the servers on the way let nobody else answer; a question whose reply subject is not such an
-inbox of its asker is not answered, or we would publish wherever somebody likes, with our authority.
+They use a separate connection, so a flood does not stop the reading of journals. The server stores nothing: a lost
+question is asked again. A question's answer comes in numbered parts to an inbox that names asker and answerer, so that
+the servers on the way let nobody else answer; a question whose reply subject is not such an inbox of its asker is not
+answered, or we would publish wherever somebody likes, with our authority.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from contextlib import aclosing
 import structlog
 from nats.aio.msg import Msg
 
-from librarian_daemon.bus.addressing import Addressing
 from librarian_daemon.bus.connection import Connection, Inbox, Session
-from librarian_daemon.ports import Answerer, Clock, Part, Rng
-from librarian_daemon.signals import Broadcast
+from librarian_daemon.bus.routing import Addressing
+from librarian_daemon.ports.bus import Answerer, Part
+from librarian_daemon.ports.time import Clock, Rng
+from librarian_daemon.runtime.signals import Broadcast
 from librarian_protocol import subjects
 from librarian_protocol.errors import BusUnavailable, LibrarianError, RequestRefused
 from librarian_protocol.names import SiteName
@@ -28,9 +29,9 @@ _log = structlog.get_logger(__name__)
 _PART_HEADER = "Lb-N"
 _END_HEADER = "Lb-End"
 _ERROR_HEADER = "Lb-Error"
-#: Questions of one asker that wait; who asks more is not answered, and asks again.
+#: Waiting questions of one asker; further questions get no answer, and are asked again.
 _QUESTIONS_LIMIT = 8
-#: Heads that nobody took yet: they come again.
+#: Heads that wait; others come again.
 _HEADS_LIMIT = 256
 #: Parts of one answer on their way: 100 segments and the end, twice.
 _PARTS_LIMIT = 256
@@ -74,7 +75,8 @@ class Talking:
         """See the port."""
         while True:
             peers, session = self._peers, await self._connection.session(None)
-            by_subject = {subjects.head(peer): peer for peer in peers}
+            # Includes this site's own heads: another daemon with its key is a twin.
+            by_subject = {subjects.head(peer): peer for peer in (*peers, self._site)}
             try:
                 async with session.listening(sorted(by_subject), _HEADS_LIMIT) as inbox:
                     while self._peers == peers:
@@ -86,7 +88,7 @@ class Talking:
                 await self._clock.sleep(0.1)
 
     async def _next(self, inbox: Inbox) -> Msg | None:
-        """The next message; None now and then, so that a changed roster is seen."""
+        """The next message; None at intervals, so that a changed roster is noticed."""
         try:
             return await inbox.get(_LOOK_EVERY_S)
         except BusUnavailable:
@@ -132,7 +134,7 @@ class Talking:
                     task.cancel()
 
     async def _answer_one(self, session: Session, asker: SiteName, answerer: Answerer) -> None:
-        """Answer one site's questions, one after the other."""
+        """Answer one site's questions in sequence."""
         prefix = self._addressing().inbox(asker, self._site, "")
         try:
             async with session.inbox(subjects.rpc(self._site, asker, ">"), _QUESTIONS_LIMIT) as inbox:
@@ -140,11 +142,11 @@ class Talking:
                     question = await inbox.get(None)
                     token = question.reply.removeprefix(prefix)
                     if not question.reply.startswith(prefix) or not token.isalnum():
-                        _log.warning("question_without_inbox", peer=asker, reply=question.reply[:200])
+                        _log.warning("question_without_inbox", sparingly=True, peer=asker, reply=question.reply[:200])
                         continue
                     await self._reply(session, asker, question, answerer)
         except BusUnavailable:
-            return  # the connection is gone, and with it who asked
+            return  # the connection is gone, and the asker with it
 
     async def _reply(self, session: Session, asker: SiteName, question: Msg, answerer: Answerer) -> None:
         what = question.subject.removeprefix(subjects.rpc(self._site, asker, ""))
@@ -159,5 +161,5 @@ class Talking:
         except BusUnavailable:
             raise
         except LibrarianError as exc:
-            _log.info("question_refused", peer=asker, what=what, error=exc.message)
+            _log.info("question_refused", sparingly=True, peer=asker, what=what, error=exc.message)
             await session.publish(question.reply, exc.message.encode(), headers={_ERROR_HEADER: exc.code})

@@ -1,6 +1,6 @@
-"""nats-py's client, with which a message that it cannot decode does not end the connection.
+"""nats-py's client, changed so that a message that it cannot decode does not end the connection.
 
-Whoever may publish chooses headers and subjects byte by byte, and the server passes them on. nats-py 2.16 stops
+Every publisher chooses the bytes of headers and subjects, and the server forwards them. nats-py 2.16 stops
 reading at the first that it cannot decode, says nothing, and would meet the same message again after connecting anew.
 Here such a message arrives without what cannot be decoded, so that its reader can refuse it and go on.
 """

@@ -1,4 +1,6 @@
-"""The nats-server that a daemon runs as its child: found, started, tied to our life, restarted, reloaded, stopped."""
+"""The nats-server that a daemon runs as its child: finds, starts, reloads, restarts and stops it. It ends with the
+daemon.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,21 @@ from pathlib import Path
 
 import structlog
 
-from librarian_adapters import child
+from librarian_adapters import child_process
 from librarian_daemon.bus.connection import MINIMUM_VERSION, is_old
-from librarian_daemon.ports import Clock
+from librarian_daemon.fs import private_file
+from librarian_daemon.ports.time import Clock
 from librarian_protocol.errors import BusUnavailable, BusUnsafe
 
 _log = structlog.get_logger(__name__)
 
 _POLL_S = 0.02
 _STOP_S = 10.0
-#: The server of a daemon that was killed goes at once; one that still writes a large stream needs a little longer.
+#: The server of a killed daemon ends at once; one that still writes a large stream needs a little longer.
 _LOCK_S = 15.0
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
-#: A server that ran so long was well: the next start is a first one again.
+#: A server that ran for this time was healthy: the delays of its restarts begin again.
 _WELL_S = 60.0
 
 
@@ -58,7 +61,7 @@ def kept_port(directory: Path, host: str) -> int:
 
 
 class EmbeddedServer:
-    """One nats-server on one directory. Never two: a lock goes with the child for as long as it lives."""
+    """One nats-server on one directory. Never two: the child holds a lock as long as it lives."""
 
     def __init__(self, directory: Path, clock: Clock, *, executable: str | None = None) -> None:
         self._directory = directory
@@ -66,7 +69,7 @@ class EmbeddedServer:
         self._executable = executable
         self._config = directory / "nats.conf"
         self._process: Process | None = None
-        #: A reload that meets a server without its signal handlers yet would end it.
+        #: A reload of a server that has no signal handlers yet would end it.
         self._starting = asyncio.Lock()
         #: Why it does not run; "" when it does.
         self.detail = "not started"
@@ -77,9 +80,9 @@ class EmbeddedServer:
         return self._process.pid if self._process is not None else None
 
     async def configure(self, text: str) -> None:
-        """Make this the configuration, and have a running server take it over. Idempotent; unchanged does nothing.
+        """Set the configuration, and reload a running server. Idempotent; an unchanged one does nothing.
 
-        Connections of users who stay are kept; those of users who are gone are cut by the server.
+        The server keeps the connections of remaining users and cuts those of removed users.
 
         Raises:
             BusUnsafe: the server would refuse it (nothing was changed), or there is no usable server.
@@ -88,12 +91,7 @@ class EmbeddedServer:
             if self._config.exists() and self._config.read_text() == text:
                 return
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = self._directory / "nats.conf.new"
-            new.unlink(missing_ok=True)
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            new = private_file.write_aside(self._config, text.encode())
             code, said = await _run(await self._checked_executable(), "-t", "-c", str(new))
             if code:
                 raise BusUnsafe(f"nats-server refuses the configuration made from the roster: {said}")
@@ -103,7 +101,7 @@ class EmbeddedServer:
                 _log.info("bus_server_reloaded", pid=self._process.pid)
 
     def restart(self) -> None:
-        """Have it begun again, with the configuration as it is now. Harmless where it does not run."""
+        """Restart it, with the present configuration. Does nothing if it does not run."""
         if self._process is not None and self._process.returncode is None:
             _log.info("bus_server_restarted", pid=self._process.pid)
             self._process.terminate()
@@ -112,7 +110,7 @@ class EmbeddedServer:
         """Find the server.
 
         Raises:
-            BusUnsafe: there is no nats-server, or only one too old: it would not get better by waiting.
+            BusUnsafe: there is no nats-server, or only one too old: waiting does not help.
         """
         await self._checked_executable()
 
@@ -154,13 +152,13 @@ class EmbeddedServer:
         lock = await self._lock()
         try:
             for left_over in self._directory.glob("nats-server_*.ports"):
-                left_over.unlink()  # of a server that was killed
+                left_over.unlink()  # left by a killed server
             with (self._directory / "nats-server.out").open("wb") as out:
                 return await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-I",
                     "-S",
-                    child.__file__,
+                    child_process.__file__,
                     str(os.getpid()),
                     executable,
                     "-c",
@@ -172,7 +170,7 @@ class EmbeddedServer:
                     pass_fds=(lock,),
                 )
         finally:
-            os.close(lock)  # the child holds it now, and nobody else
+            os.close(lock)  # now only the child holds it
 
     async def _lock(self) -> int:
         """Take the directory's lock, waiting for the server of a daemon that was killed.
@@ -194,7 +192,7 @@ class EmbeddedServer:
             return lock
 
     async def _is_ready(self, process: Process) -> bool:
-        """Wait until it serves, or is gone. No time-out: a large stream takes long, and a kill begins it anew."""
+        """Wait until it serves, or is gone. No time-out: a large stream takes long, and a kill would start it again."""
         ports = self._directory / f"nats-server_{process.pid}.ports"
         while process.returncode is None:
             try:
@@ -234,7 +232,7 @@ class EmbeddedServer:
 
 
 async def _run(*command: str) -> tuple[int, str]:
-    """Run a command to its end; its exit code and what it said."""
+    """Run a command to its end. Returns its exit code and output."""
     process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
     try:
         said, _ = await process.communicate()
@@ -244,7 +242,7 @@ async def _run(*command: str) -> tuple[int, str]:
 
 
 async def _stop(process: Process) -> None:
-    """End it, by force if it will not."""
+    """End it, by force if necessary."""
     if process.returncode is not None:
         return
     process.terminate()

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 import msgspec
 
-from librarian_daemon.bus import addressing
-from librarian_daemon.bus.streams import STREAM_MAX_BYTES
+from librarian_daemon.bus import routing
+from librarian_daemon.bus.streams import STREAM_MAX_BYTES, STREAMS
 from librarian_protocol import subjects
 from librarian_protocol.entries import Access
 from librarian_protocol.names import SiteName
 
-#: The account by which sites reach one another: no JetStream in it, so that no reply subject does harm.
+#: The account through which sites reach one another: without JetStream, so that no reply subject does harm.
 LINK = "LINK"
 
 
@@ -35,14 +35,14 @@ class LeafUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Invited(msgspec.Struct, frozen=True, kw_only=True):
-    """A user who may ask one site to be admitted, and nothing else: as a client, or as a server that dials in."""
+    """A user who may only ask one site to be admitted: as a client, or as a server that dials in."""
 
     key: str
     inviter: SiteName
 
 
 class LeafListen(msgspec.Struct, frozen=True, kw_only=True):
-    """Where other sites' servers dial in."""
+    """The address at which other sites' servers dial in."""
 
     #: ``HOST:PORT``.
     listen: str
@@ -57,24 +57,24 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     #: NKEY seed.
     seed: str
-    #: The file of the certificate, or of the authority, by which it must prove itself.
+    #: The file of the certificate, or of the authority, that verifies it.
     ca_file: str
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the text is made from."""
+    """The input of the configuration text."""
 
     #: The site whose daemon runs the server.
     host: SiteName
     #: ``HOST:PORT``.
     listen: str
-    #: Absolute: where streams, the log and the ports file stand.
+    #: Absolute: the directory of streams, the log and the ports file.
     directory: str
     #: Sites whose daemons connect to this server; the host is one of them.
     sites: Mapping[SiteName, SiteUsers]
     #: Sites whose own servers dial this one.
     leaves: Mapping[SiteName, LeafUser] = {}
-    #: Access of every site of the roster, by which its permissions are made; full where it is not named.
+    #: Access of every site of the roster, which gives its permissions; full if a site is missing.
     access: Mapping[SiteName, str] = {}
     invited: Sequence[Invited] = ()
     #: Public NKEY of the daemon's own system user.
@@ -83,7 +83,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     remote: Remote | None = None
 
     def readers(self, origin: SiteName) -> list[SiteName]:
-        """Who reads that site's stream, wherever they are: everybody else of the roster."""
+        """The readers of that site's stream, wherever they are: all other sites of the roster."""
         return sorted(({*self.sites, *self.leaves, *self.access}) - {origin})
 
 
@@ -93,7 +93,7 @@ def journal_account(site: SiteName) -> str:
 
 
 def is_public_user_key(key: str) -> bool:
-    """Whether the server would take this as a user's NKEY: one bad key keeps it from starting at all."""
+    """Whether the server accepts this as a user's NKEY: one bad key prevents its start."""
     try:
         raw = base64.b32decode(key)
     except (binascii.Error, ValueError):
@@ -107,10 +107,10 @@ _USER_PREFIX = 20 << 3
 
 
 def usable(config: ServerConfig) -> tuple[ServerConfig, list[str]]:
-    """The configuration without users whom the server would refuse or mix up with others, and why they are left out.
+    """The configuration without users whom the server would refuse or confuse with others, and why they are left out.
 
-    One bad entry of the roster must not keep everybody from the bus. Where a key stands twice, the host comes first,
-    then whoever stands earlier in ``sites``, then the invited.
+    One bad entry of the roster must not block everybody. If a key occurs twice, the host comes first, then the earlier
+    one in ``sites``, then the invited.
     """
     sites: dict[SiteName, SiteUsers] = {}
     leaves: dict[SiteName, LeafUser] = {}
@@ -121,21 +121,21 @@ def usable(config: ServerConfig) -> tuple[ServerConfig, list[str]]:
         users = config.sites[site]
         fault = _fault([users.journal, users.link], taken)
         if fault:
-            left_out.append(f"site {site!r} is not let in: {fault}")
+            left_out.append(f"site {site!r} is left out: {fault}")
         else:
             sites[site] = users
             taken |= {users.journal, users.link}
     for site, leaf in config.leaves.items():
         fault = _fault([leaf.key], taken)
         if fault:
-            left_out.append(f"the leaf link of site {site!r} is not let in: {fault}")
+            left_out.append(f"the leaf link of site {site!r} is left out: {fault}")
         else:
             leaves[site] = leaf
             taken.add(leaf.key)
     for guest in config.invited:
         fault = _fault([guest.key], taken)
         if fault:
-            left_out.append(f"an invitation is not let in: {fault}")
+            left_out.append(f"an invitation is left out: {fault}")
         else:
             invited.append(guest)
             taken.add(guest.key)
@@ -157,7 +157,7 @@ def render(config: ServerConfig) -> str:
 
 
 def without_secrets(config: ServerConfig) -> ServerConfig:
-    """The same, to be shown."""
+    """The configuration for display, without secrets."""
     if config.remote is None:
         return config
     return msgspec.structs.replace(config, remote=msgspec.structs.replace(config.remote, seed="SECRET"))
@@ -177,7 +177,7 @@ def _server(config: ServerConfig) -> Iterator[str]:
     yield "logfile_size_limit: 16MB"
     yield "logfile_max_num: 2"
     yield "jetstream {"
-    yield f"  store_dir: {_text(config.directory + '/jetstream')}"
+    yield f"  store_dir: {_text(f'{config.directory}/{STREAMS}')}"
     yield f"  domain: {_text(config.host)}"
     yield "  sync_interval: always  # an acknowledged message survives a power cut"
     yield "  max_mem: 0"
@@ -188,15 +188,15 @@ def _server(config: ServerConfig) -> Iterator[str]:
 
 
 def _leafnodes(config: ServerConfig) -> Iterator[str]:
-    """Where other sites' servers dial in, and whom this one dials: TLS always, one port."""
+    """The ports for other sites' servers, and the server that this one dials: always TLS, one port."""
     if config.leaf_listen is None and config.remote is None:
         return
     yield "leafnodes {"
     if config.leaf_listen is not None:
-        one = config.leaf_listen
-        yield f"  listen: {_text(one.listen)}"
+        listen = config.leaf_listen
+        yield f"  listen: {_text(listen.listen)}"
         yield "  no_advertise: true  # nobody learns an address but the one he was given"
-        yield f"  tls {{ cert_file: {_text(one.certificate)}, key_file: {_text(one.key)}, timeout: 5 }}"
+        yield f"  tls {{ cert_file: {_text(listen.certificate)}, key_file: {_text(listen.key)}, timeout: 5 }}"
     if config.remote is not None:
         far = config.remote
         own = _text(f"lb.{config.host}.>")
@@ -214,7 +214,7 @@ def _accounts(config: ServerConfig) -> Iterator[str]:
     yield "  SYS {"
     if config.system:
         yield "    users: ["
-        yield from _user(config.system, addressing.system_publish(), addressing.system_subscribe())
+        yield from _user(config.system, routing.system_publish(), routing.system_subscribe())
         yield "    ]"
     yield "  }"
     for site in sites:
@@ -224,8 +224,8 @@ def _accounts(config: ServerConfig) -> Iterator[str]:
     for origin in sites:
         for reader in config.readers(origin):
             for account_subject, link_subject in (
-                (addressing.next_message(origin, reader), subjects.pull(origin, reader)),
-                (addressing.reset_consumer(origin, reader), subjects.reset(origin, reader)),
+                (routing.next_message(origin, reader), subjects.pull(origin, reader)),
+                (routing.reset_consumer(origin, reader), subjects.reset(origin, reader)),
             ):
                 source = f"{{ account: {_text(journal_account(origin))}, subject: {_text(account_subject)} }}"
                 yield f"      {{ service: {source}, to: {_text(link_subject)} }}"
@@ -235,22 +235,22 @@ def _accounts(config: ServerConfig) -> Iterator[str]:
         access, local = config.access.get(site, Access.FULL), site == config.host
         yield from _user(
             config.sites[site].link,
-            addressing.link_publish(site, access, local=local),
-            addressing.link_subscribe(site, access, local=local),
+            routing.link_publish(site, access, local=local),
+            routing.link_subscribe(site, access, local=local),
         )
     for site in sorted(config.leaves):
         access = config.access.get(site, Access.FULL)
         yield from _user(
             config.leaves[site].key,
-            addressing.leaf_publish(site, access),
-            addressing.leaf_subscribe(site, access),
+            routing.leaf_publish(site, access),
+            routing.leaf_subscribe(site, access),
             connections=("LEAFNODE",),
         )
     for invited in sorted(config.invited, key=lambda user: user.key):
         yield from _user(
             invited.key,
-            addressing.invited_publish(invited.inviter),
-            addressing.invited_subscribe(invited.inviter, invited.key),
+            routing.invited_publish(invited.inviter),
+            routing.invited_subscribe(invited.inviter, invited.key),
             connections=("STANDARD", "LEAFNODE"),
         )
     yield "    ]"
@@ -263,13 +263,13 @@ def _journal(site: SiteName, key: str, readers: Sequence[SiteName]) -> Iterator[
     yield "    exports: ["
     for reader in readers:
         for subject, answers in (
-            (addressing.next_message(site, reader), "stream"),
-            (addressing.reset_consumer(site, reader), "singleton"),
+            (routing.next_message(site, reader), "stream"),
+            (routing.reset_consumer(site, reader), "singleton"),
         ):
             yield f"      {{ service: {_text(subject)}, response_type: {answers}, accounts: [{LINK}] }}"
     yield "    ]"
     yield "    users: ["
-    yield from _user(key, addressing.journal_publish(site), addressing.journal_subscribe(site))
+    yield from _user(key, routing.journal_publish(site), routing.journal_subscribe(site))
     yield "    ]"
     yield "  }"
 
@@ -277,7 +277,7 @@ def _journal(site: SiteName, key: str, readers: Sequence[SiteName]) -> Iterator[
 def _user(
     key: str, publish: Sequence[str], subscribe: Sequence[str], *, connections: Sequence[str] = ("STANDARD",)
 ) -> Iterator[str]:
-    """Allow-only: a deny list has been by-passed before, an allow list has not."""
+    """Allow lists only: deny lists have been bypassed before, allow lists have not."""
     kinds = ", ".join(map(_text, connections))
     yield f"      {{ nkey: {key}, allowed_connection_types: [{kinds}], permissions: {{"
     yield f"        publish: {{ allow: [{', '.join(map(_text, publish))}] }}"

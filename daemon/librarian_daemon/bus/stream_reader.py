@@ -1,8 +1,8 @@
-"""Reading one origin's stream through our own durable consumer there, in order, without acks.
+"""Reads one origin's stream through our own durable consumer there, in order, without acks.
 
-At every start, and whenever anything is odd, the consumer is set back to our cursor and everything begins again with
-a fresh inbox, so that answers to older questions die. The consumer counts what it sends from 1 after a reset: a hole
-in that count is a message lost on the way. One request is outstanding at a time, and it bounds what can be in flight.
+At every start, and after every irregularity, the consumer is set back to our cursor and reading starts again with a new
+inbox, so that answers to older requests are dropped. The consumer counts what it sends from 1 after a reset: a hole in
+that count is a message lost on the way. One request is outstanding at a time, and it bounds what can be in flight.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import msgspec
 import structlog
 from nats.aio.msg import Msg
 
-from librarian_daemon.bus.addressing import Addressing
 from librarian_daemon.bus.connection import Connection, Inbox, Session
 from librarian_daemon.bus.jetstream import ApiError
-from librarian_daemon.ports import Clock, Message, Rng
+from librarian_daemon.bus.routing import Addressing
+from librarian_daemon.ports.bus import Message
+from librarian_daemon.ports.time import Clock, Rng
 from librarian_protocol.errors import BusUnavailable
 from librarian_protocol.names import SiteName
 
@@ -27,20 +28,20 @@ _log = structlog.get_logger(__name__)
 _BATCH = 256
 #: More would put other traffic on a slow link behind it for seconds.
 _MAX_BYTES = 1 << 20
-#: Short: a request that was left behind eats messages for so long where somebody keeps its inbox alive (below).
+#: Short: an abandoned request consumes messages for this time if somebody keeps its inbox alive (below).
 _EXPIRES_S = 5
 _HEARTBEAT_S = 2
 #: Two and a half heartbeats: longer silence means that the request is lost.
 _SILENCE_S = 5.0
-#: A server that was just started or reloaded can lose a question: the first is asked again sooner, then ever later.
+#: A server that was just started or reloaded can lose a question: it is repeated soon, then with growing delays.
 _FIRST_SILENCE_S = 0.5
-#: A batch and its statuses, twice; nobody may send us more than we asked for.
+#: Twice a batch and its statuses; nobody may send us more than we asked for.
 _INBOX_LIMIT = 1024
 _FIRST_PAUSE_S = 0.1
-#: Also what a message that breaks the connection again and again costs, at most so often.
+#: Also limits the cost of a message that breaks the connection each time.
 _LONGEST_PAUSE_S = 2.0
-#: Nobody listens at the origin: its link is down, as our own server knows. When the link is back, the first file waits
-#: for the pauses of both ends.
+#: Nobody listens at the origin: our own server knows that its link is down. When the link is back, the first file waits
+#: for the delays of both ends.
 _AWAY_PAUSE_S = 0.5
 _NANOSECONDS = 1_000_000_000
 
@@ -65,7 +66,7 @@ class _Lost(BusUnavailable):
 
 
 class _Away(BusUnavailable):
-    """Nobody listens where the origin's consumer is."""
+    """Nobody listens at the origin's consumer."""
 
 
 class _ResetAnswer(msgspec.Struct, frozen=True):
@@ -96,12 +97,12 @@ class Reader:
         self._rng = rng
         self._site = site
         self._origin = origin
-        #: Asked anew each time: a site that joins gets to know its bus later.
+        #: Evaluated each time: a site that joins learns its bus later.
         self._addressing = addressing
         #: Number of the last message that was yielded.
         self._cursor = after
         self._created = ""
-        #: Told whether our consumer at the origin answers, and why not.
+        #: Called with whether our consumer at the origin answers, and why not.
         self._note = note
         self._patience_s = _FIRST_SILENCE_S
 
@@ -122,7 +123,8 @@ class Reader:
                 trouble = exc.message
                 self._note(self._origin, False, exc.message)
                 self._patience_s = min(2 * self._patience_s, _SILENCE_S)
-                # Behind a lost message, until every request of before has run out: else they would eat on and on.
+                # After a lost message, wait until every earlier request has expired: otherwise they would consume
+                # further messages.
                 await self._clock.sleep(_EXPIRES_S + 1 if isinstance(exc, _Lost) else pause_s)
                 pause_s = min(2 * pause_s, _AWAY_PAUSE_S if isinstance(exc, _Away) else _LONGEST_PAUSE_S)
 
@@ -132,7 +134,7 @@ class Reader:
         async with session.inbox(f"{base}.*", _INBOX_LIMIT) as inbox:
             await self._set_back(session, inbox, base)
             self._note(self._origin, True, "")
-            sent = 0  # the consumer's count of what it has sent since it was set back
+            sent = 0  # the consumer's count of messages since it was set back
             request = 0
             while True:
                 request += 1
@@ -147,7 +149,7 @@ class Reader:
                     numbers = _numbers(message)
                     if numbers is None:
                         if message.subject != here:
-                            continue  # the end of an earlier request, which had all its messages
+                            continue  # the end of an earlier request that got all its messages
                         if _status(message) != _HEARTBEAT:
                             end = message
                         elif _sent_before(message) > sent:
@@ -171,7 +173,7 @@ class Reader:
     async def _set_back(self, session: Session, inbox: Inbox, base: str) -> None:
         """Set the consumer to the cursor itself, not behind it: the message there shows that the stream has it.
 
-        A stream that lost its end, or was made anew, ends before the cursor. A consumer set behind its end would
+        A stream that lost its end, or was created again, ends before the cursor. A consumer set behind its end would
         silently wait until the stream has grown that far again. So it is read from its start instead; messages
         then carry smaller numbers than the cursor, and what they bring twice the journal's own numbers tell.
         """
@@ -199,7 +201,7 @@ class Reader:
 
 
 def _check_idle_end(end: Msg) -> None:
-    """A request that ran out (408) is asked again at once; anything else must not become a busy loop."""
+    """An expired request (408) is repeated at once; after anything else wait, to avoid a busy loop."""
     status = _status(end)
     if status not in {"404", "408"}:
         description = (end.headers or {}).get("Description", "")

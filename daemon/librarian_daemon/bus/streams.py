@@ -8,6 +8,8 @@ from librarian_protocol import subjects
 from librarian_protocol.entries import Access
 from librarian_protocol.names import SiteName
 
+#: The directory of a server's streams, below its own directory.
+STREAMS = "jetstream"
 #: A full stream drops its oldest messages: journals heal that. 20 GiB hold about 10^8 entries.
 STREAM_MAX_BYTES = 20 << 30
 _NANOSECONDS = 1_000_000_000
@@ -35,7 +37,7 @@ def stream_config(site: SiteName) -> dict[str, Any]:
 def consumer_config(origin: SiteName, reader: SiteName, access: str) -> dict[str, Any]:
     """The durable consumer that an origin keeps for one reader. No acks: the cursor is in the reader's catalog.
 
-    It is given the journal and its own mail; a callback site its mail alone.
+    It delivers the journal and the reader's own mail; to a callback site only its mail.
     """
     name = subjects.consumer(origin, reader)
     mail = subjects.mail(origin, reader, "*")

@@ -1,11 +1,11 @@
-"""Whether an external server keeps what it acknowledges: read from its monitoring address, for no other way tells."""
+"""Whether an external server keeps what it acknowledges. Only its monitoring address shows this."""
 
 from __future__ import annotations
 
 import aiohttp
 import msgspec
 
-#: What is said where nobody can know.
+#: The text if this cannot be found out.
 UNVERIFIED = "external server: sync_interval cannot be verified; set bus.monitor_url to its monitoring address"
 _TIMEOUT_S = 5.0
 _MAX_BYTES = 1 << 20
@@ -26,7 +26,7 @@ class _Varz(msgspec.Struct, frozen=True):
 
 
 async def examine(monitor_url: str, server_id: str) -> str:
-    """What is unsafe about the server with this id, by its ``/varz``; "" where it writes before it acknowledges.
+    """What is unsafe about the server with this id, by its ``/varz``; "" if it writes before it acknowledges.
 
     nats-server's default is to write through every two minutes: a power cut then takes what it had acknowledged.
     """
@@ -39,7 +39,7 @@ async def examine(monitor_url: str, server_id: str) -> str:
             raw = await response.content.read(_MAX_BYTES)
             found = msgspec.json.decode(raw, type=_Varz)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, msgspec.MsgspecError) as exc:
-        return f"external server: {monitor_url} does not tell its sync_interval: {str(exc) or 'no answer'}"
+        return f"external server: {monitor_url} does not report its sync_interval: {str(exc) or 'no answer'}"
     if found.server_id != server_id:
         return f"external server: {monitor_url} is another server's, so sync_interval cannot be verified"
     if found.jetstream.config.sync_always:

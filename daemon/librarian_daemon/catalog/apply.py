@@ -1,7 +1,7 @@
-"""The one way in which shared tables change: applying journal entries, our own included (docs/events.md).
+"""Applies journal entries, own ones included: the only way in which shared tables change (docs/events.md).
 
-Every fact is a register written by one site. The entry carries the whole new state and wins iff its version is
-greater; nothing here depends on the old value, so entries may come late, twice, or in any order.
+Every fact is a register written by one site. The entry carries the whole new state and wins if and only if its version
+is greater. Nothing here depends on the old value, so entries may come late, twice, or in any order.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, case, delete, exists, literal, or_, select, tuple_, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import VERSION, chunks, expanding, insert, inserting, later, write_registers
+from librarian_daemon.catalog.upserts import VERSION, chunks, expanding, inserting, later, upsert, write_registers
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     DigestAdded,
     Entry,
     EntryId,
+    FileAttributed,
     FileEntry,
     FileIngested,
     FileWithdrawn,
@@ -38,8 +39,8 @@ from librarian_protocol.entries import (
     SubscriptionDeclared,
     SubscriptionWithdrawn,
 )
+from librarian_protocol.name_resolution import Resolution, meaning
 from librarian_protocol.names import SiteName
-from librarian_protocol.naming import Resolution, meaning
 from librarian_protocol.wanted import InstanceState
 
 
@@ -73,7 +74,7 @@ def apply(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
 
 
 def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> None:
-    """Rows for files that were never heard of, and the change number for all of them."""
+    """Insert rows for files that are not known yet, and set the change number of all files."""
     ingested = isinstance(entries[0], FileIngested)
     rows = [
         {
@@ -87,6 +88,8 @@ def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> 
             "origin_incarnation": said.incarnation if ingested else None,
             "origin_seq": entry.seq if ingested else None,
             "ingested_at": entry.at if ingested else None,
+            "origin_last": isinstance(entry, FileIngested) and entry.mtime_ns == 0,
+            "mtime_ns": entry.mtime_ns or None if isinstance(entry, FileIngested) else None,
             "withdrawn": isinstance(entry, FileWithdrawn),
             "change": said.change,
         }
@@ -97,32 +100,37 @@ def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> 
 
 
 def _mentioned(new: Any) -> dict[str, Any]:
-    """What becomes of a row that exists."""
+    """The changes to a row that exists."""
     held = schema.file.c
     return {
         "change": new.change,
-        # A digest has one size; where somebody says otherwise, all sites keep the same one of the two.
+        # A digest has one size. If an entry says otherwise, all sites keep the same one of the two.
         "size_bytes": case((new.size_bytes < held.size_bytes, new.size_bytes), else_=held.size_bytes),
         "unit": case((new.unit < held.unit, new.unit), else_=held.unit),
     }
 
 
+#: Columns of a file that only its origin sets.
+ORIGIN = ("origin_last", "origin_site", "origin_epoch", "origin_incarnation", "origin_seq", "ingested_at", "mtime_ns")
+
+
 def _ingested(new: Any) -> dict[str, Any]:
-    """A grow-only set of ingests: the least of them is the origin, for display only."""
+    """A grow-only set of ingests. The least of them is the origin; those of recoveries sort last."""
     held = schema.file.c
     least = or_(
         held.origin_site.is_(None),
-        tuple_(new.origin_site, new.origin_epoch, new.origin_incarnation, new.origin_seq)
-        < tuple_(held.origin_site, held.origin_epoch, held.origin_incarnation, held.origin_seq),
+        tuple_(new.origin_last, new.origin_site, new.origin_epoch, new.origin_incarnation, new.origin_seq)
+        # Rows that exist are written again, so that columns that were added later are filled
+        # (catalog/journal/refold.py).
+        <= tuple_(held.origin_last, held.origin_site, held.origin_epoch, held.origin_incarnation, held.origin_seq),
     )
-    columns = ("origin_site", "origin_epoch", "origin_incarnation", "origin_seq", "ingested_at")
-    return _mentioned(new) | {column: case((least, new[column]), else_=held[column]) for column in columns}
+    return _mentioned(new) | {column: case((least, new[column]), else_=held[column]) for column in ORIGIN}
 
 
 def _writing_files(changes: Callable[[Any], dict[str, Any]]) -> Callable[[Connection], Any]:
     return inserting(
         schema.file,
-        lambda insert: insert.on_conflict_do_update(index_elements=["name", "digest"], set_=changes(insert.excluded)),
+        lambda upsert: upsert.on_conflict_do_update(index_elements=["name", "digest"], set_=changes(upsert.excluded)),
     )
 
 
@@ -132,9 +140,9 @@ _WITHDRAWN = _writing_files(lambda new: _mentioned(new) | {"withdrawn": literal(
 
 
 def conflicts(connection: Connection, names: Sequence[str], change: int) -> None:
-    """Compute anew what the names mean; wake the planner for every file of those that changed.
+    """Compute again what the names mean, and wake the planner for every file of names that changed.
 
-    A file that nobody ingested, and of which no instance was told, only mentioned, makes no conflict.
+    A file that was only mentioned, with no ingest and no instance, makes no conflict.
     """
     file, conflict, naming = schema.file, schema.conflict, schema.naming
     digests: dict[str, set[Digest]] = {}
@@ -143,13 +151,13 @@ def conflicts(connection: Connection, names: Sequence[str], change: int) -> None
     several = {name: found for name, found in digests.items() if len(found) > 1}
     decided = _decided(connection, sorted(several))
     meanings = {name: meaning(found, decided.get(name, ())) for name, found in several.items()}
-    now = {name for name, one in meanings.items() if one.conflict}
-    kept = {name: str(one.kept) for name, one in meanings.items() if one.kept is not None}
+    now = {name for name, result in meanings.items() if result.conflict}
+    kept = {name: str(result.kept) for name, result in meanings.items() if result.kept is not None}
     before = set(connection.scalars(_IN_CONFLICT, {"names": names}))
     kept_before = {row.name: row.kept for row in connection.execute(_NAMING, {"names": names})}
     if now - before:
         connection.execute(
-            insert(connection, conflict).on_conflict_do_nothing(), [{"name": n} for n in sorted(now - before)]
+            upsert(connection, conflict).on_conflict_do_nothing(), [{"name": n} for n in sorted(now - before)]
         )
     if before - now:
         connection.execute(delete(conflict).where(conflict.c.name.in_(sorted(before - now))))
@@ -158,14 +166,14 @@ def conflicts(connection: Connection, names: Sequence[str], change: int) -> None
         connection.execute(delete(naming).where(naming.c.name.in_(sorted(changed))))
         rows = [{"name": name, "kept": kept[name]} for name in sorted(changed) if name in kept]
         if rows:
-            connection.execute(insert(connection, naming), rows)
+            connection.execute(upsert(connection, naming), rows)
     changed |= now ^ before
     if changed:
         connection.execute(update(file).where(file.c.name.in_(sorted(changed))).values(change=change))
 
 
 def spoken_of() -> Any:
-    """Condition on ``file``: somebody ingested it, or told of an instance. The others were only mentioned."""
+    """Condition on ``file``: it has an ingest or an instance. Other files were only mentioned."""
     file, instance = schema.file.c, schema.instance.c
     return or_(file.origin_site.is_not(None), exists().where(instance.file_id == file.id))
 
@@ -207,7 +215,7 @@ def _instances(connection: Connection, entries: Sequence[Entry], said: Said) -> 
     connection.execute(_WRITE_INSTANCES(connection), [_instance_row(cast(FileEntry, entry), said) for entry in entries])
 
 
-def _of_file(insert: Any) -> Any:
+def _of_file(upsert: Any) -> Any:
     """Complete the INSERT of an instance that is given by its file's name and digest."""
     instance, file = schema.instance, schema.file
     columns = ["file_id", "site", "store", "state", "how", "source_site", "detail", "at", "size_bytes", *VERSION]
@@ -215,8 +223,8 @@ def _of_file(insert: Any) -> Any:
     source = select(file.c.id, *values).where(
         file.c.name == bindparam("f_name"), file.c.digest == bindparam("f_digest")
     )
-    new = insert.excluded
-    return insert.from_select(columns, source).on_conflict_do_update(
+    new = upsert.excluded
+    return upsert.from_select(columns, source).on_conflict_do_update(
         index_elements=["file_id", "site", "store"],
         set_={column: new[column] for column in columns[3:]},
         where=later(instance, new),
@@ -293,8 +301,27 @@ def _digests(connection: Connection, entries: Sequence[Entry], said: Said) -> No
     page = cast(Sequence[DigestAdded], entries)
     ids = file_ids(connection, page)
     connection.execute(
-        insert(connection, schema.digest).on_conflict_do_nothing(),
+        upsert(connection, schema.digest).on_conflict_do_nothing(),
         [{"file_id": ids[(e.name, e.digest)], "site": str(said.site), "other": str(e.other)} for e in page],
+    )
+
+
+def _attributes(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    page = cast(Sequence[FileAttributed], entries)
+    ids = file_ids(connection, page)
+    write_registers(
+        connection,
+        schema.attribute,
+        [
+            {
+                "file_id": ids[(entry.name, entry.digest)],
+                "site": str(said.site),
+                "executable": entry.executable,
+                "list": entry.list and str(entry.list),
+                **said.version(entry),
+            }
+            for entry in page
+        ],
     )
 
 
@@ -347,6 +374,7 @@ def _admissions(connection: Connection, entries: Sequence[Entry], said: Said) ->
             "domain": entry.domain,
             "grants": wire.encode(entry.grants).decode(),
             "cutoff": wire.encode(entry.cutoff).decode() if entry.cutoff else None,
+            "tips": wire.encode(entry.tips).decode() if isinstance(entry.tips, list) else None,
             "statement": entry.statement,
             "administrator": entry.administrator,
             "revoked": isinstance(entry, SiteRevoked),
@@ -366,9 +394,14 @@ def _admissions(connection: Connection, entries: Sequence[Entry], said: Said) ->
 
 def _rekeys(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     connection.execute(
-        insert(connection, schema.rekey).on_conflict_do_nothing(),
+        upsert(connection, schema.rekey).on_conflict_do_nothing(),
         [
-            {"site": str(said.site), "key": entry.key, **said.version(entry)}
+            {
+                "site": str(said.site),
+                "key": entry.key,
+                "tips": wire.encode(entry.tips).decode(),
+                **said.version(entry),
+            }
             for entry in cast(Sequence[SiteRekeyed], entries)
         ],
     )
@@ -377,13 +410,13 @@ def _rekeys(connection: Connection, entries: Sequence[Entry], said: Said) -> Non
 def _resolutions(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     page = cast(Sequence[NameResolved], entries)
     connection.execute(
-        insert(connection, schema.resolution).on_conflict_do_nothing(),
+        upsert(connection, schema.resolution).on_conflict_do_nothing(),
         [
             {
                 "site": str(said.site),
                 "name": str(entry.name),
                 "keep": str(entry.keep),
-                "over": wire.encode([str(one) for one in entry.over]).decode(),
+                "over": wire.encode([str(digest) for digest in entry.over]).decode(),
                 "supersedes": wire.encode(entry.supersedes).decode(),
                 **said.version(entry),
             }
@@ -412,6 +445,7 @@ _RULES: dict[type[Entry], Callable[[Connection, Sequence[Entry], Said], None]] =
     InstanceRemoved: _instances,
     InstanceDoubted: _doubts,
     DigestAdded: _digests,
+    FileAttributed: _attributes,
     SubscriptionDeclared: _subscriptions,
     SubscriptionWithdrawn: _subscriptions,
     StoreDeclared: _stores,

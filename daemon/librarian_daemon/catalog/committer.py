@@ -1,7 +1,7 @@
 """The catalog: many units of work in one durable transaction, each with the journal entries that tell of it.
 
 A unit of work is a function of a :class:`Tx`. It changes local tables directly and says what happened with
-:meth:`Tx.say`, which applies the entries at once; when the group ends, they are cut into segments, signed and put
+:meth:`Tx.append`, which applies the entries at once; when the group ends, they are cut into segments, signed and put
 into journal and outbox. All of it commits together, so durability costs one fsync a group, and nothing is ever true
 in one of the three places only.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -21,11 +22,12 @@ from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said, apply, conflicts
 from librarian_daemon.catalog.cursors import advance
 from librarian_daemon.catalog.database import Database
-from librarian_daemon.catalog.statements import chunks, replacing
-from librarian_daemon.ports import Clock
-from librarian_daemon.signals import Broadcast, Signal
+from librarian_daemon.catalog.upserts import chunks, replacing
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.signals import Broadcast, Signal
 from librarian_protocol.entries import Entry
 from librarian_protocol.errors import AlreadyRunning, CatalogFault, LibrarianError, SegmentInvalid
+from librarian_protocol.journal_state import NOT_COUNTING, JournalState
 from librarian_protocol.keys import Purpose, SiteKey
 from librarian_protocol.names import SiteName
 from librarian_protocol.segments import MAX_SEGMENT_BYTES, NO_HASH, Position, cut, following
@@ -36,6 +38,8 @@ T = TypeVar("T")
 GROUP = 64
 #: How long a group waits for company, when the one before it was not alone (docs/architecture.md).
 COMPANY_S = 0.005
+#: A commit that takes longer is reported: another process holds the catalog, or its disk hangs.
+SLOW_S = 2.0
 _LEVEL = 3
 _WRITE = insert(schema.journal).returning(schema.journal.c.position)
 _SEND = insert(schema.outbox)
@@ -58,13 +62,17 @@ class Tx:
         """Where this site's journal ended before the group."""
         return self._group.position
 
-    def say(self, *entries: Entry) -> None:
+    def append(self, *entries: Entry) -> None:
         """Append to this site's journal and apply at once. The entries of one call are of one kind."""
         if entries:
-            self._group.say(self.connection, entries)
+            self._group.append(self.connection, entries)
+
+    def apply_said(self) -> None:
+        """Apply once more what the group has appended so far, which is not in the journal yet."""
+        self._group.apply_said(self.connection)
 
     def apply_foreign(self, entries: list[Entry], said_by: Said) -> None:
-        """Apply another site's entries, which stand in the journal already. One kind."""
+        """Apply another site's entries, which are in the journal already. They are of one kind."""
         if entries:
             self._group.kinds.add(type(entries[0]))
             apply(self.connection, entries, msgspec.structs.replace(said_by, change=self.next_change()))
@@ -75,11 +83,11 @@ class Tx:
         return self._group.position.site
 
     def mailed(self) -> None:
-        """A letter was written: the publisher is woken when this is committed."""
+        """Note that a letter was written: the publisher is woken when this is committed."""
         self._group.mailed = True
 
     def recompute_conflicts(self, names: Iterable[str]) -> None:
-        """Compute anew what these names mean."""
+        """Compute again what these names mean."""
         for page in chunks(names):
             conflicts(self.connection, page, self.next_change())
 
@@ -100,7 +108,7 @@ class _Group:
         self.kinds: set[type[Entry]] = set()
         self.mailed = False
 
-    def say(self, connection: Connection, entries: tuple[Entry, ...]) -> None:
+    def append(self, connection: Connection, entries: tuple[Entry, ...]) -> None:
         first = self.position.seq + len(self.entries) + 1
         numbered = [msgspec.structs.replace(entry, seq=first + i, at=self.at) for i, entry in enumerate(entries)]
         self.change += 1
@@ -113,6 +121,17 @@ class _Group:
         )
         apply(connection, numbered, said)
         self.entries.extend(numbered)
+
+    def apply_said(self, connection: Connection) -> None:
+        for _, same in groupby(self.entries, key=type):
+            self.change += 1
+            said = Said(
+                site=self.position.site,
+                epoch=self.position.epoch,
+                incarnation=self.position.incarnation,
+                change=self.change,
+            )
+            apply(connection, list(same), said)
 
     def seal(self, connection: Connection, key: SiteKey) -> Position:
         """Cut, sign and write the segments; where the journal ends now."""
@@ -128,8 +147,9 @@ class _Group:
                 "prev": done.segment.prev,
                 "hash": done.hash,
                 "signature": key.sign(Purpose.SEGMENT, done.payload),
+                "key": key.public,
                 "payload": compress(done.payload),
-                "state": "applied",
+                "state": JournalState.APPLIED,
                 "received_at": self.at,
             }
             written = connection.execute(_WRITE, row)
@@ -141,7 +161,7 @@ class _Group:
 
 
 def silent(connection: Connection, site: SiteName, change: int, at: str) -> Tx:
-    """A transaction that says nothing of its own: for taking journals into a catalog that nobody runs."""
+    """A transaction that appends no entries: for replaying journals into a catalog that no daemon runs on."""
     position = Position(site=site, epoch=0, incarnation="0" * 16, seq=0, hash=NO_HASH)
     return Tx(connection, _Group(position, change, at))
 
@@ -175,6 +195,9 @@ class Catalog:
         self._exclusive = asyncio.Lock()
         self._position: Position | None = None
         self._change = 0
+        #: Why the last commit failed, or that the present one takes long; "" if neither is so.
+        self._failed = ""
+        self._slow = ""
         self._log = structlog.get_logger("catalog")
         self._watched: list[tuple[frozenset[type[Entry]], Signal]] = []
         self.journaled = Signal()
@@ -189,6 +212,16 @@ class Catalog:
     def use_key(self, key: SiteKey) -> None:
         """Sign with this key from the next commit on."""
         self._key = key
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written at present; "" if the last commit succeeded and none takes long."""
+        return self._failed or self._slow
+
+    @property
+    def public_key(self) -> str:
+        """What others verify the next commit with."""
+        return self._key.public
 
     @property
     def position(self) -> Position:
@@ -266,13 +299,14 @@ class Catalog:
             # The lock keeps a newcomer from beginning before this is committed.
             mine = connection.scalar(_LOCKED_META, {"wanted": "incarnation"})
             if mine != group.position.incarnation:
-                raise AlreadyRunning(f"another daemon (incarnation {mine}) has taken this catalog over")
+                raise AlreadyRunning(f"another daemon (incarnation {mine}) has taken over this catalog")
             if len(units) == 1:
                 outcomes = [_run_alone(connection, group, units[0].work)]
             else:
                 outcomes = [_run_unit(connection, group, unit.work) for unit in units]
             return outcomes, group.seal(connection, self._key)
 
+        slow = asyncio.get_running_loop().call_later(SLOW_S, self._is_slow)
         try:
             outcomes, position = await self._database.write(work)
         except AlreadyRunning:
@@ -281,7 +315,8 @@ class Catalog:
             _fail(units[0], exc.error)
             return
         except SegmentInvalid as exc:
-            # Nothing was committed: what one unit said cannot be said. Each alone, so that it concerns that one only.
+            # Nothing was committed: one unit appended an invalid entry. Each unit is run alone, so that only that one
+            # fails.
             if len(units) == 1:
                 _fail(units[0], exc)
             else:
@@ -289,11 +324,18 @@ class Catalog:
                     await self._commit_group([unit])
             return
         except LibrarianError as exc:
+            self._failed = exc.message
             self._log.error("commit_failed", units=len(units), error=exc.message)
             for unit in units:
                 _fail(unit, exc)
             await self._reload()
             return
+        finally:
+            slow.cancel()
+            self._slow = ""
+        if self._failed:
+            self._failed = ""
+            self._log.info("commits_again")
         said, changed = position.seq > self.position.seq, group.change > self._change
         self._position, self._change = position, group.change
         for unit, outcome in zip(units, outcomes, strict=True):
@@ -311,8 +353,12 @@ class Catalog:
             if kinds & group.kinds:
                 signal.set()
 
+    def _is_slow(self) -> None:
+        self._slow = f"a commit has not ended for {SLOW_S:g} s"
+        self._log.error("commit_slow", seconds=SLOW_S)
+
     async def _reload(self) -> None:
-        """After a failed commit nobody knows what stands: read where journal and changes really end."""
+        """After a failed commit the state is unknown: read where journal and changes really end."""
         while True:
             try:
                 self._position, self._change = await self._database.read(_standing_now, self.position)
@@ -344,7 +390,9 @@ def _run_alone(connection: Connection, group: _Group, work: Callable[[Tx], Any])
 
 
 def _run_unit(connection: Connection, group: _Group, work: Callable[[Tx], Any]) -> Any:
-    """Run one unit under a savepoint. What our own rules refuse concerns it alone; the database's errors, all."""
+    """Run one unit under a savepoint. A refusal by our own rules concerns only this unit; an error of the database,
+    all.
+    """
     entries, change = len(group.entries), group.change
     savepoint = connection.begin_nested() if connection.dialect.name != "sqlite" else None
     if savepoint is None:
@@ -387,7 +435,7 @@ def end_of_journal(connection: Connection, site: str) -> tuple[int, str]:
     journal = schema.journal.c
     row = connection.execute(
         select(journal.last_seq, journal.hash)
-        .where(journal.site == site, journal.state.not_in(schema.NOT_COUNTING))
+        .where(journal.site == site, journal.state.not_in(NOT_COUNTING))
         .order_by(journal.epoch.desc(), journal.first_seq.desc())
         .limit(1)
     ).first()
@@ -408,7 +456,7 @@ def decompress(stored: bytes) -> bytes:
     try:
         # A damaged header may claim any size, and would get the memory for it.
         if zstandard.frame_content_size(stored) > MAX_SEGMENT_BYTES:
-            raise zstandard.ZstdError("it claims to be larger than a segment may be")
+            raise zstandard.ZstdError("it claims to be larger than a segment can be")
         return zstandard.ZstdDecompressor().decompress(stored, max_output_size=MAX_SEGMENT_BYTES)
     except zstandard.ZstdError as exc:
         raise CatalogFault(f"a stored segment is damaged: {exc}", hint="restore the catalog, or rebuild it") from exc

@@ -5,11 +5,11 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import inserting
+from librarian_daemon.catalog.upserts import inserting
 
 
 def advance(connection: Connection, site: str, epoch: int, incarnation: str, seq: int, segment_hash: str) -> None:
-    """The chain goes on to this entry, the last of that segment. Never back."""
+    """Advance the chain to this entry, the last of that segment. It never goes back."""
     row = {"site": site, "incarnation": incarnation, "epoch": epoch, "seq": seq, "hash": segment_hash}
     connection.execute(_ADVANCE(connection), row)
 

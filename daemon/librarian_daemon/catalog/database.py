@@ -1,7 +1,7 @@
 """One catalog, two databases: SQLite in dedicated threads, PostgreSQL over asyncpg (docs/architecture.md).
 
 Every operation is one synchronous function on a SQLAlchemy ``Connection``. SQLite runs it in its one writing thread
-(or the reading one), PostgreSQL by ``AsyncConnection.run_sync``. Which of the two it is shows nowhere else.
+(or the reading one), PostgreSQL by ``AsyncConnection.run_sync``. No other module depends on which of the two it is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, make_url
@@ -18,8 +19,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from librarian_adapters.threads import outcome
 from librarian_protocol.errors import CatalogFault
 
+#: Mode of the catalog's files.
+PRIVATE = 0o600
 P = ParamSpec("P")
 T = TypeVar("T")
 #: statfs(2) magic numbers of filesystems on which SQLite's locks and shared memory cannot be trusted.
@@ -45,7 +49,7 @@ class Database(Protocol):
 def _fault(exc: SQLAlchemyError) -> CatalogFault:
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     return CatalogFault(
-        f"the catalog did not do what was asked: {cause}",
+        f"the catalog did not do the operation: {cause}",
         hint="see `lbctl doctor`; is the disk full, or the database server down?",
     )
 
@@ -60,6 +64,7 @@ class SqliteDatabase:
             CatalogFault: it stands on a network filesystem, or cannot be opened.
         """
         self._refuse_network(path)
+        _keep_private(path)
         self._engine = create_engine(
             f"sqlite:///{path}",
             poolclass=NullPool,
@@ -76,7 +81,6 @@ class SqliteDatabase:
             self._read_connection.exec_driver_sql("PRAGMA query_only=ON")
         except SQLAlchemyError as exc:
             raise _fault(exc) from exc
-        os.chmod(path, 0o600)
 
     @staticmethod
     def _refuse_network(path: str) -> None:
@@ -126,14 +130,39 @@ class SqliteDatabase:
             thread.shutdown()
 
 
+def beside(path: str) -> list[str]:
+    """The files of a catalog on SQLite, whether they exist or not: it may be read, and held up, by each of them."""
+    return [path, f"{path}-wal", f"{path}-shm"]
+
+
+def _keep_private(path: str) -> None:
+    """Only its own user may open the catalog: anyone who can open its -shm for reading can hold a lock that stops all
+    writes.
+
+    SQLite gives the files that it makes beside the catalog the same mode. Wider modes of earlier versions are
+    corrected.
+
+    Raises:
+        CatalogFault: it belongs to another user, or cannot be made.
+    """
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
+        for file in beside(path):
+            with suppress(FileNotFoundError):
+                # It is not opened here: closing it would drop the locks that SQLite holds in this process.
+                if os.stat(file).st_mode & 0o077:
+                    os.chmod(file, PRIVATE)
+    except OSError as exc:
+        raise CatalogFault(
+            f"the catalog {path} cannot be made readable by this user alone: {exc.strerror}",
+            hint=f"chown {os.geteuid()} {path}*; chmod 0600 {path}*",
+        ) from exc
+
+
 async def _in_thread(thread: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
     """Run in the thread. A cancelled caller still waits for it: the transaction will end, one way or the other."""
-    future = asyncio.get_running_loop().run_in_executor(thread, lambda: work(*args))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        raise
+    return await outcome(asyncio.get_running_loop().run_in_executor(thread, lambda: work(*args)))
 
 
 def _sqlite_pragmas(connection: Any, _record: object) -> None:

@@ -1,23 +1,35 @@
-"""Operations on landings: what intake and the replicator write down around a rename (docs/architecture.md)."""
+"""Operations on landings: the rows that intake and the replicator write around a rename (docs/architecture.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import Connection, bindparam, delete, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import chunks, expanding, inserting, replacing
-from librarian_daemon.catalog.writer import Tx
-from librarian_daemon.ports import Landing, Standing
+from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.upserts import chunks, expanding, inserting, replacing
+from librarian_daemon.ports.ledger import NameStatus
+from librarian_daemon.ports.store import Action, Landing
 from librarian_protocol import wire
+from librarian_protocol.attributes import Attributes
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import KINDS, FileEntry, Unit, kind_of
-from librarian_protocol.names import Name
+from librarian_protocol.entries import (
+    KINDS,
+    FileAttributed,
+    FileEntry,
+    FileIngested,
+    How,
+    InstanceRegistered,
+    Unit,
+    kind_of,
+)
+from librarian_protocol.names import Name, SiteName
 from librarian_protocol.wanted import InstanceState
 
 
-def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Digest]]) -> list[tuple[Standing, str]]:
+def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Digest]]) -> list[tuple[NameStatus, str]]:
     """For each file what stands under its name, and the other digest or name for the message."""
     folded = sorted({name.folded for name, _ in files})
     known: dict[str, list[tuple[str, str, bool, bool]]] = {}
@@ -26,7 +38,7 @@ def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Dig
             known.setdefault(row.folded, []).append((row.name, row.digest, row.withdrawn, row.file_id is not None))
     above = below_files(connection, [name for name, _ in files])
     return [
-        (Standing.BELOW, above[name]) if name in above else _stands(name, digest, known.get(name.folded, []))
+        (NameStatus.BELOW, above[name]) if name in above else _stands(name, digest, known.get(name.folded, []))
         for name, digest in files
     ]
 
@@ -54,7 +66,7 @@ def below_files(connection: Connection, names: Sequence[Name]) -> dict[Name, str
         taken.update(connection.scalars(_TAKEN, {"names": page}))
     found: dict[Name, str] = {}
     for name in names:
-        above = next((one for one in _ancestors(name) if one in taken), None)
+        above = next((ancestor for ancestor in _ancestors(name) if ancestor in taken), None)
         if above is not None:
             found[name] = above
     return found
@@ -68,64 +80,151 @@ def _ancestors(name: Name) -> list[str]:
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def _stands(name: Name, digest: Digest, known: list[tuple[str, str, bool, bool]]) -> tuple[Standing, str]:
-    same = [one for one in known if one[0] == name]
+def _stands(name: Name, digest: Digest, known: list[tuple[str, str, bool, bool]]) -> tuple[NameStatus, str]:
+    same = [file for file in known if file[0] == name]
     for _, other, withdrawn, present in same:
         if other == digest:
             if withdrawn:
-                return Standing.WITHDRAWN, other
-            return (Standing.PRESENT if present else Standing.KNOWN), other
+                return NameStatus.WITHDRAWN, other
+            return (NameStatus.PRESENT if present else NameStatus.KNOWN), other
     for _, other, withdrawn, _ in same:
         if not withdrawn:
-            return Standing.TAKEN, other
-    twins = [one[0] for one in known if one[0] != name and not one[2]]
-    return (Standing.TWIN, twins[0]) if twins else (Standing.FREE, "")
+            return NameStatus.TAKEN, other
+    twins = [file[0] for file in known if file[0] != name and not file[2]]
+    return (NameStatus.TWIN, twins[0]) if twins else (NameStatus.FREE, "")
 
 
-def begin(tx: Tx, landings: Sequence[Landing]) -> None:
-    """Write the landing rows, before any byte is moved to its name. Repeatable."""
+def size_of(connection: Connection, name: Name, digest: str) -> int | None:
+    """Bytes of a known file; None for an unknown one."""
+    size_bytes = connection.scalar(select(_FILE.size_bytes).where(_FILE.name == name, _FILE.digest == digest))
+    return None if size_bytes is None else int(size_bytes)
+
+
+def begin(tx: Tx, landings: Sequence[Landing]) -> list[Landing]:
+    """Write the landing rows, before any byte is moved to its name. Repeatable.
+
+    Returns them; those whose own instance is suspected heal it.
+    """
+    landings = _healing(tx, landings)
     rows = [
         {
-            "id": one.id,
-            "store": one.store,
-            "root": one.root,
-            "rel": one.rel,
-            "name": str(one.name),
-            "digest": str(one.digest),
-            "size_bytes": one.size_bytes,
-            "unit": one.unit.value,
-            "manifest_rel": one.manifest_rel,
-            "kind": kind_of(one.entry),
-            "entry": wire.encode(one.entry),
-            "transfer": one.transfer,
+            "id": landing.id,
+            "store": landing.store,
+            "root": landing.root,
+            "rel": landing.rel,
+            "name": str(landing.name),
+            "digest": str(landing.digest),
+            "size_bytes": landing.size_bytes,
+            "unit": landing.unit.value,
+            "manifest_rel": landing.manifest_rel,
+            "kind": kind_of(landing.entry),
+            "entry": wire.encode(landing.entry),
+            "transfer": landing.transfer,
+            "action": landing.action.value,
+            "attributes": wire.encode(landing.attributes).decode(),
+            "list_rel": landing.list_rel,
         }
-        for one in landings
+        for landing in landings
     ]
     if rows:
         tx.connection.execute(_BEGIN(tx.connection), rows)
+    return list(landings)
 
 
+def _healing(tx: Tx, landings: Sequence[Landing]) -> Sequence[Landing]:
+    suspected: set[tuple[str, str, str]] = set()
+    placing = [landing for landing in landings if landing.action is Action.PLACE]
+    for page in chunks(sorted({str(landing.name) for landing in placing})):
+        rows = tx.connection.execute(_SUSPECTED, {"names": page, "site": str(tx.site)})
+        suspected.update((row.name, row.digest, row.store) for row in rows if row.store is not None)
+    if not suspected:
+        return landings
+    return [
+        msgspec.structs.replace(landing, action=Action.HEAL)
+        if landing.action is Action.PLACE and (str(landing.name), str(landing.digest), landing.store) in suspected
+        else landing
+        for landing in landings
+    ]
+
+
+#: An outer join, since SQLite begins with the left side of one: it would begin with all instances of the site.
+_SUSPECTED = (
+    select(_FILE.name, _FILE.digest, _INSTANCE.store)
+    .outerjoin(
+        schema.instance,
+        (_INSTANCE.file_id == _FILE.id) & (_INSTANCE.site == bindparam("site")) & schema.SUSPECTED,
+    )
+    .where(_FILE.name.in_(_NAMES))
+)
 _BEGIN = inserting(schema.landing, lambda insert: insert.on_conflict_do_nothing())
 
 
-def finish(tx: Tx, landings: Sequence[Landing]) -> list[Landing]:
-    """The bytes stand at their names: say so in the journal, and drop the rows.
+def finish(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> list[Landing]:
+    """The bytes are at their names: append that to the journal, and drop the rows.
 
-    Repeatable: a landing whose row is gone was finished before and is said no more. Returns those said now.
+    Repeatable: a landing whose row is gone was finished before and is said no more. Returns those said now, with what
+    was said: a file whose ingest is known was found again, and keeps its origin.
     """
     live = _still_there(tx.connection, landings)
-    now = [one for one in landings if one.id in live]
+    now = _found_again(tx, [landing for landing in landings if landing.id in live])
+    # Before the ingests: a site that has received a file's ingest then also knows its attributes.
+    tx.append(*[said for landing in now for said in _attributed(landing)])
     run: list[FileEntry] = []
-    for one in now:
-        assert isinstance(one.entry, FileEntry)
-        if run and type(one.entry) is not type(run[0]):
-            tx.say(*run)
+    for landing in now:
+        assert isinstance(landing.entry, FileEntry)
+        if run and type(landing.entry) is not type(run[0]):
+            tx.append(*run)
             run = []
-        run.append(one.entry)
-    tx.say(*run)
-    _note_verified(tx, now)
+        run.append(landing.entry)
+    tx.append(*run)
+    if verified:
+        _note_verified(tx, now)
     _drop(tx.connection, now)
     return now
+
+
+def _attributed(landing: Landing) -> list[FileAttributed]:
+    kept = landing.attributes
+    if not isinstance(landing.entry, FileIngested) or (not kept.executable and kept.list is None):
+        return []
+    return [
+        FileAttributed(
+            name=landing.name,
+            digest=landing.digest,
+            size_bytes=landing.size_bytes,
+            unit=landing.unit,
+            executable=kept.executable,
+            list=kept.list,
+        )
+    ]
+
+
+def _found_again(tx: Tx, landings: Sequence[Landing]) -> list[Landing]:
+    ingesting = [landing for landing in landings if isinstance(landing.entry, FileIngested)]
+    known: set[tuple[str, str]] = set()
+    for page in chunks(sorted({str(landing.name) for landing in ingesting})):
+        known.update((row.name, row.digest) for row in tx.connection.execute(_WITH_ORIGIN, {"names": page}))
+    return [
+        msgspec.structs.replace(landing, entry=_registered(landing, tx.site))
+        if isinstance(landing.entry, FileIngested) and (str(landing.name), str(landing.digest)) in known
+        else landing
+        for landing in landings
+    ]
+
+
+_WITH_ORIGIN = select(_FILE.name, _FILE.digest).where(_FILE.name.in_(_NAMES), _FILE.origin_site.is_not(None))
+
+
+def _registered(landing: Landing, site: SiteName) -> InstanceRegistered:
+    return InstanceRegistered(
+        name=landing.name,
+        digest=landing.digest,
+        size_bytes=landing.size_bytes,
+        unit=landing.unit,
+        store=landing.store,
+        source_site=site,
+        how=How.FOUND,
+    )
 
 
 def abandon(tx: Tx, landings: Sequence[Landing]) -> None:
@@ -151,15 +250,21 @@ def unfinished(connection: Connection, store: str) -> list[Landing]:
             manifest_rel=row.manifest_rel,
             entry=wire.decoder(KINDS[row.kind]).decode(row.entry),
             transfer=row.transfer,
+            action=Action(row.action),
+            attributes=_ATTRIBUTES.decode(row.attributes),
+            list_rel=row.list_rel,
         )
         for row in rows
     ]
 
 
+_ATTRIBUTES = wire.decoder(Attributes)
+
+
 def _still_there(connection: Connection, landings: Sequence[Landing]) -> set[str]:
     found: set[str] = set()
     for page in chunks(landings):
-        found.update(connection.scalars(_LANDINGS, {"ids": [one.id for one in page]}))
+        found.update(connection.scalars(_LANDINGS, {"ids": [landing.id for landing in page]}))
     return found
 
 
@@ -170,12 +275,12 @@ _END = delete(schema.landing).where(schema.landing.c.id.in_(_IDS))
 
 def _drop(connection: Connection, landings: Sequence[Landing]) -> None:
     for page in chunks(landings):
-        connection.execute(_END, {"ids": [one.id for one in page]})
+        connection.execute(_END, {"ids": [landing.id for landing in page]})
 
 
 def _note_verified(tx: Tx, landings: Sequence[Landing]) -> None:
     for page in chunks(landings):
-        note_verified(tx, page[0].store, [(one.name, one.digest) for one in page])
+        note_verified(tx, page[0].store, [(landing.name, landing.digest) for landing in page])
 
 
 def note_verified(tx: Tx, store: str, files: Sequence[tuple[Name, Digest]]) -> None:

@@ -1,9 +1,9 @@
 """The catalog's tables (docs/architecture.md).
 
-Three groups. *Shared*: ``admission, rekey, announcement, file, conflict, resolution, instance, doubt, subscription,
-store, digest`` change only through :mod:`librarian_daemon.catalog.apply`, own entries included, so replaying the
-journals rebuilds them. *The record*: ``journal, cursor``. *Local*: what this site is doing just now; all of it may be
-lost at any moment except ``landing``, which says what a crash interrupted.
+There are three groups. *Shared*: ``admission, rekey, announcement, file, conflict, naming, resolution, instance,
+doubt, subscription, store, digest, attribute`` change only through :mod:`librarian_daemon.catalog.apply`, own entries
+included, so replaying the journals rebuilds them. *The record*: ``journal, cursor``. *Local*: what this site does now.
+All local rows may be lost at any moment, except ``landing``, which says what a crash interrupted.
 
 Register columns ``epoch, incarnation, seq`` are the version of the entry that wrote the row.
 """
@@ -31,10 +31,10 @@ metadata = MetaData()
 
 #: Text that is ordered by its bytes in both databases: pages of names come in the same order everywhere.
 BytewiseText = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
-#: SQLite makes only ``INTEGER PRIMARY KEY`` count by itself.
+#: SQLite increments only ``INTEGER PRIMARY KEY`` by itself.
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
 
-#: As a literal: SQLite uses a partial index only where it can see the value.
+#: As a literal: SQLite uses a partial index only if the statement contains the value.
 SUSPECTED = text("state = 'suspected'")
 
 
@@ -61,8 +61,9 @@ admission = Table(
     Column("may_admit", Boolean, nullable=False),
     Column("leaf", Text),
     Column("cutoff", Text),
+    Column("tips", Text),
     Column("former", Text, nullable=False, server_default="[]"),
-    #: A kept value, written by ``site.revoked`` into the same register.
+    #: ``site.revoked`` sets it, in the same register.
     Column("revoked", Boolean, nullable=False, server_default=text("false")),
     Column("reason", Text, nullable=False, server_default=""),
     Column("statement", BigInteger, nullable=False, server_default="0"),
@@ -70,7 +71,7 @@ admission = Table(
     *_version(),
 )
 
-#: A grow-only set: which keys a site has gone over to, and with which entry.
+#: A grow-only set: to which keys a site has changed, and by which entry.
 rekey = Table(
     "rekey",
     metadata,
@@ -79,6 +80,7 @@ rekey = Table(
     Column("seq", BigInteger, primary_key=True),
     Column("epoch", BigInteger, nullable=False),
     Column("key", Text, nullable=False),
+    Column("tips", Text, nullable=False, server_default="[]"),
 )
 
 announcement = Table(
@@ -97,7 +99,7 @@ file = Table(
     metadata,
     Column("id", BigKey, primary_key=True, autoincrement=True),
     Column("name", BytewiseText, nullable=False),
-    #: The form by which case twins are found; indexed, not unique.
+    #: The form by which case twins are found. It is indexed, and not unique.
     Column("folded", BytewiseText, nullable=False),
     Column("digest", BytewiseText, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
@@ -107,8 +109,12 @@ file = Table(
     Column("origin_incarnation", BytewiseText),
     Column("origin_seq", BigInteger),
     Column("ingested_at", Text),
+    #: A recovery wrote the ingest that is the origin: any other ingest is preferred as origin.
+    Column("origin_last", Boolean, nullable=False, server_default=text("false")),
+    #: As the origin says; None where it says nothing.
+    Column("mtime_ns", BigInteger),
     Column("withdrawn", Boolean, nullable=False),
-    #: Local: grows with every change of what is known of the file; the planner's cursor runs over it.
+    #: Local: it grows with every change of what is known of the file. The planner's cursor is a value of it.
     Column("change", BigInteger, nullable=False),
     UniqueConstraint("name", "digest", name="file_name_digest"),
     Index("file_folded", "folded"),
@@ -116,10 +122,11 @@ file = Table(
     Index("file_change", "change", "id"),
 )
 
-#: Names with two digests that are not withdrawn: computed by ``apply`` whenever a file of the name changes.
+#: Names with two or more digests that are not withdrawn, and without a decision. ``apply`` computes it whenever a file
+#: of the name changes.
 conflict = Table("conflict", metadata, Column("name", BytewiseText, primary_key=True))
 
-#: Names with several digests that were decided: the one that was kept; the others are set aside. Computed likewise.
+#: Names with several digests and a decision: the digest that was kept. The others are set aside. Computed likewise.
 naming = Table(
     "naming",
     metadata,
@@ -138,7 +145,7 @@ instance = Table(
     Column("source_site", Text),
     Column("detail", Text, nullable=False),
     Column("at", Text, nullable=False),
-    #: As the entry says; kept here too, so that totals are read from one index.
+    #: As the entry says. It is kept here too, so that totals are read from one index.
     Column("size_bytes", BigInteger, nullable=False),
     *_version(),
     Index("instance_totals", "site", "store", "state", "size_bytes"),
@@ -154,7 +161,7 @@ doubt = Table(
     Column("site", BytewiseText, primary_key=True),
     Column("store", BytewiseText, primary_key=True),
     Column("reason", Text, nullable=False),
-    #: Version of the instance's state that is doubted; a later state answers.
+    #: Version of the instance's state that is doubted. A later state answers the doubt.
     Column("of_epoch", BigInteger, nullable=False),
     Column("of_incarnation", BytewiseText, nullable=False),
     Column("of_seq", BigInteger, nullable=False),
@@ -196,6 +203,17 @@ digest = Table(
     Column("other", BytewiseText, primary_key=True),
 )
 
+#: What a site says of a file beside its bytes. It counts if the site is the file's origin (``catalog/attributes.py``).
+attribute = Table(
+    "attribute",
+    metadata,
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("site", BytewiseText, primary_key=True),
+    Column("executable", Boolean, nullable=False),
+    Column("list", Text),
+    *_version(),
+)
+
 #: A grow-only set: every decision between files of one name. Which of them count is computed (name.resolved).
 resolution = Table(
     "resolution",
@@ -226,22 +244,20 @@ journal = Table(
     Column("prev", BytewiseText, nullable=False),
     Column("hash", BytewiseText, nullable=False, unique=True),
     Column("signature", Text, nullable=False),
+    #: Which key of the site signed it; "" where no known key did.
+    Column("key", Text, nullable=False, server_default=""),
     #: The bytes as received, compressed with zstd.
     Column("payload", LargeBinary, nullable=False),
-    #: ``applied``; ``held`` (beyond a gap); ``unknown`` (a kind of a later version); ``void`` (it does not count,
-    #: and is proof of why); ``ended`` (beyond the cutoff of its site).
+    #: A :class:`librarian_protocol.journal_state.JournalState`.
     Column("state", Text, nullable=False),
     Column("received_at", Text, nullable=False),
-    #: A segment of this site itself that came back from others: its catalog had lost it.
+    #: A segment of this site that other sites gave back: this catalog had lost it.
     Column("returned", Boolean, nullable=False, server_default=text("false")),
     Index("journal_site", "site", "first_seq"),
     Index("journal_order", "epoch", "first_seq", "position"),
     Index("journal_prev", "prev"),
     Index("journal_state", "state", "site"),
 )
-
-#: States of segments that count for nothing.
-NOT_COUNTING = ("void", "ended")
 
 #: Where the chain of each incarnation ends here.
 cursor = Table(
@@ -261,7 +277,7 @@ meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("va
 #: Own segments that the bus has not acknowledged.
 outbox = Table("outbox", metadata, Column("position", BigInteger, primary_key=True, autoincrement=False))
 
-#: Letters to other sites that the bus has not acknowledged. May be lost: what asks, asks again.
+#: Letters to other sites that the bus has not acknowledged. They may be lost: whoever asks by letter asks again.
 mail = Table(
     "mail",
     metadata,
@@ -273,7 +289,7 @@ mail = Table(
     Column("written_at", Text, nullable=False),
 )
 
-#: The leaves of each origin's journal that a peer last announced: what it holds.
+#: The tips of each origin's journal, as a peer last announced them: what the peer holds.
 peer_head = Table(
     "peer_head",
     metadata,
@@ -287,7 +303,7 @@ peer_head = Table(
     Index("peer_head_origin", "origin"),
 )
 
-#: What each peer may be given; no row for a peer of full access means everything.
+#: What each peer may be given. A peer with full access and no row may be given everything.
 offer = Table(
     "offer",
     metadata,
@@ -295,20 +311,20 @@ offer = Table(
     Column("match", BytewiseText, primary_key=True),
 )
 
-#: How far each callback site was told, by letter, what concerns it (protocol/offering.py).
+#: How far the journal was told to each callback site by letter (``protocol/letters.py``).
 telling = Table(
     "telling",
     metadata,
     Column("recipient", BytewiseText, primary_key=True),
-    #: Of the journal: the last segment that was looked at.
+    #: The last segment of the journal that was examined.
     Column("position", BigInteger, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("hash", BytewiseText, nullable=False),
-    #: Whether the next letter begins to tell everything.
+    #: Whether the next letter begins again with everything.
     Column("begins", Boolean, nullable=False),
 )
 
-#: At a callback site: how far each sender's letters have come.
+#: At a callback site: how far the letters of each sender were received.
 told = Table(
     "told",
     metadata,
@@ -318,7 +334,7 @@ told = Table(
     Column("whole", Boolean, nullable=False),
 )
 
-#: Those letters, for audits: a callback site's record beside its journal.
+#: These letters, for audits: the record of a callback site beside its journal.
 letter = Table(
     "letter",
     metadata,
@@ -353,6 +369,11 @@ landing = Table(
     Column("kind", Text, nullable=False),
     Column("entry", LargeBinary, nullable=False),
     Column("transfer", BigInteger),
+    #: A value of ``ports.store.Action``.
+    Column("action", Text, nullable=False, server_default="place"),
+    #: JSON of ``librarian_protocol.attributes.Attributes``.
+    Column("attributes", Text, nullable=False, server_default="{}"),
+    Column("list_rel", Text, nullable=False, server_default=""),
 )
 
 transfer = Table(
@@ -372,13 +393,16 @@ transfer = Table(
     Column("adapter", Text),
     Column("batch", Text),
     Column("subscription", Text, nullable=False),
-    #: By which adapter it goes, or went, and why.
+    #: The adapter that was chosen, and why.
     Column("chosen", Text, nullable=False, server_default=""),
+    #: Minus its priority. Wanted transfers go in the order of this and of their ids.
+    Column("rank", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Text, nullable=False),
     Column("changed_at", Text, nullable=False),
     UniqueConstraint("file_id", "store", name="transfer_file_store"),
     Index("transfer_state", "state", "id"),
     Index("transfer_due", "state", "next_try_s"),
+    Index("transfer_order", "state", "rank", "id"),
 )
 
 #: Files that a person wants here once, whatever the subscriptions say (``lbctl transfer add``).
@@ -391,14 +415,25 @@ one_off = Table(
     Column("asked_at", Text, nullable=False),
 )
 
-#: A batch is a row only while an adapter holds it.
+#: What a person has paused for maintenance (``protocol/pausing.py``).
+pause = Table(
+    "pause",
+    metadata,
+    Column("what", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("began", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+)
+
+#: Batches that adapters hold now.
 batch = Table(
     "batch",
     metadata,
     Column("id", Text, primary_key=True),
     Column("source", Text, nullable=False),
     Column("adapter", Text, nullable=False),
-    #: The source's store, and the offer by which it is asked, as JSON: what is needed to go on with a ticket.
+    #: The source's store, and, as JSON, the offer that is used: what is needed to go on with a ticket.
     Column("source_store", Text, nullable=False, server_default=""),
     Column("offer", Text, nullable=False, server_default=""),
     Column("ticket", LargeBinary),
@@ -422,7 +457,7 @@ aside = Table(
     Column("store", BytewiseText, primary_key=True),
 )
 
-#: Subscriptions to what is heard of after this row of ``file``.
+#: Subscriptions to those files only that became known after this row of ``file``.
 new_only = Table(
     "new_only",
     metadata,
@@ -430,7 +465,7 @@ new_only = Table(
     Column("after_file", BigInteger, nullable=False),
 )
 
-#: Subscriptions of this site that still have to be tried on the files that were there before them.
+#: Subscriptions of this site that must still be tried on the files that were known before them.
 backfill = Table(
     "backfill",
     metadata,
@@ -447,7 +482,7 @@ invite = Table(
     Column("expires", BigInteger, nullable=False),
     Column("used_by", Text),
     Column("created_at", Text, nullable=False),
-    #: What the newcomer will be, as JSON.
+    #: The terms of the newcomer's admission, as JSON.
     Column("terms", Text, nullable=False, server_default="{}"),
 )
 
@@ -463,13 +498,13 @@ incident = Table(
     Column("last_at", Text, nullable=False),
     Column("times", Integer, nullable=False),
     Column("acknowledged_at", Text),
-    #: What whoever acknowledged it had to say.
+    #: The note of the person who acknowledged it.
     Column("note", Text, nullable=False, server_default=""),
     Column("resolved_at", Text),
     Index("incident_open", "resolved_at", "code", "subject"),
 )
 
-#: How far each channel has told of incidents.
+#: The incident up to which each channel has come.
 channel = Table(
     "channel",
     metadata,
@@ -477,7 +512,7 @@ channel = Table(
     Column("seen", BigInteger, nullable=False),
 )
 
-#: Incidents whose beginning a channel has told, and whose end it will tell.
+#: Incidents whose beginning a channel has sent, and whose end it will send.
 notice = Table(
     "notice",
     metadata,

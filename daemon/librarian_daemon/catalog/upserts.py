@@ -1,7 +1,7 @@
-"""Upserts in one spelling for both databases, and statements that are made once.
+"""Upserts with one syntax for both databases, and statements that are built once.
 
-To make a statement costs SQLAlchemy as much as to execute it: those that are executed for every file or segment are
-made once, with parameters, and stand at the module's top level.
+Building a statement costs SQLAlchemy as much as executing it. So statements that are executed for every file or segment
+are built once, with parameters, at the module's top level.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHUNK = 500
 Insert = SqliteInsert | PostgresInsert
 
 
-def insert(connection: Connection, table: Table) -> Insert:
+def upsert(connection: Connection, table: Table) -> Insert:
     """An INSERT that can say what to do on conflict."""
     return _insert(connection.dialect.name, table)
 

@@ -1,4 +1,4 @@
-"""What must hold between the keys of ``site.toml``. Pure: paths are compared as text."""
+"""Checks between the keys of ``site.toml``. Pure: paths are compared as text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from librarian_daemon.settings import BusSettings, IntakeSettings, SiteSettings
-from librarian_protocol import globs
-from librarian_protocol.addresses import is_loopback
+from librarian_daemon.config.settings import BusSettings, IntakeSettings, SiteSettings
+from librarian_protocol import globs, host_port
 from librarian_protocol.errors import ArgumentInvalid, ConfigInvalid, NameInvalid
+from librarian_protocol.loopback import is_loopback
 from librarian_protocol.names import MemberPath, Name
 
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})\Z")
-_ANY_ADDRESS = frozenset({"0.0.0.0", "[::]"})
 _BUS_URL = re.compile(r"(nats|tls)://([^\s/@]+@)?(?P<server>[^\s/@]+)/?\Z")
 _POSTGRESQL = re.compile(r"postgresql://[^\s/]+/[^\s/?]+(\?\S*)?\Z")
 _SQLITE = re.compile(r"sqlite:////.+\Z")
@@ -32,6 +30,10 @@ def check(settings: SiteSettings) -> None:
     _check_directories(settings)
     _check_address("data", settings.data.listen, settings.data.advertise)
     _check_page(settings.page.listen)
+    if settings.metrics.listen:
+        _host("metrics.listen", settings.metrics.listen, '"" where nobody asks', least_port=0)
+    if settings.control.read_socket == settings.socket:
+        raise ConfigInvalid("control.read_socket: it is the control socket itself", hint="which can change everything")
     _check_notify(settings)
     if bool(settings.tls.cert_file) != bool(settings.tls.key_file):
         raise ConfigInvalid("tls: cert_file and key_file belong together", hint="set both, or neither")
@@ -61,6 +63,17 @@ def _check_stores(settings: SiteSettings) -> None:
         seen[store.label] = index
         if not store.path:
             raise ConfigInvalid(f"store[{index}].path: is empty")
+        if store.dir_mode:
+            _check_dir_mode(f"store[{index}].dir_mode", int(store.dir_mode, 8))
+
+
+def _check_dir_mode(key: str, mode: int) -> None:
+    if mode & 0o700 != 0o700:
+        raise ConfigInvalid(f"{key}: {mode:04o} denies access to the daemon itself", hint='such as "2750"')
+    if mode & 0o002:
+        raise ConfigInvalid(
+            f"{key}: {mode:04o} lets everybody remove what is stored", hint='such as "2750", or "0755" to be read'
+        )
 
 
 def _check_intake(intake: IntakeSettings, at: str, settings: SiteSettings) -> None:
@@ -81,15 +94,20 @@ def _check_intake(intake: IntakeSettings, at: str, settings: SiteSettings) -> No
         if intake.complete == "marker":
             raise ConfigInvalid(
                 f'{at}.complete: "marker" is for books: a single file has no place for one',
-                hint='"rename" or "quiet"',
+                hint='"rename", "quiet" or "moved"',
             )
         if intake.depth != 1:
             raise ConfigInvalid(f"{at}.depth: is for books", hint="single files are taken at any depth; leave it out")
+    if intake.complete == "moved" and intake.watch == "poll":
+        raise ConfigInvalid(
+            f'{at}.complete: "moved" takes what was seen to be moved in, and a polling intake sees no moves',
+            hint='watch = "auto", or complete = "quiet"',
+        )
     if intake.complete == "marker":
         _check_marker(f"{at}.marker", intake.marker)
     for number, glob in enumerate(intake.ignore):
         try:
-            globs.check(glob)
+            globs.well_formed(glob)
         except ArgumentInvalid as exc:
             raise ConfigInvalid(f"{at}.ignore[{number}]: {exc.message}", hint=exc.hint) from exc
 
@@ -118,7 +136,7 @@ def _directories(settings: SiteSettings) -> Iterator[tuple[str, PurePath]]:
 
 
 def _check_directories(settings: SiteSettings) -> None:
-    """Stores and drop directories hold nothing of one another, nor the daemon's own files.
+    """Check that stores and drop directories do not contain one another, nor the daemon's own files.
 
     A catalog in a drop directory would be ingested; a store in a store would be an unknown file there.
     """
@@ -138,25 +156,23 @@ def _check_directories(settings: SiteSettings) -> None:
         seen.append((key, path))
 
 
-def _host_port(key: str, text: str) -> str:
-    """The host of ``HOST:PORT``."""
-    found = _HOST_PORT.match(text)
-    if found is None or not 0 < int(found["port"]) < 65536:
-        raise ConfigInvalid(
-            f"{key}: {text!r} is not of the form HOST:PORT", hint='such as "127.0.0.1:7400" or "[::1]:7400"'
-        )
-    return found["host"]
+def _host(key: str, text: str, hint: str = 'such as "127.0.0.1:7400" or "[::1]:7400"', *, least_port: int = 1) -> str:
+    """The host of ``HOST:PORT``; ``least_port`` is 0 if nobody else needs to know the port."""
+    try:
+        return host_port.parse(text, least_port)[0]
+    except ValueError as exc:
+        raise ConfigInvalid(f"{key}: {exc}", hint=hint) from exc
 
 
 def _check_address(table: str, listen: str, advertise: str) -> None:
-    host = _host_port(f"{table}.listen", listen)
+    host = _host(f"{table}.listen", listen)
     if advertise:
-        if _host_port(f"{table}.advertise", advertise) in _ANY_ADDRESS:
+        if _host(f"{table}.advertise", advertise) in host_port.WILDCARDS:
             raise ConfigInvalid(
                 f"{table}.advertise: other sites cannot dial {advertise!r}",
                 hint="the name or address of this host",
             )
-    elif host in _ANY_ADDRESS:
+    elif host in host_port.WILDCARDS:
         raise ConfigInvalid(
             f"{table}.advertise: missing, and other sites cannot dial {listen!r}",
             hint=f"set {table}.advertise to HOST:PORT by which they reach this host",
@@ -164,21 +180,18 @@ def _check_address(table: str, listen: str, advertise: str) -> None:
 
 
 def _check_page(listen: str) -> None:
-    found = _HOST_PORT.match(listen) if listen else None
-    if listen and (found is None or not is_loopback(found["host"])):
-        raise ConfigInvalid(
-            f"page.listen: {listen!r} is not HOST:PORT of a loopback address",
-            hint="the page knows no accounts, so only this machine may ask; from elsewhere: ssh -L 7480:127.0.0.1:7480",
-        )
+    hint = "the page has no accounts, so only this machine may use it; from elsewhere: ssh -L 7480:127.0.0.1:7480"
+    if listen and not is_loopback(_host("page.listen", listen, hint, least_port=0)):
+        raise ConfigInvalid(f"page.listen: {listen!r} is no loopback address", hint=hint)
 
 
 def _check_notify(settings: SiteSettings) -> None:
     seen: set[str] = set()
-    for index, one in enumerate(settings.notify):
-        if one.label in seen:
-            raise ConfigInvalid(f"notify[{index}].label: {one.label!r} is taken", hint="labels are unique")
-        seen.add(one.label)
-        if bool(one.url) == bool(one.url_file):
+    for index, channel in enumerate(settings.notify):
+        if channel.label in seen:
+            raise ConfigInvalid(f"notify[{index}].label: {channel.label!r} is taken", hint="labels are unique")
+        seen.add(channel.label)
+        if bool(channel.url) == bool(channel.url_file):
             raise ConfigInvalid(
                 f"notify[{index}].url: give either url or url_file",
                 hint="such as mailto://user:password@example.org; a file keeps the secret out of site.toml",
@@ -188,6 +201,9 @@ def _check_notify(settings: SiteSettings) -> None:
 def _check_bus(bus: BusSettings) -> None:
     if bus.mode == "embedded":
         _check_address("bus", bus.listen, bus.advertise)
+        for key, address in (("bus.leaf_listen", bus.leaf_listen), ("bus.leaf_advertise", bus.leaf_advertise)):
+            if address:
+                _host(key, address)
     if bus.mode != "external":
         if bus.url:
             raise ConfigInvalid(
@@ -197,9 +213,11 @@ def _check_bus(bus: BusSettings) -> None:
     if not bus.url:
         raise ConfigInvalid('bus.url: missing in mode "external"', hint='such as "nats://127.0.0.1:4222"')
     found = _BUS_URL.match(bus.url)
-    if found is None or not _HOST_PORT.match(found["server"]):
+    try:
+        host_port.parse(found["server"] if found else "")
+    except ValueError:
         # The URL may hold a password: it is not repeated.
-        raise ConfigInvalid("bus.url: is not of the form nats://[user:password@]HOST:PORT")
+        raise ConfigInvalid("bus.url: is not of the form nats://[user:password@]HOST:PORT") from None
 
 
 def _check_adapters(settings: SiteSettings) -> None:

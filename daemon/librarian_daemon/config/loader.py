@@ -1,8 +1,8 @@
 """``site.toml`` and the environment become :class:`SiteSettings`, or an error that names the key.
 
 In order: the file, the overlay of ``LIBRARIAN_…`` variables, unknown keys, types, paths made absolute, and
-what must hold between keys (:mod:`librarian_daemon.config_checks`). Nothing is opened but the file itself:
-whether a directory exists or a key is private is for those to say who use it.
+what must hold between keys (:mod:`librarian_daemon.config.checks`). Only the file itself is opened: the users of a
+directory or a key check that it exists and is private.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect
 
-from librarian_daemon.config_checks import check
-from librarian_daemon.settings import SiteSettings
+from librarian_daemon.config.checks import check
+from librarian_daemon.config.groups import group_id
+from librarian_daemon.config.settings import SiteSettings
 from librarian_protocol import wire
 from librarian_protocol.errors import ConfigInvalid, InputError
 
@@ -29,11 +30,12 @@ SQLITE = "sqlite:///"
 _TYPES = inspect.type_info(SiteSettings)
 _AT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`\Z")
-#: What TOML calls the types that msgspec speaks of.
+#: TOML's names of msgspec's types.
 _WORDS = {"object": "table", "bool": "boolean", "str": "text", "int": "integer", "float": "number"}
 _FORMS = {
     "[a-z0-9]": "lower-case letters, digits and '-', not beginning with '-'; 63 characters at most",
     "0[0-7]": 'an octal mode in quotes, such as "0444"',
+    "(?:|0[0-7]": 'an octal mode of four digits in quotes, such as "2750"',
 }
 
 
@@ -51,6 +53,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> SiteSettings:
         _refuse_unknown(tables, _TYPES, "")
         settings = _absolute(_convert(tables), path.resolve().parent)
         check(settings)
+        _check_groups(settings)
     except ConfigInvalid as exc:
         key = re.split(r"[:\[]", exc.message)[0]
         variables = [variable for name, variable in overlaid.items() if _concerns(name, key)]
@@ -61,6 +64,15 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> SiteSettings:
 
 def _concerns(overlaid: str, key: str) -> bool:
     return overlaid == key or key.startswith(f"{overlaid}.") or overlaid.startswith(f"{key}.")
+
+
+def _check_groups(settings: SiteSettings) -> None:
+    for index, store in enumerate(settings.store):
+        try:
+            if store.group:
+                group_id(store.group)
+        except ConfigInvalid as exc:
+            raise ConfigInvalid(f"store[{index}].group: {exc.message}", hint=exc.hint) from exc
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -79,7 +91,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _overlay(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Put each variable at its key; says which key came from which variable."""
+    """Put each variable at its key. Returns which key came from which variable."""
     overlaid: dict[str, str] = {}
     for variable in sorted(environ):
         if not variable.startswith(ENVIRONMENT):
@@ -179,10 +191,13 @@ def _absolute(settings: SiteSettings, base: Path) -> SiteSettings:
         return os.path.normpath(base / path) if path else ""
 
     state = of(settings.state) or str(base)
+    socket = of(settings.socket) or os.path.join(state, "lbd.sock")
+    read_socket = of(settings.control.read_socket) or os.path.join(os.path.dirname(socket), "lbd-read.sock")
     return replace(
         settings,
         state=state,
-        socket=of(settings.socket) or os.path.join(state, "lbd.sock"),
+        socket=socket,
+        control=replace(settings.control, read_socket=read_socket),
         store=[replace(store, path=of(store.path)) for store in settings.store],
         intake=[replace(intake, path=of(intake.path)) for intake in settings.intake],
         catalog=replace(
@@ -190,7 +205,7 @@ def _absolute(settings: SiteSettings, base: Path) -> SiteSettings:
             url=_catalog_url(settings.catalog.url, state),
             password_file=of(settings.catalog.password_file),
         ),
-        notify=[replace(one, url_file=of(one.url_file)) for one in settings.notify],
+        notify=[replace(channel, url_file=of(channel.url_file)) for channel in settings.notify],
         bus=replace(settings.bus, password_file=of(settings.bus.password_file)),
         tls=replace(
             settings.tls,
@@ -202,7 +217,7 @@ def _absolute(settings: SiteSettings, base: Path) -> SiteSettings:
 
 
 def _catalog_url(url: str, state: str) -> str:
-    """The catalog stands in ``state``, whose directory may be another than the file's."""
+    """The catalog is in ``state``, which may be another directory than the file's."""
     path = url.removeprefix(SQLITE)
     if path == url or path in {"", ":memory:"}:
         return url

@@ -1,4 +1,5 @@
-"""What can be configured, with defaults. Files and environment are read by ``config.py``; here are only shapes.
+"""What can be configured, with defaults. Files and environment are read by ``config/loader.py``; this module has only
+the types.
 
 Paths are absolute once loaded: relative ones were taken from the directory of ``site.toml``.
 """
@@ -14,7 +15,10 @@ from librarian_protocol.api import Level
 from librarian_protocol.entries import Label, StoreRole
 from librarian_protocol.incidents import Severity
 from librarian_protocol.names import SiteName
+from librarian_protocol.unfinished import IGNORED
 
+#: Seconds without change by default.
+QUIET_S = {"file": 5.0, "book": 60.0}
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
@@ -43,6 +47,11 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     ingestable: bool = True
     #: Mode of files after commit, octal in quotes.
     file_mode: Annotated[str, Meta(pattern=r"^0[0-7]{3}$")] = "0444"
+    #: Mode of directories that are made above names and in books, octal in quotes, such as "2750"; "": 0755, and above
+    #: names no more than the umask allows.
+    dir_mode: Annotated[str, Meta(pattern=r"^(?:|0[0-7]{3}|[0-7]{4})(?!\n)$")] = ""
+    #: Group of files and directories; "": as the filesystem gives it.
+    group: str = ""
 
 
 class IntakeSettings(Settings, frozen=True, kw_only=True):
@@ -54,26 +63,37 @@ class IntakeSettings(Settings, frozen=True, kw_only=True):
     unit: Literal["file", "book"] = "file"
     #: Put before the path below the drop directory to make the name; "" or ``a/b``.
     prefix: str = ""
-    #: How many directories below the drop directory a book stands (1: directly in it).
+    #: Depth of a book below the drop directory (1: directly in it).
     depth: Positive = 1
     #: ``rename``: whatever is visible is complete. ``quiet``: renamed into place, or closed and unchanged for
-    #: ``quiet_s``. ``marker`` (books): the file ``marker`` stands in it.
-    complete: Literal["rename", "quiet", "marker"] = "quiet"
-    quiet_s: Seconds = 5.0
+    #: ``quiet_s``. ``marker`` (books): the file ``marker`` is in it. ``moved``: it was seen to be moved in.
+    complete: Literal["rename", "quiet", "marker", "moved"] = "quiet"
+    #: 5 for files and 60 for books where None: a book is silent between its members.
+    quiet_s: Seconds | None = None
     marker: str = ".complete"
     #: Names that are not looked at: single files, and components above books.
-    ignore: list[str] = msgspec.field(default_factory=lambda: [".*", "*.part", "*.tmp"])
-    #: A full walk at least so often; events only make it faster.
+    ignore: list[str] = msgspec.field(default_factory=lambda: list(IGNORED))
+    #: Longest time between two full walks; events only make intake faster.
     walk_every_s: Seconds = 60.0
-    #: ``auto``: inotify where the filesystem has it, else polling.
+    #: ``auto``: inotify if the filesystem has it, otherwise polling.
     watch: Literal["auto", "inotify", "poll"] = "auto"
     poll_every_s: Seconds = 2.0
-    #: Whether a name that differs from another only in letter case is taken.
+    #: Whether a name that differs from another only in letter case is accepted.
     allow_case_twins: bool = False
+
+    def __post_init__(self) -> None:
+        if self.quiet_s is None:
+            msgspec.structs.force_setattr(self, "quiet_s", QUIET_S[self.unit])
+
+    @property
+    def quiet_for_s(self) -> float:
+        """Seconds without change after which something is complete."""
+        assert self.quiet_s is not None
+        return self.quiet_s
 
 
 class DataSettings(Settings, frozen=True, kw_only=True):
-    """``[data]``: the TCP side, where peers fetch bytes and Prometheus its figures."""
+    """``[data]``: the TCP side, where peers fetch bytes."""
 
     listen: str = "127.0.0.1:7400"
     #: ``HOST:PORT`` by which other sites reach it; the address listened on where empty.
@@ -82,27 +102,37 @@ class DataSettings(Settings, frozen=True, kw_only=True):
     tls: Literal["auto", "on", "off"] = "auto"
     #: ``false``: nobody can dial this site; it pushes to those who can be dialled.
     dialable: bool = True
+    #: Whether other sites are on this machine, so that their loopback addresses are dialled. ``auto``: as the
+    #: address by which others dial this site is a loopback one; a site that nobody can dial has none.
+    loopback_peers: Literal["auto", "on", "off"] = "auto"
 
 
 class PageSettings(Settings, frozen=True, kw_only=True):
     """``[page]``: the status page, for browsers on this machine."""
 
-    #: A loopback address; "" where there is to be none. Port 0 takes a free one.
+    #: A loopback address; "" for none. Port 0 takes a free one.
     listen: str = "127.0.0.1:7480"
 
 
+class MetricsSettings(Settings, frozen=True, kw_only=True):
+    """``[metrics]``: the address for Prometheus, plain HTTP without accounts."""
+
+    #: "" for none. Port 0 takes a free one. Beyond loopback, everybody who reaches it can read it.
+    listen: str = "127.0.0.1:7401"
+
+
 class NotifySettings(Settings, frozen=True, kw_only=True):
-    """``[[notify]]``: whom to tell of incidents, and how."""
+    """``[[notify]]``: a channel for notifications about incidents."""
 
     label: Label
     #: As apprise has them (``mailto://…``, ``slack://…``, ``json://…``): a secret. Or a file whose text it is.
     url: str = ""
     url_file: str = ""
-    #: Incidents that are as severe, or more.
+    #: Lowest severity of incidents.
     level: Severity = Severity.WARNING
-    #: Whether to tell also when they are over.
+    #: Whether to notify also when they are over.
     over: bool = True
-    #: At most one message in so many seconds; of critical incidents one a minute.
+    #: Seconds between two messages, at least; one a minute for critical incidents.
     every_s: Seconds = 300.0
 
 
@@ -124,13 +154,13 @@ class BusSettings(Settings, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:4222"
     #: ``HOST:PORT`` by which invited sites reach it; the address listened on where empty.
     advertise: str = ""
-    #: Where other sites' servers dial in by leaf links (TLS); "" where none do. They meet at one site.
+    #: Where other sites' servers dial in by leaf links (TLS); "" if none do. They meet at one site.
     leaf_listen: str = ""
     #: ``HOST:PORT`` by which they reach it; the address listened on where empty.
     leaf_advertise: str = ""
-    #: Every site tells the others which journal ends it holds, at least so often.
+    #: Longest time between two messages that tell other sites which journal ends this site holds.
     heads_every_s: Seconds = 30.0
-    #: ``nats://[user:password@]host:port`` of an external server. Tokens carry it as it stands here.
+    #: ``nats://[user:password@]host:port`` of an external server. Tokens contain it unchanged.
     url: str = ""
     #: A file whose text is the password or token of the URL.
     password_file: str = ""
@@ -148,20 +178,23 @@ class MeshSettings(Settings, frozen=True, kw_only=True):
 class ReplicatorSettings(Settings, frozen=True, kw_only=True):
     """``[replicator]``."""
 
-    #: Batches in flight at once.
-    concurrency: Positive = 4
+    #: Batches in flight at once, of each adapter; no source has the last one, unless it has no other.
+    concurrency: Positive = 5
     batch_files: Positive = 1000
     batch_bytes: Positive = 1 << 30
-    #: A batch in which nothing moves for so long is given up.
+    #: A batch without progress for this time is given up.
     stall_s: Seconds = 60.0
+    #: Bytes a second: a batch that brings less over ``min_rate_over_s`` seconds is given up. 0: no limit.
+    min_rate: Annotated[int, Meta(ge=0)] = 1024
+    min_rate_over_s: Seconds = 120.0
 
 
 class ReconcileSettings(Settings, frozen=True, kw_only=True):
     """``[reconcile]``: stores against the catalog."""
 
-    #: At the start, and then every so often.
+    #: Interval; also done at the start.
     every_s: Seconds = 86400.0
-    #: More instances of a store than this are not suspected without a person: the cause is hardly the files.
+    #: Without a person at most this many instances of a store are suspected: more have another cause.
     limit: Positive = 50
 
 
@@ -170,7 +203,7 @@ class AdapterLimits(Settings, frozen=True, kw_only=True):
 
     #: Batches in flight at once; 0: as ``replicator.concurrency``.
     jobs: Annotated[int, Meta(ge=0, le=100)] = 0
-    #: Files and books below that size go by another adapter, where there is one.
+    #: Files and books below that size use another adapter, if there is one.
     min_bytes: Annotated[int, Meta(ge=0)] = 0
 
 
@@ -180,6 +213,15 @@ class AdapterSettings(Settings, frozen=True, kw_only=True):
     order: list[str] = msgspec.field(default_factory=lambda: ["http"])
     settings: dict[str, dict[str, Any]] = {}
     limits: dict[str, AdapterLimits] = {}
+
+
+class ControlSettings(Settings, frozen=True, kw_only=True):
+    """``[control]``: who may read besides the daemon's user."""
+
+    #: A group whose members may read and change nothing, by name or number; "" for none.
+    readers: str = ""
+    #: Their socket; if empty, ``lbd-read.sock`` beside the control socket.
+    read_socket: str = ""
 
 
 class LogSettings(Settings, frozen=True, kw_only=True):
@@ -195,15 +237,17 @@ class SiteSettings(Settings, frozen=True, kw_only=True):
     site: SiteName
     #: Failure domain that this site, as the first of a mesh, gives itself.
     domain: Label = "default"
-    #: Catalog, keys, bus and socket stand here; the directory of the file where empty.
+    #: Directory of catalog, keys, bus and socket; if empty, the directory of the file.
     state: str = ""
-    #: The control socket; ``lbd.sock`` in ``state`` where empty.
+    #: The control socket; if empty, ``lbd.sock`` in ``state``.
     socket: str = ""
+    control: ControlSettings = ControlSettings()
     catalog: CatalogSettings = CatalogSettings()
     store: list[StoreSettings] = []
     intake: list[IntakeSettings] = []
     data: DataSettings = DataSettings()
     page: PageSettings = PageSettings()
+    metrics: MetricsSettings = MetricsSettings()
     notify: list[NotifySettings] = []
     tls: TlsSettings = TlsSettings()
     bus: BusSettings = BusSettings()

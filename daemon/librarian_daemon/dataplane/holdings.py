@@ -1,17 +1,18 @@
-"""What the data plane needs of catalog, roster and stores."""
+"""The instances that the data plane may serve, from catalog, roster and stores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from librarian_daemon.catalog import holdings, offers
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.giving import Holding
-from librarian_daemon.membership import Membership
-from librarian_daemon.ports import Store
-from librarian_protocol import offers as offering
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.integrity import instances
+from librarian_daemon.catalog.mesh import offers
+from librarian_daemon.dataplane.sender import Holding
+from librarian_daemon.mesh.membership import Membership
+from librarian_daemon.ports.store import Store
 from librarian_protocol.digests import Digest
 from librarian_protocol.names import SiteName
+from librarian_protocol.offers import is_offered, refusal
 
 
 class CatalogHoldings:
@@ -34,22 +35,22 @@ class CatalogHoldings:
             return "it is not admitted"
         if member.revoked:
             return "it was revoked"
-        return offering.refusal(member.access)
+        return refusal(member.access)
 
     async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         """See the port."""
-        found = await self._catalog.read(holdings.find, self._site, digests)
+        found = await self._catalog.read(instances.find, self._site, digests)
         chosen = await self._catalog.read(offers.of, asker)
         member = self._membership.members.get(asker)
         return {
             digest: Holding(
-                name=one.name,
+                name=row.name,
                 digest=digest,
-                unit=one.unit,
-                size_bytes=one.size_bytes,
+                unit=row.unit,
+                size_bytes=row.size_bytes,
                 store=store,
-                offered=member is not None and offering.is_offered(member.access, chosen, one.name),
+                offered=member is not None and is_offered(member.access, chosen, row.name),
             )
-            for digest, one in found.items()
-            if (store := self._stores.get(one.store)) is not None
+            for digest, row in found.items()
+            if (store := self._stores.get(row.store)) is not None
         }

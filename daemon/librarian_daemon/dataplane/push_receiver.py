@@ -1,7 +1,7 @@
-"""Being pushed to: live tickets, the letters that ask for their use, and the requests that use them.
+"""Receives pushes: live tickets, the letters that ask for pushes, and the requests that use tickets.
 
-A ticket is good for one request, of one site, while a batch waits for it; what that request brings goes to the batch
-and nowhere else. Tickets stand in memory: after a restart the transfer machine asks anew.
+A ticket is valid for one request of one site while a batch waits for it; the bytes of that request go only to that
+batch. Tickets are kept in memory: after a restart the replicator asks again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import structlog
 from aiohttp import web
 
 from librarian_adapters.contract import Push
-from librarian_adapters.http_client import spoken
-from librarian_adapters.pushes import PUSH_TARGET, decode_push_refused
-from librarian_daemon.catalog.telling import Sealed
-from librarian_daemon.datagate import Gate, begin_of
-from librarian_daemon.ports import Clock, Rng
+from librarian_adapters.http.client import spoken
+from librarian_adapters.http.push_letters import PUSH_TARGET, decode_push_refused
+from librarian_daemon.catalog.journal.letters import Sealed
+from librarian_daemon.dataplane.gate import Gate, begin_of
+from librarian_daemon.ports.time import Clock, Rng
 from librarian_protocol import backoff
 from librarian_protocol.errors import (
     ArgumentInvalid,
@@ -28,28 +28,28 @@ from librarian_protocol.errors import (
 from librarian_protocol.mail import Mail
 from librarian_protocol.names import SiteName
 
-#: How long a ticket is worth trying at the other site, by its clock.
+#: Lifetime of a ticket at the other site, by its clock.
 LIFETIME_S = 300
-#: Tickets at once; batches are bounded, so more is a defect.
+#: Tickets at once; batches are bounded, so more would be a defect.
 MAX_OPEN = 1000
-#: After so many letters without an answer a site is asked ever more seldom: letters to a site that is away pile up.
+#: After this many letters without an answer a site is asked with growing delays: letters to an absent site accumulate.
 _UNANSWERED = 8
 _READ_BYTES = 256 << 10
 
 
-#: Has a letter sent: to whom, its verb, its body. Raises CatalogFault when too many wait for that site.
+#: Sends a letter: recipient, verb, body. Raises CatalogFault if too many wait for that site.
 Send = Callable[[SiteName, str, bytes], Awaitable[None]]
 
 
 class Tickets:
-    """Implements the adapters' ``Pushes``. Lost at a restart, as the batches are that wait."""
+    """Implements the adapters' ``Pushes``. Lost at a restart, like the batches that wait."""
 
     def __init__(self, send: Send, clock: Clock, rng: Rng) -> None:
         self._send = send
         self._clock = clock
         self._rng = rng
         self._open: dict[str, Push] = {}
-        #: Letters that nothing came of since a site was last heard of here, and when it may be asked again.
+        #: Letters without an effect since a site was last heard, and when it may be asked again.
         self._silent: dict[SiteName, tuple[int, float]] = {}
         self._log = structlog.get_logger("pushes")
 
@@ -93,18 +93,18 @@ class Tickets:
         """
         push = self._open.get(ticket)
         if push is None or push.source != site:
-            raise SourceMissing("nothing is waited for with this ticket")
+            raise SourceMissing("no batch waits with this ticket")
         del self._open[ticket]
         self._silent.pop(site, None)
         return push
 
     async def refused(self, letter: Mail, _sealed: Sealed) -> None:
-        """Mail handler: the source says that nothing will come for a ticket."""
+        """Mail handler: the source says that it will not use a ticket."""
         try:
             said = decode_push_refused(letter.body)
             push = self.take(said.ticket, letter.sender)
         except (ArgumentInvalid, SourceMissing) as exc:
-            self._log.info("letter_ignored", peer=letter.sender, verb=letter.verb, error=exc.message)
+            self._log.info("letter_ignored", sparingly=True, peer=letter.sender, verb=letter.verb, error=exc.message)
             return
         push.end(spoken(said.code, said.message))
 

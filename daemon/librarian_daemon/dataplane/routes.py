@@ -11,10 +11,10 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from librarian_adapters.bundle import BUNDLE_TARGET, BUNDLE_TYPE, BYTES_TARGET, BYTES_TYPE, Asked, decode_request
 from librarian_adapters.contract import Buffer, Part
-from librarian_daemon.datagate import Gate, begin_of, cut
-from librarian_daemon.giving import Giver
+from librarian_adapters.http.bundle import BUNDLE_TARGET, BUNDLE_TYPE, BYTES_TARGET, BYTES_TYPE, Asked, decode_request
+from librarian_daemon.dataplane.gate import Gate, begin_of, cut
+from librarian_daemon.dataplane.sender import Sender
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import ArgumentInvalid, DigestInvalid, NameInvalid, SourceMissing
 from librarian_protocol.names import MemberPath, SiteName
@@ -23,9 +23,9 @@ from librarian_protocol.names import MemberPath, SiteName
 class DataPlane:
     """Two handlers."""
 
-    def __init__(self, gate: Gate, giver: Giver) -> None:
+    def __init__(self, gate: Gate, sender: Sender) -> None:
         self._gate = gate
-        self._giver = giver
+        self._sender = sender
 
     def routes(self) -> list[web.RouteDef]:
         """What to add to the application."""
@@ -40,7 +40,7 @@ class DataPlane:
     async def _stream(self, request: web.Request, site: SiteName) -> web.StreamResponse:
         asked = _asked(request)
         begin = begin_of(request.headers.get("Range", ""))
-        reader = await self._giver.find(site, asked)
+        reader = await self._sender.find(site, asked)
         try:
             end = reader.size_bytes
             if begin and begin >= end:
@@ -51,9 +51,9 @@ class DataPlane:
                 response.headers["Content-Range"] = f"bytes {begin}-{end - 1}/{end}"
             await response.prepare(request)
             try:
-                async with aclosing(self._giver.read(asked, reader, begin)) as chunks:
+                async with aclosing(self._sender.read(asked, reader, begin)) as chunks:
                     async for chunk in chunks:
-                        if not await self._sent(response, chunk):
+                        if not await self._sent(site, response, chunk):
                             return cut(request, response)
             except SourceMissing:
                 return cut(request, response)
@@ -61,8 +61,10 @@ class DataPlane:
             reader.close()
         return response
 
-    async def _sent(self, response: web.StreamResponse, data: Buffer) -> bool:
-        """Whether the other side took it in time."""
+    async def _sent(self, site: SiteName, response: web.StreamResponse, data: Buffer) -> bool:
+        """Whether the other side took it in time; nothing is sent to a paused site."""
+        if self._gate.paused(site):
+            return False
         try:
             async with asyncio.timeout(self._gate.limits.stall_s):
                 await response.write(data)
@@ -78,16 +80,16 @@ class DataPlane:
         response = web.StreamResponse(headers={"Content-Type": BUNDLE_TYPE})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        async with aclosing(self._giver.frames(site, asked)) as groups:
+        async with aclosing(self._sender.frames(site, asked)) as groups:
             async for frames in groups:
-                if not await self._sent(response, frames):
+                if not await self._sent(site, response, frames):
                     return cut(request, response)
         return response
 
 
 def _asked(request: web.Request) -> Asked:
-    """What a request for one item asks for."""
-    # The raw query, because what was signed is the raw text: one way to read it, no '+' for a blank.
+    """The item that a request asks for."""
+    # The raw query, because the signature covers the raw text: one way to read it, no '+' for a blank.
     query: dict[str, str] = {}
     for pair in request.rel_url.raw_query_string.split("&"):
         key, _, value = pair.partition("=")

@@ -1,91 +1,19 @@
-"""Opening, making and renaming below a directory descriptor, never through a symbolic link (I9).
+"""Making and renaming below a directory descriptor, never through a symbolic link (I9).
 
-Paths are bytes, relative, and are looked up by the kernel beneath the descriptor: ``..``, absolute paths and
-links fail, however often somebody swaps a directory for a link meanwhile. All functions raise OSError; a link in
-the way is ``ELOOP`` (or ``ENOTDIR`` where a directory was asked for), a way out is ``EXDEV``.
+Paths and errors are those of :mod:`librarian_adapters.beneath`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+
+from librarian_adapters.beneath import DIRECTORY, open_beneath
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.syscall.restype = ctypes.c_long
-_SYS_OPENAT2 = 437  # the same on every architecture that Python's Linux wheels are built for
-_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 _RENAME_NOREPLACE = 1
-_AT_FDCWD = -100
-#: openat2 answers EAGAIN when a rename elsewhere might have moved what it walked; it need not go on for ever.
-_TRIES = 64
-READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-def _openat2(dirfd: int, path: bytes, flags: int, mode: int) -> int:
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
-    for _ in range(_TRIES):
-        fd = int(
-            _LIBC.syscall(
-                ctypes.c_long(_SYS_OPENAT2),
-                ctypes.c_int(dirfd),
-                ctypes.c_char_p(path),
-                ctypes.byref(how),
-                ctypes.c_size_t(ctypes.sizeof(how)),
-            )
-        )
-        if fd >= 0:
-            return fd
-        if ctypes.get_errno() not in {errno.EAGAIN, errno.EINTR}:
-            break
-    number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number), path)
-
-
-@cache
-def has_openat2() -> bool:
-    """Whether the kernel has it and no seccomp filter hides it."""
-    try:
-        os.close(_openat2(_AT_FDCWD, b".", os.O_PATH | os.O_DIRECTORY, 0))
-    except OSError:
-        return False
-    return True
-
-
-def _components(path: bytes) -> list[bytes]:
-    parts = path.split(b"/")
-    if path.startswith(b"/") or b".." in parts:
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
-    return [part for part in parts if part not in {b"", b"."}]
-
-
-def _walk(dirfd: int, path: bytes, flags: int, mode: int) -> int:
-    """openat2's work by hand, for kernels without it: one component at a time, following nothing."""
-    *above, last = _components(path) or [b"."]
-    here = os.dup(dirfd)
-    try:
-        for part in above:
-            deeper = os.open(part, DIRECTORY, dir_fd=here)
-            os.close(here)
-            here = deeper
-        return os.open(last, flags | os.O_NOFOLLOW, mode, dir_fd=here)
-    finally:
-        os.close(here)
-
-
-def open_beneath(dirfd: int, path: bytes, flags: int, mode: int = 0) -> int:
-    """Open ``path`` below ``dirfd``; the caller closes what it gets. ``b""`` is the directory itself."""
-    if has_openat2():
-        return _openat2(dirfd, path or b".", flags, mode)
-    return _walk(dirfd, path, flags, mode)
 
 
 @contextmanager
@@ -100,7 +28,7 @@ def opened(dirfd: int, path: bytes, flags: int = DIRECTORY, mode: int = 0) -> Ge
 
 @contextmanager
 def directory(path: str) -> Generator[int]:
-    """A descriptor for a configured directory, whose own path may hold links: an administrator chose it."""
+    """A descriptor for a configured directory. Its own path may contain links, since an administrator chose it."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield fd
@@ -114,24 +42,41 @@ def split(path: bytes) -> tuple[bytes, bytes]:
     return parent, last
 
 
-def make_directories(dirfd: int, path: bytes, mode: int = 0o755, durable: set[bytes] | None = None) -> None:
-    """Have every directory of ``path``, each link of the chain fsynced. Idempotent.
+def make_directories(
+    dirfd: int,
+    path: bytes,
+    mode: int = 0o755,
+    durable: set[bytes] | None = None,
+    settle: Callable[[int], None] | None = None,
+) -> None:
+    """Make every missing directory of ``path`` and fsync each one with its parent. Idempotent.
 
-    A directory that exists may be another thread's, or a crashed process's, and not durable yet: so the parents
-    of existing ones are fsynced as well, unless they stand in ``durable``, the caller's memory of what was.
+    ``settle`` gets the descriptor of each directory that is made, and sets what else it must have. It also gets an
+    empty directory of this account: a crash may have come before it was set.
+
+    Another thread, or a process that crashed, may have made an existing directory, and it may not be durable yet. So
+    the parents of existing directories are fsynced too, unless they are in ``durable``, the caller's record of
+    directories that were fsynced.
     """
     if not path or (durable is not None and path in durable and _is_directory(dirfd, path)):
         return
     parent, last = split(path)
-    make_directories(dirfd, parent, mode, durable)
+    make_directories(dirfd, parent, mode, durable, settle)
     with opened(dirfd, parent) as fd:
-        try:
+        with suppress(FileExistsError):
             os.mkdir(last, mode, dir_fd=fd)
-        except FileExistsError:
-            os.close(open_beneath(fd, last, DIRECTORY))  # ENOTDIR or ELOOP where it is something else
+        with opened(fd, last) as made:  # ENOTDIR or ELOOP where it is something else
+            if settle is not None and os.fstat(made).st_uid == os.geteuid() and _is_empty(made):
+                settle(made)
+                os.fsync(made)
         os.fsync(fd)
     if durable is not None:
         durable.add(path)
+
+
+def _is_empty(fd: int) -> bool:
+    with os.scandir(fd) as entries:
+        return next(entries, None) is None
 
 
 def _is_directory(dirfd: int, path: bytes) -> bool:
@@ -165,7 +110,7 @@ def move(from_fd: int, old: bytes, to_fd: int, new: bytes) -> None:
 
 
 def stat_beneath(dirfd: int, path: bytes) -> os.stat_result:
-    """What stands at the path, not followed where it is a link itself."""
+    """The status of what stands at the path. A link at the path itself is not followed."""
     parent, name = split(path)
     with opened(dirfd, parent) as fd:
         return os.stat(name, dir_fd=fd, follow_symlinks=False)

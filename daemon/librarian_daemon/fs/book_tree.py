@@ -1,6 +1,6 @@
-"""Books on disk: walking one in the order of its manifest, and holding one against its manifest.
+"""Books on disk: walks a book in the order of its manifest, and compares a book with its manifest.
 
-A walk streams; what it holds is the listings of the directories that it stands in.
+A walk streams. It keeps in memory only the listings of the directories on its current path.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from itertools import zip_longest
 
 import msgspec
 
-from librarian_daemon.store.confined import READ_FILE, open_beneath, opened
-from librarian_daemon.store.reading import CHUNK_BYTES, Stopped, hash_fd
+from librarian_adapters.beneath import READ_FILE, open_beneath
+from librarian_daemon.fs.beneath import opened
+from librarian_daemon.fs.hashing import CHUNK_BYTES, Stopped, hash_fd
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import (
     BookRefused,
@@ -24,7 +24,7 @@ from librarian_protocol.errors import (
     SizeMismatch,
     SourceMissing,
 )
-from librarian_protocol.manifest import ManifestReader, Member, MemberFile
+from librarian_protocol.manifest import ManifestReader, Member, MemberDirectory, MemberFile
 from librarian_protocol.names import MemberPath
 
 _KINDS = {
@@ -34,6 +34,10 @@ _KINDS = {
     stat.S_IFCHR: "a character device",
     stat.S_IFBLK: "a block device",
 }
+
+
+#: How many things in a book that are not members are named.
+_EXAMPLES = 3
 
 
 def kind_of(mode: int) -> str:
@@ -48,16 +52,22 @@ class Found(msgspec.Struct, frozen=True):
     is_directory: bool
 
 
-def walk(book: int, *, each_directory: Callable[[int], None] | None = None) -> Iterator[Found]:
-    """Files and empty directories of the book open at ``book``, by the raw bytes of their paths.
+def walk(
+    book: int,
+    *,
+    each_directory: Callable[[int], None] | None = None,
+    other: Callable[[bytes], None] | None = None,
+) -> Iterator[Found]:
+    """Yields files and empty directories of the book open at ``book``, ordered by the raw bytes of their paths.
 
-    ``each_directory`` gets a descriptor of every directory, the book's own included, before what is in it.
+    ``each_directory`` gets a descriptor of every directory, the book's own included, before its content. ``other`` gets
+    the path of each link, FIFO, socket or device; these are not members.
 
     Raises:
-        BookRefused: a member is a link, FIFO, socket or device; it says which.
+        BookRefused: there is such a thing and ``other`` is not given; the message names it.
         OSError: it cannot be read.
     """
-    stack = [_listing(book, b"", each_directory)]
+    stack = [_listing(book, b"", each_directory, other)]
     while stack:
         here = stack[-1]
         if not here.names:
@@ -66,7 +76,7 @@ def walk(book: int, *, each_directory: Callable[[int], None] | None = None) -> I
         name = here.names.pop()
         path = here.prefix + name
         if name.endswith(b"/"):
-            stack.append(_listing(book, path[:-1], each_directory))
+            stack.append(_listing(book, path[:-1], each_directory, other))
         else:
             yield Found(path, is_directory=name in here.empty)
 
@@ -82,7 +92,12 @@ class _Listing(msgspec.Struct):
     empty: set[bytes]
 
 
-def _listing(book: int, path: bytes, each_directory: Callable[[int], None] | None) -> _Listing:
+def _listing(
+    book: int,
+    path: bytes,
+    each_directory: Callable[[int], None] | None,
+    other: Callable[[bytes], None] | None,
+) -> _Listing:
     here = _Listing(prefix=path + b"/" if path else b"", names=[], empty=set())
     with opened(book, path) as fd:
         if each_directory is not None:
@@ -96,9 +111,12 @@ def _listing(book: int, path: bytes, each_directory: Callable[[int], None] | Non
                     else:
                         name += b"/"
                 elif not entry.is_file(follow_symlinks=False):
+                    if other is not None:
+                        other(here.prefix + name)
+                        continue
                     mode = entry.stat(follow_symlinks=False).st_mode
                     raise BookRefused(
-                        f"member {here.prefix + name!a} of the book is {kind_of(mode)}",
+                        f"member {os.fsdecode(here.prefix + name)!a} of the book is {kind_of(mode)}",
                         hint="a book holds regular files and directories only; remove it or put its bytes there",
                     )
                 here.names.append(name)
@@ -142,8 +160,10 @@ def compare(
     *,
     read_bytes: bool,
     stop: threading.Event | None = None,
+    extra: Extra | None = None,
 ) -> tuple[int, LibrarianError | None]:
-    """Hold a book against its manifest: every member, and nothing besides. Both stream, in the same order.
+    """Compare a book with its manifest: every member must be right, and nothing else be there. Both stream, in the same
+    order.
 
     Args:
         book: descriptor of the book's directory.
@@ -151,6 +171,7 @@ def compare(
         digest: what the manifest's own digest must be.
         read_bytes: whether to read and hash the members; else only names, kinds and sizes are compared.
         stop: set to give up.
+        extra: records what stands beside the members. It is then not a fault, since it does not harm any member.
 
     Returns:
         How many bytes stand in members that are right, and the first thing that is wrong.
@@ -162,10 +183,16 @@ def compare(
     reader = ManifestReader()
     size_bytes = 0
     try:
-        for found, member in zip_longest(walk(book), _members(manifest, reader)):
+        for found, member in _beside(walk(book, other=extra.add if extra else None), _members(manifest, reader)):
             if stop is not None and stop.is_set():
                 raise Stopped
             wrong = _place_of(found, member)
+            if wrong is not None and extra is not None:
+                if found is not None and member is None:
+                    extra.add(found.path)
+                    continue
+                if isinstance(member, MemberDirectory) and _is_directory(book, member.path):
+                    continue  # it was empty: what stands in it now is extra
             if wrong is not None:
                 return size_bytes, wrong
             if isinstance(member, MemberFile):
@@ -180,11 +207,53 @@ def compare(
     return size_bytes, None
 
 
+class Extra(msgspec.Struct):
+    """What stands in a book and is no member of it: how many, and some of them."""
+
+    count: int = 0
+    examples: list[str] = []
+
+    def add(self, path: bytes) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(os.fsdecode(path))
+
+    def add_those_of(self, book: str, other: Extra) -> None:
+        """As many more as stand in that book; their paths begin with its name."""
+        self.count += other.count
+        self.examples += [f"{book}/{path}" for path in other.examples[: _EXAMPLES - len(self.examples)]]
+
+
+def _beside(found: Iterator[Found], members: Iterator[Member]) -> Iterator[tuple[Found | None, Member | None]]:
+    """Pairs of both, in their common order. What only one of them has comes with None."""
+    entry, member = next(found, None), next(members, None)
+    while entry is not None or member is not None:
+        place = None if member is None else os.fsencode(member.path)
+        if entry is not None and (place is None or entry.path < place):
+            yield entry, None
+            entry = next(found, None)
+        elif entry is None or place is None or entry.path > place:
+            yield None, member
+            member = next(members, None)
+        else:
+            yield entry, member
+            entry, member = next(found, None), next(members, None)
+
+
+def _is_directory(book: int, path: MemberPath) -> bool:
+    try:
+        os.close(open_beneath(book, os.fsencode(path), os.O_RDONLY | os.O_DIRECTORY))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _place_of(found: Found | None, member: Member | None) -> LibrarianError | None:
     """Whether what was found is what the manifest lists at this place of both orders."""
-    if found is not None and (member is None or found.path < os.fsencode(member.path)):
-        return ChecksumMismatch(f"{found.path!a} stands in the book but not in its manifest")
-    if member is not None and (found is None or found.path > os.fsencode(member.path)):
+    if found is not None and member is None:
+        return ChecksumMismatch(f"{os.fsdecode(found.path)!a} stands in the book but not in its manifest")
+    if member is not None and found is None:
         return SourceMissing(f"member {member.path!a} of the book is missing")
     if found is not None and member is not None and found.is_directory == isinstance(member, MemberFile):
         return ChecksumMismatch(f"member {member.path!a} is not of the kind that the manifest says")

@@ -14,7 +14,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class Stopped(Exception):
-    """Whoever asked for the bytes no longer wants them."""
+    """The caller no longer wants the bytes."""
 
 
 def hash_fd(

@@ -1,4 +1,6 @@
-"""What the operating system's errors mean for a store: one place, so that each has one name everywhere."""
+"""What the operating system's errors mean for a store. They are mapped in one place, so each has one name
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from librarian_protocol.errors import NoInodes, StoreError, StoreFault, StoreFul
 def store_error(exc: OSError, doing: str, root: str) -> StoreError:
     """The error for ``doing`` (a phrase like "writing to staging") in the directory ``root``.
 
-    Its cause is ``exc`` whether it is raised or handed on: what is concluded may depend on it (a disk error, or none).
+    Its cause is always ``exc``, whether it is raised or returned: callers decide by it whether the disk failed.
     """
     error = _store_error(exc, doing, root)
     error.__cause__ = exc

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from librarian_adapters.threads import outcome
+
 P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A")
@@ -17,11 +19,12 @@ FSYNC_THREADS = 16
 
 
 class Threads:
-    """A few threads. Cancelling who waits never leaves work going on behind his back."""
+    """A few threads. When a caller is cancelled, no work goes on after it returns."""
 
     def __init__(self, name: str, fsync_threads: int = FSYNC_THREADS) -> None:
         self._pool = ThreadPoolExecutor(8, thread_name_prefix=f"{name}-io")
-        # A pool of its own: work in the first waits for work in the second, and must never wait for itself.
+        # A second pool: work in the first pool waits for work in the second, so one pool could wait for itself for
+        # ever.
         self._fsync = ThreadPoolExecutor(fsync_threads, thread_name_prefix=f"{name}-fsync")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -31,15 +34,7 @@ class Threads:
     async def run_stoppable(self, stop: threading.Event, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As :meth:`run`, for work that looks at ``stop``, which is set when it is cancelled."""
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # what it raised concerns nobody any more; asyncio would complain otherwise
-            raise
+        return await outcome(loop.run_in_executor(self._pool, lambda: work(*args, **kwargs)), stop.set)
 
     def each(self, work: Callable[[A], T], items: Iterable[A]) -> list[T]:
         """``work`` on every item, many at once, results in order. Called from a thread of :meth:`run`.

@@ -1,8 +1,10 @@
-"""A bus that can lose what it acknowledged is an incident, for as long as it is so (``bus-unsafe``)."""
+"""An incident is open for as long as the bus can lose messages that it acknowledged (``bus-unsafe``)."""
 
 from __future__ import annotations
 
-from librarian_daemon.ports import Bus, Clock, Incidents
+from librarian_daemon.ports.bus import BusHealth
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.time import Clock
 from librarian_protocol.names import SiteName
 
 _LOOK_EVERY_S = 3.0
@@ -13,7 +15,7 @@ HINT = "see the bus's settings in nats/README.md"
 class BusWatch:
     """Service."""
 
-    def __init__(self, bus: Bus, incidents: Incidents, clock: Clock, site: SiteName) -> None:
+    def __init__(self, bus: BusHealth, incidents: Incidents, clock: Clock, site: SiteName) -> None:
         self._bus = bus
         self._incidents = incidents
         self._clock = clock

@@ -1,6 +1,6 @@
-"""Channels to people, by apprise: one URL each. Imported only where a channel is configured.
+"""Notification channels, by apprise: one URL each. apprise is imported only if a channel is configured.
 
-A URL is a secret: nothing of it is shown, logged or put into an error.
+A URL is a secret: no part of it is shown, logged or put into an error.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
-from librarian_daemon.settings import NotifySettings
+from librarian_daemon.config.settings import NotifySettings
 from librarian_protocol.errors import ConfigInvalid, NotifyFailed
 from librarian_protocol.incidents import Severity
-from librarian_protocol.notifying import Message
+from librarian_protocol.notification_rules import Message
 
 #: A service answers within seconds, or is tried again.
 PATIENCE_S = 60.0
@@ -29,7 +29,7 @@ _HEARING: ContextVar[object] = ContextVar("hearing", default=None)
 
 
 class Channel(Protocol):
-    """One way to tell people."""
+    """One way to notify people."""
 
     @property
     def settings(self) -> NotifySettings:
@@ -72,7 +72,7 @@ class AppriseChannel:
         self._apprise = apprise.Apprise(
             asset=apprise.AppriseAsset(app_id="Librarian", app_desc="Librarian", async_mode=False)
         )
-        with _Listening() as heard:
+        with _LogCapture() as heard:
             known = self._apprise.add(url)
         if not known or len(self._apprise) != 1:
             raise ConfigInvalid(
@@ -92,7 +92,7 @@ class AppriseChannel:
             raise NotifyFailed(f"{self.settings.label}: {self.service}: {self._said(lines)}")
 
     def _send(self, message: Message) -> tuple[bool, list[str]]:
-        with _Listening() as heard:
+        with _LogCapture() as heard:
             sent = self._apprise.notify(
                 title=message.title, body=message.body, notify_type=self._kinds[message.severity]
             )
@@ -102,21 +102,21 @@ class AppriseChannel:
         """What apprise complained of, without any part of the URL."""
         text = " ".join(lines)[:500] or "no reason was given"
         parts = {self._url, *re.split(r"[/@:?&=]+", self._url.partition("://")[2])}
-        for part in sorted(parts | {unquote(one) for one in parts}, key=len, reverse=True):
+        for part in sorted(parts | {unquote(text) for text in parts}, key=len, reverse=True):
             if len(part) >= _TELLING:
                 text = text.replace(part, "…")
         return text
 
 
-class _Listening(logging.Handler):
-    """What apprise says to its logger in this context, also by threads of its own; nothing of it goes elsewhere."""
+class _LogCapture(logging.Handler):
+    """Captures what apprise logs in this context, also in its own threads. It goes nowhere else."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.lines: list[str] = []
         self._logger = logging.getLogger("apprise")
 
-    def __enter__(self) -> _Listening:
+    def __enter__(self) -> _LogCapture:
         self._logger.propagate = False
         self._logger.addHandler(self)
         _HEARING.set(self)
@@ -132,12 +132,12 @@ class _Listening(logging.Handler):
 
 
 async def open_channels(settings: Sequence[NotifySettings]) -> list[Channel]:
-    """All that are configured.
+    """All configured channels.
 
     Raises:
         ConfigInvalid: a URL cannot be read or is not understood; apprise is not installed.
     """
-    return [await asyncio.to_thread(AppriseChannel, one, _url(one)) for one in settings]
+    return [await asyncio.to_thread(AppriseChannel, channel, _url(channel)) for channel in settings]
 
 
 def _url(settings: NotifySettings) -> str:

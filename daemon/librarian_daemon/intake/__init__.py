@@ -1,1 +1,1 @@
-"""Intake: from a drop directory into a store, durably and with nothing lost (docs/architecture.md)."""
+"""Intake: takes files from a drop directory into a store, durably and without loss (docs/architecture.md)."""

@@ -1,6 +1,6 @@
-"""Bringing claimed bytes into staging, where they cannot be renamed into the store or another could write to them.
+"""Copies claimed bytes into staging, if they cannot be renamed into the store or somebody else could write to them.
 
-Every byte is hashed again on its way: what stands in staging afterwards is what was examined, or nothing does.
+Every byte is hashed again while it is copied: staging then holds exactly the bytes that were examined, or nothing.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
+import msgspec
 from blake3 import blake3
 
+from librarian_adapters.beneath import READ_FILE, open_beneath
 from librarian_adapters.contract import Item, Part, Staging
-from librarian_daemon.intake.claim import Claimed
-from librarian_daemon.intake.drop import Drop
-from librarian_daemon.intake.examine import Examined
-from librarian_daemon.intake.lease import StillWritten
-from librarian_daemon.store import books
-from librarian_daemon.store.confined import READ_FILE, open_beneath, opened
-from librarian_daemon.store.reading import CHUNK_BYTES
-from librarian_daemon.store.threads import Threads
+from librarian_daemon.fs import book_tree
+from librarian_daemon.fs.beneath import opened
+from librarian_daemon.fs.hashing import CHUNK_BYTES
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.drop import Drop
+from librarian_daemon.intake.directory.examination import Examined
+from librarian_daemon.intake.directory.lease import StillWritten
+from librarian_daemon.ports.staging_keys import list_key, manifest_key
 from librarian_protocol import manifest
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import InputError
@@ -32,13 +35,8 @@ SMALL_BYTES = 1 << 20
 _PUT_BYTES = 8 << 20
 _NOT_SAID = Name("unnamed")
 _UNKNOWN = Digest.blake3(b"")
-#: What stands there is gone, or is no longer what it was.
-_CHANGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
-
-
-def manifest_key(landing_id: str) -> str:
-    """Where the manifest of a book that is being ingested stands in staging."""
-    return f"{landing_id}-manifest"
+#: Errors of a file that is gone or was replaced.
+_CHANGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES, errno.EPERM})
 
 
 def file_item(landing_id: str, name: Name, found: Examined) -> Item:
@@ -54,7 +52,7 @@ def file_item(landing_id: str, name: Name, found: Examined) -> Item:
 
 
 def manifest_item(landing_id: str) -> Item:
-    """The place in staging of a book's manifest, whose digest and size nobody knows before it is written."""
+    """The place in staging of a book's manifest. Its digest and size are unknown until it is written."""
     return Item(
         key=manifest_key(landing_id),
         part=Part.MANIFEST,
@@ -65,14 +63,19 @@ def manifest_item(landing_id: str) -> Item:
     )
 
 
+def list_item(landing_id: str) -> Item:
+    """The place in staging of that list; likewise."""
+    return msgspec.structs.replace(manifest_item(landing_id), key=list_key(landing_id), part=Part.ATTRIBUTES)
+
+
 def whole_item(landing_id: str) -> Item:
-    """All that stands in staging under a landing's id, a file or a book's tree: for discarding it."""
+    """All staging keys of a landing, for a file or a book's tree: for discarding them."""
     return Item(key=landing_id, part=Part.FILE, name=_NOT_SAID, file_digest=_UNKNOWN, digest=_UNKNOWN, size_bytes=0)
 
 
 @contextmanager
 def _seeing_changes() -> Generator[None]:
-    """It was examined a moment ago: what is wrong with it now came since, and is looked at again from the start."""
+    """Report a change since the examination as StillWritten: the candidate is examined again from the start."""
     try:
         yield
     except InputError as exc:
@@ -110,8 +113,8 @@ class Copier:
 
     async def _put(self, portion: Sequence[tuple[Claimed, Item]]) -> list[Item | StillWritten]:
         read = await self._threads.run(self._read_small, portion)
-        await self._staging.put([one for one in read if not isinstance(one, StillWritten)])
-        return [one if isinstance(one, StillWritten) else one[0] for one in read]
+        await self._staging.put([outcome for outcome in read if not isinstance(outcome, StillWritten)])
+        return [outcome if isinstance(outcome, StillWritten) else outcome[0] for outcome in read]
 
     def _read_small(self, portion: Sequence[tuple[Claimed, Item]]) -> list[tuple[Item, bytes] | StillWritten]:
         found: list[tuple[Item, bytes] | StillWritten] = []
@@ -181,9 +184,9 @@ class Copier:
         if Digest(f"blake3:{text.hexdigest()}") != digest:
             raise StillWritten("the book changed while it was copied")
 
-    def _walk(self, claimed: Claimed, skip: bytes) -> Iterator[tuple[books.Found, int]]:
+    def _walk(self, claimed: Claimed, skip: bytes) -> Iterator[tuple[book_tree.Found, int]]:
         with self._drop.opened("copying a claimed book") as drop, _seeing_changes(), opened(drop, claimed.path) as book:
-            for found in books.walk(book):
+            for found in book_tree.walk(book):
                 if found.path == skip and not found.is_directory:
                     continue
                 size_bytes = 0
@@ -198,7 +201,7 @@ class Copier:
         landing_id: str,
         name: Name,
         digest: Digest,
-        portion: Sequence[tuple[books.Found, int]],
+        portion: Sequence[tuple[book_tree.Found, int]],
     ) -> list[MemberFile | MemberDirectory]:
         members: list[MemberFile | MemberDirectory] = []
         small: list[tuple[Item, bytes]] = []
@@ -246,9 +249,9 @@ def _read_up_to(fd: int, size_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def _some(walk: Iterator[tuple[books.Found, int]]) -> list[tuple[books.Found, int]]:
-    """A portion of members: at most 256, and of small ones at most what is put at once."""
-    portion: list[tuple[books.Found, int]] = []
+def _some(walk: Iterator[tuple[book_tree.Found, int]]) -> list[tuple[book_tree.Found, int]]:
+    """A portion of members: at most 256, and of small ones at most one write's worth."""
+    portion: list[tuple[book_tree.Found, int]] = []
     small_bytes = 0
     for found, size_bytes in walk:
         portion.append((found, size_bytes))

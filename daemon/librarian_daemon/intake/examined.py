@@ -1,4 +1,4 @@
-"""A claimed thing that was read and has a name, and the landing that it becomes."""
+"""A claimed file or book that was read and has a name, and its landing."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import os
 
 import msgspec
 
-from librarian_daemon.intake.claim import Claimed
-from librarian_daemon.intake.copying import manifest_key
-from librarian_daemon.intake.drop import Drop
-from librarian_daemon.intake.examine import Examined
-from librarian_daemon.ports import Landing, Store
+from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.drop import Drop
+from librarian_daemon.intake.directory.examination import Examined
+from librarian_daemon.ports.staging_keys import list_key, manifest_key
+from librarian_daemon.ports.store import Landing, Store
+from librarian_protocol.attributes import bounded
 from librarian_protocol.entries import FileIngested, Unit
 from librarian_protocol.names import Name
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """A claimed thing that was read and has a name."""
+    """A claimed file or book that was read and has a name."""
 
     id: str
     claimed: Claimed
     name: Name
     found: Examined
-    #: Its bytes stand in staging instead of being renamed out of ``.claimed``.
+    #: Its bytes are in staging instead of being renamed out of ``.claimed``.
     copied: bool = False
-    #: The catalog knows this very file, whatever stands in the store.
+    #: The catalog knows exactly this file, whether or not the store has it.
     known: bool = False
 
 
@@ -33,29 +34,31 @@ def unit_of(found: Examined) -> Unit:
     return Unit.FILE if found.members is None else Unit.BOOK
 
 
-def landing_of(one: Ready, store: Store, drop: Drop) -> Landing:
-    """Where its bytes stand, and the journal entry that goes with their commit."""
-    unit = unit_of(one.found)
+def landing_of(ready: Ready, store: Store, drop: Drop) -> Landing:
+    """Where its bytes are, and the journal entry of their commit."""
+    unit = unit_of(ready.found)
     entry = FileIngested(
-        name=one.name,
-        digest=one.found.digest,
-        size_bytes=one.found.size_bytes,
+        name=ready.name,
+        digest=ready.found.digest,
+        size_bytes=ready.found.size_bytes,
         unit=unit,
         store=store.id,
-        mtime_ns=one.found.mtime_ns,
-        uploader=one.found.uploader,
-        members=one.found.members,
+        mtime_ns=bounded(ready.found.mtime_ns),
+        uploader=ready.found.uploader,
+        members=ready.found.members,
     )
     return Landing(
-        id=one.id,
+        id=ready.id,
         store=store.id,
         # The drop directory, not .claimed: that is looked up beneath it, through no link.
-        root=store.staging_root if one.copied else drop.path,
-        rel=one.id if one.copied else os.fsdecode(one.claimed.path),
-        name=one.name,
-        digest=one.found.digest,
-        size_bytes=one.found.size_bytes,
+        root=store.staging_root if ready.copied else drop.path,
+        rel=ready.id if ready.copied else os.fsdecode(ready.claimed.path),
+        name=ready.name,
+        digest=ready.found.digest,
+        size_bytes=ready.found.size_bytes,
         unit=unit,
-        manifest_rel=manifest_key(one.id) if unit is Unit.BOOK else "",
+        manifest_rel=manifest_key(ready.id) if unit is Unit.BOOK else "",
         entry=entry,
+        attributes=ready.found.attributes,
+        list_rel=list_key(ready.id) if unit is Unit.BOOK else "",
     )

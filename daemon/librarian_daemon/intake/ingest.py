@@ -1,4 +1,4 @@
-"""What happens to one claimed batch, from the first look to "accepted" (docs/architecture.md)::
+"""The steps of one claimed batch, from the first look to "accepted" (docs/architecture.md)::
 
     examine ─► standing ─► copy where needed ─► seal ─► begin ─► place ─► accept ─► tidy
        │           │                              │               │
@@ -13,25 +13,29 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from librarian_daemon.intake import claim
-from librarian_daemon.intake.claim import Claimed
-from librarian_daemon.intake.copying import SMALL_BYTES, Copier, file_item, manifest_item, whole_item
-from librarian_daemon.intake.drop import Drop, shown
-from librarian_daemon.intake.examine import BookExamination, Examined, Gone, examine_file, odd
+from librarian_daemon.config.settings import IntakeSettings
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.intake.copier import SMALL_BYTES, Copier, file_item, list_item, manifest_item, whole_item
+from librarian_daemon.intake.directory import claims
+from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.drop import Drop, shown
+from librarian_daemon.intake.directory.examination import BookExamination, Examined, Gone, examine_file, odd
+from librarian_daemon.intake.directory.lease import StillWritten
+from librarian_daemon.intake.directory.scanner import Kind
+from librarian_daemon.intake.examined import Ready, landing_of
 from librarian_daemon.intake.exits import Exits
-from librarian_daemon.intake.lease import StillWritten
-from librarian_daemon.intake.present import altered, is_in_store
-from librarian_daemon.intake.ready import Ready, landing_of
-from librarian_daemon.intake.refusals import case_twin, refusal
-from librarian_daemon.intake.scan import Kind
-from librarian_daemon.ports import Landing, Ledger, NotPlaced, Placed, Rng, Standing, Store
-from librarian_daemon.settings import IntakeSettings
-from librarian_daemon.store.threads import Threads
+from librarian_daemon.intake.presence import altered, is_in_store
+from librarian_daemon.intake.refusal_reasons import case_twin, refusal
+from librarian_daemon.landing import commit
+from librarian_daemon.landing.commit import Ends, Steps
+from librarian_daemon.ports.ledger import Ledger, NameStatus
+from librarian_daemon.ports.store import LEAVING, Landing, NotPlaced, Store
+from librarian_daemon.ports.time import Rng
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import (
     CaseTwin,
@@ -44,9 +48,12 @@ from librarian_protocol.errors import (
 )
 from librarian_protocol.names import Name
 
+#: Errors of placing that concern the file itself, not the store.
+_REFUSED = (NameOccupied, CaseTwin, InputError, TransferError)
+
 
 class Ingest:
-    """Takes claimed batches of one drop directory into one store."""
+    """Ingests claimed batches of one drop directory into one store."""
 
     def __init__(
         self,
@@ -70,13 +77,13 @@ class Ingest:
         self._copier = Copier(drop, store.staging, threads)
         self._marker = os.fsencode(settings.marker) if settings.complete == "marker" else b""
         self._prefix = os.fsencode(settings.prefix.strip("/")) + b"/" if settings.prefix.strip("/") else b""
-        #: How the ids of this drop directory's landings begin: several may feed one store.
+        #: Prefix of the landing ids of this drop directory: several drop directories may feed one store.
         self._mark = f"i{Digest.blake3(os.fsencode(drop.path)).hex[:8]}-"
-        #: Landings may stand begun and neither accepted nor abandoned: what a pause must finish first.
+        #: Some landings may be begun but neither accepted nor abandoned: they must be finished first after a pause.
         self._unsure = False
-        #: Landing ids that have something in staging and no landing row.
+        #: Landing ids with bytes in staging and without a landing row.
         self._staged: set[str] = set()
-        #: Things whose fsync failed where they stood: only fresh bytes can be trusted, so they are copied.
+        #: Files whose fsync failed in place: only newly written bytes can be trusted, so they are copied.
         self._copy_always: set[bytes] = set()
         self.accepted = 0
 
@@ -86,28 +93,29 @@ class Ingest:
     # ---- a batch -----------------------------------------------------------------------------------------
 
     async def take(self, batch: Sequence[Claimed]) -> None:
-        """Bring a claimed batch to its end: each thing accepted, refused, put back, or gone.
+        """Finish a claimed batch: each file is accepted, refused, put back, or gone.
 
         Raises:
-            StoreError, SiteError: work cannot go on now; what is unfinished stands in ``.claimed`` and in landing
+            StoreError, SiteError: work cannot go on now. What is unfinished remains in ``.claimed`` and in landing
                 rows, for :meth:`finish` and another call.
         """
         try:
             ready = await self._standing(await self._examine(batch))
-            may_rename = await self._threads.run(self._drop.may_rename_into, self._store.root)
+            place = self._store.can.directory
+            may_rename = place is not None and await self._threads.run(self._drop.may_rename_into, place.path)
             ready = await self._copy(ready, may_rename)
             await self._land(ready)
         except (StoreError, SiteError):
-            # A full store must not be filled further by what another attempt stages anew.
+            # Otherwise the next attempt would stage more bytes in a store that may be full.
             with suppress(StoreError):
-                for one in list(self._staged):
-                    await self._discard(one)
+                for key in list(self._staged):
+                    await self._discard(key)
             raise
 
     async def _examine(self, batch: Sequence[Claimed]) -> list[Ready]:
         ready: list[Ready] = []
         stop = threading.Event()
-        files = [one for one in batch if one.kind is Kind.FILE]
+        files = [claimed for claimed in batch if claimed.kind is Kind.FILE]
         read = await self._threads.run_stoppable(stop, self._examine_files, files, stop)
         for claimed, (name, found) in zip(files, read, strict=True):
             if isinstance(found, Examined) and name is not None:
@@ -119,7 +127,7 @@ class Ingest:
                 if claimed.kind is Kind.BOOK:
                     ready.append(await self._examine_book(claimed))
                 elif claimed.kind is Kind.ODD:
-                    raise await self._threads.run(odd, self._drop, claimed)
+                    raise await self._threads.run(odd, self._drop, claimed, self._settings.unit)
             except (InputError, StillWritten, Gone) as exc:
                 await self._not_taken(claimed, exc)
         return ready
@@ -141,18 +149,20 @@ class Ingest:
         stop = threading.Event()
         examination = BookExamination(self._drop, claimed, self._marker, stop)
         portions = examination.portions()
-        item = manifest_item(landing_id)
         self._staged.add(landing_id)
-        sink = await self._store.staging.create(item)
-        try:
-            while text := await self._threads.run_stoppable(stop, next, portions, b""):
-                await sink.write(text)
-        except (InputError, StillWritten, Gone):
-            await sink.close()
-            await self._discard(landing_id)
-            raise
-        finally:
-            await sink.close()
+        async with AsyncExitStack() as sinks:
+            text = await self._store.staging.create(manifest_item(landing_id))
+            sinks.push_async_callback(text.close)
+            members = await self._store.staging.create(list_item(landing_id))
+            sinks.push_async_callback(members.close)
+            try:
+                while portion := await self._threads.run_stoppable(stop, next, portions, None):
+                    await text.write(portion.manifest)
+                    await members.write(portion.attributes)
+            except (InputError, StillWritten, Gone):
+                await sinks.aclose()
+                await self._discard(landing_id)
+                raise
         return Ready(id=landing_id, claimed=claimed, name=name, found=examination.result())
 
     async def _not_taken(self, claimed: Claimed, why: InputError | StillWritten | Gone) -> None:
@@ -166,142 +176,149 @@ class Ingest:
     # ---- what the catalog says ---------------------------------------------------------------------------
 
     async def _standing(self, ready: Sequence[Ready]) -> list[Ready]:
-        """Those that go on; the others are refused, or are here already."""
+        """The files that go on; the others are refused, or are already present."""
         going_on: list[Ready] = []
         folded: dict[str, Name] = {}
         if not ready:
             return going_on
-        answers = await self._ledger.standing(self._store.id, [(one.name, one.found.digest) for one in ready])
-        for one, (standing, other) in zip(ready, answers, strict=True):
-            known = standing in {Standing.PRESENT, Standing.KNOWN}
-            wrong = refusal(one, standing, other, allow_case_twins=self._settings.allow_case_twins)
-            twin = folded.get(one.name.folded)
+        answers = await self._ledger.standing(self._store.id, [(file.name, file.found.digest) for file in ready])
+        for file, (standing, other) in zip(ready, answers, strict=True):
+            known = standing in {NameStatus.PRESENT, NameStatus.KNOWN}
+            other_bytes = await self._ledger.size_of(file.name, other) if standing is NameStatus.TAKEN else None
+            wrong = refusal(
+                file, standing, other, allow_case_twins=self._settings.allow_case_twins, other_bytes=other_bytes
+            )
+            twin = folded.get(file.name.folded)
             try:
-                if standing is Standing.PRESENT and await is_in_store(self._store, one):
-                    await self._already_here(one)
+                if standing is NameStatus.PRESENT and await is_in_store(self._store, file):
+                    await self._already_here(file)
                     continue
             except InputError as exc:
                 wrong = exc
             if wrong is None and twin is not None and not self._settings.allow_case_twins:
-                wrong = case_twin(one.name, twin)
+                wrong = case_twin(file.name, twin)
             if wrong is None:
-                folded[one.name.folded] = one.name
-                going_on.append(msgspec.structs.replace(one, known=known))
+                folded[file.name.folded] = file.name
+                going_on.append(msgspec.structs.replace(file, known=known))
             else:
-                await self._refuse(one, wrong)
+                await self._refuse(file, wrong)
         return going_on
 
-    async def _refuse(self, one: Ready, why: LibrarianError) -> None:
-        await self._discard(one.id)
-        await self._exits.refuse(one.claimed, why)
+    async def _refuse(self, file: Ready, why: LibrarianError) -> None:
+        await self._discard(file.id)
+        await self._exits.refuse(file.claimed, why)
 
-    async def _already_here(self, one: Ready) -> None:
-        await self._discard(one.id)
-        await self._exits.remove(one.claimed)
+    async def _already_here(self, file: Ready) -> None:
+        await self._discard(file.id)
+        await self._exits.remove(file.claimed)
         self.accepted += 1
-        self._log.info("file_present_already", name=one.name, digest=one.found.digest)
+        self._log.info("file_present_already", name=file.name, digest=file.found.digest)
 
     # ---- into the store ----------------------------------------------------------------------------------
 
     async def _copy(self, ready: Sequence[Ready], may_rename: bool) -> list[Ready]:
-        """Bring into staging what cannot be renamed; those whose bytes changed meanwhile are put back."""
+        """Copy into staging the files that cannot be renamed; files that changed meanwhile are put back."""
         done: list[Ready] = []
         small: list[Ready] = []
-        for one in ready:
-            if may_rename and one.found.ours and one.claimed.path not in self._copy_always:
-                done.append(one)
+        for file in ready:
+            if may_rename and file.found.ours and file.claimed.path not in self._copy_always:
+                done.append(file)
                 continue
-            self._staged.add(one.id)
-            if one.found.members is None and one.found.size_bytes <= SMALL_BYTES:
-                small.append(one)
+            self._staged.add(file.id)
+            if file.found.members is None and file.found.size_bytes <= SMALL_BYTES:
+                small.append(file)
             else:
                 try:
-                    if one.found.members is None:
-                        await self._copier.large(one.claimed, file_item(one.id, one.name, one.found))
+                    if file.found.members is None:
+                        await self._copier.large(file.claimed, file_item(file.id, file.name, file.found))
                     else:
-                        await self._copier.book(one.claimed, one.id, one.name, one.found.digest, self._marker)
+                        await self._copier.book(file.claimed, file.id, file.name, file.found.digest, self._marker)
                 except StillWritten as exc:
-                    await self._discard(one.id)
-                    await self._exits.put_back(one.claimed, exc)
+                    await self._discard(file.id)
+                    await self._exits.put_back(file.claimed, exc)
                     continue
                 except InputError as exc:
-                    await self._refuse(one, exc)
+                    await self._refuse(file, exc)
                     continue
-                done.append(msgspec.structs.replace(one, copied=True))
-        items = [(one.claimed, file_item(one.id, one.name, one.found)) for one in small]
-        for one, outcome in zip(small, await self._copier.small(items), strict=True):
+                done.append(msgspec.structs.replace(file, copied=True))
+        items = [(file.claimed, file_item(file.id, file.name, file.found)) for file in small]
+        for file, outcome in zip(small, await self._copier.small(items), strict=True):
             if isinstance(outcome, StillWritten):
-                await self._exits.put_back(one.claimed, outcome)
+                await self._exits.put_back(file.claimed, outcome)
             else:
-                done.append(msgspec.structs.replace(one, copied=True))
+                done.append(msgspec.structs.replace(file, copied=True))
         return done
 
     async def _land(self, ready: Sequence[Ready]) -> None:
-        by_id = {one.id: one for one in ready}
-        failure: LibrarianError | None = None
-        sealed: list[Landing] = []
+        if not ready:
+            return
         if self._marker:
-            for one in ready:
-                if one.found.members is not None and not one.copied:
-                    await self._threads.run(claim.remove_member, self._drop, one.claimed, self._marker)
-        for outcome in (
-            await self._store.seal([landing_of(one, self._store, self._drop) for one in ready]) if ready else ()
-        ):
-            if isinstance(outcome, NotPlaced):
-                failure = await self._not_sealed(by_id[outcome.landing.id], outcome.error) or failure
-            else:
-                sealed.append(outcome)
-        if sealed:
-            failure = await self._place(sealed, by_id) or failure
-        if failure is not None:
-            raise failure
+            for file in ready:
+                if file.found.members is not None and not file.copied:
+                    await self._threads.run(claims.remove_member, self._drop, file.claimed, self._marker)
+        by_id = {file.id: file for file in ready}
+        #: Ids with staged bytes; while their landing rows exist, the staged bytes belong to these.
+        kept: set[str] = set()
+        failures: list[LibrarianError] = []
 
-    async def _not_sealed(self, one: Ready, error: LibrarianError) -> LibrarianError | None:
-        """The error that must pause us, or None: it was dealt with."""
-        if isinstance(error, TransferError):  # it is not what was read a moment ago
-            await self._discard(one.id)
-            await self._exits.put_back(one.claimed, StillWritten(error.message))
-            return None
-        if isinstance(error, InputError):
-            await self._refuse(one, error)
-            return None
-        if not one.copied:
-            self._copy_always.add(one.claimed.path)
-        return error
+        async def not_sealed(failed: Sequence[NotPlaced]) -> None:
+            for failure in failed:
+                error = await self._not_sealed(by_id[failure.landing.id], failure.error)
+                if error is not None:
+                    failures.append(error)
 
-    async def _place(self, sealed: Sequence[Landing], by_id: dict[str, Ready]) -> LibrarianError | None:
-        self._unsure = True
-        kept = self._staged & {landing.id for landing in sealed}
-        self._staged -= kept  # from here on the landing rows own it
-        await self._ledger.begin(sealed)
-        placed: list[Landing] = []
-        refused: list[tuple[Landing, LibrarianError]] = []
-        failure: LibrarianError | None = None
-        for outcome in await self._store.place(sealed):
-            if isinstance(outcome, Placed):
-                placed.append(outcome.landing)
-            elif isinstance(outcome.error, (NameOccupied, CaseTwin, InputError, TransferError)):
-                refused.append((outcome.landing, outcome.error))
-            else:
-                failure = outcome.error  # its row stays: how far it came is seen when work goes on
-        if placed:
+        async def begin(sealed: Sequence[Landing]) -> Sequence[Landing]:
+            if not sealed:
+                return ()
+            self._unsure = True
+            kept.update(self._staged & {landing.id for landing in sealed})
+            self._staged -= kept
+            return await self._ledger.begin(sealed)
+
+        async def accept(placed: Sequence[Landing]) -> None:
+            if not placed:
+                return
             await self._accept(placed)
             self._staged |= kept & {landing.id for landing in placed}
             for landing in placed:
                 await self._tidy(by_id[landing.id])
-        if refused:
-            await self._ledger.abandon([landing for landing, _ in refused])
-            self._staged |= kept & {landing.id for landing, _ in refused}
-            for landing, error in refused:
-                one = by_id[landing.id]
-                if isinstance(error, TransferError):  # its bytes were taken from under our hands
-                    await self._discard(one.id)
-                    await self._exits.put_back(one.claimed, StillWritten(error.message))
-                    continue
-                occupied = one.known and isinstance(error, NameOccupied)
-                await self._refuse(one, altered(self._store, one, error) if occupied else error)
-        self._unsure = failure is not None
-        return failure
+
+        async def not_placed(failed: Sequence[NotPlaced]) -> None:
+            refused = [failure for failure in failed if isinstance(failure.error, _REFUSED)]
+            if refused:
+                await self._ledger.abandon([failure.landing for failure in refused])
+                self._staged |= kept & {failure.landing.id for failure in refused}
+                for failure in refused:
+                    await self._not_placed(by_id[failure.landing.id], failure.error)
+            # The other rows stay: :meth:`finish` looks how far each landing came.
+            failures.extend(left := [failure.error for failure in failed if not isinstance(failure.error, _REFUSED)])
+            self._unsure = bool(left)
+
+        steps = Steps(not_sealed=not_sealed, begin=begin, accept=accept, not_placed=not_placed)
+        await commit.land(self._store, [landing_of(file, self._store, self._drop) for file in ready], steps)
+        if failures:
+            raise failures[-1]
+
+    async def _not_sealed(self, file: Ready, error: LibrarianError) -> LibrarianError | None:
+        """The error that must pause intake; None if the failure was handled."""
+        if isinstance(error, TransferError):  # it is not the file that was read just now
+            await self._discard(file.id)
+            await self._exits.put_back(file.claimed, StillWritten(error.message))
+            return None
+        if isinstance(error, InputError):
+            await self._refuse(file, error)
+            return None
+        if not file.copied:
+            self._copy_always.add(file.claimed.path)
+        return error
+
+    async def _not_placed(self, file: Ready, error: LibrarianError) -> None:
+        if isinstance(error, TransferError):  # somebody took its bytes away
+            await self._discard(file.id)
+            await self._exits.put_back(file.claimed, StillWritten(error.message))
+            return
+        occupied = file.known and isinstance(error, NameOccupied)
+        await self._refuse(file, altered(file, error) if occupied else error)
 
     async def _accept(self, landings: Sequence[Landing]) -> None:
         await self._ledger.accept(landings)
@@ -313,24 +330,29 @@ class Ingest:
             first=landings[0].name,
         )
 
-    async def _tidy(self, one: Ready) -> None:
-        """After acceptance: what is left of its way here."""
-        self._copy_always.discard(one.claimed.path)
-        if one.copied:
-            await self._exits.remove(one.claimed)
-        await self._discard(one.id)
+    async def _tidy(self, file: Ready) -> None:
+        """Remove what is left of an accepted file."""
+        self._copy_always.discard(file.claimed.path)
+        if file.copied:
+            await self._exits.remove(file.claimed)
+        await self._discard(file.id)
 
     async def _discard(self, landing_id: str) -> None:
-        """What was staged for something that does not go on."""
+        """Discard the staged bytes of a file that does not go on."""
         if landing_id in self._staged:
             await self._store.staging.discard(manifest_item(landing_id))
+            await self._store.staging.discard(list_item(landing_id))
             await self._store.staging.discard(whole_item(landing_id))
             self._staged.discard(landing_id)
 
     # ---- after a crash or a pause ------------------------------------------------------------------------
 
+    def doubt(self) -> None:
+        """Note that landings may be begun: :meth:`finish` checks."""
+        self._unsure = True
+
     async def finish(self, *, everything: bool) -> None:
-        """Finish landings that stand begun: this drop directory's, or (before services run) all of the store's.
+        """Finish the landings that are begun: this drop directory's, or (before services run) all of the store's.
 
         Raises:
             StoreError, SiteError: it cannot be done now; call again.
@@ -338,26 +360,33 @@ class Ingest:
         if not everything and not self._unsure:
             return
         self._unsure = True
-        failure: LibrarianError | None = None
-        for landing in await self._ledger.unfinished(self._store.id):
-            if landing.transfer is not None or not (everything or landing.id.startswith(self._mark)):
-                continue
-            outcome = await self._store.recover(landing)
-            if isinstance(outcome, Placed):
-                await self._accept([landing])
-            elif _pauses(outcome.error):
-                failure = outcome.error
-            else:
-                # Its bytes, if there are any, stand in .claimed and are taken up from there.
-                await self._ledger.abandon([landing])
-                self._staged.add(landing.id)
-                await self._discard(landing.id)
-                self._log.warning("landing_abandoned", name=landing.name, reason=outcome.error.message)
-        if failure is not None:
-            raise failure
+        failures: list[LibrarianError] = []
+
+        async def not_placed(failed: Sequence[NotPlaced]) -> None:
+            for failure in failed:
+                if _pauses(failure.error):
+                    failures.append(failure.error)
+                    continue
+                # Its bytes, if any, are in .claimed and are ingested from there.
+                await self._ledger.abandon([failure.landing])
+                self._staged.add(failure.landing.id)
+                await self._discard(failure.landing.id)
+                self._log.warning("landing_abandoned", name=failure.landing.name, reason=failure.error.message)
+
+        left = [
+            landing for landing in await self._ledger.unfinished(self._store.id) if self._is_mine(landing, everything)
+        ]
+        await commit.recover(self._store, left, Ends(accept=self._accept, not_placed=not_placed))
+        if failures:
+            raise failures[-1]
         self._unsure = False
+
+    def _is_mine(self, landing: Landing, everything: bool) -> bool:
+        if landing.transfer is not None or landing.action in LEAVING:
+            return False
+        return everything or landing.id.startswith(self._mark)
 
 
 def _pauses(error: LibrarianError) -> bool:
-    """Whether it is the store that does not work, not this one file."""
+    """Whether the store has failed, not this one file."""
     return isinstance(error, StoreError) and not isinstance(error, (NameOccupied, CaseTwin))

@@ -4,49 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from librarian_daemon.catalog import landings as rows
-from librarian_daemon.catalog.roster import grants_of
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.ports import Landing, Standing
+from librarian_daemon.catalog import landings as landing_rows
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.mesh.roster import grants_of
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.ledger import NameStatus
+from librarian_daemon.ports.store import Landing
+from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol import globs
 from librarian_protocol.digests import Digest
+from librarian_protocol.entries import InstanceRegistered
 from librarian_protocol.names import Name
 
 
 class CatalogLedger:
     """Implements the ``Ledger`` port."""
 
-    def __init__(self, catalog: Catalog, metrics: Metrics) -> None:
+    def __init__(self, catalog: Catalog, metrics: Metrics, incidents: Incidents) -> None:
         self._catalog = catalog
         self._metrics = metrics
+        self._incidents = incidents
 
-    async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[Standing, str]]:
+    async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[NameStatus, str]]:
         """See the port."""
-        found = await self._catalog.read(rows.standing, store, files)
+        found = await self._catalog.read(landing_rows.standing, store, files)
         grants = await self._catalog.read(grants_of, self._catalog.position.site)
         if grants is None:
             return found
         may = [any(globs.matches(grant, name) for grant in grants) for name, _ in files]
         return [
-            one if granted or one[0] is not Standing.FREE else (Standing.NOT_GRANTED, ", ".join(grants))
-            for granted, one in zip(may, found, strict=True)
+            status if granted or status[0] is not NameStatus.FREE else (NameStatus.NOT_GRANTED, ", ".join(grants))
+            for granted, status in zip(may, found, strict=True)
         ]
 
-    async def begin(self, landings: Sequence[Landing]) -> None:
+    async def size_of(self, name: Name, digest: str) -> int | None:
         """See the port."""
-        await self._catalog.write(rows.begin, landings)
+        return await self._catalog.read(landing_rows.size_of, name, digest)
+
+    async def begin(self, landings: Sequence[Landing]) -> Sequence[Landing]:
+        """See the port."""
+        return await self._catalog.write(landing_rows.begin, landings)
 
     async def accept(self, landings: Sequence[Landing]) -> None:
         """See the port."""
-        said = await self._catalog.write(rows.finish, landings)
+        said = await self._catalog.write(landing_rows.finish, landings)
         self._metrics.intake_files.labels(outcome="accepted").inc(len(said))
-        self._metrics.intake_bytes.inc(sum(one.size_bytes for one in said))
+        self._metrics.intake_bytes.inc(sum(landing.size_bytes for landing in said))
+        for landing in said:
+            if isinstance(landing.entry, InstanceRegistered):  # it was known, and is here again
+                await self._incidents.resolve("instance-suspected", landing.name)
 
     async def abandon(self, landings: Sequence[Landing]) -> None:
         """See the port."""
-        await self._catalog.write(rows.abandon, landings)
+        await self._catalog.write(landing_rows.abandon, landings)
 
     async def unfinished(self, store: str) -> Sequence[Landing]:
         """See the port."""
-        return await self._catalog.read(rows.unfinished, store)
+        return await self._catalog.read(landing_rows.unfinished, store)

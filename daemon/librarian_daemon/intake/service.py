@@ -1,44 +1,55 @@
-"""The intake service of one drop directory: looks, waits until things are complete, takes them, says what it does."""
+"""The intake service of one drop directory: looks, waits until candidates are complete, ingests them, reports."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from librarian_daemon.intake import claim
-from librarian_daemon.intake.claim import Claimed
-from librarian_daemon.intake.drop import Drop, claimed_path, parents, remove_empty, shown
+from librarian_daemon.config.settings import IntakeSettings
+from librarian_daemon.fs.beneath import opened
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.intake.candidates import BEING_TAKEN, Candidates
+from librarian_daemon.intake.contents import DropContents
+from librarian_daemon.intake.directory import claims
+from librarian_daemon.intake.directory.claims import Claimed, NotClaimed
+from librarian_daemon.intake.directory.cleanup import Cleanup
+from librarian_daemon.intake.directory.drop import Drop, claimed_path, shown
+from librarian_daemon.intake.directory.ignore_report import IgnoreReport
+from librarian_daemon.intake.directory.scanner import Candidate, Kind, Scanner, Unreadable
+from librarian_daemon.intake.directory.survey import Survey
+from librarian_daemon.intake.directory.watcher import Arrival, Watcher
+from librarian_daemon.intake.drop_incidents import STUCK, DropIncidents, Refusals, pause_code
 from librarian_daemon.intake.exits import Exits
 from librarian_daemon.intake.ingest import Ingest
-from librarian_daemon.intake.scan import Candidate, Kind, Scanner, parent_of
-from librarian_daemon.intake.waiting import NOT_READABLE, STILL_WRITTEN, Waiting
-from librarian_daemon.intake.watch import Watcher
-from librarian_daemon.ports import Clock, Incidents, Ledger, Rng, Store
-from librarian_daemon.settings import IntakeSettings
-from librarian_daemon.signals import Signal
-from librarian_daemon.store.confined import opened
-from librarian_daemon.store.threads import Threads
-from librarian_protocol import backoff
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.ledger import Ledger
+from librarian_daemon.ports.store import Store
+from librarian_daemon.ports.time import Clock, Rng
+from librarian_daemon.runtime.signals import Signal
+from librarian_protocol import backoff, dropped
 from librarian_protocol.api import IntakeStatus, WaitingItem
-from librarian_protocol.errors import LibrarianError, SiteError, StoreError
+from librarian_protocol.dropped import Outstanding, Reason
+from librarian_protocol.errors import SiteError, StoreError
 
 T = TypeVar("T")
 
 BATCH_FILES = 500
 BATCH_BYTES = 1 << 30
-#: Directories remembered as emptied by us.
-_EMPTIED = 10_000
 _SHOWN = 20
-#: Even where nothing is due; bounds how late a drop directory's going is seen.
+#: Longest wait when nothing is due; bounds how late the loss of a drop directory is noticed.
 _LONGEST_WAIT_S = 10.0
 _SHORTEST_WAIT_S = 0.01
-#: Between two attempts while paused: what stopped us, a full store for one, may end at any moment.
+#: Between two attempts while paused: the cause, such as a full store, may end at any moment.
 _LONGEST_PAUSE_S = 30.0
+#: Between two counts of ``.rejected``, and between two counts of what waits for a person.
+_COUNT_EVERY_S = 60.0
+_TELL_EVERY_S = 1.0
 
 
 class Intake:
@@ -53,43 +64,63 @@ class Intake:
         clock: Clock,
         rng: Rng,
         logger: FilteringBoundLogger,
+        put_off: Callable[[], str] = str,
     ) -> None:
-        """Nothing is touched before :meth:`recover` or :meth:`run`."""
+        """Nothing is touched before :meth:`recover` or :meth:`run`.
+
+        ``put_off`` says why an operator has paused intake; "" if nobody has.
+        """
         self._settings = settings
         self._incidents = incidents
         self._clock = clock
         self._rng = rng
         self._log = logger
+        self._put_off = put_off
         self._drop = Drop(settings.path)
         self._threads = Threads("intake")
         self._scanner = Scanner(settings)
-        self._waiting = Waiting(settings)
+        self._candidates = Candidates(settings)
         self._signal = Signal()
         self._watcher = Watcher(self._signal)
-        self._exits = Exits(self._drop, incidents, clock, rng, self._threads, logger, self._returned)
+        self.refusals = Refusals(self._drop, incidents, self._threads)
+        self._stuck = DropIncidents(STUCK, settings.path, incidents)
+        self._exits = Exits(self._drop, self.refusals, clock, rng, self._threads, logger, self._returned)
         self._ingest = Ingest(settings, self._drop, store, ledger, self._exits, rng, self._threads, logger)
+        self._ignored = IgnoreReport(self._drop, self._scanner)
+        self._survey = Survey(
+            self._drop, self._scanner, self._watcher, self._ignored, for_markers=settings.complete == "marker"
+        )
+        self.contents = DropContents(self._drop, self._ignored, self._threads, self._count_again)
+        self._cleanup = Cleanup(self._drop, self._threads, settings.quiet_for_s)
         self._batch: list[Candidate] = []
         self._batch_bytes = 0
-        #: Directories that we emptied, and when they may be removed.
-        self._emptied: dict[bytes, float] = {}
         self._next_walk_s = 0.0
+        self._next_count_s = 0.0
+        #: When it last reported what waits for a person.
+        self._told_s = -_TELL_EVERY_S
+        self._untold = False
+        self._began_s = 0.0
         #: Device and inode of the drop directory that was walked.
         self._identity: tuple[int, int] | None = None
-        #: Set until what stands in ``.claimed`` was taken up: at the start and after every pause.
+        #: Set until the content of ``.claimed`` has been taken: at the start and after every pause.
         self._interrupted = True
+        #: Claimed paths that are not finished.
+        self._taken: dict[bytes, None] = {}
         self._failures = 0
-        self._paused: LibrarianError | None = None
-        #: When a pause ends for another attempt.
+        self._paused: StoreError | SiteError | None = None
+        #: When to try again while paused.
         self._retry_at_s = 0.0
 
     # ---- what others see ---------------------------------------------------------------------------------
 
     def snapshot(self) -> IntakeStatus:
-        """How it is now."""
+        """The present state."""
         if self._paused is not None:
             left_s = math.ceil(max(self._retry_at_s - self._clock.boottime_s(), 0.0))
             again = f"tried again in {left_s} s" if left_s else "tried again now"
-            state, detail = "paused", f"{_reason(self._paused)}: {self._paused.message}; {again}"
+            state, detail = "paused", f"{pause_code(type(self._paused))}: {self._paused.message}; {again}"
+        elif why := self._put_off():
+            state, detail = "maintenance", why
         elif self._watcher.works:
             state, detail = "watching", ""
         else:
@@ -102,26 +133,49 @@ class Intake:
             detail=detail,
             accepted=self._ingest.accepted,
             refused=self._exits.refused,
-            waiting=len(self._waiting),
-            waiting_items=[WaitingItem(name=shown(rel), reason=reason) for rel, reason in self._waiting.items(_SHOWN)],
+            waiting=len(self._candidates) + len(self._exits.left_claimed) + len(self._taken),
+            waiting_items=list(islice(self._waiting_items(), _SHOWN)),
+            waiting_for=self._waiting_for(),
+            standing_refused=self.refusals.number,
+            ignored=dict(self._ignored.counts),
         )
+
+    def _waiting_items(self) -> Iterator[WaitingItem]:
+        """What waits, and why. Claimed files, which a pause interrupts, come first."""
+        for rel in self._taken:
+            yield WaitingItem(name=shown(rel), reason=self._taken_reason())
+        for path, reason in self._exits.left_claimed.items():
+            yield WaitingItem(name=shown(path), reason=reason)
+        for item in self._candidates.items(_SHOWN):
+            yield WaitingItem(name=shown(item.rel), reason=item.reason, detail=item.detail)
+
+    def _waiting_for(self) -> dict[str, int]:
+        counts = Counter(self._candidates.by_reason())
+        counts.update(reason.value for reason in self._exits.left_claimed.values())
+        counts[self._taken_reason()] += len(self._taken)
+        return dict(+counts)
+
+    def _taken_reason(self) -> str:
+        if self._paused is not None:
+            return pause_code(type(self._paused))
+        return Reason.PAUSED if self._put_off() else BEING_TAKEN
 
     async def recover(self) -> None:
         """Finish what a crash interrupted: the store's landing rows of intake, then all of ``.claimed``.
 
-        To be called before any service runs. Where the store or the catalog does not do its work now,
-        :meth:`run` goes on trying. Idempotent.
+        To be called before any service runs. If the store or the catalog fails now, :meth:`run` tries again.
+        Idempotent.
         """
         try:
             await self._threads.run(self._drop.prepare)
             await self._ingest.finish(everything=True)
-            await self._take_up()
+            await self._take_up_or_wait()
         except (StoreError, SiteError) as exc:
             await self._pause(exc)
 
     async def run(self) -> None:
-        """Take in what is dropped, for ever. Whatever stops it for now is an incident, and ends by itself."""
-        wanted = self._settings.watch
+        """Ingest what is dropped, for ever. Each error that pauses it is an incident, which ends by itself."""
+        wanted, self._began_s = self._settings.watch, self._clock.boottime_s()
         try:
             if wanted == "inotify" or (wanted == "auto" and await self._has_events()):
                 self._watcher.start()
@@ -131,6 +185,15 @@ class Intake:
         finally:
             self._watcher.close()
             self._threads.close()
+
+    def goes_on_from_another(self) -> None:
+        """Another service of this directory was stopped during its work: finish that work first."""
+        self._ingest.doubt()
+
+    async def ended(self) -> None:
+        """It was removed from the configuration: resolve the incident of its pause."""
+        if self._paused is not None:
+            await self._incidents.resolve(pause_code(type(self._paused)), self._settings.path)
 
     async def _has_events(self) -> bool:
         try:
@@ -147,12 +210,12 @@ class Intake:
                 await self._clock.sleep(max(self._retry_at_s - self._clock.boottime_s(), 0.0))
             try:
                 identity = await self._threads.run(self._drop.identity)
-                if identity != self._identity:  # something was mounted, or moved, in its place
+                if identity != self._identity:  # another directory was mounted or moved to its place
                     self._identity, self._interrupted, self._next_walk_s = identity, True, 0.0
                 if self._interrupted:
                     await self._threads.run(self._drop.prepare)
                     await self._ingest.finish(everything=False)
-                    await self._take_up()
+                    await self._take_up_or_wait()
                 await self._round()
                 await self._resumed()
             except (StoreError, SiteError) as exc:
@@ -161,179 +224,206 @@ class Intake:
             await self._signal.wait(self._wait_s())
 
     async def _round(self) -> None:
-        """Look at all that may have changed, take what is complete, tidy."""
+        """Look at everything that may have changed, ingest what is complete, tidy."""
         now_s = self._clock.boottime_s()
         heard = self._watcher.take()
         if heard.walk or now_s >= self._next_walk_s:
-            self._waiting.beyond = 0
-            await self._look(dict.fromkeys(self._waiting.others(), False))
-            await self._walk(b"", moved=False)
-            await self._exits.resolve_cleared()
-            if self._exits.left_claimed:
-                self._exits.left_claimed = False
+            self._candidates.beyond = 0
+            await self._look(dict.fromkeys(self._candidates.others(), Arrival.SEEN))
+            self._ignored.begin()
+            await self._walk(b"", Arrival.SEEN)
+            self._ignored.end()
+            if self._exits.left_claimed and not self._put_off():
+                self._exits.left_claimed = {}
                 await self._take_up()
             period_s = self._settings.walk_every_s if self._watcher.works else self._settings.poll_every_s
             self._next_walk_s = self._clock.boottime_s() + period_s
-        looks: dict[bytes, bool] = dict.fromkeys(self._waiting.due(self._clock.boottime_s()), False)
-        for path, moved in [*heard.directories.items(), *heard.paths.items()]:
+        looks: dict[bytes, Arrival] = dict.fromkeys(self._candidates.due(self._clock.boottime_s()), Arrival.SEEN)
+        for path, arrival in [*heard.directories.items(), *heard.paths.items()]:
             candidate = self._scanner.candidate_of(path)
             if candidate is None:
                 continue
             if path in heard.directories and candidate == path and self._scanner.is_above_books(path):
-                await self._walk(path, moved=moved)
+                await self._walk(path, arrival)
+            elif candidate == path:
+                looks[candidate] = arrival or looks.get(candidate, Arrival.SEEN)
             else:
-                looks[candidate] = looks.get(candidate, False) or (moved and candidate == path)
+                looks.setdefault(candidate, Arrival.SEEN)
         await self._look(looks)
         await self._take_batch()
-        await self._remove_emptied()
+        await self._cleanup.remove(self._clock.boottime_s())
+        await self._tell()
 
-    async def _walk(self, start: bytes, *, moved: bool) -> None:
-        candidates = self._candidates(start)
-        while portion := await self._threads.run(_portion, candidates):
-            await self._judge(portion, moved=moved)
+    def _count_again(self) -> None:
+        self._next_count_s = 0.0
+        self._signal.set()
 
-    def _candidates(self, start: bytes) -> Iterator[Candidate]:
-        with self._drop.opened("walking the drop directory") as fd:
-            yield from self._scanner.walk(fd, start, each_directory=self._watcher.add, unreadable=self._unreadable)
+    async def _tell(self) -> None:
+        """Bring the incidents about this directory up to date."""
+        now_s = self._clock.boottime_s()
+        if now_s >= self._next_count_s:
+            self._next_count_s = now_s + min(_COUNT_EVERY_S, self._settings.walk_every_s)
+            await self.refusals.count()
+        await self.refusals.tell()
+        self._untold = now_s - self._told_s < _TELL_EVERY_S
+        if not self._untold:
+            self._told_s = now_s
+            found = self._left_claimed() | self._candidates.outstanding(now_s, self._settings.path)
+            # An incident from before the start is not over only because waiting times begin again.
+            patience_s = dropped.PATIENCE * self._settings.quiet_for_s
+            await self._stuck.tell(found, settled=now_s - self._began_s > patience_s)
 
-    def _unreadable(self, path: bytes) -> None:
-        here = Candidate(path, Kind.ODD, 0, (0, 0, 0, 0, 0), 0)
-        self._waiting.hold(here, NOT_READABLE, self._clock.boottime_s())
+    def _left_claimed(self) -> dict[str, Outstanding]:
+        paths = [f"{self._settings.path}/{shown(path)}" for path in self._exits.left_claimed]
+        if not paths:
+            return {}
+        return {"left-claimed": dropped.waiting(Reason.CANNOT_MOVE, len(paths), paths, at_least=False)}
 
-    async def _look(self, rels: Mapping[bytes, bool]) -> None:
-        """Look at each; its value says whether it was renamed into place."""
+    async def _walk(self, start: bytes, arrival: Arrival) -> bool:
+        """Judge everything below a directory. Returns whether it could be read."""
+        found, readable = self._survey.walk(start), True
+        while portion := await self._threads.run(_portion, found):
+            readable = readable and not any(isinstance(item, Unreadable) and item.rel == start for item in portion)
+            await self._judge(self._readable(portion), arrival)
+        return readable
+
+    def _readable(self, found: Iterable[Candidate | Unreadable]) -> list[Candidate]:
+        """The readable candidates; each of the others waits."""
+        now_s = self._clock.boottime_s()
+        readable: list[Candidate] = []
+        for item in found:
+            if isinstance(item, Candidate):
+                readable.append(item)
+            else:
+                self._candidates.hold(item.rel, Reason.NOT_READABLE, now_s, detail=item.why)
+        return readable
+
+    async def _look(self, rels: Mapping[bytes, Arrival]) -> None:
+        """Look at each path; its value says how it arrived."""
         for portion in _batched(rels):
-            found = await self._threads.run(self._look_at, portion)
-            for moved in (True, False):
-                await self._judge([one for one in found if one is not None and rels[one.rel] is moved], moved=moved)
-            for rel, one in zip(portion, found, strict=True):
-                if one is None:
-                    self._waiting.forget(rel)
+            found = await self._threads.run(self._survey.look_at, [(rel, rels[rel]) for rel in portion])
+            for arrival in Arrival:
+                readable = self._readable(item for item, how in found if not isinstance(item, bytes) and how is arrival)
+                await self._judge(readable, arrival)
+            for rel, (item, how) in zip(portion, found, strict=True):
+                # A path: a directory that holds candidates and may have become readable.
+                if isinstance(item, bytes) and (not item or await self._walk(rel, how)):
+                    self._candidates.forget(rel)
 
-    def _look_at(self, rels: Sequence[bytes]) -> list[Candidate | None]:
-        return [self._look_now(rel) for rel in rels]
-
-    def _look_now(self, rel: bytes) -> Candidate | None:
-        with self._drop.opened("looking at the drop directory") as fd:
-            try:
-                found = self._scanner.look(fd, rel)
-                if found is not None and found.kind is Kind.BOOK and self._settings.complete == "marker":
-                    with opened(fd, rel) as book:
-                        self._watcher.add(book, rel)
-            except OSError:
-                return None  # gone, or changing at this moment: an event or the next walk brings it again
-        return found
-
-    async def _judge(self, found: Sequence[Candidate], *, moved: bool) -> None:
-        """Take those that are complete, as soon as they make a batch; the others wait."""
+    async def _judge(self, found: Sequence[Candidate], arrival: Arrival) -> None:
+        """Ingest complete candidates as soon as they fill a batch; the others wait."""
         now_s, unix_s = self._clock.boottime_s(), self._clock.unix_s()
         complete: list[Candidate] = []
-        for one in found:
+        for candidate in found:
             marked = False
-            if one.kind is Kind.BOOK and self._settings.complete == "marker":
-                marked = await self._threads.run(self._is_marked, one.rel)
-            if self._waiting.judge(one, moved=moved, marked=marked, now_s=now_s, unix_s=unix_s):
-                complete.append(one)
+            if candidate.kind is Kind.BOOK and self._settings.complete == "marker":
+                marked = await self._threads.run(self._survey.is_marked, candidate.rel)
+            if self._candidates.judge(candidate, arrival=arrival, marked=marked, now_s=now_s, unix_s=unix_s):
+                complete.append(candidate)
         if not complete:
             return
-        written = await self._threads.run(claim.written_to, self._drop, complete)
-        for one in complete:
-            if one.rel in written:
-                self._waiting.hold(one, STILL_WRITTEN, now_s)
+        not_claimed = await self._threads.run(claims.held_up, self._drop, complete)
+        for candidate in complete:
+            if candidate.rel in not_claimed:
+                self._hold(candidate, not_claimed[candidate.rel], moved=arrival is Arrival.MOVED)
                 continue
-            self._batch.append(one)
-            self._batch_bytes += one.size_bytes
+            self._batch.append(candidate)
+            self._batch_bytes += candidate.size_bytes
             # A book is a batch of its own: it may be larger than any.
-            if one.kind is Kind.BOOK or len(self._batch) >= BATCH_FILES or self._batch_bytes >= BATCH_BYTES:
+            if candidate.kind is Kind.BOOK or len(self._batch) >= BATCH_FILES or self._batch_bytes >= BATCH_BYTES:
                 await self._take_batch()
 
-    def _is_marked(self, rel: bytes) -> bool:
-        with self._drop.opened("looking for a marker") as fd:
-            return self._scanner.has_marker(fd, rel)
+    def _hold(self, candidate: Candidate, not_claimed: NotClaimed, *, moved: bool = False) -> None:
+        if not_claimed.reason is None:
+            self._candidates.forget(candidate.rel)
+            return
+        now_s = self._clock.boottime_s()
+        self._candidates.hold(
+            candidate.rel,
+            not_claimed.reason,
+            now_s,
+            detail=not_claimed.detail,
+            fingerprint=candidate.fingerprint,
+            moved=moved,
+        )
 
-    # ---- taking ------------------------------------------------------------------------------------------
+    # ---- claiming and ingesting ------------------------------------------------------------------------------
 
     async def _take_batch(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         if not batch:
             return
         unique = {found.rel: found for found in batch}
+        if self._put_off():
+            for found in unique.values():
+                self._hold(found, NotClaimed(found.rel, Reason.PAUSED), moved=True)
+            return
         name = self._rng.hex(16).encode()
-        self._interrupted = True  # until this batch is at its end, whatever happens
-        claims = await self._threads.run(claim.claim, self._drop, name, list(unique.values()))
-        for claimed in claims.claimed:
-            self._waiting.forget(claimed.rel)
-        for rel, reason in claims.left:
-            await self._left(unique[rel], reason)
-        await self._take(name, claims.claimed)
+        self._interrupted = True  # until this batch is finished, whatever happens
+        made = await self._threads.run(claims.claim, self._drop, name, list(unique.values()))
+        for claimed in made.claimed:
+            self._candidates.forget(claimed.rel)
+        for not_claimed in made.left:
+            self._hold(unique[not_claimed.rel], not_claimed, moved=True)
+        await self._take(name, made.claimed)
         self._interrupted = False
 
     async def _take(self, batch: bytes, claimed: list[Claimed]) -> None:
-        self._remember_emptied(one.rel for one in claimed)
-        await self._ingest.take(claimed)
-        await self._threads.run(claim.tidy, self._drop, batch)
+        self._cleanup.remember((item.rel for item in claimed), self._clock.boottime_s())
+        self._taken |= dict.fromkeys(item.rel for item in claimed)
+        try:
+            await self._ingest.take(claimed)
+        finally:
+            await self.refusals.tell()
+        for item in claimed:
+            self._taken.pop(item.rel, None)
+        await self._threads.run(claims.tidy, self._drop, batch)
 
-    async def _left(self, found: Candidate, reason: str) -> None:
-        if reason == "gone":
-            self._waiting.forget(found.rel)
-            return
-        self._waiting.hold(found, reason, self._clock.boottime_s())
-        path = f"{self._drop.path}/{shown(found.rel)}"
-        await self._incidents.open(
-            "intake-stuck",
-            path,
-            f"{path} cannot be taken in: {reason}",
-            "give the daemon's user write access to it and its directory; it must stand on one filesystem",
-        )
+    def look_again(self) -> None:
+        """A pause by an operator began or ended: everything that waits is looked at now."""
+        self._next_walk_s = 0.0
+        self._signal.set()
+
+    async def _take_up_or_wait(self) -> None:
+        """During a pause by an operator claimed files stay claimed, and are shown as waiting."""
+        if not self._put_off():
+            await self._take_up()
+        elif not self._taken:
+            batches = claims.batches(self._drop)
+            while names := await self._threads.run(_portion, batches):
+                for batch in names:
+                    found = self._claimed_in(batch)
+                    while portion := await self._threads.run(_portion, found):
+                        self._taken |= dict.fromkeys(candidate.rel for candidate in portion)
 
     async def _take_up(self) -> None:
-        """Take what stands in ``.claimed``: it was complete when it was claimed."""
-        batches = claim.batches(self._drop)
+        """Ingest the content of ``.claimed``: it was complete when it was claimed."""
+        batches = claims.batches(self._drop)
         while names := await self._threads.run(_portion, batches):
             for batch in names:
                 found = self._claimed_in(batch)
                 while portion := await self._threads.run(_batch_of, found):
-                    await self._take(batch, [Claimed(batch, one.rel, one.kind) for one in portion])
-                await self._threads.run(claim.tidy, self._drop, batch)
+                    await self._take(batch, [Claimed(batch, candidate.rel, candidate.kind) for candidate in portion])
+                await self._threads.run(claims.tidy, self._drop, batch)
+        self._taken.clear()
         self._interrupted = False
 
     def _claimed_in(self, batch: bytes) -> Iterator[Candidate]:
         with self._drop.opened("reading .claimed") as drop, opened(drop, claimed_path(batch)) as fd:
-            yield from self._scanner.walk(fd, all_names=True)
+            for item in self._scanner.walk(fd, all_names=True):
+                if isinstance(item, Candidate):
+                    yield item
+                else:  # it cannot be read, so it cannot be moved: it stays, and hides no other
+                    self._exits.left_claimed[claimed_path(batch, item.rel)] = Reason.NOT_READABLE
 
-    def _returned(self, rel: bytes) -> None:
+    def _returned(self, rel: bytes, reason: Reason) -> None:
         self._watcher.returned(rel)
-        self._waiting.returned(rel, self._clock.boottime_s())
-
-    # ---- emptied directories -----------------------------------------------------------------------------
-
-    def _remember_emptied(self, taken: Iterable[bytes]) -> None:
-        due_s = self._clock.boottime_s() + self._settings.quiet_s
-        for rel in taken:
-            parent = parent_of(rel)
-            if parent and (parent in self._emptied or len(self._emptied) < _EMPTIED):
-                self._emptied[parent] = due_s
-
-    async def _remove_emptied(self) -> None:
-        now_s = self._clock.boottime_s()
-        due = [path for path, due_s in self._emptied.items() if now_s >= due_s]
-        for path in due:
-            del self._emptied[path]
-        if due:
-            await self._threads.run(self._remove_directories, due)
-
-    def _remove_directories(self, paths: list[bytes]) -> None:
-        """Each if it is empty, and what is empty above it then."""
-        with self._drop.opened("removing emptied directories") as fd:
-            for path in sorted(paths, key=len, reverse=True):
-                for one in [path, *parents(path)]:
-                    if not remove_empty(fd, one):
-                        break
+        self._candidates.returned(rel, reason, self._clock.boottime_s())
 
     # ---- pausing -----------------------------------------------------------------------------------------
 
-    async def _pause(self, why: LibrarianError) -> None:
-        """Stop for now. What is claimed stays claimed and is taken up again first."""
+    async def _pause(self, why: StoreError | SiteError) -> None:
+        """Pause. Claimed files stay claimed and are ingested first afterwards."""
         self._batch, self._batch_bytes = [], 0
         self._interrupted = True
         self._failures += 1
@@ -341,35 +431,31 @@ class Intake:
         self._retry_at_s = self._clock.boottime_s() + pause_s
         before, self._paused = self._paused, why
         if before is None or type(before) is not type(why):
-            self._log.error("intake_paused", path=self._settings.path, reason=_reason(why), detail=why.message)
+            self._log.error("intake_paused", path=self._settings.path, reason=pause_code(type(why)), detail=why.message)
             if before is not None:
-                await self._incidents.resolve(_reason(before), self._settings.path)
-            await self._incidents.open(_reason(why), self._settings.path, f"intake is paused: {why.message}", why.hint)
+                await self._incidents.resolve(pause_code(type(before)), self._settings.path)
+            await self._incidents.open(
+                pause_code(type(why)), self._settings.path, f"intake is paused: {why.message}", why.hint
+            )
 
     async def _resumed(self) -> None:
         paused, self._paused = self._paused, None
         self._failures = 0
         if paused is not None:
-            await self._incidents.resolve(_reason(paused), self._settings.path)
-            self._log.info("intake_resumed", path=self._settings.path, reason=_reason(paused))
+            await self._incidents.resolve(pause_code(type(paused)), self._settings.path)
+            self._log.info("intake_resumed", path=self._settings.path, reason=pause_code(type(paused)))
 
     def _wait_s(self) -> float:
         now_s = self._clock.boottime_s()
         waits = [_LONGEST_WAIT_S, self._next_walk_s - now_s]
-        quiet_s = self._waiting.next_due_s(now_s)
-        if quiet_s is not None:
-            waits.append(quiet_s)
-        if self._emptied:
-            waits.append(min(self._emptied.values()) - now_s)
+        told_s = self._told_s + _TELL_EVERY_S - now_s if self._untold else self._candidates.next_told_s(now_s)
+        due = (self._candidates.next_due_s(now_s), told_s, self._cleanup.next_due_s(now_s))
+        waits += [wait_s for wait_s in due if wait_s is not None]
         return max(min(waits), _SHORTEST_WAIT_S)
 
 
-def _reason(error: LibrarianError) -> str:
-    return error.kind.replace("_", "-")
-
-
 def _batched(paths: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Paths in portions of a batch's length."""
+    """Paths in portions of the size of a batch."""
     rest = iter(paths)
     while portion := list(islice(rest, BATCH_FILES)):
         yield portion
@@ -382,9 +468,9 @@ def _portion(found: Iterator[T]) -> list[T]:
 def _batch_of(found: Iterator[Candidate]) -> list[Candidate]:
     batch: list[Candidate] = []
     size_bytes = 0
-    for one in found:
-        batch.append(one)
-        size_bytes += one.size_bytes
-        if one.kind is Kind.BOOK or len(batch) >= BATCH_FILES or size_bytes >= BATCH_BYTES:
+    for candidate in found:
+        batch.append(candidate)
+        size_bytes += candidate.size_bytes
+        if candidate.kind is Kind.BOOK or len(batch) >= BATCH_FILES or size_bytes >= BATCH_BYTES:
             break
     return batch

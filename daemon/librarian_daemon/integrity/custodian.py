@@ -1,4 +1,4 @@
-"""The custodian: reads again what is doubted among this site's own instances, and says what it found.
+"""The custodian: reads doubted instances of this site again, and registers the result.
 
 A doubt is another site's complaint that our bytes were wrong (``instance.doubted`` in docs/events.md), or our own data
 plane's that it could not read them. The answer is a new state of the instance: healed, or suspected.
@@ -11,25 +11,31 @@ from collections.abc import Mapping
 
 import structlog
 
-from librarian_daemon.catalog import asides, holdings, landings, reconciling
-from librarian_daemon.catalog.holdings import Holding
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.ports import Check, Clock, Incidents, Store
-from librarian_daemon.signals import Signal
+from librarian_daemon.catalog import landings
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.integrity import comparison, instances, set_aside
+from librarian_daemon.catalog.integrity.instances import Holding
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.store import Check, Store
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.metrics import Metrics
+from librarian_daemon.runtime.signals import Signal
 from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Unit
 from librarian_protocol.errors import StoreError, StoreNotMounted
 from librarian_protocol.names import SiteName
+from librarian_protocol.wanted import InstanceState
 
 IDLE_S = 30.0
-#: Complaints of our own data plane that may wait; further ones are dropped, a reader will complain again.
+#: Complaints of our own data plane that can wait; further ones are dropped, because a reader will complain again.
 MAX_WAITING = 1000
 MANY = "many-anomalies"
-MANY_HINT = "nothing is said of them: look at the disk, its controller and its mount; then `lbctl reconcile --all`"
+UNKNOWN = "unknown-files"
+MANY_HINT = "none is registered as wrong: look at the disk, its controller and its mount; then `lbctl reconcile --all`"
 
 
 class Custodian:
-    """Service. Also what the data plane tells of instances that it could not read."""
+    """Service. The data plane reports to it the instances that it could not read."""
 
     def __init__(
         self,
@@ -41,7 +47,7 @@ class Custodian:
         metrics: Metrics,
         limit: int,
     ) -> None:
-        """At most ``limit`` instances of a store are suspected without a person: more at once are hardly the files."""
+        """At most ``limit`` instances of a store are suspected without a person: more have another cause."""
         self._catalog = catalog
         self._stores = stores
         self._incidents = incidents
@@ -62,21 +68,21 @@ class Custodian:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            doubted = await self._catalog.read(holdings.doubted_here, self._site, 100)
+            doubted = await self._catalog.read(instances.doubted_here, self._site, 100)
             for holding in doubted:
                 await self.examine(holding)
             while self._complaints:
                 digest, reason = self._complaints.popitem()
-                found = await self._catalog.read(holdings.find, self._site, [digest])
+                found = await self._catalog.read(instances.find, self._site, [digest])
                 for holding in found.values():
                     await self.examine(holding, complaint=reason)
             await self.wake.wait(IDLE_S if not doubted else 1.0)
 
     async def examine(self, holding: Holding, *, complaint: str = "", insist: bool = False) -> Check | None:
-        """Read the instance whole and say what was found; None where its store is not mounted, or it has not its name.
+        """Read the instance whole and return the result; None if its store is not mounted, or it is not at its name.
 
-        Called with a good instance that nobody doubts, it notes only that it was verified. Of a store that has many
-        suspected instances already no more are suspected, unless a person insists.
+        For a good instance that nobody doubts, this only notes that it was verified. If a store has many suspected
+        instances already, no more are suspected unless a person insists.
         """
         store = self._stores.get(holding.store)
         if store is None:
@@ -86,8 +92,8 @@ class Custodian:
             return None
         if isinstance(check.error, StoreNotMounted):
             return None
-        if isinstance(check.error, StoreError) and not _is_disk_error(check.error):
-            # Too many open files, no memory: that says nothing of the bytes.
+        if isinstance(check.error, StoreError) and not is_disk_error(check.error):
+            # Too many open files, or no memory: this says nothing about the bytes.
             self._log.error("instance_not_read", name=str(holding.name), error=check.error.message)
             return check
         subject = str(holding.name)
@@ -101,6 +107,7 @@ class Custodian:
             )
             return check
         await self._catalog.write(_say, self._site, holding, check, complaint)
+        await self._tell_extra(store, holding, check)
         if check.error is None:
             self._log.info("instance_good", name=subject, digest=holding.digest)
             await self._incidents.resolve("instance-suspected", subject)
@@ -111,41 +118,58 @@ class Custodian:
                 "instance-suspected",
                 subject,
                 f"the instance in store {store.label!r} is not what was ingested: {check.error.message}",
-                "it is not served. To heal it: move the bad bytes out of the store, then drop good ones under the name",
+                "it is not served; it is fetched again from another site by itself, or by `lbctl file heal NAME`",
             )
         return check
+
+    async def _tell_extra(self, store: Store, holding: Holding, check: Check) -> None:
+        """Files that somebody put into a stored book harm no member: they are reported and left."""
+        subject = f"{store.label}: {holding.name}"
+        if check.extra_count:
+            await self._incidents.open(
+                UNKNOWN,
+                subject,
+                f"{check.extra_count} in the book {str(holding.name)!a} are not members of it, such as"
+                f" {', '.join(ascii(name) for name in check.extra)}",
+                "the book is right, and they are left alone; move them out, then `lbctl file verify NAME`",
+            )
+        elif holding.unit is Unit.BOOK and check.error is None:
+            await self._incidents.resolve(UNKNOWN, subject)
 
     async def _are_many(self, holding: Holding) -> bool:
         if holding.state == "suspected":
             return False
-        found = await self._catalog.read(reconciling.suspected, self._site, holding.store, self._limit)
+        found = await self._catalog.read(comparison.suspected, self._site, holding.store, self._limit)
         return found >= self._limit
 
     async def _check(self, store: Store, holding: Holding) -> Check | None:
-        """What stands at the name; None where the instance stands aside, or is being moved there or back.
+        """What is at the name; None if the instance is set aside, or is being moved there or back.
 
-        A name is decided about and bytes are moved while we read: what was read meanwhile says nothing.
+        A name can be resolved and bytes moved while we read: then the result means nothing.
         """
         while True:
-            before = await self._catalog.read(asides.place, holding.file_id, holding.store)
+            before = await self._catalog.read(set_aside.place, holding.file_id, holding.store)
             if not before.at_its_name:
                 return None
             check = await store.check(holding.name, holding.digest, holding.unit, holding.size_bytes)
-            if check.error is None or before == await self._catalog.read(asides.place, holding.file_id, holding.store):
+            if check.error is None or before == await self._catalog.read(
+                set_aside.place, holding.file_id, holding.store
+            ):
                 return check
 
 
-def _is_disk_error(error: StoreError) -> bool:
+def is_disk_error(error: StoreError) -> bool:
+    """Whether the bytes cannot be read; other errors of a store say nothing about them."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in {errno.EIO, errno.EUCLEAN}
 
 
 def _say(tx: Tx, site: SiteName, holding: Holding, check: Check, complaint: str) -> None:
-    now = holdings.state_of(tx.connection, site, holding)
+    now = instances.state_of(tx.connection, site, holding)
     if check.error is not None:
-        if now is not None and now.state != "suspected":
+        if now is not None and now.state == "available":
             reason = f"{check.error.message}; {complaint}" if complaint else check.error.message
-            tx.say(holding.suspected(reason))
+            tx.append(holding.suspected(reason))
         return
     landings.note_verified(tx, holding.store, [(holding.name, holding.digest)])
-    if now is not None and (now.state == "suspected" or now.doubted):
-        tx.say(holding.healed())
+    if now is not None and (now.state == InstanceState.SUSPECTED or now.doubted):
+        tx.append(holding.healed())

@@ -1,4 +1,4 @@
-"""Holding this site's stores against its catalog, at start and at intervals: what no event told is found here.
+"""Compares this site's stores with its catalog, at start and at intervals, to find changes without an event.
 
 What is missing or has another size is read again by the custodian, who says what it found; a file that nobody knows is
 reported, never moved or deleted; what is staged for no transfer is removed; subscriptions are tried on all files again.
@@ -15,20 +15,25 @@ from contextlib import suppress
 import msgspec
 import structlog
 
-from librarian_daemon.catalog import planning, reconciling, recovery, transfers
-from librarian_daemon.catalog.holdings import Holding
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.comparing import Comparison, Unclaimed
-from librarian_daemon.custodian import MANY, MANY_HINT, Custodian
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.ports import Clock, Incidents, Store
-from librarian_daemon.settings import ReconcileSettings
-from librarian_daemon.store.posix import PosixStore
+from librarian_daemon.catalog import backfills
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.integrity import comparison
+from librarian_daemon.catalog.integrity.instances import Holding
+from librarian_daemon.catalog.journal import quarantine
+from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.config.settings import ReconcileSettings
+from librarian_daemon.integrity.comparison import Comparison, Unclaimed
+from librarian_daemon.integrity.custodian import MANY, MANY_HINT, UNKNOWN, Custodian
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.staging_keys import is_transfer_key
+from librarian_daemon.ports.store import Store
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol import api
 from librarian_protocol.errors import NotPossible, StoreError
 from librarian_protocol.names import SiteName
 
-#: Unknown files that are remembered, and looked at a second time; more are counted.
+#: Unknown files that are remembered and examined a second time; more are only counted.
 SAMPLE = 100
 _TOLD = 3
 
@@ -40,7 +45,7 @@ class Reconciler:
         self,
         *,
         catalog: Catalog,
-        stores: Sequence[PosixStore],
+        stores: Sequence[Store],
         custodian: Custodian,
         incidents: Incidents,
         clock: Clock,
@@ -60,8 +65,8 @@ class Reconciler:
         self._log = structlog.get_logger("reconciler")
 
     async def run(self) -> None:
-        """Until cancelled. In recovery it waits: then stores are stated, not reported."""
-        replan = False  # a start goes on where the planner's cursor stands
+        """Until cancelled. During recovery it waits: then stores are registered, not reported."""
+        replan = False  # a start continues from the planner's cursor
         while True:
             with suppress(NotPossible):
                 await self.once(replan=replan)
@@ -69,55 +74,55 @@ class Reconciler:
             replan = True
 
     async def once(self, *, all_of_it: bool = False, replan: bool = True) -> list[api.Reconciled]:
-        """Reconcile every store now, and say what was found.
+        """Reconcile every store now, and return the result.
 
         Args:
-            all_of_it: a person has looked: what is wrong is said of however many instances.
+            all_of_it: a person has looked: wrong instances are registered, however many there are.
             replan: whether subscriptions are tried on all files again.
 
         Raises:
             NotPossible: the site recovers from a lost catalog.
         """
         async with self._running:
-            if await self._catalog.read(recovery.state) is not None:
+            if await self._catalog.read(quarantine.state) is not None:
                 raise NotPossible("this site recovers its catalog", hint="`lbctl recover` shows what it waits for")
             found = [await self._store(store, all_of_it) for store in self._stores]
             if replan:
                 await self._catalog.write(_try_all_again, self._site)
             return found
 
-    async def _store(self, store: PosixStore, all_of_it: bool) -> api.Reconciled:
+    async def _store(self, store: Store, all_of_it: bool) -> api.Reconciled:
         began_s = self._clock.boottime_s()
-        comparison = Comparison(self._catalog, store, self._site)
+        compared = Comparison(self._catalog, store, self._site)
         report = api.Reconciled(store=store.id, label=store.label)
         try:
             report.removed = await clean(store, self._catalog)
-            await self._rows(store, comparison, report, all_of_it)
-            await self._names(store, comparison, report)
-        except StoreError as exc:
+            await self._rows(store, compared, report, all_of_it)
+            await self._names(store, compared, report)
+        except (StoreError, NotPossible) as exc:
             report.error = exc.message
             self._log.warning("store_not_reconciled", store=store.label, error=exc.message)
-        report.looked = comparison.looked
+        report.looked = compared.looked
         report.seconds = round(self._clock.boottime_s() - began_s, 3)
         if not report.error:
             self._metrics.reconciled.labels(store.label).set(self._clock.unix_s())
             self._log.info("reconciled", **msgspec.structs.asdict(report))
         return report
 
-    async def _rows(self, store: PosixStore, comparison: Comparison, report: api.Reconciled, all_of_it: bool) -> None:
-        """What is wrong is gathered first: how much it is decides what is done."""
+    async def _rows(self, store: Store, compared: Comparison, report: api.Reconciled, all_of_it: bool) -> None:
+        """Collect the wrong instances first: their number decides what is done."""
         limit = self._settings.limit
-        already = await self._catalog.read(reconciling.suspected, self._site, store.id, limit)
+        already = await self._catalog.read(comparison.suspected, self._site, store.id, limit)
         gathered: list[Holding] = []
-        async for one, error in comparison.rows():
+        async for holding, error in compared.rows():
             if error is not None:
                 report.wrong += 1
                 if report.wrong <= _TOLD:
-                    report.examples.append(f"{one.name}: {error.message}")
+                    report.examples.append(f"{holding.name}: {error.message}")
             if all_of_it:
-                await self._custodian.examine(one, insist=True)
+                await self._custodian.examine(holding, insist=True)
             elif len(gathered) <= limit:
-                gathered.append(one)
+                gathered.append(holding)
         report.acted = all_of_it or already + report.wrong <= limit
         if not report.acted:
             await self._incidents.open(
@@ -127,58 +132,61 @@ class Reconciler:
                 MANY_HINT,
             )
             return
-        for one in gathered:
-            await self._custodian.examine(one)
+        for holding in gathered:
+            await self._custodian.examine(holding)
         await self._incidents.resolve(MANY, store.label)
 
-    async def _names(self, store: PosixStore, comparison: Comparison, report: api.Reconciled) -> None:
+    async def _names(self, store: Store, compared: Comparison, report: api.Reconciled) -> None:
         sample: list[Unclaimed] = []
         beyond = 0
-        async for found in comparison.names():
+        async for found in compared.names():
             if len(sample) < SAMPLE:
                 sample.append(found)
             else:
                 beyond += 1
         # Looked at again: a name may have been on its way to its row, or from it.
         still = [found for found in sample if await self._is_unclaimed(store, found)]
-        report.unknown = len(still) + beyond
-        report.unknown_examples = [os.fsdecode(found.standing.path) for found in still[:_TOLD]]
+        report.unknown = len(still) + beyond + compared.extra.count
+        examples = [os.fsdecode(found.standing.path) for found in still] + compared.extra.examples
+        report.unknown_examples = examples[:_TOLD]
+        # Incidents about single books are replaced by this one, which has all of them.
+        await self._incidents.resolve_all(UNKNOWN, lambda subject: subject.startswith(f"{store.label}: "))
         if not report.unknown:
-            await self._incidents.resolve("unknown-files", store.label)
+            await self._incidents.resolve(UNKNOWN, store.label)
             return
         await self._incidents.open(
-            "unknown-files",
+            UNKNOWN,
             store.label,
-            f"{report.unknown} in store {store.label!r} are of no file that should stand there, such as"
-            f" {', '.join(ascii(one) for one in report.unknown_examples)}",
+            f"{report.unknown} in store {store.label!r} are no files of the catalog, such as"
+            f" {', '.join(ascii(name) for name in report.unknown_examples)}",
             "they are left alone; move them out, or take them in through a drop directory",
         )
 
-    async def _is_unclaimed(self, store: PosixStore, found: Unclaimed) -> bool:
+    async def _is_unclaimed(self, store: Store, found: Unclaimed) -> bool:
         if found.name is None:
             return True
-        known = await self._catalog.read(reconciling.known, self._site, [str(found.name)])
-        return not any(one.here == store.id for one in known.get(str(found.name), []))
+        known = await self._catalog.read(comparison.known, self._site, [str(found.name)])
+        return not any(file.here == store.id for file in known.get(str(found.name), []))
 
 
 async def clean(store: Store, catalog: Catalog, *, services_run: bool = True) -> int:
-    """Remove what is staged for no live transfer; says how many keys.
+    """Remove staged bytes without a live transfer. Returns the number of keys.
 
-    What is staged is listed before the catalog is asked: a transfer has its row before it stages anything. While
-    services run, only what is named after a transfer is judged: other keys have no row while they are written.
+    Staging is listed before the catalog is read: a transfer has its row before it stages anything. While services run,
+    only keys of transfers are judged: other keys have no row while they are written.
 
     Raises:
         StoreError: the store does not answer.
     """
     staged = await store.staged()
     live = await catalog.read(transfers.live_keys, store.id)
-    ended = sorted(key for key in staged - live if not services_run or transfers.is_staging_key(key))
+    ended = sorted(key for key in staged - live if not services_run or is_transfer_key(key))
     await store.discard(ended)
     return len(ended)
 
 
 def _try_all_again(tx: Tx, site: SiteName) -> None:
     """The planner tries every subscription on every file, and looks again at what is under way."""
-    for one in planning.subscriptions(tx.connection, site):
-        planning.start_backfill(tx, one.id)
+    for subscription in planning.subscriptions(tx.connection, site):
+        backfills.start(tx, subscription.id)
     planning.replan_live(tx)

@@ -1,4 +1,4 @@
-"""What was decided about names, carried out in the stores: the loser is set aside, the winner gets the name.
+"""Carries out decisions about names in the stores: the loser is set aside, the winner gets the name.
 
 The register of an instance says nothing of it: that it is set aside follows from the decision. Moves are renames, made
 again after a crash until they are done; only then is the other file planned for the name.
@@ -10,12 +10,13 @@ from collections.abc import Mapping
 
 import structlog
 
-from librarian_daemon.catalog import asides
-from librarian_daemon.catalog.asides import Move
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.ports import Incidents
-from librarian_daemon.signals import Signal
-from librarian_daemon.store.posix import PosixStore
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.integrity import set_aside
+from librarian_daemon.catalog.integrity.set_aside import Move
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.store import Store
+from librarian_daemon.ports.store_capabilities import keeping_of
+from librarian_daemon.runtime.signals import Signal
 from librarian_protocol.errors import LibrarianError
 from librarian_protocol.names import SiteName
 
@@ -26,9 +27,7 @@ _LOOK_EVERY_S = 30.0
 class NameKeeper:
     """Service."""
 
-    def __init__(
-        self, catalog: Catalog, stores: Mapping[str, PosixStore], incidents: Incidents, site: SiteName
-    ) -> None:
+    def __init__(self, catalog: Catalog, stores: Mapping[str, Store], incidents: Incidents, site: SiteName) -> None:
         self._catalog = catalog
         self._stores = stores
         self._incidents = incidents
@@ -39,7 +38,7 @@ class NameKeeper:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            for move in await self._catalog.read(asides.due, self._site, _PAGE):
+            for move in await self._catalog.read(set_aside.due, self._site, _PAGE):
                 try:
                     await self._make(move)
                 except LibrarianError as exc:
@@ -52,16 +51,17 @@ class NameKeeper:
     async def _make(self, move: Move) -> None:
         store = self._stores.get(move.store)
         if store is None:
-            return  # it is not configured any more: nothing of it is touched
+            return  # it is no longer configured: nothing of it is touched
+        keeping = keeping_of(store)
         if move.aside:
-            if not await store.is_aside(move.digest):
+            if not await keeping.is_aside(move.digest):
                 check = await store.check(move.name, move.digest, move.unit, move.size_bytes)
                 if check.error is not None:
-                    raise check.error  # what stands there is not what was decided about
-                await store.set_aside(move.name, move.digest)
+                    raise check.error  # the bytes there are not those of the decision
+                await keeping.set_aside(move.name, move.digest)
         else:
-            await store.bring_back(move.name, move.digest)
-        await self._catalog.write(asides.moved, move)
+            await keeping.bring_back(move.name, move.digest)
+        await self._catalog.write(set_aside.moved, move)
         self._catalog.changed.set()
         await self._incidents.resolve("name-not-moved", move.name)
         self._log.info("name_moved", name=move.name, digest=move.digest, aside=move.aside)

@@ -1,7 +1,7 @@
-"""Replaying journals into an empty catalog, and auditing a live one against its own journals.
+"""Replays journals into an empty catalog, and audits a live catalog against its own journals.
 
-A program of its own, ``python -m librarian_daemon.rebuilding``, which ``lbctl events replay|audit`` runs: it needs the
-catalog's database and nothing of the running daemon.
+A program of its own, ``python -m librarian_daemon.journal.audit``, which ``lbctl events replay|audit`` runs: it needs
+the catalog's database and nothing of the running daemon.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import Protocol
 
 import msgspec
 
-from librarian_daemon import audited, config
-from librarian_daemon.catalog import rebuilding, record, shared
 from librarian_daemon.catalog.database import Database, open_database
-from librarian_daemon.catalog.rebuilding import Moment, Record
-from librarian_daemon.catalog.roster import Anchor
-from librarian_daemon.catalog.telling import Sealed
+from librarian_daemon.catalog.journal import record, replay, state_digest
+from librarian_daemon.catalog.journal.letters import Sealed
+from librarian_daemon.catalog.journal.replay import Moment, Record
+from librarian_daemon.catalog.mesh.roster import Anchor
 from librarian_daemon.catalog.upgrade import upgrade
-from librarian_daemon.clock import SystemClock
-from librarian_daemon.host import catalog_url
-from librarian_protocol import exports, keys, segments
+from librarian_daemon.config import loader
+from librarian_daemon.journal import audit_result
+from librarian_daemon.runtime.clock import SystemClock
+from librarian_daemon.runtime.machine import catalog_url
+from librarian_protocol import exports, keys
 from librarian_protocol.errors import LibrarianError, NotPossible
 from librarian_protocol.names import SiteName
 
@@ -35,6 +36,8 @@ MAX_PROBLEMS = 20
 INTEGRITY = 6
 #: Examples of what differs, for each table.
 EXAMPLES = 5
+#: An audit compares the record too: the columns that repeat a segment's fields, and which segments count.
+COMPARED = (*state_digest.TABLES, state_digest.RECORD)
 
 
 class TableReport(msgspec.Struct, kw_only=True):
@@ -55,34 +58,42 @@ class Report(msgspec.Struct, kw_only=True):
     problems: list[str]
     tables: list[TableReport]
     ok: bool
+    #: What of the journals does not count, although nothing is wrong with them.
+    left_out: list[str] = []
     schema: str = "lb.audit/1"
 
 
 class Source(Protocol):
-    """Where journals are had from; iterated more than once."""
+    """Where journals come from. It is iterated more than once."""
 
     async def anchor(self) -> Anchor:
         """Where belief begins."""
         ...
 
-    def pages(self, kinds: Sequence[str] | None = None) -> AsyncIterator[Sequence[Record]]:
-        """All segments, or those of these kinds; none before its predecessor."""
+    def pages(self) -> AsyncIterator[Sequence[Record]]:
+        """All segments."""
         ...
 
     async def letters(self) -> list[tuple[SiteName, Sealed]]:
-        """What was told by letter, to the site :attr:`site`."""
+        """The letters that the site :attr:`site` received."""
         ...
 
     @property
     def site(self) -> SiteName:
-        """Whose journals they are."""
+        """The site whose journals these are."""
+        ...
+
+    @property
+    def begun(self) -> exports.Begin | None:
+        """The first line of the file, available after the anchor was asked for; None if the source is not a file."""
         ...
 
 
 class CatalogSource:
-    """The journals that stood in a catalog at one moment."""
+    """The journals that a catalog held at one moment."""
 
     def __init__(self, database: Database, site: SiteName, moment: Moment) -> None:
+        self.begun = None
         self._database = database
         self.site = site
         self._moment = moment
@@ -101,34 +112,38 @@ class CatalogSource:
             raise NotPossible("the catalog is of no mesh: there is nothing to begin from")
         return self._moment.anchor
 
-    async def pages(self, kinds: Sequence[str] | None = None) -> AsyncIterator[Sequence[Record]]:
+    async def pages(self) -> AsyncIterator[Sequence[Record]]:
         """See the protocol."""
         after: record.Place | None = record.BEGINNING
         while after is not None:
-            page, after = await self._database.read(rebuilding.records, after, self._moment.last, PAGE, kinds)
+            page, after = await self._database.read(replay.records, after, self._moment.last, PAGE)
             yield page
 
 
 class FileSource:
-    """An exported file, whose anchor has this fingerprint."""
+    """An exported file. Its anchor must have this fingerprint, and so must its administrator if one is given."""
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, administrator: str | None) -> None:
         self._path = path
         self._fingerprint = fingerprint
-        self.site = SiteName("nobody")
+        self._administrator = administrator
+        self.begun: exports.Begin | None = None
+        #: No site has this name, so no journal in the file counts as the reader's own, which would be believed without
+        #: a roster.
+        self.site = SiteName("")
 
     async def letters(self) -> list[tuple[SiteName, Sealed]]:
         """They are not exported."""
         return []
 
     async def anchor(self) -> Anchor:
-        """See the protocol; the file is read to its end, so that nothing is made of one that is cut off.
+        """See the protocol. The file is first read to its end, so that nothing is rebuilt from a truncated file.
 
         Raises:
             SegmentInvalid, SignatureInvalid: the file is not whole.
-            NotPossible: belief would begin at another key.
+            NotPossible: the file's anchor or administrator has another key.
         """
-        reading = exports.Reading()
+        reading = exports.ExportReader()
         with self._path.open("rb") as raw:
             for _ in exports.records(raw, reading):
                 pass
@@ -138,25 +153,40 @@ class FileSource:
                 f"the file begins at {begun.anchor}, whose key is {keys.fingerprint(begun.anchor_key)}",
                 hint="ask for the fingerprint by another way than by which the file came",
             )
-        return Anchor(mesh=begun.mesh, site=begun.anchor, key=begun.anchor_key, administrator=begun.administrator)
+        named = begun.administrator and keys.fingerprint(begun.administrator)
+        if self._administrator not in {None, named}:
+            raise NotPossible(
+                f"the administrator that the file names is {named or 'nobody'}, not {self._administrator}",
+                hint="ask for the fingerprint by another way than by which the file came",
+            )
+        self.begun = begun
+        administrator = begun.administrator if self._administrator else None
+        return Anchor(mesh=begun.mesh, site=begun.anchor, key=begun.anchor_key, administrator=administrator)
 
-    async def pages(self, kinds: Sequence[str] | None = None) -> AsyncIterator[Sequence[Record]]:
+    async def pages(self) -> AsyncIterator[Sequence[Record]]:
         """See the protocol."""
         page: list[Record] = []
         with self._path.open("rb") as raw:
-            for one in exports.records(raw, exports.Reading()):
-                payload = one.payload.encode()
-                segment = segments.decode(payload)
-                if kinds is None or segment.kind in kinds:
-                    page.append(Record(site=segment.site, payload=payload, signature=one.signature))
+            for exported in exports.records(raw, exports.ExportReader()):
+                page.append(Record(site=None, payload=exported.payload.encode(), signature=exported.signature))
                 if len(page) == PAGE:
                     yield page
                     page = []
         yield page
 
 
-async def replay(source: Source, target: Database, say: Callable[[str], None]) -> tuple[int, list[str]]:
-    """Rebuild the target from the source's journals: how many segments, and which were not believed.
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a source."""
+
+    segments: int
+    #: What is wrong with its journals. The sound part of them is in the target all the same.
+    problems: list[str]
+    #: What does not count, although nothing is wrong with it.
+    left_out: list[str]
+
+
+async def rebuild(source: Source, target: Database, say: Callable[[str], None]) -> Replayed:
+    """Rebuild the target from the source's journals.
 
     Raises:
         NotPossible: the source is of no mesh, or something stands in the target already.
@@ -166,23 +196,23 @@ async def replay(source: Source, target: Database, say: Callable[[str], None]) -
     await target.write(upgrade)
     if await target.read(record.last_position):
         raise NotPossible("the target is not empty", hint="give the URL of an empty database")
-    await target.write(lambda connection: rebuilding.begin(connection, anchor))
-    # Sites are admitted by sites: again until no more turn out to be.
-    taken, before = 0, -1
-    letters, refused = await source.letters(), list[str]()
-    while taken != before:
-        before, taken = taken, 0
-        refused = await target.write(partial(rebuilding.take_letters, found=letters, to=source.site, at=at))
-        taken -= len(refused)
-        async for page in source.pages(rebuilding.ROSTER_KINDS):
-            taken += await target.write(partial(rebuilding.apply_roster, page=page, at=at))
-    count, problems = 0, refused
+    await target.write(partial(replay.begin, anchor=anchor, told=await source.letters()))
+    count, problems = 0, list[str]()
     async for page in source.pages():
-        problems += await target.write(partial(rebuilding.take, page=page, change=count // PAGE + 1, at=at))
+        problems += await target.write(partial(replay.take, page=page, at=at))
         count += len(page)
         if count % (50 * PAGE) < PAGE:
             say(f"{count:,} segments")
-    return count, problems[:MAX_PROBLEMS]
+    say(f"{count:,} segments; applying what counts")
+    problems += await target.write(partial(replay.fold, site=source.site, at=at))
+    if source.begun is not None:
+        problems += filter(None, [await target.read(replay.exporter_problem, source.begun)])
+    left_out = await target.read(replay.left_out)
+    if source.begun is not None and source.begun.administrator and not anchor.administrator:
+        left_out.append(
+            "statements of the administrator that the file names: his key was not confirmed (--administrator)"
+        )
+    return Replayed(segments=count, problems=problems[:MAX_PROBLEMS], left_out=left_out)
 
 
 async def audit(source: Database, site: SiteName, aside: str, say: Callable[[str], None]) -> Report:
@@ -193,11 +223,11 @@ async def audit(source: Database, site: SiteName, aside: str, say: Callable[[str
     target = open_database(aside)
     try:
         begun, digests = await source.read(
-            lambda connection: (rebuilding.moment(connection), shared.digests(connection))
+            lambda connection: (replay.moment(connection), state_digest.digests(connection, COMPARED))
         )
-        count, problems = await replay(CatalogSource(source, site, begun), target, say)
+        replayed = await rebuild(CatalogSource(source, site, begun), target, say)
         tables: list[TableReport] = []
-        for live, made in zip(digests, await target.read(shared.digests), strict=True):
+        for live, made in zip(digests, await target.read(state_digest.digests, COMPARED), strict=True):
             differences: list[str] = []
             if live != made:
                 differences = await _differences(source, target, live.table)
@@ -210,31 +240,37 @@ async def audit(source: Database, site: SiteName, aside: str, say: Callable[[str
                     differences=differences,
                 )
             )
-        same = all(one.digest == one.rebuilt for one in tables)
-        return Report(segments=count, problems=problems, tables=tables, ok=same and not problems)
+        same = all(table.digest == table.rebuilt for table in tables)
+        return Report(
+            segments=replayed.segments,
+            problems=replayed.problems,
+            tables=tables,
+            ok=same and not replayed.problems,
+            left_out=replayed.left_out,
+        )
     finally:
         await target.close()
 
 
 async def _differences(source: Database, target: Database, table: str) -> list[str]:
     """``- `` stands only in the live catalog, ``+ `` only in the rebuilt one. Rows of the latter are few enough."""
-    made = set(await target.read(lambda connection: list(shared.rows(connection, table))))
-    live = set(await source.read(lambda connection: list(shared.rows(connection, table))))
+    made = set(await target.read(lambda connection: list(state_digest.rows(connection, table))))
+    live = set(await source.read(lambda connection: list(state_digest.rows(connection, table))))
     found = [f"- {row.decode()}" for row in sorted(live - made)[:EXAMPLES]]
     return found + [f"+ {row.decode()}" for row in sorted(made - live)[:EXAMPLES]]
 
 
 async def _audit(path: Path, *, only_digest: bool, say: Callable[[str], None]) -> Report:
-    settings = config.load(path)
+    settings = loader.load(path)
     source = open_database(catalog_url(settings.catalog))
     aside = Path(settings.state) / f"audit-{os.getpid()}.sqlite"
     try:
         if only_digest:
-            found = await source.read(shared.digests)
-            tables = [TableReport(table=one.table, rows=one.rows, digest=one.digest) for one in found]
+            found = await source.read(state_digest.digests)
+            tables = [TableReport(table=table.table, rows=table.rows, digest=table.digest) for table in found]
             return Report(segments=0, problems=[], tables=tables, ok=True)
         report = await audit(source, settings.site, f"sqlite:///{aside}", say)
-        audited.note(Path(settings.state), audited.Audited(at=SystemClock().utc(), ok=report.ok))
+        audit_result.note(Path(settings.state), audit_result.Audited(at=SystemClock().utc(), ok=report.ok))
         return report
     finally:
         await source.close()
@@ -245,19 +281,24 @@ async def _audit(path: Path, *, only_digest: bool, say: Callable[[str], None]) -
 async def _replay(source: Source, into: str, say: Callable[[str], None]) -> Report:
     target = open_database(into)
     try:
-        count, problems = await replay(source, target, say)
-        found = await target.read(shared.digests)
-        tables = [TableReport(table=one.table, rows=one.rows, digest=one.digest) for one in found]
-        return Report(segments=count, problems=problems, tables=tables, ok=not problems)
+        replayed = await rebuild(source, target, say)
+        found = await target.read(state_digest.digests)
+        return Report(
+            segments=replayed.segments,
+            problems=replayed.problems,
+            tables=[TableReport(table=table.table, rows=table.rows, digest=table.digest) for table in found],
+            ok=not replayed.problems,
+            left_out=replayed.left_out,
+        )
     finally:
         await target.close()
 
 
 async def _replay_catalog(path: Path, into: str, say: Callable[[str], None]) -> Report:
-    settings = config.load(path)
+    settings = loader.load(path)
     source = open_database(catalog_url(settings.catalog))
     try:
-        begun = await source.read(rebuilding.moment)
+        begun = await source.read(replay.moment)
         return await _replay(CatalogSource(source, settings.site, begun), into, say)
     finally:
         await source.close()
@@ -265,12 +306,13 @@ async def _replay_catalog(path: Path, into: str, say: Callable[[str], None]) -> 
 
 def main() -> int:
     """Parse, run, print the report as JSON on stdout; progress goes to stderr."""
-    parser = argparse.ArgumentParser(prog="python -m librarian_daemon.rebuilding", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m librarian_daemon.journal.audit", description=__doc__)
     parser.add_argument("--config", required=True, type=Path, metavar="FILE")
     parser.add_argument("--digest", action="store_true", help="print the digests of the live tables, rebuild nothing")
     parser.add_argument("--into", metavar="URL", help="rebuild into this empty database instead of comparing")
     parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="with --into: an exported file")
     parser.add_argument("--anchor", metavar="FINGERPRINT", help="of the site at which the file's belief begins")
+    parser.add_argument("--administrator", metavar="FINGERPRINT", help="whose statements in the file are believed")
     asked = parser.parse_args()
 
     def say(what: str) -> None:
@@ -278,7 +320,7 @@ def main() -> int:
 
     try:
         if asked.source:
-            report = asyncio.run(_replay(FileSource(asked.source, asked.anchor), asked.into, say))
+            report = asyncio.run(_replay(FileSource(asked.source, asked.anchor, asked.administrator), asked.into, say))
         elif asked.into:
             report = asyncio.run(_replay_catalog(asked.config, asked.into, say))
         else:

@@ -1,4 +1,4 @@
-"""When the catalog was last audited, and whether all was well: a small file that the daemon shows to monitoring.
+"""When the catalog was last audited, and with which result: a small file that the daemon shows to monitoring.
 
 The audit is a program of its own and never writes into a catalog that a daemon runs on.
 """
@@ -27,7 +27,7 @@ _AUDITED = wire.decoder(Audited)
 
 
 def note(state: Path, found: Audited) -> None:
-    """Write it down; whole or not at all."""
+    """Write it atomically."""
     part = state / f"{FILE}.part"
     part.write_bytes(wire.encode(found))
     part.replace(state / FILE)

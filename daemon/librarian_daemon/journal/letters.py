@@ -6,25 +6,25 @@ from collections.abc import Callable
 
 import structlog
 
-from librarian_daemon.catalog import mail, telling
-from librarian_daemon.catalog.roster import known_members, roster
-from librarian_daemon.catalog.telling import Sealed
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.ports import Incidents
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.journal import letters, mail
+from librarian_daemon.catalog.journal.letters import Sealed
+from librarian_daemon.catalog.mesh.roster import known_members, roster
+from librarian_daemon.ports.incidents import Incidents
 from librarian_protocol.entries import Access
 from librarian_protocol.errors import SegmentInvalid
+from librarian_protocol.letters import TELL_AGAIN
 from librarian_protocol.mail import Mail
 from librarian_protocol.names import SiteName
-from librarian_protocol.offering import TELL_AGAIN
 
 _LOOK_EVERY_S = 5.0
-#: While something is missing it is asked for again at every so manieth letter: a request may be lost.
+#: While something is missing, the request is repeated after this many letters, since a request may be lost.
 _ASK_EVERY = 100
 INCIDENT = "letters-missing"
 
 
-class Teller:
-    """Service :meth:`run` at the sender, and what is done with letters."""
+class LetterService:
+    """Service :meth:`run` at the sender, and the handlers of received letters."""
 
     def __init__(self, catalog: Catalog, incidents: Incidents, site: SiteName, new_id: Callable[[], str]) -> None:
         self._catalog = catalog
@@ -39,12 +39,12 @@ class Teller:
             again = False
             for peer, member in (await self._catalog.read(roster)).items():
                 if peer != self._site and member.access == Access.CALLBACK:
-                    again |= await self._catalog.write(telling.tell, peer, self._new_id)
+                    again |= await self._catalog.write(letters.tell, peer, self._new_id)
             if not again:
                 await self._catalog.recorded.wait(_LOOK_EVERY_S)
 
     async def tell(self, letter: Mail, sealed: Sealed) -> None:
-        """A sender tells what concerns this site. Repeatable.
+        """Handle a letter that tells what concerns this site. Repeatable.
 
         Raises:
             SegmentInvalid: the letter makes no sense, or this site reads journals.
@@ -53,9 +53,9 @@ class Teller:
         def work(tx: Tx) -> bool | None:
             mine = known_members(tx.connection).get(self._site)
             if mine is not None and mine.access != Access.CALLBACK:
-                # Its journal says all of it; a letter might say what no journal says.
+                # The sender's journal says all of it; a letter could say what no journal says.
                 raise SegmentInvalid(f"{letter.sender} tells by letter, and this site reads journals")
-            heard = telling.hear(tx, letter, sealed)
+            heard = letters.hear(tx, letter, sealed)
             if heard is None:
                 return None
             before, now = heard
@@ -75,12 +75,12 @@ class Teller:
             )
 
     async def tell_again(self, letter: Mail, _sealed: Sealed) -> None:
-        """A callback site lost something. Repeatable."""
+        """Handle the request of a callback site that lost something. Repeatable."""
 
         def work(tx: Tx) -> None:
             member = roster(tx.connection).get(letter.sender)
             if member is not None and member.access == Access.CALLBACK:
-                telling.tell_again(tx, letter.sender)
+                letters.tell_again(tx, letter.sender)
 
         await self._catalog.write(work)
-        self._log.warning("told_again", peer=letter.sender)
+        self._log.warning("told_again", sparingly=True, peer=letter.sender)

@@ -1,7 +1,7 @@
-"""The projection: reads the journals of other sites from the bus and folds them into the catalog (docs/events.md).
+"""The projection: reads the journals of other sites from the bus and applies them to the catalog (docs/events.md).
 
-What arrives is believed only if the key that the roster gives for the site signed it, and site, stream, subject and
-signer are the same. Everything else is refused, counted and made an incident; the reader goes on behind it.
+A segment is accepted only if it is signed with the key that the roster has for the site, and site, stream, subject and
+signer agree. Everything else is refused, counted and reported as an incident; the reader goes on after it.
 """
 
 from __future__ import annotations
@@ -12,44 +12,45 @@ from contextlib import aclosing
 
 import structlog
 
-from librarian_daemon.catalog import journal
-from librarian_daemon.catalog.journal import Received
-from librarian_daemon.catalog.roster import Member
-from librarian_daemon.catalog.telling import Sealed
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.ports import Bus, Clock, Message
-from librarian_daemon.signals import Signal
-from librarian_daemon.taking import Taking
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.journal import segments
+from librarian_daemon.catalog.journal.letters import Sealed
+from librarian_daemon.catalog.journal.segments import Received
+from librarian_daemon.catalog.mesh.roster import Member
+from librarian_daemon.journal.receiver import Receiver
+from librarian_daemon.ports.bus import Message, Streams
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import mail, subjects
 from librarian_protocol.errors import CatalogFault, PeerError, SegmentInvalid
 from librarian_protocol.names import SiteName
-from librarian_protocol.receiving import Verdict
+from librarian_protocol.segment_verdict import Verdict
 
-#: What is done with a letter of a verb. It must be quick, and harmless the second time.
+#: Handles a letter of one verb. It must be quick, and idempotent.
 MailHandler = Callable[[mail.Mail, Sealed], Awaitable[None]]
 
-#: How long pulling stops when no more can be held beyond a gap.
+#: How long the reader pauses when no more segments can be held beyond a gap.
 GAP_WAIT_S = 30.0
 
 
-#: What a reader believes by; it is made anew when this changes.
+#: What a reader depends on. When this changes, the reader is replaced.
 Keys = tuple[object, ...]
 
 
 def _keys_of(member: Member) -> Keys:
-    return tuple(member.keys), tuple(member.former), member.cutoff
+    return tuple(member.keys), tuple(member.former), tuple(member.tips)
 
 
-class Reader:
+class JournalReader:
     """Reads one site's journal, for as long as it is admitted."""
 
     def __init__(
         self,
         member: Member,
         catalog: Catalog,
-        bus: Bus,
+        bus: Streams,
         clock: Clock,
-        taking: Taking,
+        receiver: Receiver,
         *,
         site: SiteName,
         gap: Signal,
@@ -61,14 +62,14 @@ class Reader:
         self._catalog = catalog
         self._bus = bus
         self._clock = clock
-        self._taking = taking
+        self._receiver = receiver
         self._gap = gap
         self._log = structlog.get_logger("projection").bind(peer=member.site)
 
     async def run(self, *, from_start: bool = False) -> None:
-        """Until cancelled; from the reader's cursor on, or from the stream's start."""
+        """Read until cancelled, from the reader's cursor or from the stream's start."""
         site = self._member.site
-        after = 0 if from_start else await self._catalog.read(journal.read_after, site)
+        after = 0 if from_start else await self._catalog.read(segments.read_after, site)
         read_again = True
         while True:
             async with aclosing(self._bus.read(site, after)) as messages:
@@ -76,18 +77,18 @@ class Reader:
                     try:
                         received = await self._take(message)
                     except CatalogFault:
-                        # It was not committed: the next reading begins with this message again.
+                        # It was not committed: the next read starts again with this message.
                         await self._clock.sleep(1.0)
                         break
                     if received is not None and received.verdict is Verdict.HOLD and read_again:
-                        # What is missing may stand earlier in the stream than the cursor says: look once there.
+                        # The missing segment may be earlier in the stream than the cursor: read from there once.
                         self._log.warning("journal_gap", detail=received.stalled)
                         after, read_again = 0, False
                         break
                     if received is not None and received.full:
                         self._log.error("journal_gap_full", detail=received.stalled)
                         await self._clock.sleep(GAP_WAIT_S)
-                        after = await self._catalog.read(journal.read_after, site)
+                        after = await self._catalog.read(segments.read_after, site)
                         break
                     after = message.stream_seq
 
@@ -99,21 +100,23 @@ class Reader:
         try:
             kind = subjects.kind_of_journal(message.subject, site)
         except PeerError as exc:
-            await self._taking.refused(site, exc)
-            await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
+            await self._receiver.refused(site, exc)
+            await self._catalog.write(segments.note_reading, site, message.stream_seq, "")
             return None
         signature = message.headers.get(subjects.SIGNATURE_HEADER, "")
         try:
-            _, received = await self._taking.take(site, message.payload, signature, message.stream_seq, kind=kind)
+            _, received = await self._receiver.take(site, message.payload, signature, message.stream_seq, kind=kind)
         except PeerError:
-            await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
+            await self._catalog.write(segments.note_reading, site, message.stream_seq, "")
             return None
         if received.verdict is Verdict.HOLD:
             self._gap.set()
         return received
 
     async def _open_letter(self, message: Message) -> None:
-        """Hand a letter on. Letters to others are passed over; the cursor advances behind the handler."""
+        """Pass a letter to its handler. Letters to others are skipped. The cursor advances after the handler
+        returned.
+        """
         site = self._member.site
         if message.subject.startswith(subjects.mail(site, self._site, "")):
             signature = message.headers.get(subjects.SIGNATURE_HEADER, "")
@@ -129,12 +132,12 @@ class Reader:
                     raise SegmentInvalid(f"a letter {letter.verb!r} was published as {message.subject[:100]!r}")
                 handler = self._mail_handlers.get(letter.verb)
                 if handler is None:  # of a later version
-                    self._log.info("letter_not_understood", verb=letter.verb, letter=letter.id)
+                    self._log.info("letter_not_understood", sparingly=True, verb=letter.verb, letter=letter.id)
                 else:
                     await handler(letter, Sealed(message.payload, signature))
             except PeerError as exc:
-                await self._taking.refused(site, exc)
-        await self._catalog.write(journal.note_reading, site, message.stream_seq, "")
+                await self._receiver.refused(site, exc)
+        await self._catalog.write(segments.note_reading, site, message.stream_seq, "")
 
 
 class Projection:
@@ -143,10 +146,10 @@ class Projection:
     def __init__(
         self,
         catalog: Catalog,
-        bus: Bus,
+        bus: Streams,
         clock: Clock,
         site: SiteName,
-        taking: Taking,
+        receiver: Receiver,
         *,
         gap: Signal,
         mail_handlers: Mapping[str, MailHandler] | None = None,
@@ -155,15 +158,15 @@ class Projection:
         self._bus = bus
         self._clock = clock
         self._site = site
-        self._taking = taking
-        #: Set when a segment came whose predecessor has not: the repairer asks for it.
+        self._receiver = receiver
+        #: Set when a segment came whose predecessor is missing; catching up asks for it.
         self._gap = gap
         self._mail_handlers = mail_handlers or {}
         self._followed: dict[SiteName, Member] = {}
         self._members: asyncio.Queue[dict[SiteName, Member]] = asyncio.Queue(maxsize=1)
 
     def follow(self, members: dict[SiteName, Member]) -> None:
-        """The roster is now this one: read these sites' journals, and no others'."""
+        """Read the journals of these sites, and of no others, from now on."""
         self._followed = members
         if self._members.full():
             self._members.get_nowait()
@@ -184,16 +187,16 @@ class Projection:
                         rekeyed.add(site)
                 for site, member in members.items():
                     if site != self._site and site not in readers:
-                        reader = Reader(
+                        reader = JournalReader(
                             member,
                             self._catalog,
                             self._bus,
                             self._clock,
-                            self._taking,
+                            self._receiver,
                             site=self._site,
                             gap=self._gap,
                             mail_handlers=self._mail_handlers,
                         )
-                        # What was refused under another key stands behind the cursor: it is read once more.
+                        # Segments that were refused under another key are before the cursor: read them once more.
                         run = reader.run(from_start=site in rekeyed)
                         readers[site] = (_keys_of(member), group.create_task(run, name=f"reader-{site}"))

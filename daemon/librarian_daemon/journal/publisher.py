@@ -1,7 +1,7 @@
-"""The publisher: pumps journal segments, and letters, to the bus, one in flight, in order (docs/events.md).
+"""The publisher: sends journal segments and letters to the bus, in order, one at a time (docs/events.md).
 
-A segment leaves the outbox when the bus has acknowledged it. A crash anywhere sends it again under the same id; that
-does no harm. When the bus turns out to have forgotten this site's stream, everything goes out again.
+A segment leaves the outbox when the bus has acknowledged it. After a crash it is sent again with the same id, which
+does no harm. If the bus has lost this site's stream, everything is sent again.
 """
 
 from __future__ import annotations
@@ -9,29 +9,31 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from librarian_daemon.catalog import journal, mail
-from librarian_daemon.catalog.journal import Outgoing
-from librarian_daemon.catalog.writer import Catalog, Tx, get_meta, put_meta
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.ports import Bus, Clock, Incidents, StreamPosition
-from librarian_daemon.signals import Signal
+from librarian_daemon.catalog.committer import Catalog, Tx, get_meta, put_meta
+from librarian_daemon.catalog.journal import mail, segments
+from librarian_daemon.catalog.journal.segments import OutgoingSegment
+from librarian_daemon.ports.bus import OwnStream, StreamPosition
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.metrics import Metrics
+from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import backoff, subjects, wire
-from librarian_protocol import mail as letters
 from librarian_protocol.errors import BusUnavailable, BusUnsafe
 from librarian_protocol.keys import SiteKey
+from librarian_protocol.mail import VERSION, Mail, seal
 from librarian_protocol.names import SiteName
 
 #: Segments read from the outbox at once, and acknowledged in one commit.
 PAGE = 32
 IDLE_S = 30.0
-#: Failures in a row before a person is told: a restart of the server is none.
+#: Failures in a row before an incident is opened: a restart of the server is not one.
 TOLD_AFTER = 3
 _HINT = "look at the bus server and at the space on its disk; what waits in the outbox goes out by itself"
 _STREAM = wire.decoder(StreamPosition)
 
 
 class _WentBack(Exception):
-    """The bus gave a new message a number that it had given before."""
+    """The bus assigned a sequence number that it had assigned before."""
 
 
 class Publisher:
@@ -40,7 +42,7 @@ class Publisher:
     def __init__(
         self,
         catalog: Catalog,
-        bus: Bus,
+        bus: OwnStream,
         incidents: Incidents,
         clock: Clock,
         site: SiteName,
@@ -61,7 +63,7 @@ class Publisher:
         self._log = structlog.get_logger("publisher")
 
     async def run(self) -> None:
-        """Until cancelled. Outages of the bus cost only time."""
+        """Run until cancelled. Outages of the bus cost only time."""
         went_back = False
         while True:
             try:
@@ -81,20 +83,22 @@ class Publisher:
                 await self._clock.sleep(min(backoff.delay_s(self._failures, "publisher"), 5.0))
 
     async def _went_well(self) -> None:
-        """Something was acknowledged, or there is nothing to send. That the bus answers is not enough."""
+        """Note that something was acknowledged, or that there is nothing to send. An answer of the bus alone is not
+        enough.
+        """
         if self._failures >= TOLD_AFTER:
             await self._incidents.resolve("bus-unavailable", "outbox")
         self._failures = 0
 
     async def _check_stream(self, went_back: bool) -> None:
-        """Make sure of the stream; when it is not the one we filled, or went back, fill it again (nats/README.md)."""
+        """Make sure that the stream exists. If it is another stream, or was reset, fill it again (nats/README.md)."""
         found = await self._bus.ensure_stream()
         text = await self._catalog.read(get_meta, "stream")
         known = _STREAM.decode(text) if text else None
         if known is None or known.created != found.created or found.last_seq < known.last_seq or went_back:
 
             def work(tx: Tx) -> None:
-                journal.requeue_all(tx, self._site)
+                segments.requeue_all(tx, self._site)
                 put_meta(tx.connection, "stream", wire.encode(found).decode())
 
             await self._catalog.write(work)
@@ -112,7 +116,7 @@ class Publisher:
     async def _pump(self) -> None:
         """Publish until the bus fails."""
         while True:
-            page = await self._catalog.read(journal.outgoing, PAGE)
+            page = await self._catalog.read(segments.outgoing, PAGE)
             mailed = await self._mail()
             if not page and not mailed:
                 await self._went_well()
@@ -131,7 +135,7 @@ class Publisher:
                     await self._acknowledge(done)
                     await self._went_well()
 
-    async def _publish_segment(self, segment: Outgoing) -> None:
+    async def _publish_segment(self, segment: OutgoingSegment) -> None:
         await self._publish(
             subjects.journal(self._site, segment.kind), segment.payload, segment.signature, segment.hash
         )
@@ -146,25 +150,27 @@ class Publisher:
         self._stream = msgspec.structs.replace(self._stream, last_seq=last_seq)
 
     async def _mail(self) -> int:
-        """Send the letters that wait, between pages of segments; says how many."""
+        """Send the letters that wait, between pages of segments. Returns their number."""
         page = await self._catalog.read(mail.waiting, PAGE)
         done: list[int] = []
         try:
-            for one in page:
-                payload, signature = letters.seal(
-                    letters.Mail(
-                        v=letters.VERSION,
+            for letter in page:
+                payload, signature = seal(
+                    Mail(
+                        v=VERSION,
                         sender=self._site,
-                        to=one.recipient,
-                        verb=one.verb,
-                        id=one.id,
-                        at=one.written_at,
-                        body=msgspec.Raw(one.body),
+                        to=letter.recipient,
+                        verb=letter.verb,
+                        id=letter.id,
+                        at=letter.written_at,
+                        body=msgspec.Raw(letter.body),
                     ),
                     self._key,
                 )
-                await self._publish(subjects.mail(self._site, one.recipient, one.verb), payload, signature, one.id)
-                done.append(one.position)
+                await self._publish(
+                    subjects.mail(self._site, letter.recipient, letter.verb), payload, signature, letter.id
+                )
+                done.append(letter.position)
         finally:
             if done:
                 await self._catalog.write(mail.acknowledged, done)
@@ -174,7 +180,7 @@ class Publisher:
         stream = wire.encode(self._stream).decode()
 
         def work(tx: Tx) -> None:
-            journal.acknowledged(tx, positions)
+            segments.acknowledged(tx, positions)
             put_meta(tx.connection, "stream", stream)
 
         await self._catalog.write(work)

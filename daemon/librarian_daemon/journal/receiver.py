@@ -1,25 +1,27 @@
-"""Taking a segment of a site's journal, however it came: believed, judged, applied, and told of where it is odd."""
+"""Receives a segment of a site's journal from any source: verifies, judges and applies it, and reports what is
+wrong.
+"""
 
 from __future__ import annotations
 
 import structlog
 
-from librarian_daemon.believing import Signed, opened
-from librarian_daemon.catalog import journal
-from librarian_daemon.catalog.journal import Received
-from librarian_daemon.catalog.roster import known_members
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.ports import Incidents
-from librarian_protocol.errors import PeerError, SegmentInvalid
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.journal import segments
+from librarian_daemon.catalog.journal.segments import Received
+from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.runtime.metrics import Metrics
+from librarian_protocol.authenticity import Signed, opened
+from librarian_protocol.errors import PeerError, SegmentInvalid, SignatureInvalid
 from librarian_protocol.names import SiteName
-from librarian_protocol.receiving import Verdict
 from librarian_protocol.roster import Member
+from librarian_protocol.segment_verdict import Verdict
 from librarian_protocol.segments import Segment
 
 
-class Taking:
-    """The one way in for segments of others, and for own ones that come back."""
+class Receiver:
+    """Every segment of another site, and every own one that comes back, is received here."""
 
     def __init__(self, catalog: Catalog, incidents: Incidents, metrics: Metrics, site: SiteName) -> None:
         self._catalog = catalog
@@ -27,8 +29,10 @@ class Taking:
         self._incidents = incidents
         self._metrics = metrics
         self._log = structlog.get_logger("taking")
-        #: The roster as it was when a key was last looked for in vain.
+        #: The roster at the last time that no key was found for a segment.
         self._members: dict[SiteName, Member] = {}
+        #: Sites whose last segment was not signed by a key of theirs that counts, and why. Heads tell them so.
+        self.refusing: dict[SiteName, str] = {}
 
     async def take(
         self,
@@ -43,7 +47,7 @@ class Taking:
         """Take it. ``kind`` is what its subject says it is; ``by`` who brought it, where that is not its own site.
 
         Raises:
-            PeerError: it is not believed. Nothing was kept; whoever brought it is told of in an incident.
+            PeerError: it is not accepted. Nothing was kept; an incident names the site that brought it.
             CatalogFault: it was not committed.
         """
         try:
@@ -51,10 +55,14 @@ class Taking:
             segment = signed.segment
             if kind is not None and kind != segment.kind:
                 raise SegmentInvalid(f"a {segment.kind} segment was published as {kind[:100]!r}")
-            received = await self._catalog.write(journal.receive, signed, stream_seq)
+            received = await self._catalog.write(segments.receive, signed, stream_seq)
         except PeerError as exc:
+            if isinstance(exc, SignatureInvalid) and by is None:
+                self.refusing[origin] = exc.message
             await self.refused(by or origin, exc)
             raise
+        if by is None:
+            self.refusing.pop(origin, None)
         self._metrics.applied_entries.labels(peer=origin).inc(received.applied)
         for problem in received.refused:
             self._log.error("entry_refused", error=problem)
@@ -83,7 +91,7 @@ class Taking:
         return segment, received
 
     async def _opened(self, origin: SiteName, payload: bytes, signature: str) -> Signed:
-        """By the roster as it was, or else as it is: what counts is judged when it is applied."""
+        """Check it with the cached roster, or else with the present one. What counts is judged when it is applied."""
         try:
             return opened(self._members.get(origin), origin, payload, signature)
         except PeerError:
@@ -91,9 +99,9 @@ class Taking:
             return opened(self._members.get(origin), origin, payload, signature)
 
     async def refused(self, peer: SiteName, error: PeerError) -> None:
-        """Something that a peer sent was not believed."""
+        """Report that something a peer sent was refused."""
         self._metrics.refused_messages.labels(peer=peer).inc()
-        self._log.error("message_refused", peer=peer, error=error.message)
+        self._log.error("message_refused", sparingly=True, peer=peer, error=error.message)
         await self._incidents.open(
             "message-refused", peer, error.message, "compare the site's key at both ends: `lbctl site list`"
         )

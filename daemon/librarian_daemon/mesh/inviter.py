@@ -1,21 +1,26 @@
-"""Inviting: tokens that are good once, and admitting whoever proves to hold one (docs/adr/0008)."""
+"""Inviting: tokens that are good once, and the admission of a newcomer that proves to hold one (docs/adr/0008)."""
 
 from __future__ import annotations
 
 import structlog
 
-from librarian_daemon.catalog import invites
-from librarian_daemon.catalog.invites import Invitation, Terms
-from librarian_daemon.catalog.roster import get_anchor, known_members, roster
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.membership import Membership, rfc3339
-from librarian_daemon.ports import Bus, Clock, Incidents, Rng
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.journal import endings
+from librarian_daemon.catalog.journal.refold import say_of_roster
+from librarian_daemon.catalog.mesh import invites
+from librarian_daemon.catalog.mesh.invites import Invitation, Terms
+from librarian_daemon.catalog.mesh.roster import get_anchor, known_members, roster
+from librarian_daemon.mesh.membership import Membership, rfc3339
+from librarian_daemon.ports.bus import JoinRequests
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.time import Clock, Rng
 from librarian_protocol import globs, tokens
 from librarian_protocol.api import Invite, PendingJoin
 from librarian_protocol.entries import SiteAdmitted
 from librarian_protocol.errors import BusUnavailable, NotFound, NotPossible, TokenInvalid
 from librarian_protocol.keys import SiteKey, fingerprint
 from librarian_protocol.names import SiteName
+from librarian_protocol.roster import carried_on
 from librarian_protocol.tokens import JoinAnswer, JoinRequest, Token
 
 #: Newcomers that wait for a person, at once.
@@ -23,10 +28,10 @@ MAX_PENDING = 100
 
 
 class JoinRefused(NotPossible):
-    """A newcomer that holds a token is not admitted all the same."""
+    """A newcomer that holds a token is refused."""
 
-    def __init__(self, site: SiteName, why: str) -> None:
-        super().__init__(f"site {site!r} was not admitted: {why}", hint="invite it anew: `lbctl site invite`")
+    def __init__(self, site: SiteName, why: str, hint: str = "invite it again: `lbctl site invite`") -> None:
+        super().__init__(f"site {site!r} was not admitted: {why}", hint=hint)
         self.site = site
 
 
@@ -35,13 +40,13 @@ class Waits(NotPossible):
 
 
 class Inviter:
-    """Service, and what a person asks of it."""
+    """Service, and its operations for people."""
 
     def __init__(
         self,
         *,
         catalog: Catalog,
-        bus: Bus,
+        bus: JoinRequests,
         incidents: Incidents,
         clock: Clock,
         rng: Rng,
@@ -109,7 +114,7 @@ class Inviter:
             invites.add(tx, invitation)
 
         await self._catalog.write(work)
-        # The token is good from the moment it is shown: the server must let its bearer in.
+        # The token is good from the moment that it is shown: the server must admit its bearer.
         await self._membership.admit_to_bus()
         self._log.info("invited", token=token.id)
         return Invite(
@@ -124,7 +129,8 @@ class Inviter:
         return [self._pending[site] for site in sorted(self._pending)]
 
     def confirm(self, site: SiteName, shown: str) -> PendingJoin:
-        """A person has compared the newcomer's fingerprint: admit it when it asks again, within a second or so.
+        """Confirm that a person has compared the newcomer's fingerprint. It is admitted when it asks again, within
+        about a second.
 
         Raises:
             NotFound: no such site waits.
@@ -144,12 +150,12 @@ class Inviter:
     # ---- the service -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Admit whoever proves to hold an open token."""
+        """Admit newcomers that prove to hold an open token."""
         async for message in self._bus.joins():
             try:
                 request, sealed = tokens.read(message)
             except TokenInvalid as exc:
-                self._log.warning("join_not_valid", error=exc.message)
+                self._log.warning("join_not_valid", sparingly=True, error=exc.message)
                 continue
             await self._hear(request, sealed)
 
@@ -165,12 +171,12 @@ class Inviter:
             self._pending.pop(request.site, None)
             self._confirmed.pop(request.site, None)
         except TokenInvalid as exc:
-            self._log.warning("join_not_valid", error=exc.message)
-            return  # who proves nothing is told nothing
+            self._log.warning("join_not_valid", sparingly=True, error=exc.message)
+            return  # a request without proof gets no answer
         except Waits as exc:
             state, detail = "waiting", exc.message
             if request.site not in self._pending and len(self._pending) < MAX_PENDING:
-                self._log.info("join_waits", peer=request.site, fingerprint=fingerprint(request.key))
+                self._log.info("join_waits", sparingly=True, peer=request.site, fingerprint=fingerprint(request.key))
                 await self._incidents.open(
                     "join-waits",
                     request.site,
@@ -184,7 +190,7 @@ class Inviter:
             state, detail = "refused", exc.message
             if exc.message != self._told:  # it asks again every second
                 self._told = exc.message
-                self._log.warning("join_refused", peer=exc.site, error=exc.message)
+                self._log.warning("join_refused", sparingly=True, peer=exc.site, error=exc.message)
                 await self._incidents.open("join-refused", exc.site, exc.message, exc.hint)
         invitation = await self._catalog.read(invites.find, request.token)
         if invitation is None:
@@ -218,10 +224,26 @@ class Inviter:
         if invitation.expires < self._clock.unix_s():
             raise JoinRefused(request.site, "it came with a token that has expired")
         if same is not None and same.key != request.key:
-            raise JoinRefused(request.site, "the name belongs to a site with another key")
+            raise JoinRefused(
+                request.site,
+                "the name belongs to a site with another key",
+                f"if it is that site, `lbctl site readmit {request.site} --key {request.key}`; it goes on asking",
+            )
         if same is not None and same.revoked:
-            raise JoinRefused(request.site, "it was revoked; `lbctl site readmit` takes it in again")
-        taken = {key for one in known.values() if one.site != request.site for key in [*one.bus, one.leaf] if key}
+            raise JoinRefused(
+                request.site,
+                "it was revoked",
+                f"`lbctl site readmit {request.site}` takes it in again; it goes on asking",
+            )
+        if same is not None and endings.forgotten(tx, same).keys:
+            raise JoinRefused(
+                request.site,
+                "it had keys that its admission does not name",
+                f"`lbctl site readmit {request.site}` names them again; it goes on asking",
+            )
+        taken = {
+            key for member in known.values() if member.site != request.site for key in [*member.bus, member.leaf] if key
+        }
         mine = {*request.bus, request.leaf} - {None}
         if len(mine) != (1 if request.leaf else 2) or (request.leaf and request.bus) or taken & mine:
             raise JoinRefused(request.site, "its bus keys are not keys of its own")
@@ -229,16 +251,23 @@ class Inviter:
         if terms.confirm and self._confirmed.get(request.site) != request.key:
             raise Waits(f"a person at {self._site} must confirm fingerprint {fingerprint(request.key)}")
         invites.used(tx, invitation.id, request.site)
-        tx.say(
-            SiteAdmitted(
-                site=request.site,
-                key=request.key,
-                access=terms.access,
-                domain=terms.domain or str(request.site),
-                grants=terms.grants,
-                bus=list(request.bus),
-                leaf=request.leaf,
-                may_admit=terms.may_admit,
-            )
+        entry = SiteAdmitted(
+            site=request.site,
+            key=request.key,
+            access=terms.access,
+            domain=terms.domain or (same.domain if same is not None else str(request.site)),
+            grants=terms.grants,
+            bus=list(request.bus),
+            leaf=request.leaf,
+            may_admit=terms.may_admit,
         )
+        entry = carried_on(same, entry)
+        say_of_roster(tx, entry)
+        now = known_members(tx.connection)[request.site]
+        if (now.bus, now.leaf) != (entry.bus, entry.leaf):
+            raise JoinRefused(
+                request.site,
+                f"it was admitted by {now.admitter}, whose word counts more",
+                f"invite it there: `lbctl site invite` at {now.admitter}",
+            )
         return True

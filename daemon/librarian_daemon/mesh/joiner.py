@@ -1,13 +1,12 @@
 """Joining: asking the inviter until it has answered (docs/adr/0008).
 
-Asking is repeated and means the same each time, so neither side needs the other to be up, and nothing is lost with
-either process: the token stands in a file until this site is admitted.
+Requests are repeated and idempotent, so neither side needs the other to be up. The token is kept in a file until this
+site is admitted, so nothing is lost when a process ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,12 +14,15 @@ import aiofiles
 import msgspec
 import structlog
 
-from librarian_daemon.catalog.record import has_journal
-from librarian_daemon.catalog.roster import Anchor, get_anchor, put_anchor, roster
-from librarian_daemon.catalog.writer import Catalog, Tx, get_meta, put_meta
-from librarian_daemon.membership import Membership
-from librarian_daemon.ports import Bus, Clock, Credential, Incidents
-from librarian_daemon.signals import Signal
+from librarian_daemon.catalog.committer import Catalog, Tx, get_meta, put_meta
+from librarian_daemon.catalog.journal.record import has_journal
+from librarian_daemon.catalog.mesh.roster import Anchor, get_anchor, put_anchor, roster
+from librarian_daemon.fs import private_file
+from librarian_daemon.mesh.membership import Membership
+from librarian_daemon.ports.bus import Credential, JoiningBus
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import tokens, wire
 from librarian_protocol.api import JoinState
 from librarian_protocol.entries import SiteAdmitted
@@ -40,7 +42,7 @@ class BusAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     external: bool
-    #: For a site with a server of its own: whom it dials, and by which address and certificate at first.
+    #: For a site with its own server: which site it dials, and the first address and certificate.
     hub: SiteName | None = None
     leaf_address: str = ""
     certificate: str = ""
@@ -58,7 +60,7 @@ class Joiner:
         self,
         *,
         catalog: Catalog,
-        bus: Bus,
+        bus: JoiningBus,
         incidents: Incidents,
         clock: Clock,
         site: SiteName,
@@ -85,7 +87,7 @@ class Joiner:
         self._log = structlog.get_logger("joiner")
 
     async def join(self, text: str) -> JoinState:
-        """Begin to join the mesh of a token. Repeatable.
+        """Start to join the mesh of a token. Repeatable.
 
         Raises:
             TokenInvalid: malformed or expired.
@@ -100,14 +102,14 @@ class Joiner:
         if self._own_server and token.bus_seed is not None and not token.leaf_address:
             raise NotPossible(
                 f"{token.inviter} does not listen for leaf links, and this site has a bus server of its own",
-                hint=f'set bus.leaf_listen at {token.inviter} and invite anew, or [bus] mode = "join" here',
+                hint=f'set bus.leaf_listen at {token.inviter} and invite again, or [bus] mode = "join" here',
             )
         if not self._own_server and not token.bus_url:
             raise NotPossible(
                 f"only bus servers can connect to {token.inviter}, and this site has none",
                 hint='set [bus] mode = "embedded" here',
             )
-        await asyncio.to_thread(write_private, self._token_path, tokens.encode(token))
+        await asyncio.to_thread(private_file.write, self._token_path, tokens.encode(token).encode())
         await self._accept(token)
         return await self.join_state(token)
 
@@ -138,7 +140,7 @@ class Joiner:
                         f" {token.inviter}, key {fingerprint(token.key)}",
                         hint="compare the fingerprint with the inviter's `lbctl site list`; was the token altered?",
                     )
-                # Nothing signed by that key was ever read: it may have been a wrong one, and is not held on to.
+                # Nothing signed by that key was ever read. The key may be wrong, so it is not kept.
                 put_anchor(tx.connection, anchor)
             if known is None or known.mesh != token.mesh:
                 put_anchor(tx.connection, anchor)
@@ -161,7 +163,7 @@ class Joiner:
         await self._bus.dial(address.hub, credential)
 
     async def _admitted(self) -> None:
-        """The inviter says so: from now on with this site's own keys."""
+        """The inviter admitted this site: use its own keys from now on."""
         text = await self._catalog.read(get_meta, "bus")
         if not text:
             return
@@ -174,7 +176,7 @@ class Joiner:
         await self._connect(address)
 
     async def join_state(self, token: Token) -> JoinState:
-        """How joining by this token stands."""
+        """The state of joining by this token."""
         mine = (await self._catalog.read(roster)).get(self._site)
         anchor = await self._catalog.read(get_anchor)
         joined = mine is not None and mine.key == self._key.public and anchor is not None and anchor.mesh == token.mesh
@@ -191,7 +193,7 @@ class Joiner:
         )
 
     async def current_join(self) -> JoinState | None:
-        """How the latest join since the start stands; None where there was none."""
+        """The state of the latest join since the start; None if there was none."""
         return await self.join_state(self._latest) if self._latest is not None else None
 
     async def resume(self) -> None:
@@ -228,7 +230,7 @@ class Joiner:
                 await self._ask.wait(ASK_EVERY_S)
 
     async def _ask_once(self, token: Token) -> bool:
-        """Ask, and hear the answer if there is one; True where this site is admitted."""
+        """Ask, and receive the answer if there is one. Returns True if this site is admitted."""
         if token.expires < self._clock.unix_s():
             self._refused = f"the token has expired; ask {token.inviter} for a new one"
             return False
@@ -263,14 +265,3 @@ class Joiner:
             await self._admitted()
             return True
         return False
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

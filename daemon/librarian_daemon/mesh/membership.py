@@ -1,26 +1,27 @@
-"""Membership: who is in the roster, told to the bus and the projection; and what an operator says about other sites."""
+"""Membership: passes the roster to the bus and the projection, and appends what an operator says about other sites."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 import structlog
 
-from librarian_daemon.catalog import invites, record
-from librarian_daemon.catalog.refolding import say_of_roster
-from librarian_daemon.catalog.roster import Anchor, Member, get_anchor, known_members, put_anchor, roster
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.ports import Bus, BusMember, Clock, Rng
-from librarian_daemon.signals import Signal
-from librarian_daemon.tls import AUTHORITY
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.journal import endings
+from librarian_daemon.catalog.journal.refold import say_of_roster
+from librarian_daemon.catalog.mesh import invites
+from librarian_daemon.catalog.mesh.roster import Anchor, Member, get_anchor, known_members, put_anchor, roster
+from librarian_daemon.ports.bus import BusAccess, BusMember
+from librarian_daemon.ports.time import Clock, Rng
+from librarian_daemon.runtime.data_tls import AUTHORITY
+from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import globs
 from librarian_protocol.api import SiteChange
 from librarian_protocol.entries import (
     Access,
     AdapterOffer,
-    Cutoff,
     SiteAdmitted,
     SiteAnnounced,
     SiteRekeyed,
@@ -29,21 +30,21 @@ from librarian_protocol.entries import (
 from librarian_protocol.errors import ArgumentInvalid, BusUnavailable, BusUnsafe, NotFound, NotPossible
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
-from librarian_protocol.roster import is_stated
+from librarian_protocol.roster import begun_anew, is_stated
 
-#: How often the roster is looked at even when nothing seems to have changed.
+#: How often the roster is read even if nothing seems to have changed.
 LOOK_EVERY_S = 30.0
 AGAIN_S = 1.0
 
 
 class Membership:
-    """Service :meth:`run`, and what a person says about sites."""
+    """Service :meth:`run`, and operations on sites for people."""
 
     def __init__(
         self,
         *,
         catalog: Catalog,
-        bus: Bus,
+        bus: BusAccess,
         clock: Clock,
         rng: Rng,
         site: SiteName,
@@ -69,10 +70,12 @@ class Membership:
 
     def keys(self) -> dict[SiteName, str]:
         """The key of each other admitted site: whose signed requests are answered."""
-        return {site: one.key for site, one in self.members.items() if site != self._site}
+        return {site: member.key for site, member in self.members.items() if site != self._site}
 
     def certificate(self, site: SiteName) -> str | None:
-        """What a site announced for its data address, DER in base64; None where nothing is to be pinned."""
+        """The certificate that a site announced for its data address, DER in base64; None if there is nothing to
+        pin.
+        """
         member = self.members.get(site)
         if member is None or any(AUTHORITY in offer.params for offer in member.offers if offer.name == "http"):
             return None
@@ -99,7 +102,7 @@ class Membership:
                 return
             mine = roster(tx.connection).get(self._site)
             if mine is None or mine.admitter is not None or not mine.domain or mine.domain == "unknown":
-                tx.say(
+                tx.append(
                     SiteAdmitted(
                         site=self._site,
                         key=anchor.key,
@@ -115,13 +118,13 @@ class Membership:
     # ---- the roster ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Service: whoever is in the roster may use the bus, and is read."""
+        """Service: sites of the roster may use the bus, and their journals are read."""
         while True:
             try:
                 await self.admit_to_bus()
                 self._follow(self.members)
                 await self._bus.ensure_readers(
-                    {site: one.access for site, one in sorted(self.members.items()) if site != self._site}
+                    {site: member.access for site, member in sorted(self.members.items()) if site != self._site}
                 )
                 wait_s = LOOK_EVERY_S
             except (BusUnavailable, BusUnsafe) as exc:
@@ -130,17 +133,17 @@ class Membership:
             await self.changed.wait(wait_s)
 
     async def admit_to_bus(self) -> None:
-        """Tell the bus who may use it. Called once before the bus runs, and whenever the roster changed."""
+        """Set which sites may use the bus. Called once before the bus runs, and whenever the roster changed."""
         self.members = await self._catalog.read(roster)
         members = {
             site: BusMember(
-                keys=list(one.bus),
-                leaf=one.leaf,
-                access=one.access,
-                leaf_address=one.leaf_address,
-                certificate=one.certificate,
+                keys=list(member.bus),
+                leaf=member.leaf,
+                access=member.access,
+                leaf_address=member.leaf_address,
+                certificate=member.certificate,
             )
-            for site, one in self.members.items()
+            for site, member in self.members.items()
         }
         invited = await self._catalog.read(invites.open_bus_keys, self._clock.unix_s())
         await self._bus.set_roster(members, invited)
@@ -148,7 +151,7 @@ class Membership:
     # ---- what a person says ----------------------------------------------------------------------------
 
     async def change(self, site: SiteName, change: SiteChange) -> None:
-        """State a site's admission anew, with what is given changed.
+        """Admit a site again, with the given changes.
 
         Raises:
             NotFound: no such site is of the mesh.
@@ -168,13 +171,15 @@ class Membership:
             for field in ("domain", "grants", "may_admit"):
                 if getattr(change, field) is not None:
                     changes[field] = getattr(change, field)
-            say_of_roster(tx, msgspec.structs.replace(admission_of(known), **changes))
+            say_of_roster(tx, msgspec.structs.replace(begun_anew(known), **changes))
 
         await self._catalog.write(work)
         self._log.info("site_changed", peer=site)
 
-    async def revoke(self, site: SiteName, reason: str, cutoff: tuple[str, int] | None) -> None:
-        """Take a site out of the mesh. ``cutoff`` is incarnation and number of its last entry that is believed.
+    async def revoke(self, site: SiteName, reason: str, cutoffs: Sequence[tuple[str, int]]) -> None:
+        """Take a site out of the mesh. ``cutoffs``: incarnation and number of the last entries that are believed.
+
+        Without any, the ends of its journal are named that count here now.
 
         Raises:
             NotFound: no such site, or no such entry of it is held here.
@@ -184,50 +189,30 @@ class Membership:
             raise NotPossible("a site does not revoke itself", hint="stop its daemon, and revoke it elsewhere")
 
         def work(tx: Tx) -> None:
-            known = self._mine_to_say(tx, site)
-            say_of_roster(
-                tx,
-                SiteRevoked(
-                    site=site,
-                    key=known.keys[0][1],
-                    former=list(known.former),
-                    domain=known.domain,
-                    grants=known.grants,
-                    reason=reason,
-                    cutoff=None if cutoff is None else self._cutoff(tx, site, cutoff),
-                ),
-            )
+            say_of_roster(tx, endings.revoked(tx, self._mine_to_say(tx, site), reason, cutoffs))
 
         await self._catalog.write(work)
         self._log.warning("site_revoked", peer=site, reason=reason)
 
-    async def readmit(self, site: SiteName, key: str | None, cutoff: tuple[str, int] | None) -> None:
-        """Take a site in again: one that was revoked, or one whose key is lost, with another key behind a cut-off.
+    async def readmit(self, site: SiteName, key: str | None, cutoffs: Sequence[tuple[str, int]]) -> None:
+        """Readmit a site that was revoked, or one whose key is lost: then with another key, from cut-offs on.
+
+        Another key voids its bus and leaf keys too: anyone who has the old key may have these. New ones come by token.
 
         Raises:
             NotFound: no such site, or no such entry of it is held here.
             NotPossible: it was admitted by another site, or this one may not admit.
+            ArgumentInvalid: see :func:`endings.readmitted`.
         """
 
         def work(tx: Tx) -> None:
-            known = self._mine_to_say(tx, site)
-            entry = admission_of(known)
-            if cutoff is not None or key is not None:
-                if cutoff is None:
-                    raise ArgumentInvalid("another key needs a cut-off: up to where the former one is believed")
-                entry = msgspec.structs.replace(
-                    entry,
-                    key=key or known.key,
-                    former=known.every_key,
-                    cutoff=self._cutoff(tx, site, cutoff),
-                )
-            say_of_roster(tx, entry)
+            say_of_roster(tx, endings.readmitted(tx, self._mine_to_say(tx, site), key, cutoffs))
 
         await self._catalog.write(work)
         self._log.warning("site_readmitted", peer=site)
 
     async def publish(self, entry: SiteAdmitted | SiteRevoked) -> None:
-        """Say a statement that the administrator signed.
+        """Append a statement that the administrator signed.
 
         Raises:
             NotPossible: it is not signed by the administrator of this mesh.
@@ -258,32 +243,6 @@ class Membership:
                 hint="say it there, or by the administrator's key: `lbctl admin statement`",
             )
         return member
-
-    def _cutoff(self, tx: Tx, site: SiteName, at: tuple[str, int]) -> Cutoff:
-        incarnation, seq = at
-        found = record.hash_at(tx.connection, site, incarnation, seq)
-        if found is None:
-            raise NotFound(
-                f"no segment of {site!r} that ends with entry {seq} of incarnation {incarnation} is held here",
-                hint=f"`lbctl events tail --site {site} --after 0 --no-follow` lists them",
-            )
-        return Cutoff(incarnation=incarnation, seq=seq, hash=found)
-
-
-def admission_of(member: Member) -> SiteAdmitted:
-    """The admission that would make a site what it is."""
-    return SiteAdmitted(
-        site=member.site,
-        key=member.keys[0][1],
-        access=Access(member.access),
-        domain=member.domain,
-        grants=member.grants,
-        bus=member.bus,
-        leaf=member.leaf,
-        may_admit=member.may_admit,
-        cutoff=None if member.revoked else member.cutoff,
-        former=list(member.former),
-    )
 
 
 def rfc3339(unix_s: int) -> str:

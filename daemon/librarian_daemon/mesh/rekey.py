@@ -1,8 +1,8 @@
-"""Going over to another site key (docs/keys.md).
+"""Changes to another site key (docs/keys.md).
 
-``site.key.next`` waits beside the key since ``lbctl site rekey``. At the start the change is said under the old key, as
-the last thing that it signs; then the file takes the key's place. A crash between the two is found at the next start:
-the journal has the entry already.
+``lbctl site rekey`` puts ``site.key.next`` beside the key. At the start the change is appended under the old key, as
+the last entry that it signs; then the file replaces the key. A crash between the two is found at the next start: the
+journal already has the entry.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from pathlib import Path
 
 import structlog
 
-from librarian_daemon import host
-from librarian_daemon.catalog.roster import known_members
-from librarian_daemon.catalog.writer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.journal import standings
+from librarian_daemon.catalog.mesh import own_key
+from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_daemon.runtime import machine
 from librarian_protocol.entries import SiteRekeyed
 from librarian_protocol.keys import SiteKey, fingerprint
 from librarian_protocol.names import SiteName
@@ -31,15 +33,22 @@ async def go_over(catalog: Catalog, site: SiteName, key: SiteKey, directory: Pat
     waiting = directory / "site.key.next"
     if not waiting.exists():
         return key
-    new = host.load_key(waiting)
+    new = machine.load_key(waiting)
 
-    def work(tx: Tx) -> None:
+    def work(tx: Tx) -> bool:
         mine = known_members(tx.connection).get(site)
-        # A site that is of no mesh yet just takes another key: nobody knows the first one.
+        if mine is None and own_key.has_spoken(tx.connection, site):
+            return False
         if mine is not None and mine.key != new.public:
-            tx.say(SiteRekeyed(key=new.public))
+            ends = [tip for tip in standings.tips(tx.connection, site) if tip.hash != tx.position.hash]
+            tx.append(SiteRekeyed(key=new.public, tips=ends))
+        own_key.note(tx, new.public)
+        return True
 
-    await catalog.write(work)
+    if not await catalog.write(work):
+        # A site that admits it later knows only one key. With another key, nothing that it said before would count.
+        _log.error("site_not_rekeyed", reason="this site is of no mesh yet", waiting=str(waiting))
+        return key
     catalog.use_key(new)
     waiting.replace(directory / "site.key")
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""Telling browsers what changed, by server-sent events: the page is rendered once for all who look at it."""
+"""Sends changes to browsers by server-sent events. The page is rendered once for all of them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 
-from librarian_daemon.ports import Clock
-from librarian_daemon.signals import Signal
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.signals import Signal
 
 EVERY_S = 1.0
-#: Who comes after these is told to come again later.
+#: Further browsers are told to try again later.
 MAX_LISTENERS = 32
 
 
@@ -19,7 +19,7 @@ class Full(Exception):
 
 
 class Live:
-    """A service; it works only while somebody listens. ``render`` gives the whole changing part."""
+    """A service; it works only while there are listeners. ``render`` gives the whole changing part."""
 
     def __init__(self, render: Callable[[], Awaitable[str]], clock: Clock) -> None:
         self._render = render
@@ -30,7 +30,7 @@ class Live:
 
     @contextmanager
     def listening(self) -> Generator[asyncio.Queue[str]]:
-        """A queue of one: the newest text; one that was not taken in time is replaced.
+        """A queue of one text, the newest: an unread text is replaced.
 
         Raises:
             Full: too many listen.
@@ -39,7 +39,7 @@ class Live:
             raise Full
         queue: asyncio.Queue[str] = asyncio.Queue(maxsize=1)
         self._listeners.add(queue)
-        self._last = ""  # the newcomer is told what there is; so are the others, which does no harm
+        self._last = ""  # the new listener gets the present text; so do the others, which does no harm
         self._came.set()
         try:
             yield queue

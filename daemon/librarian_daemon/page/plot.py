@@ -20,7 +20,7 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
 def plot(series: Sequence[Sequence[float]], samples: int) -> Plot:
     """The points of each series, the newest value at the right edge, room for ``samples`` of them.
 
-    All share one scale, from 0 to the largest value; where nothing moves the lines lie on the lower edge.
+    All share one scale, from 0 to the largest value; if there is no traffic, the lines are at the lower edge.
     """
     top = max((value for values in series for value in values), default=0.0)
     step = WIDTH / max(samples - 1, 1)

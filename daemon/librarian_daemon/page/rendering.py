@@ -1,4 +1,6 @@
-"""Templates become HTML. Names come from outside: texts are escaped, and what would hide or turn them written out."""
+"""Renders templates to HTML. Names come from outside: texts are escaped, and characters that hide or reverse text are
+written out.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from markupsafe import Markup
 
 from librarian_daemon.page.plot import HEIGHT, WIDTH, plot
 from librarian_daemon.page.throughput import EVERY_S, SAMPLES
-from librarian_daemon.ports import Clock
-from librarian_protocol import shown
+from librarian_daemon.ports.time import Clock
+from librarian_protocol import display
 from librarian_protocol.incidents import about
 from librarian_protocol.transfer import State
 
@@ -47,10 +49,11 @@ class Renderer:
         filters: dict[str, Callable[..., object]] = {
             "ago": self._ago,
             "bytes": _bytes,
-            "count": shown.count,
-            "duration": shown.duration,
+            "rate": _rate,
+            "count": display.count,
+            "duration": display.duration,
             "in_query": _in_query,
-            "moment": shown.moment,
+            "moment": display.moment,
             "told_states": _told_states,
         }
         self._known: dict[str, object] = {
@@ -68,7 +71,7 @@ class Renderer:
         return self._environment.get_template(template, globals=self._known).render(**values)
 
     def _ago(self, at: str | None) -> str:
-        return shown.ago(at, datetime.fromisoformat(self._clock.utc()))
+        return display.ago(at, datetime.fromisoformat(self._clock.utc()))
 
 
 def _in_query(text: str) -> str:
@@ -79,10 +82,14 @@ def _bytes(size_bytes: float) -> str:
     return humanize.naturalsize(size_bytes, binary=True)
 
 
+def _rate(bytes_s: float) -> str:
+    return f"{display.bytes_short(_bytes(round(bytes_s)))}/s"
+
+
 def _told_states(by_state: Mapping[str, int]) -> str:
     return ", ".join(f"{by_state[state]:,} {state}" for state in State if by_state.get(state)) or "none"
 
 
 def _seen(value: object) -> object:
-    """What is printed: markup of ours as it is, texts of others with what would hide or turn them written out."""
-    return shown.safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """The printed text: our markup unchanged; in other texts, characters that hide or reverse text are escaped."""
+    return display.safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value

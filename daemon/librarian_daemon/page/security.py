@@ -1,4 +1,4 @@
-"""What a page on loopback needs against other pages in the same browser: who may ask, and what may run."""
+"""Protects a page on loopback from other pages in the same browser: who may ask, and what may run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from librarian_protocol.addresses import is_loopback
+from librarian_protocol.loopback import is_loopback
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -24,13 +24,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse requests that were made under another host's name: a foreign page whose name was made to lead here."""
+    """Refuse requests that were made under another host's name: a foreign page whose name resolves to this address (DNS
+    rebinding).
+    """
     host = request.headers.get("Host", "")
     name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
     if not is_loopback(name):
-        return web.Response(
-            status=421, text="this page is for this machine only: ask for it as localhost\n", headers=HEADERS
-        )
+        return web.Response(status=421, text="this page is for this machine only: use localhost\n", headers=HEADERS)
     return await handler(request)
 
 

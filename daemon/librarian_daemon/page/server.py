@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 
-import structlog
 from aiohttp import ClientConnectionResetError, web
 
-from librarian_daemon.answers import number_of, status_of, text_of
-from librarian_daemon.catalog import incidents, queries
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.host import join_address, split_address
-from librarian_daemon.page import guarding
-from librarian_daemon.page.address import PageAddress
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.incidents import incidents
+from librarian_daemon.catalog.status import queries
+from librarian_daemon.page import security
 from librarian_daemon.page.live import Full, Live
 from librarian_daemon.page.rendering import ASSETS, Renderer, asset
 from librarian_daemon.page.throughput import SAMPLES, Throughput
-from librarian_daemon.ports import Clock
-from librarian_daemon.server import ServerLimits, TcpServer, application
-from librarian_daemon.views import Views
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime import cross_site
+from librarian_daemon.runtime.json_http import number_of, status_of, text_of
+from librarian_daemon.runtime.tcp_server import ServerLimits, TcpServer, application
+from librarian_daemon.status.page_address import PageAddress, begin
+from librarian_daemon.status.status import Views
 from librarian_protocol import globs
 from librarian_protocol.errors import LibrarianError, NotFound
 
 #: Files on one page of a search.
 FOUND = 50
-#: A sign of life to browsers to which nothing is told, and how long one may take to read what it is told.
+#: Interval of keep-alives to browsers, and how long a browser may take to read.
 _BEAT_S = 15.0
 _PATIENCE_S = 10.0
-_TRY_AGAIN_S = 60.0
 
 
 class StatusPage:
@@ -47,15 +45,14 @@ class StatusPage:
         self._renderer = Renderer(clock)
         self._live = Live(self._changing, clock)
         self._assets = {name: asset(name) for name in ASSETS}
-        self._log = structlog.get_logger("page")
 
     async def run(self) -> None:
-        """Until cancelled. An address that is taken keeps nothing else from working: it is tried again."""
+        """Until cancelled. If the address is taken, everything else works, and it is tried again."""
         if not self._listen:
             return
         server = TcpServer(self.application(), ServerLimits(connections=128, connections_per_ip=128))
         try:
-            await self._begin(server)
+            await begin(server, self._listen, self._address, self._clock, "page")
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._throughput.run())
                 group.create_task(self._live.run())
@@ -63,26 +60,11 @@ class StatusPage:
             self._address.url = ""
             await server.stop()
 
-    async def _begin(self, server: TcpServer) -> None:
-        host, port = split_address(self._listen)
-        while True:
-            try:
-                port = await server.start(host, port)
-            except OSError as exc:
-                self._address.problem = f"{self._listen}: {os.strerror(exc.errno) if exc.errno else exc}"
-                self._log.warning("page_not_served", listen=self._listen, error=str(exc))
-                await self._clock.sleep(_TRY_AGAIN_S)
-                continue
-            self._address.problem = ""
-            self._address.url = f"http://{join_address(host, port)}/"
-            self._log.info("page_served", url=self._address.url)
-            return
-
     def application(self) -> web.Application:
         """The routes; all of them only read."""
         app = application(1024)
-        app.middlewares.extend([guarding.guard, self._errors])
-        app.on_response_prepare.append(guarding.add_headers)
+        app.middlewares.extend([security.guard, cross_site.refuse_foreign, self._errors])
+        app.on_response_prepare.append(security.add_headers)
         app.add_routes(
             [
                 web.get("/", self._status),
@@ -97,16 +79,16 @@ class StatusPage:
         return app
 
     @web.middleware
-    async def _errors(self, request: web.Request, handler: guarding.Handler) -> web.StreamResponse:
+    async def _errors(self, request: web.Request, handler: security.Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except LibrarianError as exc:
             return self._page("error.html", {"error": exc}, status=status_of(exc))
         except web.HTTPException as exc:
             if exc.status == 405:
-                error = LibrarianError("this page only shows: nothing can be changed by it", hint="use lbctl")
+                error = LibrarianError("this page is read-only: nothing can be changed by it", hint="use lbctl")
             else:
-                error = NotFound(f"there is no page {request.path}", hint="begin at the status")
+                error = NotFound(f"there is no page {request.path}", hint="go to the status page")
             return self._page("error.html", {"error": error}, status=exc.status)
 
     def _page(self, template: str, values: Mapping[str, object], status: int = 200) -> web.Response:
@@ -124,8 +106,8 @@ class StatusPage:
         rates = self._throughput.rates
         return {
             "status": await self._views.status(),
-            "ingested": [one.ingested for one in rates[-SAMPLES:]],
-            "received": [one.received for one in rates[-SAMPLES:]],
+            "ingested": [rate.ingested for rate in rates[-SAMPLES:]],
+            "received": [rate.received for rate in rates[-SAMPLES:]],
         }
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -144,8 +126,8 @@ class StatusPage:
                     async with asyncio.timeout(_PATIENCE_S):
                         await response.write(f"{told}\n".encode())
         except Full:
-            return web.Response(status=503, text="too many look at this page\n", headers={"Retry-After": "10"})
-        except (ClientConnectionResetError, TimeoutError):  # the tab was closed, or does not read
+            return web.Response(status=503, text="too many browsers show this page\n", headers={"Retry-After": "10"})
+        except (ClientConnectionResetError, TimeoutError):  # the tab was closed, or does not read any more
             return response
 
     # ---- files -----------------------------------------------------------------------------------------
@@ -158,7 +140,7 @@ class StatusPage:
         return self._page("files.html", {"asked": asked, "after": after, "page": page})
 
     async def _file(self, request: web.Request) -> web.Response:
-        return self._page("file.html", {"found": await self._views.name(text_of(request, "name"))})
+        return self._page("file.html", {"found": await self._views.transfers.name(text_of(request, "name"))})
 
     # ---- incidents -------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""How much was taken in and how much came from peers over the last hour: kept in memory, for the plot of the page."""
+"""Bytes ingested and bytes received from peers over the last hour: kept in memory, for the plot on the page."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from librarian_daemon.ports import Clock
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.metrics import Totals
 
 EVERY_S = 15
 SAMPLES = 240
-
-
-class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes since the daemon began."""
-
-    ingested_bytes: float
-    received_bytes: float
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +22,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Throughput:
-    """A service. ``totals`` gives figures that only grow."""
+    """A service. ``totals`` gives counters that only grow."""
 
     def __init__(self, totals: Callable[[], Totals], clock: Clock) -> None:
         self._totals = totals
@@ -37,7 +31,7 @@ class Throughput:
 
     @property
     def rates(self) -> Sequence[Rates]:
-        """Oldest first; one for each interval that is over, an hour at most."""
+        """Oldest first; one for each complete interval, an hour at most."""
         return list(self._rates)
 
     async def run(self) -> None:

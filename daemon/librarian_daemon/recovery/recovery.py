@@ -1,8 +1,7 @@
-"""Recovery: what a site does when its catalog turns out to be older than what it has said (DESIGN 5, Rewound).
+"""Recovery: what a site does when its catalog is older than what it has said (docs/adr/0012-rewind-and-quarantine.md).
 
-Others hand back its own entries; the repairer brings them in. Here follows what that asks for: a new incarnation above
-all that is known, stating again what was decided since, comparing every name with the catalog, and the end of the
-quarantine, by itself.
+Other sites give its own entries back, by catching up. Then this service begins a new incarnation above all that is
+known, says again what was decided since, compares every name with the catalog, and ends the quarantine.
 """
 
 from __future__ import annotations
@@ -11,16 +10,18 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from librarian_daemon.catalog import recovery
-from librarian_daemon.catalog.roster import get_anchor
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.ports import Clock, Incidents
-from librarian_daemon.restating import Restater
-from librarian_daemon.signals import Signal
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.journal import quarantine
+from librarian_daemon.catalog.mesh.roster import get_anchor
+from librarian_daemon.mesh.presences import Presences
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.recovery.restatement import Restater
+from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import api
 from librarian_protocol.errors import NotPossible, StoreError
 from librarian_protocol.names import SiteName
-from librarian_protocol.recovering import COMPARING
+from librarian_protocol.quarantine import COMPARING
 
 LOOK_EVERY_S = 5.0
 
@@ -40,6 +41,7 @@ class Recoverer:
         clock: Clock,
         site: SiteName,
         restater: Restater,
+        presences: Presences,
         found: Callable[[], Awaitable[None]],
         renew: Callable[[], Awaitable[object]],
         redeclare: Callable[[], Awaitable[None]],
@@ -49,6 +51,7 @@ class Recoverer:
         self._clock = clock
         self._site = site
         self._restater = restater
+        self._presences = presences
         self._found = found
         self._renew = renew
         self._redeclare = redeclare
@@ -58,25 +61,28 @@ class Recoverer:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            if await self._catalog.read(recovery.state) is not None:
+            if await self._catalog.read(quarantine.state) is not None:
                 await self._go_on()
             await self.wake.wait(LOOK_EVERY_S)
 
     async def how(self) -> api.Recovering:
         """How it stands."""
-        known = await self._catalog.read(recovery.state)
+        known = await self._catalog.read(quarantine.state)
         if known is None:
             return api.Recovering()
-        waits = await self._catalog.read(recovery.waits_for, self._site)
         return api.Recovering(
             since=known.since,
             reasons=list(known.reasons),
-            waits_for=waits or [],
+            waits_for=await self._waits_for(),
             without_mesh=await self._catalog.read(get_anchor) is None,
         )
 
+    async def _waits_for(self) -> list[str]:
+        """What recovery waits for, in words; for sites that are not heard, with what to do."""
+        return await self._catalog.read(quarantine.waits_for, self._site, await self._presences.away()) or []
+
     async def alone(self) -> None:
-        """A person says that no other site holds anything of this one: it is the first of a mesh again.
+        """Take a person's word that no other site holds anything of this one: it becomes the first of a mesh again.
 
         Raises:
             NotPossible: nothing is being recovered, or the catalog knows its mesh.
@@ -87,7 +93,7 @@ class Recoverer:
         if not how.without_mesh:
             raise NotPossible(
                 f"this site knows its mesh; it waits: {'; '.join(how.waits_for)}",
-                hint="a site that will not come back is revoked: `lbctl site revoke SITE`",
+                hint="a site that will not come back is revoked: `lbctl site revoke SITE --reason WHY`",
             )
         await self._found()
         self._log.warning("alone")
@@ -95,31 +101,32 @@ class Recoverer:
 
     async def _go_on(self) -> None:
         read, write = self._catalog.read, self._catalog.write
-        known = await read(recovery.state)
-        if known is None:
-            return
-        waits = await read(recovery.waits_for, self._site)
+        known = await read(quarantine.state)
+        if known is None or known.twin:
+            return  # a twin's entries would come back for ever
+        waits = await self._waits_for()
         await self._incidents.open(
             "catalog-behind",
             self._site,
-            f"{'; '.join(known.reasons)}. Waiting: {'; '.join(waits or ['for nothing'])}",
+            f"{'; '.join(known.reasons)}. Waiting: {'; '.join(waits) or 'for nothing'}",
             "nothing to do: it is fetched from the others, stores are compared, and nothing is vouched for meanwhile",
         )
-        if await read(recovery.greatest_returned_epoch, self._site) >= self._catalog.position.epoch:
+        if await read(quarantine.greatest_returned_epoch, self._site) >= self._catalog.position.epoch:
             await self._renew()
-        if await read(recovery.unrestated):
-            again = await write(recovery.restate)
+            await self._redeclare()
+        if await read(quarantine.unrestated):
+            again = await write(quarantine.restate)
             await self._redeclare()
             self._log.warning("restated", declarations=again)
-        if await read(recovery.waits_for, self._site) == [COMPARING]:
+        if await read(quarantine.waits_for, self._site) == [COMPARING]:
             try:
                 await self._restater.run()
             except StoreError as exc:
                 self._log.error("stores_not_compared", error=exc.message)
                 return
-            if not await read(recovery.unrestated):  # what came back meanwhile must be compared, too
-                await write(recovery.compared)
-        if await read(recovery.waits_for, self._site) == []:
-            await write(recovery.end)
+            if not await read(quarantine.unrestated):  # what came back meanwhile must be compared, too
+                await write(quarantine.compared)
+        if await read(quarantine.waits_for, self._site) == []:
+            await write(quarantine.end)
             await self._incidents.resolve("catalog-behind", self._site)
             self._log.warning("recovered", since=known.since)

@@ -1,8 +1,8 @@
-"""Stating what the disk shows, after the catalog was restored or lost (DESIGN 5, Rewound).
+"""States what the disk shows, after the catalog was restored or lost (docs/adr/0012-rewind-and-quarantine.md).
 
-First every instance that the catalog knows is looked for, then every name that stands in the store; bytes are read
-where names and sizes differ or nothing is known. A directory is a book again where one of the store's manifests lists
-exactly what stands in it. Nothing is moved or deleted.
+First it looks for every instance that the catalog knows, then for every name in the store. It reads bytes where names
+and sizes differ, or where nothing is known. A directory is a book again if it has everything that one of the store's
+manifests lists. Nothing is moved or deleted.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from librarian_daemon.catalog import reconciling
-from librarian_daemon.catalog.holdings import Holding
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.comparing import Comparison, Unclaimed, name_of
-from librarian_daemon.store.finding import BookFinder, Candidate
-from librarian_daemon.store.posix import PosixStore
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.integrity import comparison
+from librarian_daemon.catalog.integrity.instances import Holding
+from librarian_daemon.integrity.comparison import Comparison, Unclaimed, name_of
+from librarian_daemon.ports.store import Store
+from librarian_daemon.ports.store_capabilities import BookFinder, Candidate, listing_of
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, How, InstanceHealed, InstanceRegistered, InstanceSuspected, Unit
 from librarian_protocol.errors import LibrarianError
@@ -27,9 +27,9 @@ _NOTHING = Digest.blake3(b"")
 
 
 class Restater:
-    """Compares and states; keeps nothing. Broken off, it is begun again, and says nothing twice."""
+    """Compares and states; keeps nothing. If it is interrupted, it starts again, and states nothing twice."""
 
-    def __init__(self, catalog: Catalog, stores: Sequence[PosixStore], site: SiteName) -> None:
+    def __init__(self, catalog: Catalog, stores: Sequence[Store], site: SiteName) -> None:
         self._catalog = catalog
         self._stores = stores
         self._site = site
@@ -43,16 +43,19 @@ class Restater:
         """
         looked = stated = 0
         for store in self._stores:
-            comparison = Comparison(self._catalog, store, self._site)
-            async for one, error in comparison.rows():
-                stated += await self._row(store, one, error)
+            compared = Comparison(self._catalog, store, self._site)
+            async for holding, error in compared.rows():
+                stated += await self._row(store, holding, error)
             books = Books(self._catalog, store)
-            async for found in comparison.names(books.at):
-                stated += await self._found(store, found, books)
-            looked += comparison.looked
+            if store.can.listing is not None:
+                async for found in compared.names(books.at):
+                    stated += await self._found(store, found, books)
+            else:
+                self._log.warning("names_not_stated", store=store.label, reason="this kind of store cannot be listed")
+            looked += compared.looked
         self._log.info("restated_stores", looked=looked, stated=stated)
 
-    async def _row(self, store: PosixStore, seen: Holding, error: LibrarianError | None) -> bool:
+    async def _row(self, store: Store, seen: Holding, error: LibrarianError | None) -> bool:
         """Unless the instance has another state by now."""
         entry: InstanceSuspected | InstanceHealed
         if error is not None:
@@ -63,22 +66,22 @@ class Restater:
             return False
 
         def work(tx: Tx) -> bool:
-            if reconciling.state(tx.connection, self._site, seen.store, seen.file_id) != seen.state:
+            if comparison.state(tx.connection, self._site, seen.store, seen.file_id) != seen.state:
                 return False
-            tx.say(entry)
+            tx.append(entry)
             return True
 
         return await self._catalog.write(work)
 
-    async def _found(self, store: PosixStore, found: Unclaimed, books: Books) -> bool:
+    async def _found(self, store: Store, found: Unclaimed, books: Books) -> bool:
         """Something that no row of this store is about: one of the known files of that name, or a new one.
 
-        Only verified bytes ever got a name. So what is none of the known ones was accepted here, and the catalog that
-        said so is gone: it is ingested, and where others gave the name to other bytes meanwhile that is a conflict.
+        Only verified bytes ever get a name. So a file that is none of the known ones was accepted here, and the catalog
+        that said so is gone: it is ingested. If other sites gave the name to other bytes meanwhile, that is a conflict.
         """
-        name, one = found.name, found.standing
+        name, standing = found.name, found.standing
         if name is None:
-            return self._unknown(store, os.fsdecode(one.path), "no valid name")
+            return self._unknown(store, os.fsdecode(standing.path), "no valid name")
         for file in found.known:
             check = await store.check(name, file.digest, file.unit, file.size_bytes)
             if check.error is None:
@@ -91,22 +94,22 @@ class Restater:
                     source_site=self._site,
                     how=How.FOUND,
                 )
-                return await self._catalog.write(reconciling.state_found, self._site, entry)
-        if one.directory:
-            book = found.book or await books.at(one.path)
+                return await self._catalog.write(comparison.state_found, self._site, entry)
+        if standing.directory:
+            book = found.book or await books.at(standing.path)
             if book is None:
                 return self._unknown(store, name, "another book than is known")
             return await self._ingested(store, name, *book, Unit.BOOK)
-        check = await store.check(name, _NOTHING, Unit.FILE, one.size_bytes)
+        check = await store.check(name, _NOTHING, Unit.FILE, standing.size_bytes)
         if check.digest is None:
             return self._unknown(store, name, "cannot be read")
         return await self._ingested(store, name, check.digest, check.size_bytes, Unit.FILE)
 
-    async def _ingested(self, store: PosixStore, name: Name, digest: Digest, size_bytes: int, unit: Unit) -> bool:
+    async def _ingested(self, store: Store, name: Name, digest: Digest, size_bytes: int, unit: Unit) -> bool:
         entry = FileIngested(name=name, digest=digest, size_bytes=size_bytes, unit=unit, store=store.id, mtime_ns=0)
-        return await self._catalog.write(reconciling.state_found, self._site, entry)
+        return await self._catalog.write(comparison.state_found, self._site, entry)
 
-    def _unknown(self, store: PosixStore, path: str, reason: str) -> bool:
+    def _unknown(self, store: Store, path: str, reason: str) -> bool:
         self._log.warning("unknown_file", store=store.label, path=path, reason=reason)
         return False
 
@@ -114,7 +117,7 @@ class Restater:
 class Books:
     """Directories of one store that are books which the catalog does not know."""
 
-    def __init__(self, catalog: Catalog, store: PosixStore) -> None:
+    def __init__(self, catalog: Catalog, store: Store) -> None:
         self._catalog = catalog
         self._store = store
         self._finder: BookFinder | None = None
@@ -122,11 +125,11 @@ class Books:
     async def at(self, directory: bytes) -> Candidate | None:
         """Which book an unknown directory is, every byte of it; none where known names lie below it."""
         name = name_of(directory)
-        if name is None or await self._catalog.read(reconciling.is_above, str(name)):
+        if name is None or await self._catalog.read(comparison.is_above, str(name)):
             return None
         if self._finder is None:
-            self._finder = await self._store.books()
-        for digest, size_bytes in await self._store.book_candidates(self._finder, directory):
+            self._finder = await listing_of(self._store).books()
+        for digest, size_bytes in await self._finder.candidates(directory):
             if (await self._store.check(name, digest, Unit.BOOK, size_bytes)).error is None:
                 return digest, size_bytes
         return None

@@ -1,7 +1,7 @@
 """This site's TLS certificate: self-signed, pinned by the others (docs/adr/0016), or given by the operator.
 
 The certificate is announced in the site's journal, and in invitations. So nobody needs an authority, and a name in DNS
-proves nothing: who connects trusts exactly this certificate, for this site.
+proves nothing: clients trust exactly this certificate for this site.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import datetime
 import ipaddress
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from librarian_daemon.fs import private_file
 from librarian_protocol.errors import ConfigInvalid
+from librarian_protocol.host_port import WILDCARDS
 
-#: From the beginning of RFC 5280's years to their end: the roster says how long it is good, not a clock (I13).
+#: The whole range of RFC 5280: the roster says how long it is valid, not a clock (I13).
 _NOT_BEFORE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _NOT_AFTER = datetime.datetime(2049, 12, 31, tzinfo=datetime.UTC)
 _ALWAYS = ("localhost", "127.0.0.1", "::1")
@@ -37,7 +38,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_or_make(directory: Path, site: str, hosts: Sequence[str]) -> Certificate:
-    """``tls.crt`` and ``tls.key`` in the directory, made at first use, and anew when they lack one of the hosts.
+    """``tls.crt`` and ``tls.key`` in the directory, made at first use, and again if they lack one of the hosts.
 
     ``hosts`` are the names and addresses by which others reach this site. Idempotent.
 
@@ -45,7 +46,7 @@ def load_or_make(directory: Path, site: str, hosts: Sequence[str]) -> Certificat
         ConfigInvalid: the files cannot be read or written.
     """
     path, key_path = directory / "tls.crt", directory / "tls.key"
-    wanted = sorted({*hosts, *_ALWAYS} - {"", "0.0.0.0", "::"})
+    wanted = sorted({*hosts, *_ALWAYS} - {"", *WILDCARDS})
     try:
         if path.exists() and key_path.exists():
             found = x509.load_pem_x509_certificate(path.read_bytes())
@@ -53,8 +54,8 @@ def load_or_make(directory: Path, site: str, hosts: Sequence[str]) -> Certificat
                 return _described(found, path, key_path)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         made, key = _make(site, wanted)
-        _write(key_path, key)
-        _write(path, made.public_bytes(serialization.Encoding.PEM))
+        private_file.write(key_path, key)
+        private_file.write(path, made.public_bytes(serialization.Encoding.PEM))
         return _described(made, path, key_path)
     except (OSError, ValueError) as exc:
         raise ConfigInvalid(
@@ -71,7 +72,7 @@ def pem_of(announced: str) -> str:
     try:
         found = x509.load_der_x509_certificate(base64.b64decode(announced, validate=True))
     except ValueError as exc:
-        raise ConfigInvalid(f"an announced certificate is none: {exc}") from exc
+        raise ConfigInvalid(f"an announced certificate is not valid: {exc}") from exc
     return found.public_bytes(serialization.Encoding.PEM).decode()
 
 
@@ -109,15 +110,3 @@ def _general(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, and durable."""
-    partial = path.with_suffix(".new")
-    partial.unlink(missing_ok=True)
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

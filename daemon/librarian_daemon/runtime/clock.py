@@ -1,4 +1,4 @@
-"""The real clock and the real source of chance. Everything else gets them through ports."""
+"""The real clock and the real source of randomness. Everything else gets them through ports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """Wall time for people, CLOCK_BOOTTIME for deciding when to try."""
+    """Wall time for people, CLOCK_BOOTTIME for all delays."""
 
     def utc(self) -> str:
         """Now as RFC 3339 UTC with microseconds and ``Z``."""
@@ -24,7 +24,7 @@ class SystemClock:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     async def sleep(self, seconds: float) -> None:
-        """Let others run for that long."""
+        """Sleep for that long."""
         await asyncio.sleep(seconds)
 
 

@@ -1,4 +1,4 @@
-"""TLS on the data address: whether, with which certificate, and what is announced of it (ADR 0016)."""
+"""TLS on the data address: whether, with which certificate, and how it is announced (ADR 0016)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from librarian_daemon.certificates import Certificate
-from librarian_daemon.host import split_address
-from librarian_daemon.settings import SiteSettings
-from librarian_protocol.addresses import is_loopback
+from librarian_daemon.config.settings import SiteSettings
+from librarian_daemon.runtime.certificates import Certificate
 from librarian_protocol.errors import ConfigInvalid
+from librarian_protocol.host_port import parse
+from librarian_protocol.loopback import is_loopback
 
 #: In an offer's params: the certificate there is an authority's, not the one that the site announces.
 AUTHORITY = "authority"
@@ -22,7 +22,7 @@ class DataTls(msgspec.Struct, frozen=True, kw_only=True):
 
     #: None: plain HTTP.
     context: ssl.SSLContext | None
-    #: Whether others are to pin the site's own certificate; else an authority signed another one.
+    #: Whether others pin the site's own certificate; otherwise an authority signed another one.
     pinned: bool
 
     def url(self, address: str) -> str:
@@ -31,12 +31,12 @@ class DataTls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def data_tls(settings: SiteSettings, certificate: Certificate, address: str) -> DataTls:
-    """What the settings ask for, ``address`` being the ``HOST:PORT`` that others dial.
+    """TLS as the settings ask for it; ``address`` is the ``HOST:PORT`` that others dial.
 
     Raises:
         ConfigInvalid: certificate or key cannot be read, or do not belong together.
     """
-    host, _ = split_address(address)
+    host, _ = parse(address)
     if settings.data.tls == "off" or (settings.data.tls == "auto" and is_loopback(host)):
         return DataTls(context=None, pinned=False)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -15,7 +15,7 @@ _STATUS = {4: 404, 10: 503, 5: 503, 11: 409, 12: 403, 2: 400}
 
 
 def text_of(request: web.Request, key: str) -> str:
-    """A word of the query that must be there."""
+    """A required parameter of the query."""
     text = request.query.get(key, "")
     if not text:
         raise ArgumentInvalid(f"{request.path} needs {key!r}")
@@ -23,7 +23,7 @@ def text_of(request: web.Request, key: str) -> str:
 
 
 def number_of(request: web.Request, key: str, default: int, most: int, *, least: int = 0) -> int:
-    """A number of the query between ``least`` and ``most``, or the default."""
+    """A number in the query between ``least`` and ``most``, or the default."""
     text = request.query.get(key)
     if text is None:
         return default
@@ -34,6 +34,12 @@ def number_of(request: web.Request, key: str, default: int, most: int, *, least:
     if not least <= number <= most:
         raise ArgumentInvalid(f"{key}={number} is not between {least} and {most}")
     return number
+
+
+def limit_of(request: web.Request, default: int, most: int) -> int:
+    """The number of items in a page: ``limit`` of the query, at most ``most``; 0 means a full page."""
+    limit = number_of(request, "limit", default, 1 << 62)
+    return min(limit, most) if limit else most
 
 
 async def body_of(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:

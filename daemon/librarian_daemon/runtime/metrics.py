@@ -1,19 +1,37 @@
-"""What Prometheus is told. Labels are bounded: never a file's name."""
+"""The metrics for Prometheus. Labels are bounded: never a file's name, never a path."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from librarian_daemon.page.throughput import Totals
-from librarian_daemon.version import VERSION
+from librarian_daemon.runtime.version import VERSION
 from librarian_protocol.names import SiteName
 
 
+def drop_labels(paths: Sequence[str]) -> dict[str, str]:
+    """The label of each drop directory: the last part of its path, with a number if others have the same."""
+    labels: dict[str, str] = {}
+    for path in paths:
+        name = PurePath(path).name
+        same = sum(PurePath(other).name == name for other in labels)
+        labels[path] = f"{name}-{same + 1}" if same else name
+    return labels
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes since the daemon began."""
+
+    ingested_bytes: float
+    received_bytes: float
+
+
 class _OfSite(Collector):
-    """What a registry holds, with the site's name on each sample: boards and alerts show names, not addresses."""
+    """The metrics of a registry, with the site's name on each sample: boards and alerts show names, not addresses."""
 
     def __init__(self, registry: CollectorRegistry, site: str) -> None:
         self._registry = registry
@@ -22,12 +40,14 @@ class _OfSite(Collector):
     def collect(self) -> Iterable[Metric]:
         """Each family."""
         for family in self._registry.collect():
-            family.samples = [one._replace(labels={"site": self._site, **one.labels}) for one in family.samples]
+            family.samples = [
+                sample._replace(labels={"site": self._site, **sample.labels}) for sample in family.samples
+            ]
             yield family
 
 
 class Metrics:
-    """The figures of one daemon, in a registry of its own."""
+    """The metrics of one daemon, in a registry of its own."""
 
     def __init__(self, site: SiteName) -> None:
         self._site = site
@@ -88,9 +108,17 @@ class Metrics:
         self.incidents = Gauge(
             "librarian_open_incidents", "Open incidents by code.", ["code", "severity"], registry=registry
         )
+        self.failing_views = Gauge(
+            "librarian_failing_views",
+            "Sections of status, page and metrics that could not be made; those figures are old.",
+            registry=registry,
+        )
         self.bus_connected = Gauge("librarian_bus_connected", "1 while the bus is connected.", registry=registry)
         self.bus_unsafe = Gauge(
             "librarian_bus_unsafe", "1 while the bus can lose what it acknowledged.", registry=registry
+        )
+        self.catalog_writable = Gauge(
+            "librarian_catalog_writable", "0 while commits fail, or one takes long.", registry=registry
         )
         self.recovering = Gauge(
             "librarian_recovering",
@@ -108,8 +136,19 @@ class Metrics:
         )
         self.audit_ok = Gauge("librarian_audit_ok", "1 if the last audit found nothing.", registry=registry)
         self.parked = Gauge("librarian_parked_transfers", "Parked transfers by reason.", ["reason"], registry=registry)
+        self.only_here_files = Gauge(
+            "librarian_only_here_files",
+            "Files of which this site holds the only good instances: safe nowhere else.",
+            registry=registry,
+        )
+        self.only_here_bytes = Gauge(
+            "librarian_only_here_bytes", "Bytes of files that are safe nowhere else.", registry=registry
+        )
         self.peer_link = Gauge(
-            "librarian_peer_link_up", "1 while the peer's stream answers.", ["peer"], registry=registry
+            "librarian_peer_link_up",
+            "1 while the peer is heard, 0 while it is silent or cannot be read.",
+            ["peer"],
+            registry=registry,
         )
         self.peer_heard = Gauge(
             "librarian_peer_last_heard_timestamp_seconds", "When a peer was last heard.", ["peer"], registry=registry
@@ -124,6 +163,12 @@ class Metrics:
             "librarian_peer_lag_seconds", "Age of the oldest file that a peer still owes.", ["peer"], registry=registry
         )
         self.store_up = Gauge("librarian_store_up", "1 while the store can be used.", ["store"], registry=registry)
+        self.store_writable = Gauge(
+            "librarian_store_writable",
+            "1 while a small file can be written into the store; 0 where it is full or read-only.",
+            ["store"],
+            registry=registry,
+        )
         self.store_size = Gauge(
             "librarian_store_size_bytes", "Size of the store's filesystem.", ["store"], registry=registry
         )
@@ -140,8 +185,15 @@ class Metrics:
             "librarian_intake_paused", "1 while a drop directory is paused.", ["drop"], registry=registry
         )
 
+        self.paused = Gauge(
+            "librarian_paused",
+            "1 while a person has paused intake, transfers, or what is exchanged with a peer.",
+            ["what", "peer"],
+            registry=registry,
+        )
+
     def totals(self) -> Totals:
-        """Bytes taken in and brought since the daemon began."""
+        """Bytes ingested and fetched since the daemon began."""
         return Totals(ingested_bytes=_sum(self.intake_bytes), received_bytes=_sum(self.stored_bytes))
 
     def text(self) -> bytes:
@@ -150,4 +202,6 @@ class Metrics:
 
 
 def _sum(counter: Counter) -> float:
-    return sum(one.value for family in counter.collect() for one in family.samples if one.name.endswith("_total"))
+    return sum(
+        sample.value for family in counter.collect() for sample in family.samples if sample.name.endswith("_total")
+    )

@@ -1,6 +1,6 @@
-"""In-process signals: how a service that wrote rows wakes the one that reads them.
+"""In-process signals: a service that wrote rows wakes the one that reads them.
 
-A signal carries nothing and may be lost with the process: what there is to do stands in the catalog.
+A signal has no content and may be lost with the process: the catalog has the work to do.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 
 
 class Broadcast:
-    """Wakes everybody who waits just now; remembers nothing."""
+    """Wakes all present waiters; remembers nothing."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -20,7 +20,7 @@ class Broadcast:
         self._event = asyncio.Event()
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait for the next time, or until the time is over. Look first, then wait: with a bound, nothing is lost."""
+        """Wait for the next signal or the time-out. Look first, then wait; the time-out covers a signal in between."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()

@@ -1,4 +1,4 @@
-"""Keeping services going through what passes: a catalog or a store that fails for a while ends no daemon."""
+"""Keeps services running through passing errors: a catalog or store that fails for a while does not end the daemon."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import cast
 
 import structlog
 
-from librarian_daemon.ports import Clock, Incidents
+from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.time import Clock
 from librarian_protocol import backoff
 from librarian_protocol.errors import CatalogFault, StoreError
 
-#: A service that ran for so long before it failed has recovered from what was before.
+#: A service that ran for this time before it failed counts as recovered from earlier failures.
 RECOVERED_S = 300.0
 LONGEST_S = 30.0
 
 
 async def supervise(name: str, service: Callable[[], Awaitable[None]], incidents: Incidents, clock: Clock) -> None:
-    """Run a service; begin it again, ever more seldom, when the catalog or a store failed under it.
+    """Run a service; restart it, with growing delays, if the catalog or a store fails.
 
-    Anything else that a service raises is our own mistake or cannot be mended while running: it ends the daemon, in
-    the open, and whatever was in flight is found again at the next start.
+    Any other error is a defect or cannot be repaired while running: it ends the daemon visibly, and unfinished work is
+    found again at the next start.
     """
     failures = 0
     log = structlog.get_logger("supervisor")
@@ -35,7 +36,7 @@ async def supervise(name: str, service: Callable[[], Awaitable[None]], incidents
             failures = 0
         failures += 1
         log.error("service_failed", service=name, failures=failures, reasons=reasons)
-        await incidents.open("service-failed", name, "; ".join(reasons), "it is begun again by itself; see the log")
+        await incidents.open("service-failed", name, "; ".join(reasons), "it is restarted by itself; see the log")
         await clock.sleep(min(backoff.delay_s(failures, name), LONGEST_S))
         await incidents.resolve("service-failed", name)
 
@@ -43,9 +44,9 @@ async def supervise(name: str, service: Callable[[], Awaitable[None]], incidents
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     """The errors in a group of groups."""
     found: list[BaseException] = []
-    for one in group.exceptions:
-        if isinstance(one, BaseExceptionGroup):
-            found += leaves(cast("BaseExceptionGroup[BaseException]", one))
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            found += leaves(cast("BaseExceptionGroup[BaseException]", error))
         else:
-            found.append(one)
+            found.append(error)
     return found

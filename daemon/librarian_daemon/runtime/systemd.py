@@ -1,25 +1,26 @@
-"""Telling the service manager how this daemon is: systemd's notification protocol, over one datagram socket.
+"""Reports the daemon's state to the service manager: systemd's notification protocol, over one datagram socket.
 
-``READY=1`` comes when stores and bus are usable, not before; ``WATCHDOG=1`` while the event loop turns; ``STATUS=`` in
-plain words. Where no service manager listens (``NOTIFY_SOCKET`` is not set), nothing is done.
+``READY=1`` comes when stores and bus are usable, not before; ``WATCHDOG=1`` while the event loop runs; ``STATUS=`` in
+plain words. If no service manager listens (``NOTIFY_SOCKET`` is not set), nothing is done.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from librarian_daemon.ports import Clock
+from librarian_daemon.ports.time import Clock
 
 _LOOK_EVERY_S = 1.0
 _STATUS_EVERY_S = 10.0
 
 
 class ServiceManager:
-    """Service. ``missing`` says what keeps the daemon from working, by part; empty when it is ready."""
+    """Service. ``missing`` says what stops the daemon from working, by part; empty when it is ready."""
 
     def __init__(
         self, clock: Clock, missing: Callable[[], Awaitable[dict[str, str]]], environ: Mapping[str, str] | None = None
@@ -28,7 +29,7 @@ class ServiceManager:
         self._clock = clock
         self._missing = missing
         self._address = environ.get("NOTIFY_SOCKET", "")
-        #: Half of what the manager waits for, as it asks.
+        #: Half of the manager's time-out, as it recommends.
         self._watchdog_s = int(environ.get("WATCHDOG_USEC", "0")) / 2_000_000
         self._log = structlog.get_logger("systemd")
 
@@ -36,26 +37,34 @@ class ServiceManager:
         """Until cancelled."""
         if not self._address:
             return
-        ready, told, said_s = False, "", float("-inf")
-        every_s = min(_LOOK_EVERY_S, self._watchdog_s) if self._watchdog_s else _LOOK_EVERY_S
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tell_status())
+            if self._watchdog_s:
+                group.create_task(self._tell_alive())
+
+    async def _tell_alive(self) -> None:
+        """Independent of stores and catalog: if one hangs, the status reports it, and the daemon must not be killed."""
         while True:
-            now_s = self._clock.boottime_s()
-            lines = ["WATCHDOG=1"] if self._watchdog_s else []
-            if not ready or now_s - said_s > _STATUS_EVERY_S:
-                missing = await self._missing()
-                status = "; ".join(f"{part}: {why}" for part, why in sorted(missing.items())) or "all is well"
-                if not ready and not missing:
-                    ready = True
-                    lines.append("READY=1")
-                if status != told:
-                    lines.append(f"STATUS={status[:500]}".replace("\n", " "))
-                    told = status
-                said_s = now_s
+            self._send(["WATCHDOG=1"])
+            await self._clock.sleep(min(_LOOK_EVERY_S, self._watchdog_s))
+
+    async def _tell_status(self) -> None:
+        ready, told = False, ""
+        while True:
+            missing = await self._missing()
+            status = "; ".join(f"{part}: {why}" for part, why in sorted(missing.items())) or "all is well"
+            lines: list[str] = []
+            if not ready and not missing:
+                ready = True
+                lines.append("READY=1")
+            if status != told:
+                lines.append(f"STATUS={status[:500]}".replace("\n", " "))
+                told = status
             self._send(lines)
-            await self._clock.sleep(every_s)
+            await self._clock.sleep(_STATUS_EVERY_S if ready else _LOOK_EVERY_S)
 
     def stopping(self) -> None:
-        """The daemon ends."""
+        """Tell the manager that the daemon ends."""
         if self._address:
             self._send(["STOPPING=1"])
 

@@ -1,24 +1,28 @@
 """Fetching: one batch of single files, or one book, by one adapter, from one source.
 
-A book comes in two steps: its manifest, whose blake3 is the book's digest, then its members. What was staged by an
-earlier attempt is read again and kept where it is right, so an interrupted book goes on where it stopped.
+A book comes in two steps: its manifest, whose blake3 is the book's digest, then its members. Bytes staged by an earlier
+attempt are read again and kept if they are right, so an interrupted book continues.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
 import structlog
 
 from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Part
-from librarian_adapters.outcomes import closing
-from librarian_daemon.catalog import transfers
-from librarian_daemon.catalog.transfers import Owed, manifest_key, staging_key
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.ports import Clock, Store
+from librarian_adapters.streams import closing
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.transfers import transfers
+from librarian_daemon.catalog.transfers.transfers import TransferView
+from librarian_daemon.ports.staging_keys import list_key, manifest_key, transfer_key
+from librarian_daemon.ports.store import Store
+from librarian_daemon.ports.time import Clock
+from librarian_protocol.attributes import Attributes, max_bytes
+from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Unit
 from librarian_protocol.errors import LibrarianError, ManifestInvalid, StoreError
 from librarian_protocol.manifest import Member, MemberFile
@@ -31,20 +35,24 @@ CHECKED_TOGETHER = 16
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What one call of an adapter is to bring."""
+    """The work of one call of an adapter."""
 
     id: str
     source: SiteName
     #: Id of the source's store.
     source_store: str
     offer: AdapterOffer
-    owed: list[Owed]
+    owed: list[TransferView]
     #: Transfers for which another source could be tried.
     has_other: set[int]
     #: Why this adapter, by transfer.
     why: dict[int, str] = {}
-    #: Of work that goes on elsewhere since before a restart.
+    #: Ticket of work that goes on elsewhere since before a restart.
     ticket: bytes | None = None
+    #: Transfers that have an outcome; grows while the job runs.
+    ended: set[int] = msgspec.field(default_factory=set[int])
+    #: Those that failed: the adapter has released them, and another batch can have them.
+    failed: set[int] = msgspec.field(default_factory=set[int])
 
     @property
     def adapter(self) -> str:
@@ -56,16 +64,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 _RATE_S = 60
 
 
-class Moved:
-    """Bytes that have come, by transfer: what ``transfer list`` shows. Also keeps tickets."""
+class TransferProgress:
+    """Bytes received, by transfer: what ``transfer list`` shows. Also keeps tickets."""
 
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog = catalog
         self._clock = clock
         self.bytes: dict[int, int] = {}
-        #: Bytes of each peer in the seconds of the last minute: (second, bytes), the newest last.
+        #: Bytes of each peer in each second of the last minute: (second, bytes), the newest last.
         self._seconds: dict[SiteName, deque[tuple[int, int]]] = {}
-        #: Jobs for which anything came.
+        #: Jobs that have received anything.
         self.jobs: set[str] = set()
 
     def of(self, job: Job) -> JobProgress:
@@ -73,7 +81,7 @@ class Moved:
         return JobProgress(self._catalog, self, job)
 
     def came(self, peer: SiteName, size_bytes: int) -> None:
-        """So many bytes came from a peer just now."""
+        """Count bytes that came from a peer just now."""
         second = int(self._clock.boottime_s())
         seconds = self._seconds.setdefault(peer, deque(maxlen=_RATE_S))
         if seconds and seconds[-1][0] == second:
@@ -87,11 +95,11 @@ class Moved:
         return sum(size_bytes for second, size_bytes in self._seconds.get(peer, ()) if second >= since) / _RATE_S
 
     def any(self, job: Job) -> bool:
-        """Whether anything has come for the job: its link works, or did a moment ago."""
+        """Whether the job has received anything: its link works, or worked a moment ago."""
         return job.id in self.jobs
 
     def forget(self, job: Job) -> None:
-        """The job is over."""
+        """Forget a job that is over."""
         self.jobs.discard(job.id)
         for owed in job.owed:
             self.bytes.pop(owed.id, None)
@@ -100,17 +108,21 @@ class Moved:
 class JobProgress:
     """Implements the adapters' ``Progress`` for one job."""
 
-    def __init__(self, catalog: Catalog, moved: Moved, job: Job) -> None:
+    def __init__(self, catalog: Catalog, progress: TransferProgress, job: Job) -> None:
         self._catalog = catalog
-        self._moved = moved
+        self._progress = progress
         self._job = job
+        self._sizes = {view.id: view.size_bytes for view in job.owed}
 
     def moved(self, item: Item, size_bytes: int) -> None:
         """See the contract."""
         transfer = transfer_of(item)
-        self._moved.bytes[transfer] = self._moved.bytes.get(transfer, 0) + size_bytes
-        self._moved.jobs.add(self._job.id)
-        self._moved.came(self._job.source, size_bytes)
+        if item.exact:
+            # Bytes that came twice must not exceed the size.
+            so_far = self._progress.bytes.get(transfer, 0) + size_bytes
+            self._progress.bytes[transfer] = min(so_far, self._sizes.get(transfer, so_far))
+        self._progress.jobs.add(self._job.id)
+        self._progress.came(self._job.source, size_bytes)
 
     async def save_ticket(self, ticket: bytes) -> None:
         """See the contract."""
@@ -125,24 +137,36 @@ def transfer_of(item: Item) -> int:
 class Fetcher:
     """Runs jobs. Yields, for each transfer, None when its bytes are verified in staging, or its error."""
 
-    def __init__(self, adapter: Adapter, store: Store, moved: Moved) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        store: Store,
+        progress: TransferProgress,
+        announced: Callable[[int], Awaitable[int | None]],
+        kept: Callable[[int], Awaitable[Attributes]],
+    ) -> None:
+        """``announced`` gives the announced number of members of the book with that row; None if there is none.
+        ``kept`` gives its attributes.
+        """
         self._adapter = adapter
         self._store = store
-        self._moved = moved
+        self._progress = progress
+        self._announced = announced
+        self._kept = kept
         self._log = structlog.get_logger("fetching")
 
-    async def fetch(self, job: Job) -> AsyncGenerator[tuple[Owed, LibrarianError | None], None]:
+    async def fetch(self, job: Job) -> AsyncGenerator[tuple[TransferView, LibrarianError | None], None]:
         """Every transfer of the job has exactly one outcome."""
-        progress = self._moved.of(job)
+        progress = self._progress.of(job)
         if self._adapter.capabilities.trees:
             async with aclosing(self._together(job, progress)) as found:
-                async for one in found:
-                    yield one
+                async for result in found:
+                    yield result
             return
-        books = [one for one in job.owed if one.unit is Unit.BOOK]
-        files = {one.id: one for one in job.owed if one.unit is Unit.FILE}
+        books = [view for view in job.owed if view.unit is Unit.BOOK]
+        files = {view.id: view for view in job.owed if view.unit is Unit.FILE}
         if files:
-            items = [_whole_item(one) for one in files.values()]
+            items = [_whole_item(view) for view in files.values()]
             async with aclosing(self._outcomes(job, items, progress)) as outcomes:
                 async for outcome in outcomes:
                     error = outcome.error if isinstance(outcome, Failed) else None
@@ -159,18 +183,20 @@ class Fetcher:
 
     async def _together(
         self, job: Job, progress: JobProgress
-    ) -> AsyncGenerator[tuple[Owed, LibrarianError | None], None]:
+    ) -> AsyncGenerator[tuple[TransferView, LibrarianError | None], None]:
         """Files and whole books in one call of the adapter; then each book is compared with its manifest."""
-        by_id = {one.id: one for one in job.owed}
-        items = [item for one in job.owed for item in await self._wanted_of(one, job)]
+        by_id = {view.id: view for view in job.owed}
+        items = [item for view in job.owed for item in await self._wanted_of(view, job)]
         left = Counter(transfer_of(item) for item in items)
         failed: dict[int, LibrarianError] = {}
-        ready = [one for one in job.owed if not left[one.id]]
+        ready = [view for view in job.owed if not left[view.id]]
         async with aclosing(self._outcomes(job, items, progress, job.ticket)) as outcomes:
             async for outcome in outcomes:
                 owed = by_id[transfer_of(outcome.item)]
                 left[owed.id] -= 1
-                if isinstance(outcome, Failed):
+                if isinstance(outcome, Failed) and outcome.item.part is Part.ATTRIBUTES:
+                    self._without(owed, outcome.error)
+                elif isinstance(outcome, Failed):
                     failed.setdefault(owed.id, outcome.error)
                 if left[owed.id]:
                     continue
@@ -186,20 +212,21 @@ class Fetcher:
             else:
                 yield book, None
 
-    async def _wanted_of(self, owed: Owed, job: Job) -> list[Item]:
-        """What to ask for: of a book that an earlier attempt brought, at least in part, only what is not there."""
+    async def _wanted_of(self, owed: TransferView, job: Job) -> list[Item]:
+        """The items to ask for: of a book that an earlier attempt began, only the missing ones."""
         if owed.unit is Unit.FILE:
             return [_whole_item(owed)]
         manifest, tree = _manifest_item(owed), _whole_item(owed)
+        members = await self._list_of(owed, await self._announced(owed.row.file_id) or 0)
         if job.ticket is not None:
-            return [manifest, tree]
+            return [manifest, *members, tree]
         missing = await self._not_staged([manifest])
-        return [*missing, tree] if missing or not await self._store.has_staged(tree.key) else []
+        return [*missing, *members, tree] if missing or not await self._store.has_staged(tree.key) else []
 
     async def _outcomes(
         self, job: Job, items: Sequence[Item], progress: JobProgress, ticket: bytes | None = None
     ) -> AsyncGenerator[Landed | Failed, None]:
-        """The adapter's outcomes; what it raises for the whole batch becomes each remaining item's own."""
+        """The adapter's outcomes. An error of the whole batch becomes the error of each remaining item."""
         batch = Batch(id=job.id, source=job.source, store=job.source_store, offer=job.offer, items=items, ticket=ticket)
         left = {item.key: item for item in items}
         try:
@@ -211,23 +238,24 @@ class Fetcher:
             for item in left.values():
                 yield Failed(item, exc)
 
-    async def _book(self, job: Job, book: Owed, progress: JobProgress) -> None:
+    async def _book(self, job: Job, book: TransferView, progress: JobProgress) -> None:
         await self._bring(job, [_manifest_item(book)], progress)
         await self._members(job, book, progress)
 
-    async def _members(self, job: Job, book: Owed, progress: JobProgress) -> None:
-        """Bring every member of the staged manifest that is not staged whole and right.
+    async def _members(self, job: Job, book: TransferView, progress: JobProgress) -> None:
+        """Bring every member of the staged manifest that is not yet staged correctly.
 
         Raises:
             LibrarianError: not all came, or the manifest is not that of the book that was announced.
         """
-        size_bytes = 0
+        size_bytes = files = 0
         limits = self._adapter.capabilities
         page: list[Item] = []
         page_bytes = 0
-        async for members in self._store.staged_manifest(manifest_key(book.id), book.digest):
+        async for members in self._store.staged_manifest(manifest_key(transfer_key(book.id)), book.digest):
             for item in _member_items(book, members):
                 size_bytes += item.size_bytes
+                files += 1
                 if page and (len(page) >= limits.max_files or page_bytes + item.size_bytes > limits.max_bytes):
                     await self._bring(job, page, progress)
                     page, page_bytes = [], 0
@@ -235,16 +263,31 @@ class Fetcher:
                 page_bytes += item.size_bytes
         if page:
             await self._bring(job, page, progress)
-        if size_bytes != book.size_bytes:
-            raise ManifestInvalid(
-                f"the members of book {book.name!a} have {size_bytes} bytes together; {book.size_bytes} were announced"
-            )
+        if problem := not_as_announced(book, size_bytes, files, await self._announced(book.row.file_id)):
+            raise ManifestInvalid(problem)
+        if not limits.trees:
+            await self._attributes(job, book, files, progress)
+
+    async def _attributes(self, job: Job, book: TransferView, files: int, progress: JobProgress) -> None:
+        """Bring the list of the members' attributes. The book is valid without it; its absence is reported."""
+        try:
+            await self._bring(job, await self._list_of(book, files), progress)
+        except LibrarianError as exc:
+            self._without(book, exc)
+
+    async def _list_of(self, book: TransferView, files: int) -> list[Item]:
+        """The item for the list of a book with this number of members, if a list was announced."""
+        kept = await self._kept(book.row.file_id)
+        return [] if kept.list is None else [_list_item(book, kept.list, files)]
+
+    def _without(self, book: TransferView, why: LibrarianError) -> None:
+        self._log.warning("attributes_missing", transfer=book.id, name=book.name, reason=why.message)
 
     async def _bring(self, job: Job, items: Sequence[Item], progress: JobProgress) -> None:
         """Bring all of these parts of a book.
 
         Raises:
-            LibrarianError: the first that failed, after all had their turn.
+            LibrarianError: the first that failed, after all were tried.
         """
         missing = await self._not_staged(items)
         failed: LibrarianError | None = None
@@ -257,7 +300,7 @@ class Fetcher:
             raise failed
 
     async def _not_staged(self, items: Sequence[Item]) -> list[Item]:
-        """Those that an earlier attempt did not stage whole and right."""
+        """The items that an earlier attempt did not stage correctly."""
         missing: list[Item] = []
         for start in range(0, len(items), CHECKED_TOGETHER):
             some = items[start : start + CHECKED_TOGETHER]
@@ -270,10 +313,10 @@ class Fetcher:
         return missing
 
 
-def _whole_item(owed: Owed) -> Item:
+def _whole_item(owed: TransferView) -> Item:
     """All of it: a single file's bytes, or a book's members as a directory."""
     return Item(
-        key=staging_key(owed.id),
+        key=transfer_key(owed.id),
         part=Part.FILE if owed.unit is Unit.FILE else Part.TREE,
         name=owed.name,
         file_digest=owed.digest,
@@ -282,9 +325,9 @@ def _whole_item(owed: Owed) -> Item:
     )
 
 
-def _manifest_item(book: Owed) -> Item:
+def _manifest_item(book: TransferView) -> Item:
     return Item(
-        key=manifest_key(book.id),
+        key=manifest_key(transfer_key(book.id)),
         part=Part.MANIFEST,
         name=book.name,
         file_digest=book.digest,
@@ -293,10 +336,32 @@ def _manifest_item(book: Owed) -> Item:
     )
 
 
-def _member_items(book: Owed, members: Sequence[Member]) -> list[Item]:
+def _list_item(book: TransferView, digest: Digest, files: int) -> Item:
+    return msgspec.structs.replace(
+        _manifest_item(book),
+        key=list_key(transfer_key(book.id)),
+        part=Part.ATTRIBUTES,
+        digest=digest,
+        size_bytes=max_bytes(files),
+    )
+
+
+def not_as_announced(book: TransferView, size_bytes: int, files: int, announced: int | None) -> str:
+    """How a book's manifest differs from the announcement of the book; "" if it does not.
+
+    ``announced`` is the announced number of members; None if there is none.
+    """
+    if size_bytes != book.size_bytes:
+        return f"the members of book {book.name!a} have {size_bytes} bytes together; {book.size_bytes} were announced"
+    if announced is not None and files != announced:
+        return f"book {book.name!a} has {files} members; {announced} were announced"
+    return ""
+
+
+def _member_items(book: TransferView, members: Sequence[Member]) -> list[Item]:
     return [
         Item(
-            key=f"{staging_key(book.id)}/{member.path}",
+            key=f"{transfer_key(book.id)}/{member.path}",
             part=Part.MEMBER,
             name=book.name,
             file_digest=book.digest,

@@ -11,33 +11,34 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from librarian_daemon.catalog import planning, transfers
-from librarian_daemon.catalog.planning import Known, Look
-from librarian_daemon.catalog.transfers import Move, Owed, Wish
-from librarian_daemon.catalog.writer import Catalog, Tx, put_meta
-from librarian_daemon.ports import Clock
-from librarian_daemon.signals import Signal
+from librarian_daemon.catalog import backfills
+from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
+from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers.planning import FileState, Look
+from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView, Transition
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import wire
 from librarian_protocol.names import SiteName
 from librarian_protocol.segments import hash_of
-from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, State
+from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, Reason, State
 from librarian_protocol.transfer import Want as WantAgain
-from librarian_protocol.wanted import Here, SubscriptionFacts, Unwanting, Want, wanted
+from librarian_protocol.wanted import Here, SubscriptionFacts, UnwantedReason, Want, healing, wanted
 
-#: Files in one look; bounds memory and the length of a transaction.
+#: Files in one page; bounds memory and the length of a transaction.
 PAGE = 2000
-#: Anything missed is found again at the latest after so long.
+#: A change that was missed is found after this time at the latest.
 IDLE_S = 60.0
 #: Reasons that pass by themselves: a transfer that exists goes on waiting.
-_PASSING = frozenset({Unwanting.NO_SOURCE, Unwanting.SOURCE_DOUBTED, Unwanting.NO_COMMON_ADAPTER})
+_PASSING = frozenset({UnwantedReason.NO_SOURCE, UnwantedReason.SOURCE_DOUBTED, UnwantedReason.NO_COMMON_ADAPTER})
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """What follows from a page of files."""
+    """The consequences of a page of files."""
 
-    wishes: list[Wish] = []
-    moves: list[Move] = []
-    #: Files that wishes are about, each with its change number when that was decided.
+    wishes: list[NewTransfer] = []
+    moves: list[Transition] = []
+    #: The files of the wishes, each with its change number at the decision.
     wished: dict[int, int] = {}
 
 
@@ -70,7 +71,7 @@ class Planner:
                 await self._catalog.changed.wait(IDLE_S)
 
     async def _notice_surroundings(self, look: Look) -> bool:
-        """A site, an offer or a store that is new may make any file obtainable: try all subscriptions on all again."""
+        """A new site, offer or store may make any file obtainable: apply all subscriptions to all files again."""
         here = look.here
         now = hash_of(wire.encode([sorted(here.active_stores), list(here.adapters), sorted(here.offers.items())]))
         if look.surroundings == now:
@@ -78,14 +79,15 @@ class Planner:
 
         def work(tx: Tx) -> None:
             put_meta(tx.connection, planning.SURROUNDINGS, now)
-            for one in look.subscriptions:
-                planning.start_backfill(tx, one.id)
+            for subscription in look.subscriptions:
+                backfills.start(tx, subscription.id)
+            planning.replan_suspected(tx)
 
         await self._catalog.write(work)
         return True
 
     async def _changed(self, look: Look) -> bool:
-        """Plan what changed; whether there may be more. What changes meanwhile sets the signal."""
+        """Plan what changed. Returns whether there may be more. Changes meanwhile set the signal."""
         if look.changed.last is None:
             return False
         change, file_id = look.changed.last
@@ -103,8 +105,10 @@ class Planner:
         if not look.backfills:
             return False
         subscription_id, after = look.backfills[0]
-        mine = [one for one in look.subscriptions if one.id == subscription_id]
-        page = await self._catalog.read(planning.files_after, after, PAGE, [one.match for one in mine])
+        mine = [subscription for subscription in look.subscriptions if subscription.id == subscription_id]
+        page = await self._catalog.read(
+            planning.files_after, after, PAGE, [subscription.match for subscription in mine]
+        )
         plan = decide(page.known, mine, look.here, may_cancel=False)
 
         def work(tx: Tx) -> None:
@@ -122,15 +126,16 @@ class Planner:
 
 
 def decide(
-    page: Sequence[Known], subscriptions: Sequence[SubscriptionFacts], here: Here, *, may_cancel: bool = True
+    page: Sequence[FileState], subscriptions: Sequence[SubscriptionFacts], here: Here, *, may_cancel: bool = True
 ) -> Plan:
-    """What follows for each file of the page. Pure."""
+    """The consequences for each file of the page. Pure."""
     plan = Plan()
     for seen in page:
         known = planning.admitted(seen, here)
         stores: set[str] = set()
         passing = False
-        for subscription in [*subscriptions, *known.one_offs]:
+        heals = healing(known.file, known.instances, here.site)
+        for subscription in [*subscriptions, *known.one_offs, *heals]:
             if known.file_id <= subscription.after_file:
                 continue
             answer = wanted(known.file, subscription, known.instances, here)
@@ -143,32 +148,34 @@ def decide(
         if may_cancel and not passing:
             for store, row in known.transfers.items():
                 if store not in stores and row.transfer.state in LIVE and row.transfer.state is not State.LANDED:
-                    plan.moves.append(Move(owed=_owed(known, store), event=Cancel(), message="no longer wanted"))
+                    plan.moves.append(Transition(view=_owed(known, store), event=Cancel(), message="no longer wanted"))
     return plan
 
 
-def _want(plan: Plan, known: Known, store: str, subscription: str) -> None:
+def _want(plan: Plan, known: FileState, store: str, subscription: str) -> None:
     row = known.transfers.get(store)
     if row is None:
-        plan.wishes.append(Wish(file_id=known.file_id, store=store, subscription=subscription))
+        plan.wishes.append(NewTransfer(file_id=known.file_id, store=store, subscription=subscription))
         plan.wished[known.file_id] = known.change
         return
     state, reason = row.transfer.state, row.transfer.reason
+    if state is State.CANCELLED and reason is Reason.BY_PERSON:
+        return
     if state in {State.STORED, State.CANCELLED}:
-        plan.moves.append(Move(owed=_owed(known, store), event=WantAgain()))
+        plan.moves.append(Transition(view=_owed(known, store), event=WantAgain()))
     elif state is State.PARKED and reason is not None and POLICIES[reason].doubt:
-        plan.moves.append(Move(owed=_owed(known, store), event=Answered(), message="the source answered"))
+        plan.moves.append(Transition(view=_owed(known, store), event=Answered(), message="the source answered"))
 
 
-def _owed(known: Known, store: str) -> Owed:
+def _owed(known: FileState, store: str) -> TransferView:
     file = known.file
-    return Owed(
+    return TransferView(
         row=known.transfers[store], name=file.name, digest=file.digest, size_bytes=file.size_bytes, unit=file.unit
     )
 
 
 def _commit(tx: Tx, plan: Plan, now_s: float) -> None:
-    # A file that changed since (or is gone, or another one under its number) is looked at again anyway.
+    # A file that changed since (or is gone, or whose number another file has) is looked at again anyway.
     same = planning.unchanged(tx.connection, plan.wished)
-    transfers.create(tx, [one for one in plan.wishes if one.file_id in same])
-    transfers.take(tx, plan.moves, now_s)
+    transfers.create(tx, [wish for wish in plan.wishes if wish.file_id in same])
+    transfers.apply_transitions(tx, plan.moves, now_s)

@@ -1,51 +1,49 @@
 """The replicator: takes wanted transfers, groups them into jobs, runs a bounded number of them (docs/architecture.md).
 
-Everything it holds in memory may be lost at any moment: what is to be done stands in the catalog, and what was staged
-is found again by its key.
+Everything in memory may be lost at any moment: the catalog has the work to do, and staged bytes are found by their
+keys.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
 import msgspec
 import structlog
 
-from librarian_adapters.contract import Adapter
-from librarian_daemon.catalog import planning, transfers
-from librarian_daemon.catalog.transfers import Held, Move, Owed, manifest_key
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.fetching import Fetcher, Job, Moved
-from librarian_daemon.lander import Arrived, Lander, failure
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.ports import Clock, Rng, Store
-from librarian_daemon.reasons import reason_of
-from librarian_daemon.settings import AdapterLimits, ReplicatorSettings
-from librarian_daemon.signals import Signal
-from librarian_protocol.choosing import choose
-from librarian_protocol.entries import Unit
+from librarian_daemon.catalog import attributes
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.journal import record
+from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers.transfers import Held, TransferView, Transition
+from librarian_daemon.ports.staging_keys import manifest_key, transfer_key, transfer_keys
+from librarian_daemon.ports.store import Store
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.metrics import Metrics
+from librarian_daemon.runtime.signals import Signal
+from librarian_daemon.transfers.batches import Batches
+from librarian_daemon.transfers.fetcher import Fetcher, Job, TransferProgress
+from librarian_daemon.transfers.lander import Arrived, Lander, failure
+from librarian_daemon.transfers.pauses import Pauses
+from librarian_protocol import batches
 from librarian_protocol.errors import LibrarianError, TransferError
 from librarian_protocol.names import SiteName
-from librarian_protocol.transfer import LINK, Due, Fail, Reason, Reserve, Start
-from librarian_protocol.wanted import EXPLAINED, Source, Unwanting
+from librarian_protocol.transfer import LINK, Due, Release, Reserve, Start, State
+from librarian_protocol.transfer_reasons import reason_of
 
 IDLE_S = 30.0
 PAGE = 500
-#: Verified files that may wait for the lander; beyond that the adapter waits.
+#: Verified files that can wait for the lander; then the adapter waits.
 MAX_ARRIVED = 512
 #: Failures that are written down in one commit: when a source goes away, a whole batch fails at once.
 MAX_FAILED = 200
 #: Wanted transfers that are looked at together, and pages of them in one look.
 PAGE_WANTED = 4000
 LOOKED_AT = 10
-_NONE = {
-    Unwanting.NO_COMMON_ADAPTER: Reason.NO_COMMON_ADAPTER,
-    Unwanting.NO_SOURCE: Reason.NO_SOURCE,
-    Unwanting.SOURCE_DOUBTED: Reason.NO_SOURCE,
-}
+#: Delay after a look that found nothing for the slots of other sites.
+LOOK_AGAIN_S = 1.0
 
 
 class Replicator:
@@ -56,58 +54,64 @@ class Replicator:
         *,
         catalog: Catalog,
         stores: Mapping[str, Store],
-        adapters: Mapping[str, Adapter],
         lander: Lander,
-        moved: Moved,
+        progress: TransferProgress,
         clock: Clock,
-        rng: Rng,
         site: SiteName,
-        settings: ReplicatorSettings,
-        limits: Mapping[str, AdapterLimits],
+        batches: Batches,
         metrics: Metrics,
+        pauses: Pauses,
         wake: Signal,
     ) -> None:
         self._catalog = catalog
         self._stores = stores
-        self._adapters = adapters
+        self._adapters = batches.adapters
         self._lander = lander
-        self._moved = moved
+        self._progress = progress
         self._clock = clock
-        self._rng = rng
         self._site = site
-        self._settings = settings
-        self._limits = limits
+        #: By adapter.
+        self._slots = batches.slots
+        self._batches = batches
         self._metrics = metrics
+        self._pauses = pauses
         self._wake = wake
         self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
+        #: Batches that adapters are fetching, and what ends them.
+        self._fetching: dict[str, tuple[Job, asyncio.Timeout]] = {}
         #: Sites whose link failed since they last brought something.
         self._unreachable: set[SiteName] = set()
+        #: When to look for other sites' transfers again, if some sites have their share.
+        self._look_again_s = 0.0
         self._log = structlog.get_logger("replicator")
 
     async def run(self) -> None:
-        """Until cancelled. Beginning (again), nobody holds anything: what adapters held is wanted again.
+        """Until cancelled.
 
-        But for what goes on elsewhere, by tickets: that is taken up again.
+        At a start no adapter holds anything: what adapters held is wanted again, except for work with tickets that
+        goes on elsewhere, which is resumed.
         """
         await self._catalog.write(transfers.restart)
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._take_due()
+                await self._end_stopped()
                 started = False
-                # Those that go on count among the running ones before new ones are begun.
+                # Resumed jobs count as running before new ones begin.
                 for find in (self._elsewhere, self._next_jobs):
                     for job in await find():
                         task = group.create_task(self._run_job(job), name=f"job-{job.id}")
                         self._running[job.id] = job, task
+                        self._slots[job.adapter].take(job.source)
                         started = True
                 if not started:
                     await self._wake.wait(await self._patience_s())
 
     async def _patience_s(self) -> float:
         next_due_s = await self._catalog.read(transfers.next_due_s)
-        if next_due_s is None:
-            return IDLE_S
-        return min(max(next_due_s - self._clock.boottime_s(), 0.05), IDLE_S)
+        now_s = self._clock.boottime_s()
+        waits_s = IDLE_S if next_due_s is None else min(max(next_due_s - now_s, 0.05), IDLE_S)
+        return min(waits_s, LOOK_AGAIN_S) if now_s < self._look_again_s else waits_s
 
     async def _take_due(self) -> None:
         """Transfers that have waited long enough are wanted again."""
@@ -117,19 +121,57 @@ class Replicator:
             if not page:
                 return
             await self._catalog.write(
-                transfers.take, [Move(owed=one, event=Due(), message=one.row.message) for one in page], now_s
+                transfers.apply_transitions,
+                [Transition(view=view, event=Due(), message=view.row.message) for view in page],
+                now_s,
             )
+
+    # ---- what is not to go on ------------------------------------------------------------------------------
+
+    async def _end_stopped(self) -> None:
+        """End batches whose transfers were cancelled or paused meanwhile. For those with tickets see :meth:`_drop`.
+
+        All batches end if transfers or their source are paused.
+        """
+        if not self._fetching:
+            return
+        elsewhere = {view.id for view in await self._catalog.read(transfers.held)}
+        for id_, (job, scope) in list(self._fetching.items()):
+            left = [view for view in job.owed if view.id not in job.ended]
+            stopped = await self._catalog.read(transfers.stopped, [view.id for view in left])
+            left_bytes = sum(
+                view.size_bytes - self._progress.bytes.get(view.id, 0) for view in left if view.id in stopped
+            )
+            ends = self._put_off(job.source) or batches.ends(
+                stopped=len(stopped), stopped_bytes=left_bytes, going=len(left) - len(stopped)
+            )
+            # A batch that is already ending is left alone.
+            if ends and id_ in self._fetching and id_ not in elsewhere and not scope.expired():
+                self._log.info("batch_ended", job=id_, peer=job.source, stopped=len(stopped))
+                scope.reschedule(asyncio.get_running_loop().time())
+
+    def _put_off(self, source: SiteName) -> bool:
+        """Whether a person has paused transfers, or the source."""
+        return bool(self._pauses.transfers() or self._pauses.peer(source))
+
+    async def _let_go(self, job: Job, store: Store) -> None:
+        """A batch was ended: wanted transfers start again from the staged bytes; cancelled ones leave staging."""
+        moves = [Transition(view=view, event=Release()) for view in job.owed]
+        await self._catalog.write(transfers.apply_transitions, moves, self._clock.boottime_s())
+        stopped = await self._catalog.read(transfers.stopped, [view.id for view in job.owed])
+        cancelled = [id_ for id_, state in stopped.items() if state is State.CANCELLED]
+        await store.discard([key for id_ in cancelled for key in transfer_keys(id_)])
 
     # ---- what goes on elsewhere --------------------------------------------------------------------------
 
     async def _elsewhere(self) -> list[Job]:
-        """Jobs for batches with tickets that nobody runs, after a restart; those that nobody wants any longer end."""
+        """Jobs for batches with tickets that do not run after a restart; those that are no longer wanted end."""
         jobs: list[Job] = []
         for held in await self._catalog.read(transfers.held):
             owed = await self._wanted_of(held)
             if not owed:
                 await self._drop(held)
-            elif held.id not in self._running:
+            elif held.id not in self._running and not self._put_off(held.source):
                 job = Job(
                     id=held.id,
                     source=held.source,
@@ -142,17 +184,17 @@ class Replicator:
                 jobs.append(await self._catalog.write(self._started, job))
         return [job for job in jobs if job.owed]
 
-    async def _wanted_of(self, held: Held) -> list[Owed]:
-        """What a batch is still to bring, with an adapter and into a store that this site has."""
+    async def _wanted_of(self, held: Held) -> list[TransferView]:
+        """The transfers that a batch must still bring, if this site has its adapter and their store."""
         owed = await self._catalog.read(transfers.of_batch, held.id)
-        return [one for one in owed if one.row.store in self._stores and held.adapter in self._adapters]
+        return [view for view in owed if view.row.store in self._stores and held.adapter in self._adapters]
 
     async def _drop(self, held: Held) -> None:
         """End the work of a ticket: its transfers were all cancelled, or its adapter or store is not configured."""
         if held.id in self._running:
             job, task = self._running[held.id]
-            if not await self._catalog.read(transfers.all_cancelled, [one.id for one in job.owed]):
-                return  # it has brought everything, and is about to end by itself
+            if len(await self._catalog.read(transfers.stopped, [view.id for view in job.owed])) < len(job.owed):
+                return  # it has brought everything, and will end by itself
             task.cancel()
             await asyncio.wait([task])
         try:
@@ -166,117 +208,65 @@ class Replicator:
 
     # ---- choosing --------------------------------------------------------------------------------------
 
-    def _free(self) -> dict[str, int]:
-        """How many jobs each adapter may begin."""
-        running = Counter(job.adapter for job, _ in self._running.values())
-        return {name: self._jobs(name) - running[name] for name in self._adapters}
-
-    def _jobs(self, adapter: str) -> int:
-        return self._limits.get(adapter, AdapterLimits()).jobs or self._settings.concurrency
-
     async def _next_jobs(self) -> list[Job]:
-        """New ones, from the oldest wanted transfers on; where their adapters are busy, from later ones."""
-        free = self._free()
-        after = 0
+        """New jobs, from the most urgent and oldest wanted transfers.
+
+        Transfers whose only sources cannot begin a batch are skipped.
+        If the other sites have nothing to bring, the next look waits, because it is expensive.
+        """
+        free = [slots for slots in self._slots.values() if slots.free > 0]
+        if not free or self._pauses.transfers():
+            return []
+        full = frozenset(
+            site
+            for slots in free
+            for site in slots.held()
+            if all(adapter_slots.waits(site) is not None for adapter_slots in free)
+        )
+        if full and self._clock.boottime_s() < self._look_again_s:
+            return []
+        # A transfer that was paused or cancelled and is wanted again may still be written by its earlier batch.
+        brought = {view.id for job, _ in self._running.values() for view in job.owed if view.id not in job.failed}
+        passed = full | self._pauses.peers()
+        after = transfers.FIRST
         for _ in range(LOOKED_AT):
-            if not any(number > 0 for number in free.values()):
-                return []
-            owed = await self._catalog.read(transfers.wanted_now, PAGE_WANTED, after)
+            owed = await self._catalog.read(transfers.wanted_now, PAGE_WANTED, after, passed)
             if not owed:
-                return []
-            after = owed[-1].id
-            files = [one.row.file_id for one in owed]
+                break
+            after = owed[-1].place
+            owed = [view for view in owed if view.id not in brought]
+            files = [view.row.file_id for view in owed]
             found = await self._catalog.read(planning.find_sources, self._site, list(self._adapters), files)
-            jobs, hopeless = self._choose(owed, found, free)
+            jobs, hopeless = self._batches.choose(owed, found)
             if jobs or hopeless:
                 begun = await self._catalog.write(self._begin, jobs, hopeless)
                 if begun:
                     return begun
+        self._look_again_s = self._clock.boottime_s() + LOOK_AGAIN_S if full else 0.0
         return []
 
-    def _begin(self, tx: Tx, jobs: Sequence[Job], hopeless: Sequence[Move]) -> list[Job]:
-        transfers.take(tx, hopeless, self._clock.boottime_s())
+    def _begin(self, tx: Tx, jobs: Sequence[Job], hopeless: Sequence[Transition]) -> list[Job]:
+        transfers.apply_transitions(tx, hopeless, self._clock.boottime_s())
         begun = [job for job in (self._started(tx, job) for job in jobs) if job.owed]
         for job in begun:
             transfers.open_batch(tx, job.id, job.source, job.source_store, job.offer)
         return begun
 
     def _started(self, tx: Tx, job: Job) -> Job:
-        """The job with those transfers that could still be reserved and started."""
+        """The job with the transfers that could be reserved and started."""
         now_s = self._clock.boottime_s()
-        reserved = transfers.take(
+        reserved = transfers.apply_transitions(
             tx,
-            [Move(owed=one, event=Reserve(job.source), batch=job.id, adapter=job.adapter) for one in job.owed],
+            [Transition(view=view, event=Reserve(job.source), batch=job.id, adapter=job.adapter) for view in job.owed],
             now_s,
         )
-        owed = [one for one in job.owed if one.id in reserved]
+        owed = [view for view in job.owed if view.id in reserved]
         moves = [
-            Move(owed=one, event=Start(), batch=job.id, adapter=job.adapter, chosen=job.why.get(one.id, ""))
-            for one in owed
+            Transition(view=view, event=Start(), batch=job.id, adapter=job.adapter, chosen=job.why.get(view.id, ""))
+            for view in owed
         ]
-        transfers.take(tx, moves, now_s)
+        transfers.apply_transitions(tx, moves, now_s)
         return msgspec.structs.replace(job, owed=owed)
-
-    def _choose(
-        self, owed: Sequence[Owed], found: Mapping[int, Sequence[Source] | Unwanting], free: Mapping[str, int]
-    ) -> tuple[list[Job], list[Move]]:
-        """Group by source and adapter, each book by itself; transfers without a source fail for that reason."""
-        hopeless: list[Move] = []
-        jobs: dict[str, Job] = {}
-        begun: Counter[str] = Counter()
-        min_bytes = {name: one.min_bytes for name, one in self._limits.items()}
-        #: The job that still takes files, by (store, source, source's store, adapter), and its bytes.
-        taking: dict[tuple[str, ...], tuple[str, int]] = {}
-        for one in owed:
-            if one.row.store not in self._stores:
-                fail = Fail(Reason.STORE_NOT_MOUNTED)
-                hopeless.append(Move(owed=one, event=fail, message="the store is not configured here"))
-                continue
-            ways = found.get(one.row.file_id, Unwanting.NO_SOURCE)
-            if isinstance(ways, Unwanting):
-                hopeless.append(Move(owed=one, event=Fail(_NONE[ways]), message=EXPLAINED[ways]))
-                continue
-            choice = choose(
-                ways,
-                size_bytes=one.size_bytes,
-                attempts=one.row.transfer.attempts,
-                last=one.row.message,
-                min_bytes=min_bytes,
-            )
-            source, adapter = choice.source, choice.source.offer.name
-            key = (one.row.store, source.site, source.store, adapter)
-            job_id, size_bytes = taking.get(key, ("", 0))
-            alone = one.unit is Unit.BOOK and not self._adapters[adapter].capabilities.trees
-            if alone or not job_id or not self._fits(jobs[job_id], size_bytes, one):
-                if begun[adapter] >= free[adapter]:
-                    continue
-                begun[adapter] += 1
-                job, size_bytes = self._job(source), 0
-                job_id, jobs[job.id] = job.id, job
-            jobs[job_id].owed.append(one)
-            jobs[job_id].why[one.id] = choice.why
-            if len({way.site for way in ways}) > 1:
-                jobs[job_id].has_other.add(one.id)
-            if not alone:
-                taking[key] = (job_id, size_bytes + one.size_bytes)
-        return list(jobs.values()), hopeless
-
-    def _job(self, source: Source) -> Job:
-        return Job(
-            id=self._rng.hex(16),
-            source=source.site,
-            source_store=source.store,
-            offer=source.offer,
-            owed=[],
-            has_other=set(),
-            why={},
-        )
-
-    def _fits(self, job: Job, size_bytes: int, one: Owed) -> bool:
-        limits = self._adapters[job.adapter].capabilities
-        return len(job.owed) < min(limits.max_files, self._settings.batch_files) and size_bytes + one.size_bytes <= min(
-            limits.max_bytes, self._settings.batch_bytes
-        )
 
     # ---- running ---------------------------------------------------------------------------------------
 
@@ -284,28 +274,47 @@ class Replicator:
         started_s = self._clock.boottime_s()
         self._log.info("job_started", job=job.id, peer=job.source, adapter=job.adapter, files=len(job.owed))
         store = self._stores[job.owed[0].row.store]
-        fetcher = Fetcher(self._adapters[job.adapter], store, self._moved)
-        arrived: asyncio.Queue[Owed | None] = asyncio.Queue(maxsize=MAX_ARRIVED)
-        failures, failed = 0, list[Move]()
+        fetcher = Fetcher(
+            self._adapters[job.adapter],
+            store,
+            self._progress,
+            lambda file_id: self._catalog.read(record.announced_members, file_id),
+            lambda file_id: self._catalog.read(attributes.of_file, file_id),
+        )
+        arrived: asyncio.Queue[TransferView | None] = asyncio.Queue(maxsize=MAX_ARRIVED)
+        failures, failed = 0, list[Transition]()
+        scope = asyncio.timeout(None)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._land(job, store, arrived))
-                async with aclosing(fetcher.fetch(job)) as outcomes:
-                    async for owed, error in outcomes:
-                        if error is None:
-                            await arrived.put(owed)
-                            continue
-                        failures += 1
-                        failed.append(self._failed(job, owed, error))
-                        if len(failed) == MAX_FAILED:
-                            await self._catalog.write(transfers.take, failed, self._clock.boottime_s())
-                            failed = []
+                try:
+                    async with scope, aclosing(fetcher.fetch(job)) as outcomes:
+                        self._fetching[job.id] = job, scope
+                        async for owed, error in outcomes:
+                            job.ended.add(owed.id)
+                            if error is None:
+                                await arrived.put(owed)
+                                continue
+                            failures += 1
+                            job.failed.add(owed.id)
+                            failed.append(self._failed(job, owed, error))
+                            if len(failed) == MAX_FAILED:
+                                await self._catalog.write(transfers.apply_transitions, failed, self._clock.boottime_s())
+                                failed = []
+                except TimeoutError:
+                    if not scope.expired():
+                        raise
+                finally:
+                    self._fetching.pop(job.id, None)
                 await arrived.put(None)
-                await self._catalog.write(transfers.take, failed, self._clock.boottime_s())
+                await self._catalog.write(transfers.apply_transitions, failed, self._clock.boottime_s())
+            if scope.expired():
+                await self._let_go(job, store)
         finally:
-            brought = self._moved.any(job)
-            self._moved.forget(job)
+            brought = self._progress.any(job)
+            self._progress.forget(job)
             del self._running[job.id]
+            self._slots[job.adapter].give_back(job.source)
             self._wake.set()
         await self._catalog.write(transfers.close_batch, job.id)
         if brought and job.source in self._unreachable:
@@ -316,45 +325,45 @@ class Replicator:
         self._metrics.batch_seconds.labels(adapter=job.adapter).observe(seconds)
         self._log.info("job_ended", job=job.id, peer=job.source, failed=failures, seconds=round(seconds, 3))
 
-    async def _land(self, job: Job, store: Store, arrived: asyncio.Queue[Owed | None]) -> None:
-        """Land whatever has arrived while the last landing was made durable."""
+    async def _land(self, job: Job, store: Store, arrived: asyncio.Queue[TransferView | None]) -> None:
+        """Land everything that arrived during the last landing."""
         async for group in _groups(arrived):
             await self._lander.land(
                 store,
                 store.staging_root,
                 [
                     Arrived(
-                        owed=one,
+                        owed=view,
                         source=job.source,
                         adapter=job.adapter,
                         batch=job.id,
-                        other_source=one.id in job.has_other,
-                        manifest_key=manifest_key(one.id),
+                        other_source=view.id in job.has_other,
+                        manifest_key=manifest_key(transfer_key(view.id)),
                     )
-                    for one in group
+                    for view in group
                 ],
             )
 
-    def _failed(self, job: Job, owed: Owed, error: LibrarianError) -> Move:
+    def _failed(self, job: Job, owed: TransferView, error: LibrarianError) -> Transition:
         self._metrics.failed_attempts.labels(peer=job.source, reason=reason_of(error).value).inc()
         self._log.warning("attempt_failed", transfer=owed.id, name=owed.name, peer=job.source, error=error.message)
-        progressed = self._moved.any(job)
+        progressed = self._progress.any(job)
         if reason_of(error) in LINK and not progressed:
             self._unreachable.add(job.source)
         return failure(owed, error, owed.id in job.has_other, progressed=progressed)
 
 
-async def _groups(queue: asyncio.Queue[Owed | None]) -> AsyncIterator[list[Owed]]:
-    """What the queue holds, as lists, until None comes."""
+async def _groups(queue: asyncio.Queue[TransferView | None]) -> AsyncIterator[list[TransferView]]:
+    """The content of the queue, as lists, until None comes."""
     ended = False
     while not ended:
-        group: list[Owed] = []
-        one = await queue.get()
-        while one is not None:
-            group.append(one)
+        group: list[TransferView] = []
+        view = await queue.get()
+        while view is not None:
+            group.append(view)
             if queue.empty():
                 break
-            one = queue.get_nowait()
-        ended = one is None
+            view = queue.get_nowait()
+        ended = view is None
         if group:
             yield group

@@ -18,10 +18,10 @@ from librarian_adapters.contract import (
     Item,
     Landed,
     Outcome,
-    Part,
     Progress,
     Staging,
 )
+from librarian_adapters.http.address import guarded
 from librarian_adapters.local import components
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
@@ -56,7 +56,7 @@ def factory(context: Context) -> Webdir:
     for label, url in settings.serve.items():
         if label not in context.labels.values() or URL.match(url) is None:
             raise ConfigInvalid(f"adapters.settings.webdir.serve: {label} = {url!r} is not a store and its URL")
-    return Webdir(settings, context.labels)
+    return Webdir(settings, context.labels, loopback=context.loopback_peers)
 
 
 class Webdir:
@@ -68,7 +68,8 @@ class Webdir:
         max_files=1000, max_bytes=1 << 40, resumable=True, verifies_inline=False, dial=Dial.DESTINATION
     )
 
-    def __init__(self, settings: Settings, labels: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, labels: Mapping[str, str], *, loopback: bool) -> None:
+        self._loopback = loopback
         self._settings = settings
         self._labels = labels
 
@@ -85,7 +86,8 @@ class Webdir:
         if not isinstance(base, str) or URL.match(base) is None:  # it comes from another site: believe nothing
             raise SourceInvalid(f"site {batch.source} offers no usable URL for store {batch.store}")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=self._settings.timeout_s)
-        async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
+        connector = guarded(loopback=self._loopback)  # no URL of another site leads to this machine's own services
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
             for item in batch.items:
                 try:
                     await self._bring(session, base, item, staging, progress)
@@ -100,12 +102,12 @@ class Webdir:
         self, session: aiohttp.ClientSession, base: str, item: Item, staging: Staging, progress: Progress
     ) -> None:
         url = f"{base.rstrip('/')}/{'/'.join(quote(part, safe='') for part in components(item))}"
-        sink = await staging.create(item, resume=item.part is not Part.MANIFEST)
+        sink = await staging.create(item, resume=item.exact)
         if sink.offset > item.size_bytes:
             await sink.close()
             sink = await staging.create(item)
         try:
-            if item.part is not Part.MANIFEST and sink.offset == item.size_bytes > 0:
+            if item.exact and sink.offset == item.size_bytes > 0:
                 return  # all of it is there
             headers = {"Range": f"bytes={sink.offset}-"} if sink.offset else {}
             headers["Accept-Encoding"] = "identity"

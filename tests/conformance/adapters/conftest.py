@@ -17,9 +17,12 @@ from tests.support.pushing import PushPair, certified
 from tests.support.rsyncd import rsync_daemon, sshd
 from tests.support.source import STORE, SUMMIT, Collection, Destination, Source
 
-from librarian_adapters import globus, http, local, registry, rsync
+from librarian_adapters import local, registry
 from librarian_adapters.contract import Adapter, Batch, Context, Item
-from librarian_adapters.memory import Memory
+from librarian_adapters.globus import adapter as globus
+from librarian_adapters.http import adapter as http
+from librarian_adapters.rsync import adapter
+from librarian_adapters.testing.memory import Memory
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Dial
 
@@ -79,8 +82,8 @@ class RsyncRig(Rig):
     def __init__(self, collection: Collection, url: str, settings: dict[str, str]) -> None:
         super().__init__(collection)
         self.url = url
-        self.adapter = rsync.factory(
-            Context(site=SUMMIT, sign=Destination().sign, settings=settings, roots={}, labels={})
+        self.adapter = adapter.factory(
+            Context(site=SUMMIT, sign=Destination().sign, settings=settings, roots={}, loopback_peers=True, labels={})
         )
 
     def batch(self, items: Sequence[Item]) -> Batch:
@@ -147,7 +150,9 @@ class WebdirRig(Rig):
     def __init__(self, collection: Collection, url: str) -> None:
         super().__init__(collection)
         self.url = url
-        (self.adapter,) = registry.load(["webdir"], site=SUMMIT, sign=Destination().sign, settings={}, roots={})
+        (self.adapter,) = registry.load(
+            ["webdir"], site=SUMMIT, sign=Destination().sign, settings={}, roots={}, loopback_peers=True
+        )
 
     def batch(self, items: Sequence[Item]) -> Batch:
         params = {"stores": {STORE: self.url}}
@@ -167,6 +172,7 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         settings={},
         roots={STORE: str(collection.root)},
         certificate=lambda _: tls.certificate if tls else None,
+        loopback_peers=True,
     )
     if request.param == "memory":
         yield MemoryRig(collection)

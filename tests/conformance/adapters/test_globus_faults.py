@@ -19,11 +19,11 @@ from tests.support.gridftp import GridFtp
 from tests.support.source import STORE, Collection, Destination, noise
 from tests.support.stores import posix
 
-from librarian_adapters import globus
 from librarian_adapters.contract import Context, Item, Outcome, Part
-from librarian_adapters.globus_settings import place_of
-from librarian_adapters.verifying import Verifying
-from librarian_daemon.store.posix import PosixStore
+from librarian_adapters.globus import adapter
+from librarian_adapters.globus.settings import place_of
+from librarian_adapters.wrappers.verifying import VerifyingAdapter
+from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.errors import (
     AdapterCredentials,
     ConfigInvalid,
@@ -51,7 +51,7 @@ class World:
         batch = self.rig.batch(items)
         if ticket is not None:
             batch = msgspec.structs.replace(batch, ticket=ticket, id="b1")
-        return await outcomes_of(Verifying(self.rig.adapter), batch, self.store.staging, self.heard)
+        return await outcomes_of(VerifyingAdapter(self.rig.adapter), batch, self.store.staging, self.heard)
 
     async def failure(self, items: Sequence[Item]) -> LibrarianError:
         with pytest.raises(LibrarianError) as caught:
@@ -113,6 +113,7 @@ async def test_a_missing_consent_names_the_scope_and_the_command(world: World) -
 
 
 async def test_no_secret_is_told(world: World, tmp_path: Path) -> None:
+    """The file with the client's secret is missing: the error names the setting."""
     (tmp_path / "globus" / "secret").unlink()
     error = await world.failure(files(world))
     assert isinstance(error, AdapterCredentials)
@@ -157,7 +158,7 @@ async def test_a_task_that_waits_for_a_person_is_cancelled_and_says_so(world: Wo
 
 async def test_a_task_that_hangs_is_cancelled(world: World, tmp_path: Path) -> None:
     settings: dict[str, Any] = world.service.settings(DESTINATION, tmp_path / "secret")
-    world.rig.adapter = globus.factory(
+    world.rig.adapter = adapter.factory(
         Context(
             site=Destination().name,
             sign=Destination().sign,
@@ -257,7 +258,7 @@ async def test_a_book_is_one_recursive_item(world: World) -> None:
     tree = msgspec.structs.replace(manifest, part=Part.TREE, key="t1", size_bytes=400)
     assert landed_keys(await world.fetch([manifest, tree])) == {manifest.key, "t1"}
     (document,) = world.service.documents
-    assert [bool(one.get("recursive")) for one in document["DATA"]] == [False, True]
+    assert [bool(item.get("recursive")) for item in document["DATA"]] == [False, True]
     for member in members:
         there = msgspec.structs.replace(member, key=f"t1/{member.member}")
         assert (await world.store.staging.read_back(there))[1] == member.digest
@@ -298,8 +299,8 @@ def test_an_offer_that_names_no_plain_place_is_refused(params: dict[str, Any]) -
 GOOD = {"client_id": CLIENT, "collection": DESTINATION, "roots": {"/data": "/shared"}}
 
 
-def made(tmp_path: Path, **settings: Any) -> globus.Globus:
-    return globus.factory(
+def made(tmp_path: Path, **settings: Any) -> adapter.Globus:
+    return adapter.factory(
         Context(
             site=Destination().name,
             sign=Destination().sign,
@@ -344,7 +345,7 @@ async def test_a_person_logs_in_once_and_tokens_are_private(world: World, tmp_pa
     )
     state = site / "adapters" / "globus"
     own = {"client_id": CLIENT, "collection": DESTINATION, "roots": {"/": "/"}, "poll_s": 0.1}
-    world.rig.adapter = globus.factory(
+    world.rig.adapter = adapter.factory(
         Context(site=Destination().name, sign=Destination().sign, settings=own, roots={}, state=str(state))
     )
     items = files(world)
@@ -374,7 +375,7 @@ async def test_a_login_that_was_revoked_asks_for_a_new_one(world: World, tmp_pat
     state.mkdir()
     (state / "tokens.json").write_text('{"refresh_token": "revoked"}')
     own = {"client_id": CLIENT, "collection": DESTINATION, "roots": {"/": "/"}, "poll_s": 0.1}
-    world.rig.adapter = globus.factory(
+    world.rig.adapter = adapter.factory(
         Context(site=Destination().name, sign=Destination().sign, settings=own, roots={}, state=str(state))
     )
     error = await world.failure(files(world))

@@ -12,11 +12,11 @@ from tests.support.fetching import Heard, WatchedStaging, batch_of, but, failure
 from tests.support.hostile import Proxy, answering, read_request, saying, serving
 from tests.support.source import Collection, Destination, Source, noise
 
-from librarian_adapters import http
-from librarian_adapters.bundle import BUNDLE_TYPE, BYTES_TYPE, encode_error, encode_frame
 from librarian_adapters.contract import Context, Failed, Item, Landed, Outcome
-from librarian_adapters.stalling import Stalling
-from librarian_adapters.verifying import Verifying
+from librarian_adapters.http import adapter as http
+from librarian_adapters.http.bundle import BUNDLE_TYPE, BYTES_TYPE, encode_error, encode_frame
+from librarian_adapters.wrappers.stalling import StallingAdapter
+from librarian_adapters.wrappers.verifying import VerifyingAdapter
 from librarian_protocol.errors import (
     ConfigInvalid,
     LibrarianError,
@@ -35,7 +35,9 @@ LARGE = noise(3 << 20)
 
 
 def adapter_of(destination: Destination, settings: Mapping[str, Any] | None = None) -> http.Http:
-    return http.factory(Context(site=destination.name, sign=destination.sign, settings=settings or {}, roots={}))
+    return http.factory(
+        Context(site=destination.name, sign=destination.sign, settings=settings or {}, roots={}, loopback_peers=True)
+    )
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ async def source(collection: Collection) -> AsyncGenerator[Source]:
     await source.stop()
 
 
-async def one(adapter: http.Http, item: Item, address: str) -> tuple[Outcome, WatchedStaging]:
+async def fetched(adapter: http.Http, item: Item, address: str) -> tuple[Outcome, WatchedStaging]:
     """The outcome of a batch of one."""
     staging = WatchedStaging()
     [outcome] = await outcomes_of(adapter, batch_of([item], address), staging)
@@ -69,7 +71,7 @@ async def one(adapter: http.Http, item: Item, address: str) -> tuple[Outcome, Wa
 
 async def error_of(adapter: http.Http, item: Item, address: str) -> LibrarianError:
     """Why a batch of one failed; nothing is left in staging but a part of it."""
-    outcome, staging = await one(adapter, item, address)
+    outcome, staging = await fetched(adapter, item, address)
     assert isinstance(outcome, Failed)
     assert len(staging.held.get(item.key, b"")) <= item.size_bytes
     return outcome.error
@@ -93,7 +95,7 @@ async def test_a_cut_download_goes_on_where_it_stopped(
         assert LARGE.startswith(staging.held[item.key])
         assert staging.held[item.key] or cut_after <= 300
         proxy.cut_after = None
-        assert await outcomes_of(Verifying(adapter), batch_of([item], address), staging) == [Landed(item)]
+        assert await outcomes_of(VerifyingAdapter(adapter), batch_of([item], address), staging) == [Landed(item)]
 
 
 async def test_items_that_came_before_a_bundle_was_cut_are_kept(
@@ -103,7 +105,7 @@ async def test_items_that_came_before_a_bundle_was_cut_are_kept(
     proxy = Proxy(source.port)
     proxy.cut_after = 1 << 20
     async with serving(proxy) as address:
-        outcomes = await outcomes_of(Verifying(adapter), batch_of(items, address), WatchedStaging())
+        outcomes = await outcomes_of(VerifyingAdapter(adapter), batch_of(items, address), WatchedStaging())
     assert len(outcomes) == 60
     assert len(landed_keys(outcomes)) >= 15
     assert {type(error) for error in failures(outcomes).values()} == {SourceUnreachable}
@@ -154,7 +156,7 @@ async def test_an_ipv6_address_works(adapter: http.Http, collection: Collection)
     source = Source(collection)
     await source.start("::1")
     item = collection.add("f", b"over six")
-    outcome, staging = await one(adapter, item, f"[::1]:{source.port}")
+    outcome, staging = await fetched(adapter, item, f"[::1]:{source.port}")
     await source.stop()
     assert outcome == Landed(item)
     assert staging.held == {item.key: b"over six"}
@@ -168,7 +170,7 @@ async def test_a_refusal_says_what_the_source_said(collection: Collection, sourc
     error = await error_of(stranger, collection.add("f", b"1"), source.address)
     await stranger.close()
     assert isinstance(error, SourceRefused)
-    assert "signature does not fit" in error.message
+    assert "is not signed by a site that is admitted here" in error.message
     assert collection.lookups == 0
 
 
@@ -266,7 +268,7 @@ async def test_a_lie_in_a_bundle_is_seen_through(adapter: http.Http, lie: str) -
 async def test_bytes_behind_the_announced_length_are_not_written(adapter: http.Http) -> None:
     item = large()
     async with serving(saying(answering(LARGE + b"more", BYTES, length=len(LARGE)))) as address:
-        outcome, staging = await one(adapter, item, address)
+        outcome, staging = await fetched(adapter, item, address)
     assert outcome == Landed(item)
     assert staging.held[item.key] == LARGE
 
@@ -297,6 +299,7 @@ async def test_a_source_that_ignores_the_range_is_seen_through(adapter: http.Htt
 @pytest.mark.parametrize("item", [small(), large()], ids=["small", "large"])
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", answering(b"123", BYTES, length=len(LARGE))])
 async def test_silence_ends_the_item(item: Item, said: bytes) -> None:
+    """A source that accepts the connection and stops before, within or after the headers ends by the idle time."""
     adapter = adapter_of(Destination(), {"idle_s": 0.2})
     async with serving(saying(said, linger=True)) as address:
         error = await error_of(adapter, item, address)
@@ -324,7 +327,7 @@ async def test_stalling_gives_up_on_a_source_that_hangs(adapter: http.Http) -> N
     said = answering(LARGE[:1000], BYTES, length=len(LARGE))
     async with serving(saying(said, linger=True)) as address:
         with pytest.raises(TransferTimeout, match="nothing moved for"):
-            await outcomes_of(Stalling(adapter, stall_s=0.2), batch_of([large()], address), WatchedStaging())
+            await outcomes_of(StallingAdapter(adapter, stall_s=0.2), batch_of([large()], address), WatchedStaging())
 
 
 # ---- our own side --------------------------------------------------------------------------------------

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from aiohttp.abc import ResolveResult
 from tests.support.chaos_proxy import ChaosProxy
+from tests.support.dripping import DrippingProxy
 from tests.support.fetching import WatchedStaging, batch_of, failures, landed_keys, outcomes_of
 from tests.support.pushing import Certified, certified
-from tests.support.source import Collection, Destination, Source, noise
+from tests.support.source import SUMMIT, Collection, Destination, Source, noise
 
-from librarian_adapters import http
-from librarian_adapters.bundle import Asked
 from librarian_adapters.contract import Adapter, Buffer, Context, Item
-from librarian_adapters.http_address import GuardedResolver, url_of
-from librarian_adapters.verifying import Verifying
-from librarian_daemon.ports import Reader
+from librarian_adapters.http import adapter as http
+from librarian_adapters.http.address import GuardedResolver, url_of
+from librarian_adapters.http.bundle import Asked
+from librarian_adapters.http.client import HttpClient
+from librarian_adapters.wrappers.least_rate import LeastRate, Paces
+from librarian_adapters.wrappers.stalling import StallingAdapter
+from librarian_adapters.wrappers.verifying import VerifyingAdapter
+from librarian_daemon.ports.store import Reader
 from librarian_protocol.digests import Digest
-from librarian_protocol.errors import NotOffered, SourceIdentity, SourceInvalid, SourceRefused, TransferError
+from librarian_protocol.errors import (
+    NotOffered,
+    SourceIdentity,
+    SourceInvalid,
+    SourceRefused,
+    TransferError,
+    TransferSlow,
+)
 
 IMPATIENT = {"idle_s": 1.0, "connect_s": 1.0}
 
 
 def adapter_of(destination: Destination, certificate: str | None = None) -> Adapter:
     context = Context(
-        site=destination.name, sign=destination.sign, settings=IMPATIENT, roots={}, certificate=lambda _: certificate
+        site=destination.name,
+        sign=destination.sign,
+        settings=IMPATIENT,
+        roots={},
+        loopback_peers=True,
+        certificate=lambda _: certificate,
     )
     return http.factory(context)
 
@@ -64,7 +82,7 @@ async def until_landed(adapter: Adapter, address: str, items: Sequence[Item], st
     while left:
         landed: set[str] = set()
         with suppress(TransferError):
-            landed = landed_keys(await outcomes_of(Verifying(adapter), batch_of(left, address), staging))
+            landed = landed_keys(await outcomes_of(VerifyingAdapter(adapter), batch_of(left, address), staging))
         left = [item for item in left if item.key not in landed]
         await asyncio.sleep(0.2)
 
@@ -121,6 +139,7 @@ async def test_a_new_certificate_is_followed_without_a_restart(tmp_path: Path) -
         sign=destination.sign,
         settings=IMPATIENT,
         roots={},
+        loopback_peers=True,
         certificate=lambda _: roster["certificate"],
     )
     adapter = http.factory(context)
@@ -188,10 +207,118 @@ async def test_what_is_not_offered_and_who_may_not_read_are_told_apart(tmp_path:
 )
 def test_addresses_that_no_site_can_have_are_refused(address: str) -> None:
     with pytest.raises(SourceInvalid):
-        url_of("site x", address, "/data/v1/bundle")
+        url_of("site x", address, "/data/v1/bundle", loopback=True)
 
 
 @pytest.mark.parametrize("host", ["0", "2852039166", "0xa9fea9fe"])
 async def test_a_name_that_leads_to_such_an_address_is_refused(host: str) -> None:
     with pytest.raises(SourceInvalid):
-        await GuardedResolver().resolve(host, 80)
+        await GuardedResolver(loopback=True).resolve(host, 80)
+
+
+class Bystander:
+    """Something on this machine that is no site: it answers whoever connects, and counts them."""
+
+    def __init__(self, answer: bytes = b"") -> None:
+        self.answer = answer
+        self.heard = 0
+
+    async def __aenter__(self) -> Bystander:
+        # One port for both kinds of addresses.
+        listening = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        self._server = await asyncio.start_server(self._serve, sock=listening)
+        self.port = listening.getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.heard += 1
+        await reader.read(1 << 16)
+        writer.write(self.answer)
+        writer.close()
+
+
+FORMS = ["127.0.0.1", "localhost", "[::1]", "0x7f000001", "2130706433", "127.1", "0177.0.0.1", "[::ffff:127.0.0.1]"]
+
+
+def far_client(destination: Destination) -> HttpClient:
+    """Of a site whose own address is no loopback one."""
+    return http.client(destination.sign, IMPATIENT, lambda _: None, "", loopback=False)
+
+
+async def posted(client: HttpClient, address: str) -> None:
+    async with client.request(SUMMIT, address, "POST", "/data/v1/push/0", content_type="application/json"):
+        pass
+
+
+@pytest.mark.parametrize("host", FORMS)
+async def test_a_peer_that_announces_this_machine_is_not_dialled(host: str) -> None:
+    """By whichever way its loopback address is written, nothing connects: not to fetch, and not to push."""
+    async with Bystander() as bystander:
+        client = far_client(Destination())
+        with pytest.raises(SourceInvalid, match="not dialled"):
+            await posted(client, f"{host}:{bystander.port}")
+        await client.close()
+    assert bystander.heard == 0
+
+
+async def test_a_name_that_changes_its_meaning_leads_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at last is the address of the socket itself, whoever resolved it."""
+
+    async def rebound(self: GuardedResolver, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0)]
+
+    monkeypatch.setattr(GuardedResolver, "resolve", rebound)
+    async with Bystander() as bystander:
+        client = far_client(Destination())
+        with pytest.raises(SourceInvalid, match="not dialled"):
+            await posted(client, f"rebinding.example:{bystander.port}")
+        await client.close()
+    assert bystander.heard == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"-ERR secret\r\n",
+        b"HTTP/1.1 500 secret\r\nContent-Length: 6\r\n\r\nsecret",
+        b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n\r\n"
+        b'{"code": "secret", "kind": "x", "message": "secret"}',
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/secret\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\nsecret\r\n",
+        b"HTTP/1.1 200 OK\r\nSecret: \x01secret\r\n\x02\r\n",
+    ],
+)
+async def test_what_something_else_answers_is_not_passed_on(tmp_path: Path, answer: bytes) -> None:
+    """Not its text, its reason, its type nor its headers: what a transfer failed of stands in the journal for good."""
+    async with Bystander(answer) as bystander:
+        adapter = adapter_of(Destination())
+        item = Collection(tmp_path).add("f", noise(10))
+        outcomes = await outcomes_of(adapter, batch_of([item], f"127.0.0.1:{bystander.port}"), WatchedStaging())
+        (error,) = failures(outcomes).values()
+        await adapter.close()
+    assert bystander.heard >= 1
+    assert isinstance(error, TransferError)
+    assert "secret" not in f"{error.message} {error.hint}".lower()
+
+
+@pytest.mark.parametrize("size_bytes", [200_000, 2 << 20])
+async def test_a_source_that_is_never_silent_and_never_done_is_given_up(tmp_path: Path, size_bytes: int) -> None:
+    """One byte at a time, in a bundle and in a request of its own; what came is kept, to go on with."""
+    collection, destination = Collection(tmp_path / "store"), Destination()
+    collection.keys[destination.name] = destination.key.public
+    source = Source(collection)
+    await source.start()
+    item = collection.add("f", noise(size_bytes))
+    paces = Paces(min_rate=100_000, over_s=0.5)
+    with DrippingProxy(every_s=0.05) as proxy:
+        proxy.target = int(source.address.rpartition(":")[2])
+        adapter = LeastRate(StallingAdapter(adapter_of(destination), stall_s=60), paces)
+        with pytest.raises(TransferSlow, match=r"less than replicator\.min_rate"):
+            await outcomes_of(adapter, batch_of([item], proxy.address), WatchedStaging())
+        await adapter.close()
+    assert paces.slow() == {SUMMIT}
+    await source.stop()

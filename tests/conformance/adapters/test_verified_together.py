@@ -12,9 +12,9 @@ from tests.support.source import SUMMIT, Collection
 from tests.support.stores import posix
 
 from librarian_adapters.contract import Batch, Landed, Outcome, Progress, Staging
-from librarian_adapters.memory import Memory, MemoryStaging
-from librarian_adapters.outcomes import closing
-from librarian_adapters.verifying import Verifying
+from librarian_adapters.streams import closing
+from librarian_adapters.testing.memory import Memory, MemoryStaging
+from librarian_adapters.wrappers.verifying import VerifyingAdapter
 from librarian_protocol.errors import ChecksumMismatch, SizeMismatch, SourceUnreachable, StoreFault
 
 DATA = {f"f{number}": b"%d" % number for number in range(1000)}
@@ -57,20 +57,20 @@ async def test_each_item_is_read_back_and_in_order(staging: Staging) -> None:
 
 async def test_one_of_many_is_wrong_and_the_others_land(staging: Staging) -> None:
     adapter = AtOnce(f5=b"6", f600=None, f999=b"longer")
-    outcomes = await outcomes_of(Verifying(adapter), batch_of(ITEMS), staging)
+    outcomes = await outcomes_of(VerifyingAdapter(adapter), batch_of(ITEMS), staging)
     wrong = {"f5": ChecksumMismatch, "f600": StoreFault, "f999": SizeMismatch}
     assert len(outcomes) == len(ITEMS)
     assert {key: type(error) for key, error in failures(outcomes).items()} == wrong
     assert landed_keys(outcomes) == DATA.keys() - wrong.keys()
     discarded = await staging.read_back_many([ITEMS[5], ITEMS[999]])
-    assert [type(one) for one in discarded] == [StoreFault, StoreFault]
+    assert [type(error) for error in discarded] == [StoreFault, StoreFault]
 
 
 async def test_what_landed_before_the_batch_failed_is_told_first(staging: Staging) -> None:
     outcomes: list[Outcome] = []
 
     async def gather() -> None:
-        async with closing(Verifying(AtOnce(f0=b"!")).fetch(batch_of(ITEMS), staging, Heard())) as stream:
+        async with closing(VerifyingAdapter(AtOnce(f0=b"!")).fetch(batch_of(ITEMS), staging, Heard())) as stream:
             async for outcome in stream:
                 outcomes.append(outcome)
 
@@ -81,7 +81,7 @@ async def test_what_landed_before_the_batch_failed_is_told_first(staging: Stagin
 
 async def test_closing_the_outcomes_ends_the_adapter(staging: Staging) -> None:
     adapter = AtOnce()
-    async with closing(Verifying(adapter).fetch(batch_of(ITEMS), staging, Heard())) as stream:
+    async with closing(VerifyingAdapter(adapter).fetch(batch_of(ITEMS), staging, Heard())) as stream:
         assert await anext(stream) == Landed(ITEMS[0])
         assert not adapter.ended
     assert adapter.ended

@@ -14,9 +14,9 @@ from tests.conformance.catalog.running import SITE, begun, opened, running
 from tests.support.postgres import Postgres, postgres_server
 
 from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.upgrade import upgrade
-from librarian_daemon.catalog.writer import Catalog
 
 BACKENDS = ("sqlite", "postgresql")
 NewUrl = Callable[[str], str]
@@ -62,9 +62,9 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path, at_rest: list[str]) 
         return used[-1][1]
 
     yield url
-    for server, one in used:
-        server.empty(one, schema.metadata.tables)
-        at_rest.append(one)
+    for server, database in used:
+        server.empty(database, schema.metadata.tables)
+        at_rest.append(database)
 
 
 async def migrated(url: str) -> None:

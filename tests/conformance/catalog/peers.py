@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
-from librarian_daemon.believing import Signed
 from librarian_protocol import segments, wire
+from librarian_protocol.authenticity import Signed
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     Access,
@@ -135,8 +135,8 @@ def facts(name: str = NAME, content: str = "", *, size_bytes: int = 11, unit: Un
     return {"name": Name.parse(name), "digest": digest, "size_bytes": size_bytes, "unit": unit}
 
 
-def ingested(store: str, name: str = NAME, content: str = "", **others: Any) -> FileIngested:
-    return FileIngested(**facts(name, content, **others), store=store, mtime_ns=0)
+def ingested(store: str, name: str = NAME, content: str = "", *, mtime_ns: int = 0, **others: Any) -> FileIngested:
+    return FileIngested(**facts(name, content, **others), store=store, mtime_ns=mtime_ns)
 
 
 def withdrawn(name: str = NAME, content: str = "") -> FileWithdrawn:

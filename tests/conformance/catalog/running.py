@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, func, select
 from tests.conformance.catalog.peers import Peer, Sealed, admission, key_of
 
-from librarian_daemon.catalog import journal
+from librarian_daemon.catalog.committer import Catalog, Tx
 from librarian_daemon.catalog.database import Database, open_database
-from librarian_daemon.catalog.journal import Received
-from librarian_daemon.catalog.roster import Anchor, put_anchor
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.clock import SystemClock
-from librarian_daemon.incarnations import Incarnations
+from librarian_daemon.catalog.journal import segments
+from librarian_daemon.catalog.journal.segments import Received
+from librarian_daemon.catalog.mesh.roster import Anchor, put_anchor
+from librarian_daemon.journal.incarnation import Incarnations
+from librarian_daemon.runtime.clock import SystemClock
 from librarian_protocol.entries import Entry
 from librarian_protocol.errors import InputError
 from librarian_protocol.names import SiteName
@@ -40,11 +40,11 @@ async def opened(url: str) -> AsyncGenerator[Database]:
 
 async def begun(database: Database, site: SiteName, *, incarnation: str = INCARNATION, anchor: bool = True) -> Catalog:
     """A catalog with a new incarnation begun, its committer not running; ``anchor``: it is its mesh's first site."""
-    epoch = 1 + await database.read(journal.greatest_epoch)
+    epoch = 1 + await database.read(segments.greatest_epoch)
     if anchor:
         await database.write(lambda connection: anchor_at(connection, site))
     catalog = Catalog(database, SystemClock(), key_of(site))
-    await catalog.begin(await database.read(journal.next_position, site, epoch, incarnation))
+    await catalog.begin(await database.read(segments.next_position, site, epoch, incarnation))
     return catalog
 
 
@@ -68,7 +68,7 @@ async def running(service: Catalog | Incarnations) -> AsyncGenerator[None]:
 async def say(catalog: Catalog, *entries: Entry) -> None:
     """One unit of work for each entry."""
     for entry in entries:
-        await catalog.write(Tx.say, entry)
+        await catalog.write(Tx.append, entry)
 
 
 async def admit(catalog: Catalog, *peers: Peer, may_admit: bool = False, grants: tuple[str, ...] = ("**",)) -> None:
@@ -80,7 +80,8 @@ async def admit(catalog: Catalog, *peers: Peer, may_admit: bool = False, grants:
 async def receive(catalog: Catalog, *arriving: Sealed, stream_seq: int = 1) -> list[Received]:
     """Take the segments as the projection does."""
     return [
-        await catalog.write(journal.receive, one.signed(), stream_seq + number) for number, one in enumerate(arriving)
+        await catalog.write(segments.receive, arrived.signed(), stream_seq + number)
+        for number, arrived in enumerate(arriving)
     ]
 
 

@@ -18,6 +18,7 @@ SHARED = (
     schema.subscription,
     schema.store,
     schema.digest,
+    schema.attribute,
 )
 Shared = dict[str, list[dict[str, Any]]]
 

@@ -26,16 +26,16 @@ from tests.conformance.catalog.peers import (
 from tests.conformance.catalog.running import admit, tried
 from tests.conformance.catalog.shared import Shared, shared
 
-from librarian_daemon.catalog import journal, record
 from librarian_daemon.catalog.apply import Said, apply
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_protocol import segments
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.journal import record, segments
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     AdapterOffer,
     Dial,
     DigestAdded,
     Entry,
+    FileAttributed,
     InstanceDoubted,
     SiteAnnounced,
     StoreRetired,
@@ -44,6 +44,7 @@ from librarian_protocol.entries import (
     Unit,
 )
 from librarian_protocol.names import SiteName
+from librarian_protocol.segments import entries_of
 
 SITES = ("campus", "summit", "valley")
 # Every example runs in a unit of work that is taken back: the catalog of the test stays as it is.
@@ -60,7 +61,7 @@ def _entries(draw: st.DrawFn) -> Entry:
     name, content = draw(st.sampled_from(["a", "A", "b/c"])), draw(st.sampled_from("12"))
     size_bytes, unit = draw(st.sampled_from([1, 2])), draw(st.sampled_from(list(Unit)))
     site = SiteName.parse(draw(st.sampled_from(SITES)))
-    one, number = draw(st.booleans()), draw(st.integers(1, 9))
+    flag, number = draw(st.booleans()), draw(st.integers(1, 9))
     offer = AdapterOffer(name="http", version=1, address="http://data.example", dial=Dial.DESTINATION)
     doubt = InstanceDoubted(
         **facts(name, content),
@@ -71,7 +72,7 @@ def _entries(draw: st.DrawFn) -> Entry:
         incarnation="8" * 16,
         entry_seq=number,
     )
-    subscription = "0" * 16 if one else "1" * 16
+    subscription = "0" * 16 if flag else "1" * 16
     return draw(
         st.sampled_from(
             [
@@ -82,14 +83,15 @@ def _entries(draw: st.DrawFn) -> Entry:
                 healed(store, name, content),
                 withdrawn(name, content),
                 doubt,
+                FileAttributed(**facts(name, content), executable=flag),
                 DigestAdded(**facts(name, content), other=Digest.parse("md5:" + str(number) * 32)),
                 SubscriptionDeclared(subscription=subscription, from_site=site, match="**", into=[store]),
                 SubscriptionWithdrawn(subscription=subscription),
-                store_declared(store, active=one),
+                store_declared(store, active=flag),
                 StoreRetired(store=store),
-                SiteAnnounced(software=str(number), adapters=[offer] if one else []),
+                SiteAnnounced(software=str(number), adapters=[offer] if flag else []),
                 # Kept, and of no effect: the first site has admitted all three.
-                admission(site, may_admit=one),
+                admission(site, may_admit=flag),
             ]
         )
     )
@@ -146,8 +148,8 @@ async def test_a_change_of_the_roster_that_waited_behind_a_gap_counts_as_if_it_h
 
 def _replay(order: Sequence[Sealed]) -> Callable[[Tx], Shared]:
     def work(tx: Tx) -> Shared:
-        for number, one in enumerate(order):
-            journal.receive(tx, one.signed(), number)
+        for number, sealed in enumerate(order):
+            segments.receive(tx, sealed.signed(), number)
         held = record.segments_after(tx.connection, 0, site=None, limit=1000)
         assert {state for _, state, *_ in held} == {"applied"}
         return shared(tx.connection)
@@ -155,10 +157,10 @@ def _replay(order: Sequence[Sealed]) -> Callable[[Tx], Shared]:
     return work
 
 
-def _said(one: Sealed) -> tuple[Said, list[Entry]]:
-    segment = one.segment
+def _said(sealed: Sealed) -> tuple[Said, list[Entry]]:
+    segment = sealed.segment
     said = Said(site=segment.site, epoch=segment.epoch, incarnation=segment.incarnation, change=1)
-    return said, [entry for entry in segments.entries_of(segment) or () if isinstance(entry, Entry)]
+    return said, [entry for entry in entries_of(segment) or () if isinstance(entry, Entry)]
 
 
 def _applying(order: Sequence[tuple[Said, list[Entry]]]) -> Callable[[Tx], Shared]:
@@ -177,7 +179,7 @@ async def test_entries_in_any_order_and_repeated_give_the_same_tables(
     mesh: Catalog, history: list[Written], data: st.DataObject
 ) -> None:
     """Applying alone commutes, without the chain's help."""
-    said = [_said(one) for one in _write(history)]
+    said = [_said(sealed) for sealed in _write(history)]
     shuffled = data.draw(st.permutations(said))
     repeated = data.draw(st.lists(st.sampled_from(said), max_size=6))
     assert await tried(mesh, _applying(said)) == await tried(mesh, _applying([*repeated, *shuffled]))

@@ -20,8 +20,10 @@ from tests.conformance.catalog.peers import (
 )
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say
 
-from librarian_daemon.catalog import counting, holdings, schema
-from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.integrity import instances
+from librarian_daemon.catalog.status import totals
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     DigestAdded,
@@ -63,7 +65,7 @@ async def _conflicts(catalog: Catalog) -> list[str]:
 
 
 async def _doubts(catalog: Catalog) -> int:
-    return (await catalog.read(counting.count, SITE)).totals.doubted
+    return (await catalog.read(totals.count, SITE)).totals.doubted
 
 
 # ---- files and origins -------------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ async def test_two_digests_under_one_name_are_a_conflict_until_one_is_withdrawn(
         assert await _conflicts(catalog) == conflicts
         after = {row.id: row.change for row in await catalog.read(rows, schema.file)}
         if was != conflicts:
-            assert all(after[one] > before.get(one, 0) for one in after)
+            assert all(after[name] > before.get(name, 0) for name in after)
 
 
 async def test_a_withdrawal_that_comes_before_its_file_holds(catalog: Catalog, summit: Peer, campus: Peer) -> None:
@@ -251,16 +253,16 @@ async def test_our_own_doubted_instances_are_found_until_they_were_read_again(ca
         entry_seq=instance.seq,
     )
     digest = Digest.blake3(NAME.encode())
-    found = await catalog.read(holdings.find, SITE, [digest])
+    found = await catalog.read(instances.find, SITE, [digest])
     assert not found[digest].doubted
     await receive(catalog, *campus.say(doubt))
-    assert await catalog.read(holdings.find, SITE, [digest]) == {}
-    (listed,) = await catalog.read(holdings.doubted_here, SITE, 10)
+    assert await catalog.read(instances.find, SITE, [digest]) == {}
+    (listed,) = await catalog.read(instances.doubted_here, SITE, 10)
     assert (listed.name, listed.store, listed.doubted) == (NAME, own.store, True)
     await say(catalog, healed(own.store))
-    assert await catalog.read(holdings.doubted_here, SITE, 10) == []
-    assert await catalog.read(holdings.find, SITE, [digest]) == found
-    assert [one.store for one in await catalog.read(holdings.of_name, SITE, Name.parse(NAME))] == [own.store]
+    assert await catalog.read(instances.doubted_here, SITE, 10) == []
+    assert await catalog.read(instances.find, SITE, [digest]) == found
+    assert [holding.store for holding in await catalog.read(instances.of_name, SITE, Name.parse(NAME))] == [own.store]
 
 
 # ---- declarations ------------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from sqlalchemy import Connection, delete, update
 from tests.conformance.catalog.peers import Peer, admission, ingested, key_of, store_declared
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say
 
-from librarian_daemon.audit import MAX_PROBLEMS, verify_journal
-from librarian_daemon.catalog import record, schema
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
-from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.catalog.journal import record
+from librarian_daemon.journal.verify import MAX_PROBLEMS, verify_journal
 from librarian_protocol.names import SiteName
 from librarian_protocol.segments import NO_HASH
 
@@ -100,12 +101,12 @@ def _missing(connection: Connection, held: list[Any]) -> None:
 
 def _swapped(*fields: str) -> Damage:
     def damage(connection: Connection, held: list[Any]) -> None:
-        one, other = held[VICTIM], held[VICTIM + 1]
-        for to in (one, other):
+        first, second = held[VICTIM], held[VICTIM + 1]
+        for to in (first, second):
             # A hash stands once: both are put aside first.
             where = schema.journal.c.position == to.position
             connection.execute(update(schema.journal).where(where).values(hash=f"aside {to.position}"))
-        for to, source in ((one, other), (other, one)):
+        for to, source in ((first, second), (second, first)):
             values = {"hash": to.hash} | {field: getattr(source, field) for field in fields}
             where = schema.journal.c.position == to.position
             connection.execute(update(schema.journal).where(where).values(**values))

@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pytest
 from sqlalchemy import Connection
 from tests.conformance.catalog.peers import Peer, admission, ingested, key_of, store_declared, store_of
 from tests.conformance.catalog.running import SITE, begun, count, receive, rows, running, say
 
-from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import journal, record, schema
+from librarian_daemon.catalog import committer, schema
+from librarian_daemon.catalog.committer import Catalog, Tx, decompress, get_meta, put_meta
 from librarian_daemon.catalog.database import Database, open_database
-from librarian_daemon.catalog.writer import Catalog, Tx, decompress, get_meta, put_meta
-from librarian_daemon.clock import SystemClock, SystemRng
-from librarian_daemon.incarnations import Incarnations
-from librarian_daemon.signals import Signal
-from librarian_protocol import segments
+from librarian_daemon.catalog.journal import record, segments
+from librarian_daemon.incidents.recorder import CatalogIncidents
+from librarian_daemon.journal.incarnation import Incarnations
+from librarian_daemon.journal.verify import verify_journal
+from librarian_daemon.runtime.clock import SystemClock, SystemRng
+from librarian_daemon.runtime.signals import Signal
 from librarian_protocol.entries import Entry, FileIngested, SiteAdmitted, SiteAnnounced
 from librarian_protocol.errors import AlreadyRunning, CatalogFault, InputError, SegmentInvalid
 from librarian_protocol.keys import Purpose, verify
-from librarian_protocol.segments import MAX_ENTRIES, MAX_SEGMENT_BYTES, NO_HASH
+from librarian_protocol.segments import MAX_ENTRIES, MAX_SEGMENT_BYTES, NO_HASH, decode, entries_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,7 +74,7 @@ async def _together(catalog: Catalog, *works: Callable[[Tx], object]) -> list[ob
 def _saying(*entries: Entry) -> Callable[[Tx], None]:
     def work(tx: Tx) -> None:
         for entry in entries:
-            tx.say(entry)
+            tx.append(entry)
 
     return work
 
@@ -106,18 +107,18 @@ async def test_the_entries_of_a_group_are_numbered_without_gaps_and_chained(data
 
 
 def _files(payload: bytes) -> list[FileIngested]:
-    found = segments.entries_of(segments.decode(payload)) or []
+    found = entries_of(decode(payload)) or []
     return [entry for entry in found if isinstance(entry, FileIngested)]
 
 
 async def test_a_segment_holds_one_kind_and_no_more_than_its_limits(database: Database) -> None:
     """Entries of one kind share a segment up to 512 of them, or up to its size."""
     catalog = await begun(database, SITE)
-    await _together(catalog, lambda tx: tx.say(*(ingested(STORE, f"raw/{n}") for n in range(MAX_ENTRIES + 1))))
+    await _together(catalog, lambda tx: tx.append(*(ingested(STORE, f"raw/{n}") for n in range(MAX_ENTRIES + 1))))
     held = await database.read(record.chain, SITE, (0, 0))
     assert [row.last_seq - row.first_seq + 1 for row in held] == [MAX_ENTRIES, 1]
     long = "/".join(["x" * 250] * 4)
-    await _together(catalog, lambda tx: tx.say(*(ingested(STORE, f"{n:03}/{long}") for n in range(400))))
+    await _together(catalog, lambda tx: tx.append(*(ingested(STORE, f"{n:03}/{long}") for n in range(400))))
     held = await database.read(record.chain, SITE, (held[-1].first_seq, held[-1].position))
     assert len(held) > 1
     assert all(len(decompress(row.payload)) <= MAX_SEGMENT_BYTES for row in held)
@@ -129,22 +130,22 @@ async def test_the_outbox_has_exactly_our_own_segments(catalog: Catalog) -> None
     peer = Peer("summit")
     await say(catalog, admission("summit"), ingested(STORE))
     await receive(catalog, *peer.say(ingested(peer.store, "raw/theirs")))
-    waiting = await catalog.read(journal.outgoing, 100)
+    waiting = await catalog.read(segments.outgoing, 100)
     held = await catalog.read(rows, schema.journal)
-    assert [one.hash for one in waiting] == [row.hash for row in held if row.site == SITE]
+    assert [segment.hash for segment in waiting] == [row.hash for row in held if row.site == SITE]
     assert len(held) == 3
 
 
 async def test_acknowledged_segments_leave_the_outbox_and_a_forgetful_bus_gets_all_again(catalog: Catalog) -> None:
     await say(catalog, admission("summit"), ingested(STORE), store_declared(STORE))
-    first, second, third = await catalog.read(journal.outgoing, 100)
-    assert [one.position for one in await catalog.read(journal.outgoing, 1)] == [first.position]
+    first, second, third = await catalog.read(segments.outgoing, 100)
+    assert [segment.position for segment in await catalog.read(segments.outgoing, 1)] == [first.position]
     for _ in range(2):
-        await catalog.write(journal.acknowledged, [first.position, second.position])
-        assert await catalog.read(journal.outgoing, 100) == [third]
+        await catalog.write(segments.acknowledged, [first.position, second.position])
+        assert await catalog.read(segments.outgoing, 100) == [third]
     for _ in range(2):
-        await catalog.write(journal.requeue_all, SITE)
-        assert await catalog.read(journal.outgoing, 100) == [first, second, third]
+        await catalog.write(segments.requeue_all, SITE)
+        assert await catalog.read(segments.outgoing, 100) == [first, second, third]
 
 
 async def test_a_unit_that_is_refused_is_rolled_back_alone(database: Database) -> None:
@@ -154,13 +155,13 @@ async def test_a_unit_that_is_refused_is_rolled_back_alone(database: Database) -
 
     def refused(tx: Tx) -> None:
         put_meta(tx.connection, "half", "done")
-        tx.say(ingested(STORE, "raw/refused"))
+        tx.append(ingested(STORE, "raw/refused"))
         tx.next_change()
         raise InputError("not this one")
 
     def good(name: str) -> Callable[[Tx], str]:
         def work(tx: Tx) -> str:
-            tx.say(ingested(STORE, name))
+            tx.append(ingested(STORE, name))
             changes.append(tx.next_change())
             return name
 
@@ -168,7 +169,7 @@ async def test_a_unit_that_is_refused_is_rolled_back_alone(database: Database) -
 
     outcomes = await _together(catalog, good("raw/1"), refused, good("raw/2"), refused)
     assert outcomes[::2] == ["raw/1", "raw/2"]
-    assert all(isinstance(one, InputError) for one in outcomes[1::2])
+    assert all(isinstance(outcome, InputError) for outcome in outcomes[1::2])
     assert await database.read(get_meta, "half") is None
     files = await database.read(rows, schema.file)
     assert [(row.name, row.origin_seq) for row in files] == [("raw/1", 1), ("raw/2", 2)]
@@ -198,11 +199,62 @@ async def test_a_commit_that_fails_fails_all_its_units_and_the_catalog_goes_on(d
     catalog = await begun(counting, SITE)
     counting.fail_before = 1
     outcomes = await _together(catalog, *(_saying(ingested(STORE, f"raw/{n}")) for n in range(3)))
-    assert all(isinstance(one, CatalogFault) for one in outcomes)
+    assert all(isinstance(outcome, CatalogFault) for outcome in outcomes)
     assert await database.read(count, schema.file) == 0
     assert catalog.position.seq == 0
     await _together(catalog, _saying(ingested(STORE, "raw/after")))
     assert [(row.name, row.origin_seq) for row in await database.read(rows, schema.file)] == [("raw/after", 1)]
+
+
+async def test_a_catalog_that_cannot_be_written_says_so_at_once_and_until_it_can(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a commit hangs, and after it failed: not only when somebody's patience is over."""
+    monkeypatch.setattr(committer, "SLOW_S", 0.05)
+    held = _Held(database)
+    catalog = await begun(held, SITE)
+    incidents = CatalogIncidents(catalog)
+    async with running(catalog):
+        await say(catalog, ingested(STORE, "raw/1"))
+        assert incidents.not_kept() == []
+        held.free.clear()
+        waiting = asyncio.create_task(say(catalog, ingested(STORE, "raw/2")))
+        while not incidents.not_kept():
+            await asyncio.sleep(0.01)
+        assert [(incident.code, incident.severity) for incident in incidents.not_kept()] == [
+            ("catalog-fault", "critical")
+        ]
+        held.fails = True
+        held.free.set()
+        with pytest.raises(CatalogFault):
+            await waiting
+        assert catalog.trouble == "the disk is full"
+        held.fails = False
+        await say(catalog, ingested(STORE, "raw/3"))
+        assert catalog.trouble == ""
+        assert incidents.not_kept() == []
+
+
+class _Held:
+    """A database of which somebody else holds the lock."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.free = asyncio.Event()
+        self.free.set()
+        self.fails = False
+
+    async def write(self, work: Callable[[Connection], Any]) -> Any:
+        await self.free.wait()
+        if self.fails:
+            raise CatalogFault("the disk is full")
+        return await self._database.write(work)
+
+    async def read(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await self._database.read(work, *args, **kwargs)
+
+    async def close(self) -> None:
+        await self._database.close()
 
 
 async def test_after_a_lost_reply_the_journal_goes_on_where_it_really_ends(database: Database) -> None:
@@ -226,7 +278,7 @@ async def test_a_second_incarnation_ends_the_first(database: Database, url: str)
     await _together(first, _saying(ingested(STORE, "raw/1")))
     elsewhere = open_database(url)
     second = await begun(elsewhere, SITE, incarnation="b0" * 8)
-    waiting = asyncio.create_task(first.write(Tx.say, ingested(STORE, "raw/lost")))
+    waiting = asyncio.create_task(first.write(Tx.append, ingested(STORE, "raw/lost")))
     with pytest.raises(AlreadyRunning, match="b0b0"):
         await first.run()
     with pytest.raises(asyncio.CancelledError):
@@ -250,7 +302,7 @@ async def test_every_start_begins_an_incarnation_of_its_own(catalog: Catalog) ->
 async def test_an_incarnation_begins_where_the_journal_ends_then(database: Database) -> None:
     """What an earlier daemon committed between the newcomer's look and its beginning is continued, not forked."""
     first = await begun(database, SITE)
-    stale = await database.read(journal.next_position, SITE, 2, "b0" * 8)
+    stale = await database.read(segments.next_position, SITE, 2, "b0" * 8)
     await _together(first, _saying(ingested(STORE, "raw/1")))
     second = Catalog(database, SystemClock(), key_of(SITE))
     await second.begin(stale)
@@ -262,7 +314,7 @@ async def test_an_incarnation_begins_where_the_journal_ends_then(database: Datab
 async def test_a_caller_that_gives_up_waiting_does_no_harm(database: Database) -> None:
     """Its unit is committed or not as if it had waited; the others get their answers."""
     catalog = await begun(database, SITE)
-    waiting = [asyncio.create_task(catalog.write(Tx.say, ingested(STORE, f"raw/{n}"))) for n in range(4)]
+    waiting = [asyncio.create_task(catalog.write(Tx.append, ingested(STORE, f"raw/{n}"))) for n in range(4)]
     await asyncio.sleep(0)  # each hands its unit in
     waiting[1].cancel()
     async with running(catalog):

@@ -11,18 +11,19 @@ from tests.conformance.catalog.peers import Peer, Sealed, admission, ingested, k
 from tests.conformance.catalog.running import SITE, admit, begun, receive, rows, running
 from tests.conformance.catalog.shared import Shared, shared
 
-from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import leaves, planning, rebuilding, schema
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
-from librarian_daemon.catalog.record import BEGINNING
-from librarian_daemon.catalog.refolding import say_of_roster
-from librarian_daemon.catalog.roster import get_anchor
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.notices import CatalogIncidents
-from librarian_daemon.taking import Taking
+from librarian_daemon.catalog.journal import heads, replay
+from librarian_daemon.catalog.journal.record import BEGINNING
+from librarian_daemon.catalog.journal.refold import say_of_roster
+from librarian_daemon.catalog.mesh.roster import get_anchor
+from librarian_daemon.catalog.transfers import planning
+from librarian_daemon.incidents.recorder import CatalogIncidents
+from librarian_daemon.journal.receiver import Receiver
+from librarian_daemon.journal.verify import verify_journal
+from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol.entries import Cutoff, SiteAdmitted, SiteRevoked
-from librarian_protocol.errors import SignatureInvalid
 
 Word = Callable[[Sealed], SiteRevoked | SiteAdmitted]
 AT = "2026-01-02T03:04:05.000006Z"
@@ -78,11 +79,11 @@ def begin_anew(peer: Peer, end: Sealed) -> None:
     peer.key = key_of("its new key")
 
 
-async def took(catalog: Catalog, arriving: list[Sealed]) -> Taking:
+async def took(catalog: Catalog, arriving: list[Sealed]) -> Receiver:
     """What takes segments, once it took these."""
-    taking = Taking(catalog, CatalogIncidents(catalog), Metrics(SITE), SITE)
-    for one in arriving:
-        await taking.take(one.segment.site, one.payload, one.signature, None)
+    taking = Receiver(catalog, CatalogIncidents(catalog), Metrics(SITE), SITE)
+    for sealed in arriving:
+        await taking.take(sealed.segment.site, sealed.payload, sealed.signature, None)
     return taking
 
 
@@ -109,12 +110,12 @@ async def test_it_does_not_matter_whether_the_segment_or_the_word_comes_first(
     assert (late.verdict, late.applied, late.stalled) == ("ended", 0, "")
     assert await states(catalog, peer) == ["applied", "applied", "ended"]
     assert await states(other, peer) == ["applied", "applied"]
-    for one in (catalog, other):
-        assert {row.name for row in await one.read(rows, schema.file)} == {"raw/0", "raw/1"}
-        assert (await verify_journal(one, peer.site, None)).problems == []
+    for copy in (catalog, other):
+        assert {row.name for row in await copy.read(rows, schema.file)} == {"raw/0", "raw/1"}
+        assert (await verify_journal(copy, peer.site, None)).problems == []
     assert await tables_of(other) == await tables_of(catalog)
-    assert {one.hash for one in await other.read(leaves.leaves) if one.site == peer.site} == {
-        one.hash for one in await catalog.read(leaves.leaves) if one.site == peer.site
+    assert {tip.hash for tip in await other.read(heads.tips) if tip.site == peer.site} == {
+        tip.hash for tip in await catalog.read(heads.tips) if tip.site == peer.site
     }
 
 
@@ -128,13 +129,17 @@ async def test_what_a_site_says_with_its_new_key_goes_on_from_the_cutoff(
     thief.position = peer.position
     begin_anew(peer, sent[1])
     received = await receive(catalog, *peer.say(ingested(peer.store, "raw/new")), *thief.say(ingested(peer.store, "x")))
-    assert [one.verdict for one in received] == ["apply", "ended"]
-    early = Peer("summit")
-    early.key = key_of("its new key")
-    first = early.say(ingested(peer.store, "early"))
-    with pytest.raises(SignatureInvalid):
-        await receive(catalog, *first)
-    assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/1", "raw/new"}
+    assert [result.verdict for result in received] == ["apply", "ended"]
+    emptied = Peer("summit", epoch=9)
+    emptied.key = key_of("its new key")
+    (received[-1],) = await receive(catalog, *emptied.say(ingested(peer.store, "begun anew, in an empty directory")))
+    assert received[-1].verdict == "apply"
+    assert {row.name for row in await catalog.read(rows, schema.file)} == {
+        "raw/0",
+        "raw/1",
+        "raw/new",
+        "begun anew, in an empty directory",
+    }
 
 
 async def test_the_former_key_cannot_void_what_the_new_one_says(
@@ -150,7 +155,7 @@ async def test_the_former_key_cannot_void_what_the_new_one_says(
     true = peer.each(ingested(peer.store, "raw/3"), ingested(peer.store, "raw/4"))
     false = thief.each(ingested(peer.store, "x/3"), ingested(peer.store, "x/4"))
     received = await receive(catalog, false[0], true[0], false[1], true[1], false[0])
-    assert [one.verdict for one in received] == ["ended", "apply", "ended", "apply", "ended"]
+    assert [result.verdict for result in received] == ["ended", "apply", "ended", "apply", "ended"]
     assert {row.name for row in await catalog.read(rows, schema.file)} == {"raw/0", "raw/1", "raw/3", "raw/4"}
 
 
@@ -226,8 +231,8 @@ async def test_a_replay_of_the_journals_leaves_out_the_same(
     await catalog.write(say_of_roster, revocation(sent[1]))
     anchor = await catalog.read(get_anchor)
     assert anchor is not None
-    record, _ = await catalog.read(rebuilding.records, BEGINNING, 100, 100)
-    await elsewhere.write(lambda connection: rebuilding.begin(connection, anchor))
-    await elsewhere.write(lambda connection: rebuilding.apply_roster(connection, record, AT))
-    assert await elsewhere.write(lambda connection: rebuilding.take(connection, record, 1, AT)) == []
+    record, _ = await catalog.read(replay.records, BEGINNING, 100, 100)
+    await elsewhere.write(lambda connection: replay.begin(connection, anchor, []))
+    assert await elsewhere.write(lambda connection: replay.take(connection, record, AT)) == []
+    assert await elsewhere.write(lambda connection: replay.fold(connection, SITE, AT)) == []
     assert await elsewhere.read(shared) == await tables_of(catalog)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 from tests.conformance.catalog.running import count
 
 from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.committer import get_meta, put_meta
 from librarian_daemon.catalog.database import Database, open_database
-from librarian_daemon.catalog.writer import get_meta, put_meta
 from librarian_protocol.errors import CatalogFault, InputError
+
+#: A user that owns nothing.
+NOBODY = 65534
 
 
 async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
@@ -127,3 +136,42 @@ async def test_a_server_that_is_not_there_is_a_catalog_fault() -> None:
 async def test_a_directory_that_is_not_there_is_a_catalog_fault() -> None:
     with pytest.raises(CatalogFault):
         open_database("sqlite:////no/such/directory/catalog.sqlite")
+
+
+def test_the_files_of_a_catalog_are_its_users_alone() -> None:
+    """Under any umask, and those that an earlier version left wider: a reader of the -shm can hold up all writing."""
+    directory = Path(tempfile.mkdtemp(prefix="librarian-catalog-"))  # pytest's own directories let nobody else in
+    path = directory / "catalog.sqlite"
+    try:
+        directory.chmod(0o755)
+        before = os.umask(0)
+        try:
+            asyncio.run(_written(path, opened_by_another=_refused_to_another))
+            for file in directory.iterdir():
+                file.chmod(0o644)
+            (directory / "catalog.sqlite-shm").touch()
+            (directory / "catalog.sqlite-shm").chmod(0o644)
+            asyncio.run(_written(path, opened_by_another=_refused_to_another))
+        finally:
+            os.umask(before)
+    finally:
+        shutil.rmtree(directory)
+
+
+async def _written(path: Path, *, opened_by_another: Callable[[Path], None]) -> None:
+    database = open_database(f"sqlite:///{path}")
+    try:
+        await database.write(lambda connection: connection.execute(text("CREATE TABLE IF NOT EXISTS t (a)")))
+        files = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+        assert files == dict.fromkeys(["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"], 0o600)
+        for name in files:
+            opened_by_another(path.parent / name)
+    finally:
+        await database.close()
+
+
+def _refused_to_another(path: Path) -> None:
+    if os.geteuid() != 0:
+        return  # only root can be another user
+    done = subprocess.run(["cat", path], user=NOBODY, capture_output=True)
+    assert b"Permission denied" in done.stderr

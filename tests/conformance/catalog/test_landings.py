@@ -8,9 +8,11 @@ import pytest
 from tests.conformance.catalog.peers import Peer, facts, ingested, registered, removed, suspected, withdrawn
 from tests.conformance.catalog.running import SITE, admit, count, receive, rows, say
 
-from librarian_daemon.catalog import landings, record, schema
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.ports import Landing, Standing
+from librarian_daemon.catalog import landings, schema
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.journal import record
+from librarian_daemon.ports.ledger import NameStatus
+from librarian_daemon.ports.store import Landing
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Entry, FileEntry
 from librarian_protocol.names import Name
@@ -89,7 +91,7 @@ async def test_a_large_batch_lands_in_one_commit(catalog: Catalog) -> None:
 # ---- what stands under a name ------------------------------------------------------------------------------
 
 
-async def _standing(catalog: Catalog, name: str, content: str) -> tuple[Standing, str]:
+async def _standing(catalog: Catalog, name: str, content: str) -> tuple[NameStatus, str]:
     file = facts(name, content)
     (found,) = await catalog.read(landings.standing, OWN.store, [(file["name"], file["digest"])])
     return found
@@ -101,24 +103,24 @@ A, B = (str(Digest.blake3(content.encode())) for content in ("a", "b"))
 @pytest.mark.parametrize(
     ("before", "name", "content", "standing"),
     [
-        ([], "raw/x", "a", (Standing.FREE, "")),
-        ([ingested(OWN.store, "raw/y", "a")], "raw/x", "a", (Standing.FREE, "")),
-        ([ingested(OWN.store, "raw/x", "a")], "raw/x", "a", (Standing.PRESENT, A)),
-        ([ingested(OWN.store, "raw/x", "a")], "raw/x", "b", (Standing.TAKEN, A)),
-        ([ingested(OWN.store, "raw/x", "a")], "raw/X", "a", (Standing.TWIN, "raw/x")),
-        ([ingested("f" * 32, "raw/x", "a")], "raw/x", "a", (Standing.KNOWN, A)),
-        ([suspected(OWN.store, "raw/x", "a")], "raw/x", "a", (Standing.KNOWN, A)),
-        ([ingested(OWN.store, "raw/x", "a"), removed(OWN.store, "raw/x", "a")], "raw/x", "a", (Standing.KNOWN, A)),
-        ([withdrawn("raw/x", "a")], "raw/x", "a", (Standing.WITHDRAWN, A)),
-        ([ingested(OWN.store, "raw/x", "a"), withdrawn("raw/x", "a")], "raw/x", "a", (Standing.WITHDRAWN, A)),
-        ([withdrawn("raw/x", "a")], "raw/x", "b", (Standing.FREE, "")),
-        ([withdrawn("raw/x", "a")], "raw/X", "a", (Standing.FREE, "")),
-        ([withdrawn("raw/x", "a"), ingested(OWN.store, "raw/x", "b")], "raw/x", "c", (Standing.TAKEN, B)),
-        ([ingested(OWN.store, "raw/x", "a"), ingested(OWN.store, "raw/X", "a")], "raw/x", "a", (Standing.PRESENT, A)),
+        ([], "raw/x", "a", (NameStatus.FREE, "")),
+        ([ingested(OWN.store, "raw/y", "a")], "raw/x", "a", (NameStatus.FREE, "")),
+        ([ingested(OWN.store, "raw/x", "a")], "raw/x", "a", (NameStatus.PRESENT, A)),
+        ([ingested(OWN.store, "raw/x", "a")], "raw/x", "b", (NameStatus.TAKEN, A)),
+        ([ingested(OWN.store, "raw/x", "a")], "raw/X", "a", (NameStatus.TWIN, "raw/x")),
+        ([ingested("f" * 32, "raw/x", "a")], "raw/x", "a", (NameStatus.KNOWN, A)),
+        ([suspected(OWN.store, "raw/x", "a")], "raw/x", "a", (NameStatus.KNOWN, A)),
+        ([ingested(OWN.store, "raw/x", "a"), removed(OWN.store, "raw/x", "a")], "raw/x", "a", (NameStatus.KNOWN, A)),
+        ([withdrawn("raw/x", "a")], "raw/x", "a", (NameStatus.WITHDRAWN, A)),
+        ([ingested(OWN.store, "raw/x", "a"), withdrawn("raw/x", "a")], "raw/x", "a", (NameStatus.WITHDRAWN, A)),
+        ([withdrawn("raw/x", "a")], "raw/x", "b", (NameStatus.FREE, "")),
+        ([withdrawn("raw/x", "a")], "raw/X", "a", (NameStatus.FREE, "")),
+        ([withdrawn("raw/x", "a"), ingested(OWN.store, "raw/x", "b")], "raw/x", "c", (NameStatus.TAKEN, B)),
+        ([ingested(OWN.store, "raw/x", "a"), ingested(OWN.store, "raw/X", "a")], "raw/x", "a", (NameStatus.PRESENT, A)),
     ],
 )
 async def test_what_stands_under_a_name(
-    catalog: Catalog, before: list[Entry], name: str, content: str, standing: tuple[Standing, str]
+    catalog: Catalog, before: list[Entry], name: str, content: str, standing: tuple[NameStatus, str]
 ) -> None:
     """What is withdrawn occupies no name; but exactly that file is never taken again."""
     await say(catalog, *before)
@@ -130,12 +132,12 @@ async def test_a_name_that_another_site_took_is_taken_here(catalog: Catalog) -> 
     peer = Peer("summit")
     await admit(catalog, peer)
     await receive(catalog, *peer.say(ingested(peer.store, "raw/x", "a")))
-    assert await _standing(catalog, "raw/x", "b") == (Standing.TAKEN, A)
-    assert await _standing(catalog, "raw/x", "a") == (Standing.KNOWN, A)
+    assert await _standing(catalog, "raw/x", "b") == (NameStatus.TAKEN, A)
+    assert await _standing(catalog, "raw/x", "a") == (NameStatus.KNOWN, A)
 
 
 async def test_many_names_are_answered_in_the_order_of_asking(catalog: Catalog) -> None:
-    await catalog.write(lambda tx: tx.say(*(ingested(OWN.store, f"raw/{n}") for n in range(0, 1200, 2))))
+    await catalog.write(lambda tx: tx.append(*(ingested(OWN.store, f"raw/{n}") for n in range(0, 1200, 2))))
     asked = [(Name.parse(f"raw/{n}"), Digest.blake3(f"raw/{n}".encode())) for n in range(1199, -1, -1)]
     found = await catalog.read(landings.standing, OWN.store, asked)
-    assert [one for one, _ in found] == [Standing.FREE, Standing.PRESENT] * 600
+    assert [status for status, _ in found] == [NameStatus.FREE, NameStatus.PRESENT] * 600

@@ -72,10 +72,10 @@ async def test_upgrading_twice_changes_nothing(database: Database) -> None:
 async def test_two_daemons_that_upgrade_at_once_do_not_disturb_each_other(url: str) -> None:
     """Each holds the lock while it upgrades; the second finds nothing to do."""
     databases = [open_database(url) for _ in range(3)]
-    await asyncio.gather(*(one.write(upgrade) for one in databases))
+    await asyncio.gather(*(database.write(upgrade) for database in databases))
     assert await databases[0].read(_differences) == []
-    for one in databases:
-        await one.close()
+    for database in databases:
+        await database.close()
 
 
 async def test_a_catalog_of_a_later_version_is_refused_and_left_alone(database: Database) -> None:

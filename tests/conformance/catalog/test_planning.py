@@ -19,14 +19,15 @@ from tests.conformance.catalog.peers import (
 )
 from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, rows, say, tried
 
-from librarian_daemon import planner
-from librarian_daemon.catalog import planning, schema, transfers
-from librarian_daemon.catalog.planning import Known
-from librarian_daemon.catalog.transfers import Move
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_daemon.clock import SystemClock
-from librarian_daemon.planner import Plan, Planner, decide
-from librarian_daemon.signals import Signal
+from librarian_daemon.catalog import backfills, schema
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers.planning import FileState
+from librarian_daemon.catalog.transfers.transfers import Transition
+from librarian_daemon.runtime.clock import SystemClock
+from librarian_daemon.runtime.signals import Signal
+from librarian_daemon.transfers import planner
+from librarian_daemon.transfers.planner import Plan, Planner, decide
 from librarian_protocol.entries import (
     AdapterOffer,
     Dial,
@@ -38,7 +39,7 @@ from librarian_protocol.entries import (
 )
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import Answered, Cancel, Event, Fail, Land, Reason, Reserve, Start, State, Store, Want
-from librarian_protocol.wanted import Unwanting
+from librarian_protocol.wanted import UnwantedReason
 
 OWN = Peer(SITE)
 SUBSCRIPTION = "0123456789abcdef"
@@ -60,7 +61,7 @@ async def summit(catalog: Catalog) -> Peer:
     return peer
 
 
-async def _decide(catalog: Catalog, page: list[Known]) -> Plan:
+async def _decide(catalog: Catalog, page: list[FileState]) -> Plan:
     return decide(page, *await catalog.read(planning.load_here, SITE, ["http"]))
 
 
@@ -69,16 +70,16 @@ async def _plan(catalog: Catalog) -> list[tuple[str, str]]:
     done: list[tuple[str, str]] = []
     while (page := await catalog.read(planning.changed_files, 3, ["**"])).last is not None:
         plan = await _decide(catalog, page.known)
-        names = {one.file_id: str(one.file.name) for one in page.known}
+        names = {state.file_id: str(state.file.name) for state in page.known}
 
         def work(tx: Tx, plan: Plan = plan, last: tuple[int, int] = page.last) -> None:
             transfers.create(tx, plan.wishes)
-            transfers.take(tx, plan.moves, NOW_S)
+            transfers.apply_transitions(tx, plan.moves, NOW_S)
             planning.planned_until(tx, *last)
 
         await catalog.write(work)
-        done += [("new", names[one.file_id]) for one in plan.wishes]
-        done += [(type(one.event).__name__, str(one.owed.name)) for one in plan.moves]
+        done += [("new", names[new.file_id]) for new in plan.wishes]
+        done += [(type(transition.event).__name__, str(transition.view.name)) for transition in plan.moves]
     return done
 
 
@@ -87,10 +88,10 @@ async def _state(catalog: Catalog) -> list[str]:
 
 
 async def _move(catalog: Catalog, *events: Event) -> None:
-    """Move the only transfer."""
+    """Step the only transfer."""
     (owed,) = await catalog.read(transfers.page_of, state=None, before=None, limit=2)
     for event in events:
-        await catalog.write(transfers.take, [Move(owed=owed, event=event)], NOW_S)
+        await catalog.write(transfers.apply_transitions, [Transition(view=owed, event=event)], NOW_S)
 
 
 # ---- the cursor --------------------------------------------------------------------------------------------
@@ -112,13 +113,13 @@ async def test_the_cursor_over_changes_skips_nothing_and_repeats_nothing(
 
         def page() -> bool:
             found = planning.changed_files(tx.connection, limit, ["**"])
-            seen.extend((str(one.file.name), one.change) for one in found.known)
+            seen.extend((str(state.file.name), state.change) for state in found.known)
             if found.last is not None:
                 planning.planned_until(tx, *found.last)
             return found.last is not None
 
         for group, times in zip(groups, reads, strict=False):
-            tx.say(*(ingested(OWN.store, f"raw/{number}") for number in group))
+            tx.append(*(ingested(OWN.store, f"raw/{number}") for number in group))
             for _ in range(times):
                 page()
         while page():
@@ -141,7 +142,7 @@ async def test_a_new_subscription_is_tried_on_everything_that_was_known_before(
     await receive(catalog, *summit.say(*(ingested(summit.store, f"raw/{n}") for n in range(10))))
     assert await _plan(catalog) == []
     await say(catalog, _subscription("raw/[0-8]"))
-    await catalog.write(planning.start_backfill, SUBSCRIPTION)
+    await catalog.write(backfills.start, SUBSCRIPTION)
     positions: list[int] = []
     while waiting := await catalog.read(planning.backfills):
         positions.append(waiting[0][1])
@@ -149,7 +150,7 @@ async def test_a_new_subscription_is_tried_on_everything_that_was_known_before(
         await _backfill(service, catalog)
     assert positions == sorted(set(positions))
     assert len(positions) == 4
-    names = [one.name for one in await catalog.read(transfers.wanted_now, 100)]
+    names = [view.name for view in await catalog.read(transfers.wanted_now, 100)]
     assert names == [f"raw/{n}" for n in range(9)]
 
 
@@ -161,7 +162,7 @@ async def _backfill(service: Planner, catalog: Catalog) -> None:
 async def test_a_backfill_of_a_subscription_that_was_withdrawn_ends(catalog: Catalog, summit: Peer) -> None:
     await receive(catalog, *summit.say(ingested(summit.store)))
     await say(catalog, _subscription(), SubscriptionWithdrawn(subscription=SUBSCRIPTION))
-    await catalog.write(planning.start_backfill, SUBSCRIPTION)
+    await catalog.write(backfills.start, SUBSCRIPTION)
     await _backfill(Planner(catalog, SystemClock(), SITE, ["http"], Signal()), catalog)
     assert await catalog.read(planning.backfills) == []
     assert await _state(catalog) == []
@@ -173,7 +174,7 @@ async def test_subscriptions_are_this_sites_own_in_the_order_in_which_they_were_
     await receive(catalog, *summit.say(_subscription("theirs/**", "f" * 16)))
     await say(catalog, _subscription("b/**", "b" * 16), _subscription("a/**", "a" * 16))
     found = await catalog.read(planning.subscriptions, SITE)
-    assert [one.match for one in found] == ["b/**", "a/**"]
+    assert [subscription.match for subscription in found] == ["b/**", "a/**"]
     assert found[0].into == [OWN.store]
 
 
@@ -287,11 +288,11 @@ async def test_sources_are_good_instances_at_admitted_sites(catalog: Catalog, su
     await admit(catalog, campus)  # which had no right to admit others, and what it admitted is a stranger again
     file_id = (await catalog.read(rows, schema.file))[0].id
 
-    async def found() -> list[str] | Unwanting:
+    async def found() -> list[str] | UnwantedReason:
         answer = (await catalog.read(planning.find_sources, SITE, ["http"], [file_id]))[file_id]
-        return answer if isinstance(answer, Unwanting) else [one.site for one in answer]
+        return answer if isinstance(answer, UnwantedReason) else [source.site for source in answer]
 
-    assert await found() is Unwanting.NO_SOURCE
+    assert await found() is UnwantedReason.NO_SOURCE
     await receive(catalog, *campus.say(registered(campus.store)))
     assert await found() == ["campus"]
     await receive(catalog, *summit.say(ingested(summit.store)))
@@ -299,8 +300,8 @@ async def test_sources_are_good_instances_at_admitted_sites(catalog: Catalog, su
     await receive(catalog, *campus.say(doubted(summit, summit.position.seq)))
     assert await found() == ["campus"]
     await receive(catalog, *campus.say(suspected(campus.store)))
-    assert await found() is Unwanting.SOURCE_DOUBTED
+    assert await found() is UnwantedReason.SOURCE_DOUBTED
     await receive(catalog, *summit.say(StoreRetired(store=summit.store)))
-    assert await found() is Unwanting.NO_SOURCE
+    assert await found() is UnwantedReason.NO_SOURCE
     await receive(catalog, *campus.say(healed(campus.store)), *campus.say(SiteAnnounced(software="x", adapters=[])))
-    assert await found() is Unwanting.NO_COMMON_ADAPTER
+    assert await found() is UnwantedReason.NO_COMMON_ADAPTER

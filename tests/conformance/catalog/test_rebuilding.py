@@ -21,10 +21,10 @@ from tests.conformance.catalog.peers import (
 from tests.conformance.catalog.running import SITE, admit, anchor_at, begun, receive, running, say
 from tests.conformance.catalog.shared import Shared, shared
 
-from librarian_daemon.audit import verify_journal
-from librarian_daemon.catalog import record
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
-from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.catalog.journal import record
+from librarian_daemon.journal.verify import verify_journal
 from librarian_protocol import segments
 from librarian_protocol.entries import Entry, SiteAnnounced, SubscriptionDeclared
 from librarian_protocol.names import SiteName
@@ -81,7 +81,7 @@ async def _rebuilt(database: Database, record: list[Sealed]) -> Shared:
     await database.write(lambda connection: anchor_at(connection, SITE))
     async with running(catalog):
         await receive(catalog, *record)
-        for site in {one.segment.site for one in record}:
+        for site in {sealed.segment.site for sealed in record}:
             report = await verify_journal(catalog, site, key_of(site).public)
             assert all("void" in problem or "held" in problem for problem in report.problems)
     return await database.read(shared)
@@ -103,9 +103,9 @@ async def test_replaying_it_in_another_order_and_twice_gives_the_same(
     """After the roster, the journals may come in any order. The branch of an equivocation that came first counts."""
     await _lived(catalog)
     record = await _record(database)
-    roster = [one for one in record if one.segment.kind == "site.admitted"]
-    honest = [one for one in record if one.segment.site != "campus"]
-    campus = [one for one in record if one.segment.site == "campus"]
+    roster = [sealed for sealed in record if sealed.segment.kind == "site.admitted"]
+    honest = [sealed for sealed in record if sealed.segment.site != "campus"]
+    campus = [sealed for sealed in record if sealed.segment.site == "campus"]
     random.Random(5).shuffle(honest)
     rebuilt = await _rebuilt(elsewhere, [*roster, *honest, *campus, *honest])
     assert rebuilt == await database.read(shared)

@@ -11,15 +11,19 @@ from sqlalchemy import Connection, update
 from tests.conformance.catalog.peers import Peer, Sealed, ingested, registered, withdrawn
 from tests.conformance.catalog.running import admit, count, receive, rows, say, tried
 
-from librarian_daemon.catalog import journal, leaves, planning, queries, record, schema
-from librarian_daemon.catalog.journal import Received
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_protocol import segments, wire
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.journal import heads, record, segments
+from librarian_daemon.catalog.journal.segments import Received
+from librarian_daemon.catalog.status import queries
+from librarian_daemon.catalog.transfers import planning
+from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import DigestAdded
 from librarian_protocol.errors import CatalogFault, InputError, NotAdmitted
-from librarian_protocol.heads import Leaf
-from librarian_protocol.receiving import Verdict
+from librarian_protocol.heads import Tip
+from librarian_protocol.segment_verdict import Verdict
+from librarian_protocol.segments import _ENTRY  # pyright: ignore[reportPrivateUsage]
 
 
 async def _peer(catalog: Catalog, **admission: Any) -> Peer:
@@ -49,7 +53,7 @@ async def test_what_comes_in_order_is_applied_at_once(catalog: Catalog) -> None:
     received = await receive(catalog, *_segments_of(peer, 3), stream_seq=7)
     assert received == [Received(verdict=Verdict.APPLY, applied=1)] * 3
     assert await _names(catalog) == ["raw/0", "raw/1", "raw/2"]
-    assert await catalog.read(journal.read_after, peer.site) == 9
+    assert await catalog.read(segments.read_after, peer.site) == 9
     assert await catalog.read(queries.heads) == {"archive": 1, "summit": 3}
 
 
@@ -58,12 +62,12 @@ async def test_an_end_that_hangs_behind_a_gap_is_missing_like_one_that_is_not_he
     peer = await _peer(catalog)
     first, between, last = _segments_of(peer, 3)
     await receive(catalog, first, last)
-    told = [Leaf(site=peer.site, epoch=1, incarnation=last.segment.incarnation, seq=3, hash=last.hash)]
-    await catalog.write(leaves.heard, peer.site, told)
-    (missing,) = await catalog.read(leaves.missing)
+    told = [Tip(site=peer.site, epoch=1, incarnation=last.segment.incarnation, seq=3, hash=last.hash)]
+    await catalog.write(heads.heard, peer.site, told)
+    (missing,) = await catalog.read(heads.missing)
     assert (missing.origin, missing.seq, missing.peers) == (peer.site, 3, [peer.site])
     await receive(catalog, between)
-    assert await catalog.read(leaves.missing) == []
+    assert await catalog.read(heads.missing) == []
 
 
 async def test_duplicates_change_nothing_but_the_reading_cursor(catalog: Catalog) -> None:
@@ -73,17 +77,17 @@ async def test_duplicates_change_nothing_but_the_reading_cursor(catalog: Catalog
     await receive(catalog, *sent)
     before = await catalog.read(rows, schema.file)
     received = await receive(catalog, *sent, *sent, stream_seq=10)
-    assert {one.verdict for one in received} == {Verdict.IGNORE}
+    assert {result.verdict for result in received} == {Verdict.IGNORE}
     assert await catalog.read(rows, schema.file) == before
     assert len(await _states(catalog)) == 3
-    assert await catalog.read(journal.read_after, peer.site) == 15
+    assert await catalog.read(segments.read_after, peer.site) == 15
 
 
 async def test_what_lies_beyond_a_gap_is_held_and_applied_in_order_once_the_gap_is_filled(catalog: Catalog) -> None:
     peer = await _peer(catalog)
     sent = _segments_of(peer, 5)
     received = await receive(catalog, sent[0], sent[4], sent[2], sent[3])
-    assert [one.verdict for one in received] == ["apply", "hold", "hold", "hold"]
+    assert [result.verdict for result in received] == ["apply", "hold", "hold", "hold"]
     assert await _names(catalog) == ["raw/0"]
     assert await _states(catalog) == ["applied", "held", "held", "held"]
     assert await _stalled(catalog) == "gap before entry 3"
@@ -102,7 +106,7 @@ async def test_a_stalled_journal_is_shown_as_stalled_until_it_goes_on(catalog: C
     await receive(catalog, sent[0], sent[2])
     await receive(catalog, sent[0], sent[2])
     assert await _stalled(catalog) == "gap before entry 3"
-    await catalog.write(journal.note_reading, peer.site, 9, "")
+    await catalog.write(segments.note_reading, peer.site, 9, "")
     assert await _stalled(catalog) == "gap before entry 3"
     await receive(catalog, sent[1])
     assert await _stalled(catalog) == ""
@@ -110,14 +114,14 @@ async def test_a_stalled_journal_is_shown_as_stalled_until_it_goes_on(catalog: C
 
 async def test_no_more_than_a_limit_is_held_beyond_a_gap(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit is not kept, and the reading cursor stays: it will be read again."""
-    monkeypatch.setattr(journal, "MAX_HELD", 2)
+    monkeypatch.setattr(segments, "MAX_HELD", 2)
     peer = await _peer(catalog)
     sent = _segments_of(peer, 5)
     received = await receive(catalog, *sent[1:])
-    assert [one.verdict for one in received] == [Verdict.HOLD] * 4
+    assert [result.verdict for result in received] == [Verdict.HOLD] * 4
     assert "2 segments held" in received[3].stalled
     assert await _states(catalog) == ["held", "held"]
-    assert await catalog.read(journal.read_after, peer.site) == 2
+    assert await catalog.read(segments.read_after, peer.site) == 2
     await receive(catalog, *sent)
     assert len(await _names(catalog)) == 5
 
@@ -173,7 +177,7 @@ async def test_two_segments_for_one_place_end_belief_in_that_incarnation(catalog
     other = _second_tongue(peer)
     truth, lie = _segments_of(peer, 1, 1), _segments_of(other, 1, 8)
     received = await receive(catalog, *sent, *truth, *lie, *_segments_of(peer, 1, 2))
-    assert [one.verdict for one in received] == ["apply", "apply", "equivocation", "hold"]
+    assert [result.verdict for result in received] == ["apply", "apply", "equivocation", "hold"]
     assert await _names(catalog) == ["raw/0"], "neither story counts"
     assert await _states(catalog) == ["applied", "void", "void", "held"]
     assert await _stalled(catalog) == f"two segments signed for entry 2 of incarnation {peer.position.incarnation}"
@@ -187,7 +191,7 @@ async def test_an_equivocation_beyond_a_gap_is_found_before_any_branch_is_applie
     sent = _segments_of(peer, 1)
     other = _second_tongue(peer)
     received = await receive(catalog, *_segments_of(peer, 1, 1), *_segments_of(other, 1, 8), *sent)
-    assert [one.verdict for one in received] == ["hold", "equivocation", "apply"]
+    assert [result.verdict for result in received] == ["hold", "equivocation", "apply"]
     assert await _names(catalog) == ["raw/0"]
 
 
@@ -200,7 +204,7 @@ async def test_a_new_incarnation_on_top_of_an_equivocation_is_not_applied(catalo
         branch.restart()
         branch.position = msgspec.structs.replace(branch.position, incarnation=branch.store[:16])
     received = await receive(catalog, *_segments_of(peer, 1, 2), *_segments_of(other, 1, 9))
-    assert {one.verdict for one in received} <= {Verdict.HOLD, Verdict.EQUIVOCATION}
+    assert {result.verdict for result in received} <= {Verdict.HOLD, Verdict.EQUIVOCATION}
     assert await _names(catalog) == []
 
 
@@ -214,7 +218,7 @@ async def test_one_number_in_two_segments_is_an_equivocation_wherever_they_begin
     early.restart()
     long = early.say(*(ingested(early.store, f"early/{n}") for n in range(3)))
     received = await receive(catalog, *sent, *long, *_segments_of(peer, 1, 5))
-    assert [one.verdict for one in received] == ["apply", "apply", "apply", "equivocation"]
+    assert [result.verdict for result in received] == ["apply", "apply", "apply", "equivocation"]
     assert "raw/5" not in await _names(catalog)
 
 
@@ -229,7 +233,7 @@ async def test_a_kind_of_a_later_version_is_kept_raw_and_does_not_stop_the_journ
     assert received == [Received(verdict=Verdict.APPLY), Received(verdict=Verdict.APPLY, applied=1)]
     assert await _states(catalog) == ["unknown", "applied"]
     assert (await catalog.read(record.segments_after, 0, site="summit", limit=1))[0][4] == news.payload
-    assert await catalog.write(journal.apply_unknown) == 0
+    assert await catalog.write(segments.apply_unknown) == 0
     assert await catalog.read(queries.heads) == {"archive": 1, "summit": 2}
 
 
@@ -240,13 +244,13 @@ async def test_kinds_that_an_upgrade_brought_are_applied_then(
     """In any number, and beside what is still not known; a later state that came before stays the later one."""
     peer = await _peer(catalog)
     with monkeypatch.context() as older:
-        older.delitem(segments._ENTRY, "file.ingested")  # pyright: ignore[reportPrivateUsage]
+        older.delitem(_ENTRY, "file.ingested")
         sent = _segments_of(peer, 120)
         await receive(catalog, *sent, peer.say_raw("moon.phased", {"phase": "full"}))
         assert set(await _states(catalog)) == {"unknown"}
         assert await _names(catalog) == []
     applied = []
-    while done := await catalog.write(journal.apply_unknown):
+    while done := await catalog.write(segments.apply_unknown):
         applied.append(done)
     assert applied == [100, 20]
     assert len(await _names(catalog)) == 120
@@ -259,9 +263,9 @@ async def test_upgraded_segments_without_a_good_entry_do_not_end_the_upgrade(
     """The daemon calls until there is nothing left: refused entries must not look like nothing left."""
     peer = await _peer(catalog, grants=("calib/**",))
     with monkeypatch.context() as older:
-        older.delitem(segments._ENTRY, "file.ingested")  # pyright: ignore[reportPrivateUsage]
+        older.delitem(_ENTRY, "file.ingested")
         await receive(catalog, *_segments_of(peer, 101), *peer.say(ingested(peer.store, "calib/good")))
-    while await catalog.write(journal.apply_unknown):
+    while await catalog.write(segments.apply_unknown):
         pass
     assert await _names(catalog) == ["calib/good"]
     assert set(await _states(catalog)) == {"applied"}
@@ -273,7 +277,7 @@ async def test_entries_that_break_a_rule_are_refused_one_by_one(catalog: Catalog
     good = json.loads(wire.encode(ingested(peer.store, "raw/good")))
     bad = [{**good, "name": name} for name in ("../../etc/passwd", "/etc/passwd", ".librarian/marker", "a\nb", "")]
     bad += [{**good, "digest": "md5:" + "0" * 32}, {**good, "size_bytes": 2**63}, {**good, "size_bytes": -1}]
-    strip = [{key: value for key, value in one.items() if key not in {"seq", "at"}} for one in (*bad, good)]
+    strip = [{key: value for key, value in result.items() if key not in {"seq", "at"}} for result in (*bad, good)]
     received = (await receive(catalog, peer.say_raw("file.ingested", *strip)))[0]
     assert (received.verdict, received.applied, len(received.refused)) == (Verdict.APPLY, 1, len(bad))
     assert "'..'" in received.refused[0]
@@ -286,7 +290,7 @@ async def test_ingests_outside_a_sites_grants_are_kept_and_not_applied(catalog: 
     peer = await _peer(catalog, grants=("calib/**", "raw/summit-*"))
     sent = peer.say(*(ingested(peer.store, name) for name in ("calib/a/b", "raw/other", "raw/summit-1")))
     received = await receive(catalog, *sent, *peer.say(registered(peer.store, "raw/archive-1")))
-    assert [one.applied for one in received] == [2, 1]
+    assert [result.applied for result in received] == [2, 1]
     assert "outside its grants" in received[0].refused[0]
     assert await _names(catalog) == ["calib/a/b", "raw/archive-1", "raw/summit-1"]
     assert await _states(catalog) == ["applied", "applied"]
@@ -320,11 +324,11 @@ async def test_many_entries_of_many_kinds_come_whole(catalog: Catalog) -> None:
     entries += [ingested(peer.store, "raw/0", size_bytes=5) for _ in range(3)]
     md5 = Digest.parse("md5:" + "1" * 32)
     others = [
-        DigestAdded(name=one.name, digest=one.digest, size_bytes=one.size_bytes, unit=one.unit, other=md5)
-        for one in entries
+        DigestAdded(name=entry.name, digest=entry.digest, size_bytes=entry.size_bytes, unit=entry.unit, other=md5)
+        for entry in entries
     ]
     received = await receive(catalog, *peer.say(*entries), *peer.say(*others))
-    assert sum(one.applied for one in received) == 2 * len(entries)
+    assert sum(result.applied for result in received) == 2 * len(entries)
     assert await catalog.read(count, schema.file) == 1200
     assert await catalog.read(count, schema.digest) == 1200
     assert await catalog.read(count, schema.instance) == 1200
@@ -340,13 +344,13 @@ async def test_cursors_and_tables_change_in_one_transaction(catalog: Catalog) ->
     await receive(catalog, sent[0], stream_seq=3)
 
     def look(tx: Tx) -> tuple[int, dict[str, int], int]:
-        journal.receive(tx, sent[1].signed(), 4)
+        segments.receive(tx, sent[1].signed(), 4)
         connection: Connection = tx.connection
-        after = journal.read_after(connection, peer.site)
+        after = segments.read_after(connection, peer.site)
         return after, queries.heads(connection), count(connection, schema.file)
 
     assert await tried(catalog, look) == (4, {"archive": 1, "summit": 2}, 2)
-    assert await catalog.read(journal.read_after, peer.site) == 3
+    assert await catalog.read(segments.read_after, peer.site) == 3
     assert await catalog.read(queries.heads) == {"archive": 1, "summit": 1}
     assert await catalog.read(count, schema.file) == 1
     assert (await receive(catalog, sent[1], stream_seq=4))[0].applied == 1
@@ -356,7 +360,7 @@ async def test_what_is_received_wakes_the_planner_for_its_files(catalog: Catalog
     peer = await _peer(catalog)
     await receive(catalog, *_segments_of(peer, 2))
     seen = await catalog.read(planning.changed_files, 10, ["**"])
-    assert [one.file.name for one in seen.known] == ["raw/0", "raw/1"]
+    assert [state.file.name for state in seen.known] == ["raw/0", "raw/1"]
 
 
 async def test_a_stored_segment_that_is_damaged_is_a_catalog_fault(catalog: Catalog) -> None:
@@ -386,7 +390,7 @@ async def test_own_and_foreign_units_share_groups(catalog: Catalog) -> None:
     sent = _segments_of(peer, 3)
 
     def refused(tx: Tx) -> None:
-        journal.receive(tx, sent[2].signed(), 9)
+        segments.receive(tx, sent[2].signed(), 9)
         raise InputError("not this one")
 
     await receive(catalog, *sent[:2])
@@ -394,4 +398,4 @@ async def test_own_and_foreign_units_share_groups(catalog: Catalog) -> None:
         await catalog.write(refused)
     await say(catalog, ingested("0" * 32, "own"))
     assert await _names(catalog) == ["own", "raw/0", "raw/1"]
-    assert await catalog.read(journal.read_after, peer.site) == 2
+    assert await catalog.read(segments.read_after, peer.site) == 2

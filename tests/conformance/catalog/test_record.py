@@ -9,8 +9,9 @@ from sqlalchemy import ColumnElement, Connection, insert
 from tests.conformance.catalog.conftest import NewUrl
 from tests.conformance.catalog.running import opened
 
-from librarian_daemon.catalog import record, schema
+from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.database import Database
+from librarian_daemon.catalog.journal import record
 
 SITES = ("archive", "summit", "vault")
 PAGE = 50

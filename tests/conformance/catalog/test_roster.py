@@ -6,10 +6,11 @@ import pytest
 from tests.conformance.catalog.peers import Peer, admission, key_of
 from tests.conformance.catalog.running import SITE, receive, say
 
-from librarian_daemon.catalog import invites, queries
-from librarian_daemon.catalog.invites import Invitation
-from librarian_daemon.catalog.roster import Member, get_anchor, roster
-from librarian_daemon.catalog.writer import Catalog
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.mesh import invites
+from librarian_daemon.catalog.mesh.invites import Invitation
+from librarian_daemon.catalog.mesh.roster import Member, get_anchor, roster
+from librarian_daemon.catalog.status import queries
 from librarian_protocol.entries import AdapterOffer, Dial, SiteAnnounced
 from librarian_protocol.errors import NotAdmitted
 
@@ -25,7 +26,7 @@ def campus() -> Peer:
 
 
 async def _members(catalog: Catalog) -> dict[str, Member]:
-    return {str(site): one for site, one in (await catalog.read(roster)).items()}
+    return {str(site): member for site, member in (await catalog.read(roster)).items()}
 
 
 async def test_the_first_site_is_a_member_by_its_anchor_alone(catalog: Catalog) -> None:
@@ -106,24 +107,24 @@ async def test_what_sites_announce_is_shown_with_them(catalog: Catalog, summit: 
     member = (await _members(catalog))["summit"]
     assert (member.software, member.offers) == ("librarian 1", [offer])
     shown = await catalog.read(queries.sites, SITE, key_of(SITE).public)
-    assert [(one.site, one.here, one.adapters) for one in shown] == [(SITE, True, []), ("summit", False, ["http"])]
+    assert [(site.site, site.here, site.adapters) for site in shown] == [(SITE, True, []), ("summit", False, ["http"])]
     assert shown[1].last_heard is not None
 
 
 async def test_invitations_are_kept_until_they_have_expired(catalog: Catalog) -> None:
-    one = Invitation(id="1" * 16, secret="s", bus_key="U1", expires=100, used_by=None)
-    two = Invitation(id="2" * 16, secret="s", bus_key="U2", expires=200, used_by=None)
-    three = Invitation(id="3" * 16, secret="s", bus_key=None, expires=200, used_by=None)
-    for invitation in (two, one, three):
+    first = Invitation(id="1" * 16, secret="s", bus_key="U1", expires=100, used_by=None)
+    second = Invitation(id="2" * 16, secret="s", bus_key="U2", expires=200, used_by=None)
+    third = Invitation(id="3" * 16, secret="s", bus_key=None, expires=200, used_by=None)
+    for invitation in (second, first, third):
         await catalog.write(invites.add, invitation)
-    assert await catalog.read(invites.find, one.id) == one
+    assert await catalog.read(invites.find, first.id) == first
     assert await catalog.read(invites.find, "4" * 16) is None
     assert await catalog.read(invites.open_bus_keys, 50) == ["U1", "U2"]
     assert await catalog.read(invites.open_bus_keys, 100) == ["U2"]
-    await catalog.write(invites.used, two.id, "summit")
-    found = await catalog.read(invites.find, two.id)
+    await catalog.write(invites.used, second.id, "summit")
+    found = await catalog.read(invites.find, second.id)
     assert found is not None
     assert found.used_by == "summit"
     await catalog.write(invites.forget_expired, 150)
-    assert await catalog.read(invites.find, one.id) is None
-    assert await catalog.read(invites.find, two.id) is not None
+    assert await catalog.read(invites.find, first.id) is None
+    assert await catalog.read(invites.find, second.id) is not None

@@ -23,12 +23,13 @@ from sqlalchemy import Connection, select
 from tests.conformance.catalog.peers import Peer, Sealed, healed, ingested, removed, suspected
 from tests.conformance.catalog.running import SITE, admit, begun, receive, running, say
 
-from librarian_daemon.catalog import journal, schema
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.committer import Catalog, Tx
 from librarian_daemon.catalog.database import open_database
-from librarian_daemon.catalog.writer import Catalog, Tx
-from librarian_protocol import segments
+from librarian_daemon.catalog.journal import segments
 from librarian_protocol.entries import FileEntry
 from librarian_protocol.errors import InputError
+from librarian_protocol.segments import decode
 
 T = TypeVar("T")
 NAMES = st.sampled_from(["obs/a", "obs/b"])
@@ -66,7 +67,7 @@ class Machine(RuleBasedStateMachine):
         self.files: dict[str, set[File]] = {name: set() for name in OWNERS}
         self.own: dict[File, str] = {}
         self.entries = len(OWNERS)
-        self.outbox = self._read(journal.outgoing, 10_000)
+        self.outbox = self._read(segments.outgoing, 10_000)
 
     # ---- running it ----------------------------------------------------------------------------------------
 
@@ -102,7 +103,7 @@ class Machine(RuleBasedStateMachine):
     @rule(name=NAMES, content=CONTENTS)
     def a_unit_is_refused(self, name: str, content: str) -> None:
         def work(tx: Tx) -> None:
-            tx.say(ingested(self._own.store, name, content))
+            tx.append(ingested(self._own.store, name, content))
             raise Refused("not after all")
 
         with pytest.raises(Refused):
@@ -141,15 +142,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3))
     def the_bus_acknowledges(self, limit: int) -> None:
-        page = self._read(journal.outgoing, limit)
-        self._do(self.catalog.write(journal.acknowledged, [one.position for one in page]))
+        page = self._read(segments.outgoing, limit)
+        self._do(self.catalog.write(segments.acknowledged, [segment.position for segment in page]))
         self.outbox = self.outbox[len(page) :]
 
     @rule()
     def the_bus_forgets(self) -> None:
-        self._do(self.catalog.write(journal.requeue_all, SITE))
-        self.outbox = self._read(journal.outgoing, 10_000)
-        assert sum(_entries(one.payload) for one in self.outbox) == self.entries, "all of it goes out again"
+        self._do(self.catalog.write(segments.requeue_all, SITE))
+        self.outbox = self._read(segments.outgoing, 10_000)
+        assert sum(_entries(segment.payload) for segment in self.outbox) == self.entries, "all of it goes out again"
 
     @rule()
     def we_restart(self) -> None:
@@ -158,8 +159,8 @@ class Machine(RuleBasedStateMachine):
 
     def _spoken(self) -> None:
         """What was said last waits at the end of the outbox."""
-        now = self._read(journal.outgoing, 10_000)
-        assert [one.hash for one in now[:-1]] == [one.hash for one in self.outbox]
+        now = self._read(segments.outgoing, 10_000)
+        assert [segment.hash for segment in now[:-1]] == [segment.hash for segment in self.outbox]
         self.outbox = now
 
     # ---- what must be so -----------------------------------------------------------------------------------
@@ -188,7 +189,9 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_outbox_holds_what_is_not_acknowledged(self) -> None:
-        assert [one.hash for one in self._read(journal.outgoing, 10_000)] == [one.hash for one in self.outbox]
+        assert [segment.hash for segment in self._read(segments.outgoing, 10_000)] == [
+            segment.hash for segment in self.outbox
+        ]
 
     @invariant()
     def our_own_numbers_have_no_holes(self) -> None:
@@ -196,7 +199,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def _entries(payload: bytes) -> int:
-    return len(segments.decode(payload).entries)
+    return len(decode(payload).entries)
 
 
 def instances(connection: Connection) -> dict[tuple[str, str, str], str]:

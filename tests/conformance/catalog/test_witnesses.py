@@ -11,11 +11,11 @@ from tests.conformance.catalog.running import SITE, running, say
 from tests.support.stepping import SteppedClock
 from tests.support.stores import posix
 
-from librarian_daemon import host
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.clock import SystemRng
-from librarian_daemon.incarnations import Incarnations
-from librarian_daemon.store.posix import PosixStore
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.journal.incarnation import Incarnations
+from librarian_daemon.runtime import machine
+from librarian_daemon.runtime.clock import SystemRng
+from librarian_daemon.stores.posix.store import PosixStore
 
 
 @asynccontextmanager
@@ -34,7 +34,7 @@ def _head(store: PosixStore) -> Path:
 
 
 def _seq(store: PosixStore) -> int:
-    return host.read_head(_head(store).read_text()).seq
+    return machine.read_head(_head(store).read_text()).seq
 
 
 async def test_a_store_is_told_when_the_journal_grew_and_not_otherwise(catalog: Catalog, tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from tests.support import stores
 from tests.support.mounts import tmpfs
 from tests.support.stores import file_item, staged
 
-from librarian_daemon.ports import NotPlaced, Placed
-from librarian_daemon.store import confined
-from librarian_daemon.store.layout import Marker
-from librarian_daemon.store.posix import PosixStore
+from librarian_adapters import beneath
+from librarian_daemon.fs.beneath import directory
+from librarian_daemon.ports.store import NotPlaced, Placed
+from librarian_daemon.stores.posix.layout import Marker
+from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
 from librarian_protocol.errors import (
@@ -98,7 +99,7 @@ async def test_the_head_is_what_was_written_last(store: PosixStore) -> None:
 
 
 async def test_an_old_kernel_is_confined_as_well(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confined, "has_openat2", lambda: False)
+    monkeypatch.setattr(beneath, "has_openat2", lambda: False)
     landing = await staged(store, "k1", "a/b/c", b"data")
     await store.seal([landing])
     assert await store.place([landing]) == [Placed(landing)]
@@ -112,19 +113,19 @@ async def test_an_old_kernel_is_confined_as_well(store: PosixStore, monkeypatch:
 @pytest.mark.fault(30)
 def test_no_path_leads_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, old: bool) -> None:
     if old:
-        monkeypatch.setattr(confined, "has_openat2", lambda: False)
+        monkeypatch.setattr(beneath, "has_openat2", lambda: False)
     (tmp_path / "root/in").mkdir(parents=True)
     (tmp_path / "secret").write_bytes(b"")
     (tmp_path / "root/up").symlink_to("..")
     (tmp_path / "root/self").symlink_to("/proc/self/root")
     (tmp_path / "root/link").symlink_to("in")
-    with confined.directory(str(tmp_path / "root")) as fd:
+    with directory(str(tmp_path / "root")) as fd:
         for path in (b"../secret", b"/etc/passwd", b"in/../../secret", b"up/secret", b"self/etc/passwd", b"link"):
             with pytest.raises(OSError, match=r"link|directory|levels") as failure:
-                confined.open_beneath(fd, path, os.O_RDONLY)
+                beneath.open_beneath(fd, path, os.O_RDONLY)
             assert failure.value.errno in {errno.EXDEV, errno.ELOOP, errno.ENOTDIR}
-        os.close(confined.open_beneath(fd, b"in", os.O_RDONLY))
-        os.close(confined.open_beneath(fd, b"", os.O_RDONLY))
+        os.close(beneath.open_beneath(fd, b"in", os.O_RDONLY))
+        os.close(beneath.open_beneath(fd, b"", os.O_RDONLY))
 
 
 async def test_a_full_disk_and_one_without_inodes_are_told_apart(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ async def test_a_full_disk_and_one_without_inodes_are_told_apart(tmp_path: Path)
         with tmpfs(tmp_path / "store", options):
             made = stores.posix(tmp_path / "store")
             await made.open()
-            items = [(file_item(f"k{number}", b""), bytes(16_384)) for number in range(40)]
+            items = [(file_item(f"k{number}", b""), b"x" * 16_384) for number in range(40)]
             with pytest.raises(error):
                 await made.staging.put(items)
             await made.open()  # what is in it can still be served
@@ -165,7 +166,7 @@ async def test_a_failed_fsync_discards_the_staged_file(store: PosixStore, monkey
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr("librarian_daemon.store.sealing.os.fsync", fail)
+        patched.setattr("librarian_daemon.stores.posix.sealer.os.fsync", fail)
         (outcome,) = await store.seal([landing])
     assert isinstance(outcome, NotPlaced)
     assert isinstance(outcome.error, StoreFault)
@@ -182,7 +183,7 @@ async def test_a_failed_directory_fsync_is_not_called_placed(
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr("librarian_daemon.store.placing.fsync_beneath", fail)
+        patched.setattr("librarian_daemon.stores.posix.placer.fsync_beneath", fail)
         (outcome,) = await store.place([landing])
         assert isinstance(outcome, NotPlaced)
         assert isinstance(outcome.error, StoreFault)
@@ -200,7 +201,7 @@ async def test_a_twin_on_a_filesystem_that_folds_case_is_named_so(store: PosixSt
     landing = await staged(store, "k1", "twin", b"lower")
     await store.seal([landing])
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("librarian_daemon.store.placing.listed", not_listed)
+        patched.setattr("librarian_daemon.stores.posix.placer.listed", not_listed)
         Path(store.root, "twin").write_bytes(b"as the kernel sees it")
         (outcome,) = await store.place([landing])
     assert isinstance(outcome, NotPlaced)
@@ -222,7 +223,7 @@ async def test_a_cancelled_check_stops_between_two_chunks(store: PosixStore, mon
 
     Path(store.root, "x").write_bytes(bytes(64 << 20))
     task = asyncio.create_task(store.check(Name.parse("x"), Digest.blake3(b""), Unit.FILE, 64 << 20))
-    monkeypatch.setattr("librarian_daemon.store.reading.os.readv", slow)
+    monkeypatch.setattr("librarian_daemon.fs.hashing.os.readv", slow)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert 0 < read < 32

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.stores import file_item
+from tests.support.stores import MAKERS, file_item
 
 from librarian_adapters.contract import Item, Part, Scratch
-from librarian_daemon.ports import Store
+from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.errors import SizeMismatch, SourceInvalid, StoreError
 
 
-async def scratch_of(store: Store) -> Scratch:
+@pytest.fixture(params=sorted(MAKERS))
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[PosixStore]:
+    made = MAKERS[request.param](tmp_path / "store")
+    await made.open()
+    yield made
+    made.close()
+
+
+async def scratch_of(store: PosixStore) -> Scratch:
     return await store.staging.scratch("t1-scratch")
 
 
-def staged(store: Store, item: Item) -> Path:
+def staged(store: PosixStore, item: Item) -> Path:
     return Path(store.staging_root) / item.key
 
 
-async def test_a_file_is_taken_over_and_is_gone_from_the_scratch(store: Store) -> None:
+async def test_a_file_is_taken_over_and_is_gone_from_the_scratch(store: PosixStore) -> None:
     scratch = await scratch_of(store)
     item = file_item("t1", b"some bytes")
     place = Path(scratch.path, "a", "b.dat")
@@ -34,14 +43,15 @@ async def test_a_file_is_taken_over_and_is_gone_from_the_scratch(store: Store) -
     assert await store.staging.read_back(item) == (10, item.digest)
 
 
-async def test_nothing_there_is_told(store: Store) -> None:
+async def test_nothing_there_is_told(store: PosixStore) -> None:
+    """An outside program brought neither the file nor the tree that it was asked for: ``adopt`` says no."""
     scratch = await scratch_of(store)
     assert not await scratch.adopt(file_item("t1", b"x"), "a/b.dat")
     assert not await scratch.adopt(msgspec.structs.replace(file_item("t1", b"x"), part=Part.TREE), "a")
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "larger"])
-async def test_what_is_no_plain_file_of_that_size_is_refused(store: Store, tmp_path: Path, kind: str) -> None:
+async def test_what_is_no_plain_file_of_that_size_is_refused(store: PosixStore, tmp_path: Path, kind: str) -> None:
     scratch = await scratch_of(store)
     outside = tmp_path / "outside"
     outside.write_bytes(b"secret")
@@ -63,7 +73,7 @@ async def test_what_is_no_plain_file_of_that_size_is_refused(store: Store, tmp_p
 
 
 @pytest.mark.parametrize("relative", ["../../../secret", "/etc/hostname"])
-async def test_a_path_that_leads_out_leads_nowhere(store: Store, relative: str) -> None:
+async def test_a_path_that_leads_out_leads_nowhere(store: PosixStore, relative: str) -> None:
     scratch = await scratch_of(store)
     Path(store.root, "secret").write_bytes(b"secret")
     with pytest.raises(StoreError):
@@ -71,7 +81,7 @@ async def test_a_path_that_leads_out_leads_nowhere(store: Store, relative: str) 
     assert Path(store.root, "secret").read_bytes() == b"secret"
 
 
-async def test_a_directory_that_is_a_link_is_not_walked(store: Store, tmp_path: Path) -> None:
+async def test_a_directory_that_is_a_link_is_not_walked(store: PosixStore, tmp_path: Path) -> None:
     scratch = await scratch_of(store)
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "x").write_bytes(b"secret")
@@ -83,7 +93,7 @@ async def test_a_directory_that_is_a_link_is_not_walked(store: Store, tmp_path: 
     assert (tmp_path / "outside" / "x").exists()
 
 
-async def test_a_file_with_a_second_name_is_copied(store: Store, tmp_path: Path) -> None:
+async def test_a_file_with_a_second_name_is_copied(store: PosixStore, tmp_path: Path) -> None:
     scratch = await scratch_of(store)
     item = file_item("t1", b"bytes")
     Path(scratch.path, "x").write_bytes(b"bytes")
@@ -93,19 +103,19 @@ async def test_a_file_with_a_second_name_is_copied(store: Store, tmp_path: Path)
     assert await store.staging.read_back(item) == (5, item.digest)
 
 
-async def test_a_tree_is_taken_over_file_by_file(store: Store) -> None:
+async def test_a_tree_is_taken_over_file_by_file(store: PosixStore) -> None:
     scratch = await scratch_of(store)
     tree = msgspec.structs.replace(file_item("t1", b"x" * 30), part=Part.TREE)
     for path, data in {"a": b"1", "sub/b": b"22", "sub/deep/c": b"333"}.items():
         Path(scratch.path, "book", path).parent.mkdir(parents=True, exist_ok=True)
         Path(scratch.path, "book", path).write_bytes(data)
     assert await scratch.adopt(tree, "book")
-    there = {str(one.relative_to(staged(store, tree))) for one in staged(store, tree).rglob("*") if one.is_file()}
+    there = {str(path.relative_to(staged(store, tree))) for path in staged(store, tree).rglob("*") if path.is_file()}
     assert there == {"a", "sub/b", "sub/deep/c"}
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "larger"])
-async def test_a_tree_with_something_else_in_it_is_refused(store: Store, tmp_path: Path, kind: str) -> None:
+async def test_a_tree_with_something_else_in_it_is_refused(store: PosixStore, tmp_path: Path, kind: str) -> None:
     scratch = await scratch_of(store)
     (tmp_path / "outside").write_bytes(b"secret")
     Path(scratch.path, "book").mkdir()
@@ -122,7 +132,7 @@ async def test_a_tree_with_something_else_in_it_is_refused(store: Store, tmp_pat
     assert (tmp_path / "outside").read_bytes() == b"secret"
 
 
-async def test_what_is_written_in_a_shared_place_is_staged_already(store: Store) -> None:
+async def test_what_is_written_in_a_shared_place_is_staged_already(store: PosixStore) -> None:
     scratch = await scratch_of(store)
     item = file_item("t1", b"0123456789")
     await scratch.share(item, "a/b")
@@ -139,7 +149,7 @@ async def test_what_is_written_in_a_shared_place_is_staged_already(store: Store)
     assert staged(store, item).stat().st_nlink == 1
 
 
-async def test_more_than_a_file_has_is_no_beginning_of_it(store: Store) -> None:
+async def test_more_than_a_file_has_is_no_beginning_of_it(store: PosixStore) -> None:
     scratch = await scratch_of(store)
     item = file_item("t1", b"0123")
     await store.staging.put([(item, b"012345")])
@@ -147,7 +157,7 @@ async def test_more_than_a_file_has_is_no_beginning_of_it(store: Store) -> None:
     assert Path(scratch.path, "b").read_bytes() == b""
 
 
-async def test_the_directory_is_private_and_comes_again_empty(store: Store) -> None:
+async def test_the_directory_is_private_and_comes_again_empty(store: PosixStore) -> None:
     scratch = await scratch_of(store)
     assert stat.S_IMODE(os.stat(scratch.path).st_mode) == 0o700
     Path(scratch.path, "x").write_bytes(b"x")

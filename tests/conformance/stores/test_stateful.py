@@ -12,11 +12,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from tests.support.oracle import digest_of, standing
-from tests.support.stores import MAKERS, staged
+from tests.support.store_kinds import KINDS, Kind
+from tests.support.stores import staged
 
-from librarian_daemon.ports import Landing, NotPlaced, Placed
-from librarian_daemon.store.posix import PosixStore
+from librarian_daemon.ports.store import Landing, NotPlaced, Placed
+from librarian_daemon.ports.store_capabilities import keeping_of
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import ChecksumMismatch, NameOccupied, SizeMismatch, SourceMissing
 
@@ -29,17 +29,18 @@ CONTENTS = st.sampled_from([b"", b"one", b"two", b"x" * 70_000])
 class Machine(RuleBasedStateMachine):
     """One store; what was staged, what has a name, what stands aside."""
 
-    def __init__(self, store: PosixStore) -> None:
+    def __init__(self, kind: Kind) -> None:
         super().__init__()
         self._runner = asyncio.Runner()
-        self.store = store
-        self._do(store.open())
+        self.store = kind.store
+        self._kind = kind
+        self._do(kind.store.open())
         self._keys = itertools.count(1)
         self.staged: dict[str, tuple[Landing, bytes]] = {}
         self.placed: dict[str, tuple[Landing, bytes]] = {}
         self.aside: dict[str, tuple[Landing, bytes]] = {}
-        #: They stay when they are empty.
-        self.directories: set[str] = set()
+        #: They stay when they are empty, in some kinds of stores.
+        self._made: set[str] = set()
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
@@ -48,12 +49,16 @@ class Machine(RuleBasedStateMachine):
         self.store.close()
         self._runner.close()
 
+    @property
+    def directories(self) -> set[str]:
+        return self._made if self._kind.directories_stay else {above for name in self.placed for above in _above(name)}
+
     def _in_the_way(self, name: str) -> bool:
-        return name in self.directories or any(name == one or name.startswith(f"{one}/") for one in self.placed)
+        return name in self.directories or any(name == file or name.startswith(f"{file}/") for file in self.placed)
 
     def _named(self, name: str, landing: Landing, content: bytes) -> None:
         self.placed[name] = (landing, content)
-        self.directories |= {name[:at] for at, sign in enumerate(name) if sign == "/"}
+        self._made |= _above(name)
 
     # ---- what happens --------------------------------------------------------------------------------------
 
@@ -103,8 +108,8 @@ class Machine(RuleBasedStateMachine):
         landing, _ = self.placed[name]
         if landing.digest in self.aside:
             return  # one place for one content: its first owner has it
-        self._do(self.store.set_aside(landing.name, landing.digest))
-        assert self._do(self.store.is_aside(landing.digest))
+        self._do(keeping_of(self.store).set_aside(landing.name, landing.digest))
+        assert self._do(keeping_of(self.store).is_aside(landing.digest))
         self.aside[landing.digest] = self.placed.pop(name)
 
     @precondition(lambda self: self.aside)
@@ -116,9 +121,9 @@ class Machine(RuleBasedStateMachine):
         if self._in_the_way(name):
             if name in self.placed and self.placed[name][0].digest != digest:
                 with pytest.raises(NameOccupied):
-                    self._do(self.store.bring_back(landing.name, landing.digest))
+                    self._do(keeping_of(self.store).bring_back(landing.name, landing.digest))
             return
-        self._do(self.store.bring_back(landing.name, landing.digest))
+        self._do(keeping_of(self.store).bring_back(landing.name, landing.digest))
         self._named(name, *self.aside.pop(digest))
 
     @precondition(lambda self: self.placed)
@@ -149,22 +154,23 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def what_has_a_name_is_whole_and_nothing_else_has_one(self) -> None:
-        found = {name: one for name, one in standing(Path(self.store.root)).items() if one != "empty"}
-        assert found == {name: digest_of(content) for name, (_, content) in self.placed.items()}
+        assert self._kind.outside.standing() == {name: content for name, (_, content) in self.placed.items()}
 
     @invariant()
     def what_is_staged_stays_until_it_is_placed_or_thrown_away(self) -> None:
         assert self._do(self.store.staged()) == self.staged.keys()
 
 
-@pytest.mark.parametrize("maker", sorted(MAKERS))
-def test_whatever_is_done_in_whatever_order_the_store_is_as_its_model(tmp_path: Path, maker: str) -> None:
+def _above(name: str) -> set[str]:
+    return {name[:at] for at, sign in enumerate(name) if sign == "/"}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"memory-core-only"}))
+def test_whatever_is_done_in_whatever_order_the_store_is_as_its_model(tmp_path: Path, kind: str) -> None:
     numbers = itertools.count()
 
     def fresh() -> Machine:
-        store = MAKERS[maker](tmp_path / str(next(numbers)))
-        assert isinstance(store, PosixStore)
-        return Machine(store)
+        return Machine(KINDS[kind](tmp_path / str(next(numbers))))
 
     run_state_machine_as_test(
         cast(Any, fresh), settings=settings(max_examples=30, stateful_step_count=30, deadline=None)

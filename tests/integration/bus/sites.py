@@ -11,10 +11,10 @@ from typing import TypeVar
 from tests.support.sites import free_port
 
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.certificates import load_or_make
-from librarian_daemon.clock import SystemClock, SystemRng
-from librarian_daemon.ports import BusMember, Credential, Message
-from librarian_daemon.settings import BusSettings
+from librarian_daemon.config.settings import BusSettings
+from librarian_daemon.ports.bus import BusMember, Credential, Message
+from librarian_daemon.runtime.certificates import load_or_make
+from librarian_daemon.runtime.clock import SystemClock, SystemRng
 from librarian_protocol import subjects
 from librarian_protocol.names import SiteName
 
@@ -176,7 +176,7 @@ async def apart(root: Path, *names: SiteName, callback: Sequence[SiteName] = ())
         for site in sites:
             await eventually(lambda site=site: site.bus.state().connected)  # type: ignore[misc]
             await site.bus.ensure_stream()
-            await site.bus.ensure_readers({name: one.access for name, one in members.items()})
+            await site.bus.ensure_readers({name: member.access for name, member in members.items()})
         yield tuple(sites)
     finally:
         for site in reversed(sites):

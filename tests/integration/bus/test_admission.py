@@ -11,8 +11,8 @@ from tests.integration.bus.intruder import intruder, is_refused, url
 from tests.integration.bus.sites import A, B, C, Site, eventually, insist, shared, users
 
 from librarian_daemon.bus.keys import new_user
-from librarian_daemon.clock import SystemRng
-from librarian_daemon.settings import BusSettings
+from librarian_daemon.config.settings import BusSettings
+from librarian_daemon.runtime.clock import SystemRng
 from librarian_protocol.errors import BusUnavailable, ConfigInvalid, NotPossible
 
 

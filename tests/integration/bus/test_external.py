@@ -11,8 +11,8 @@ from tests.integration.bus.intruder import intruder
 from tests.integration.bus.plain import plain_server
 from tests.integration.bus.sites import A, B, Site, eventually, insist, numbers, readers, take, users
 
-from librarian_daemon.ports import Credential
-from librarian_daemon.settings import BusSettings
+from librarian_daemon.config.settings import BusSettings
+from librarian_daemon.ports.bus import Credential
 from librarian_protocol.errors import BusUnavailable, BusUnsafe, ConfigInvalid
 
 #: What ``nats/README.md`` asks of an external server.

@@ -16,18 +16,18 @@ from tests.integration.bus.sites import A, B, C, Site, eventually, insist, numbe
 from librarian_daemon.bus import server as server_module
 from librarian_daemon.bus.keys import new_user
 from librarian_daemon.bus.server import EmbeddedServer
-from librarian_daemon.clock import SystemClock, SystemRng
-from librarian_daemon.ports import BusMember
-from librarian_daemon.settings import BusSettings
+from librarian_daemon.config.settings import BusSettings
+from librarian_daemon.ports.bus import BusMember
+from librarian_daemon.runtime.clock import SystemClock, SystemRng
 from librarian_protocol.errors import BusUnavailable, BusUnsafe
 
 DAEMON = """
 import asyncio, sys
 from pathlib import Path
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.clock import SystemClock, SystemRng
-from librarian_daemon.ports import BusMember
-from librarian_daemon.settings import BusSettings
+from librarian_daemon.runtime.clock import SystemClock, SystemRng
+from librarian_daemon.ports.bus import BusMember
+from librarian_daemon.config.settings import BusSettings
 from librarian_protocol.names import SiteName
 
 async def main():
@@ -201,5 +201,5 @@ async def test_a_newcomer_who_brings_the_key_of_another_site_is_left_out(tmp_pat
         await a.bus.set_roster({**users(a, b), **thief}, [])
         assert "JOURNAL_c" not in (a.root / "bus" / "nats.conf").read_text()
         (warning,) = a.bus.state().notes
-        assert warning.startswith("site 'c' is not let in: bus key U")
+        assert warning.startswith("site 'c' is left out: bus key U")
         assert await insist(lambda: b.publish(1), BusUnavailable) == 1

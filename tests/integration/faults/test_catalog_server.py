@@ -14,8 +14,8 @@ from tests.support.sites import Site, free_port, sites, wait_for
 
 @pytest.fixture
 def server() -> Iterator[Postgres]:
-    with postgres_server() as one:
-        yield one
+    with postgres_server() as made:
+        yield made
 
 
 @pytest.mark.fault(50)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from tests.support.oracle import digest_of, some_bytes, standing
+from tests.support.programs import needs
 from tests.support.sites import Pair, Site, pair
 
-LIBRARY = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+LIBRARY = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
 def with_clock(site: Site, offset: str) -> None:
@@ -38,37 +40,37 @@ def drop_some(both: Pair, prefix: str) -> dict[str, str]:
 
 
 @pytest.mark.fault(26)
-@pytest.mark.skipif(not LIBRARY.exists(), reason="there is no libfaketime")
 @pytest.mark.parametrize("offset", ["+3650d", "-3650d"])
 def test_row_26_a_clock_that_is_years_off_changes_nothing_that_is_safe_and_is_named(
     tmp_path: Path, offset: str
 ) -> None:
+    needs("faketime")
     with pair(tmp_path) as both:
         source, destination = both.sites
         source.lbctl("subscription", "add", "--from", "archive")
         wanted = drop_some(both, "before")
-        both.wait_for("all is everywhere", lambda: all(standing(one.store) == wanted for one in both.sites))
+        both.wait_for("all is everywhere", lambda: all(standing(site.store) == wanted for site in both.sites))
 
         with_clock(destination, offset)
         during = drop_some(both, "during")
         both.wait_for(
             "both go on taking in, and hear of one another",
-            lambda: all(one.client.status().counts.files == len(wanted | during) for one in both.sites),
+            lambda: all(site.client.status().counts.files == len(wanted | during) for site in both.sites),
         )
         both.wait_for(
             "transfers wait, and name the clocks",
-            lambda: any("clock" in f"{one.message} {one.hint}" for one in destination.transfers()),
+            lambda: any("clock" in f"{transfer.message} {transfer.hint}" for transfer in destination.transfers()),
         )
-        for one in both.sites:
-            assert one.told("instance.suspected") == Counter(), "nobody's bytes are doubted for it"
+        for site in both.sites:
+            assert site.told("instance.suspected") == Counter(), "nobody's bytes are doubted for it"
 
         with_right_clock(destination)
         for site in both.sites:
             for transfer in site.transfers():
                 site.try_now(transfer.id)
         wanted |= during
-        both.wait_for("all arrives", lambda: all(standing(one.store) == wanted for one in both.sites))
-        for one in both.sites:
-            assert one.told("file.ingested") == Counter(list(wanted)), "each once"
-        both.wait_for("nothing complains", lambda: all(one.client.status().healthy for one in both.sites))
+        both.wait_for("all arrives", lambda: all(standing(site.store) == wanted for site in both.sites))
+        for site in both.sites:
+            assert site.told("file.ingested") == Counter(list(wanted)), "each once"
+        both.wait_for("nothing complains", lambda: all(site.client.status().healthy for site in both.sites))
         both.assert_whole()

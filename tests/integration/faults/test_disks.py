@@ -76,16 +76,16 @@ def use_up_inodes(place: Path) -> Callable[[], None]:
 def paused(site: Site, *words: str) -> bool:
     """Whether status says that intake is paused, in these words, with something to do."""
     return any(
-        one.code == "intake-paused" and one.hint and all(word in one.message for word in words)
-        for one in site.client.status().problems
+        problem.code == "intake-paused" and problem.hint and all(word in problem.message for word in words)
+        for problem in site.client.status().problems
     )
 
 
 def drop_some(site: Site, prefix: str, number: int = 5, size: int = 200_000) -> dict[str, str]:
     data = {f"{prefix}-{n}.dat": some_bytes(size, (prefix, n)) for n in range(number)}
-    for name, one in data.items():
-        site.drop_file(name, one)
-    return {name: digest_of(one) for name, one in data.items()}
+    for name, content in data.items():
+        site.drop_file(name, content)
+    return {name: digest_of(content) for name, content in data.items()}
 
 
 def taken_in(site: Site, number: int) -> bool:
@@ -150,7 +150,7 @@ def test_row_07_a_full_bus_disk_holds_up_nothing_but_the_news(tmp_path: Path) ->
 
 
 def bus_problem(site: Site) -> str:
-    return " ".join(one.message for one in site.client.status().problems if one.code == "bus-unavailable")
+    return " ".join(problem.message for problem in site.client.status().problems if problem.code == "bus-unavailable")
 
 
 @pytest.mark.fault(7)
@@ -212,11 +212,11 @@ def test_row_07_a_full_destination_waits_and_fetches_when_there_is_room(tmp_path
         wanted |= drop_some(source, "during")
         both.wait_for(
             "transfers say why they wait",
-            lambda: any(one.reason == "store-full" and one.hint for one in destination.transfers()),
+            lambda: any(transfer.reason == "store-full" and transfer.hint for transfer in destination.transfers()),
         )
         free()
-        for one in destination.transfers():
-            destination.try_now(one.id)
+        for transfer in destination.transfers():
+            destination.try_now(transfer.id)
         both.wait_for("they arrive", lambda: standing(destination.store) == wanted)
         both.assert_whole()
 
@@ -240,7 +240,7 @@ def test_row_09_bytes_that_cannot_be_read_are_suspected_and_not_served(tmp_path:
         destination.lbctl("subscription", "add", "--from", "summit")
         both.wait_for("the good one arrives", lambda: "good.dat" in standing(destination.store))
         both.wait_for("the other is suspected", lambda: source.problems().get("instance-suspected") == ["bad.dat"])
-        (problem,) = [one for one in source.client.status().problems if one.code == "instance-suspected"]
+        (problem,) = [known for known in source.client.status().problems if known.code == "instance-suspected"]
         assert "Input/output error" in problem.message
         assert problem.hint
         assert standing(destination.store) == {"good.dat": digest_of(wanted["good.dat"])}

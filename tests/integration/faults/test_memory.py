@@ -75,7 +75,7 @@ def make_files(directory: Path, number: int) -> None:
 def test_row_34_a_drop_directory_of_many_files_and_a_backlog_of_as_many_entries(tmp_path: Path) -> None:
     source = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}")
     destination = Site(tmp_path / "archive", "archive")
-    with limited("one") as one, limited("other") as other, sites(source, destination):
+    with limited("one") as first, limited("other") as other, sites(source, destination):
         source.start()
         wait_for("the bus is up", lambda: source.client.status().bus.connected, source)
         join(source, destination)
@@ -85,7 +85,7 @@ def test_row_34_a_drop_directory_of_many_files_and_a_backlog_of_as_many_entries(
         make_files(source.drop, MANY)
 
         began = time.monotonic()
-        source.run_on = one
+        source.run_on = first
         source.start()
         wait_for("all are accepted", lambda: source.client.status().counts.files == MANY, source, deadline_s=PATIENCE_S)
         keep("a drop directory of many files", began, peak_mib=peak_mib(source))
@@ -109,8 +109,8 @@ def test_row_34_a_drop_directory_of_many_files_and_a_backlog_of_as_many_entries(
 def test_row_34_a_book_of_many_members_is_taken_in_and_fetched(tmp_path: Path) -> None:
     source = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}")
     destination = Site(tmp_path / "archive", "archive")
-    with limited("one") as one, limited("other") as other, sites(source, destination):
-        source.run_on, destination.run_on = one, other
+    with limited("one") as first, limited("other") as other, sites(source, destination):
+        source.run_on, destination.run_on = first, other
         source.start()
         wait_for("the bus is up", lambda: source.client.status().bus.connected, source)
         join(source, destination)

@@ -94,10 +94,10 @@ async def is_cut(reader: asyncio.StreamReader) -> None:
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncGenerator[Site]:
-    one = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}")
-    with sites(one):
-        one.start()
-        yield one
+    made = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}")
+    with sites(made):
+        made.start()
+        yield made
 
 
 @pytest.mark.fault(45)

@@ -20,7 +20,6 @@ SEED = int(os.environ.get("LIBRARIAN_SEED", "0")) or int.from_bytes(os.urandom(4
 #: Then two new sites on a new one: what is looked at after each cut stays small.
 ON_ONE_DISK = 20
 CHANGED = {
-    "# depth = 1": "quiet_s = 0.5",
     "# walk_every_s = 60.0": "walk_every_s = 1.0",
     "# heads_every_s = 30.0": "heads_every_s = 2.0",
 }

@@ -27,7 +27,7 @@ def fill(book: Path) -> None:
         "a0": b"4" * 3_000_000,
         "sub/deep/er": b"5",
         ".hidden": b"6",
-        "x.part": b"7",
+        "x~": b"7",
     }.items():
         path = book / rel
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def fill(book: Path) -> None:
 
 
 async def _members(rig: Rig) -> list[MemberFile | MemberDirectory]:
-    return [one async for page in rig.store.manifest(rig.ledger.accepted[0].digest) for one in page]
+    return [member async for page in rig.store.manifest(rig.ledger.accepted[0].digest) for member in page]
 
 
 @pytest.mark.parametrize("owner", [os.geteuid(), 12345])
@@ -54,7 +54,7 @@ async def test_a_book_is_stored_whole_with_its_empty_directories(rig: Rig, owner
     assert (entry.unit, entry.members, entry.size_bytes) == (Unit.BOOK, 7, 3_000_005)
     members = await _members(rig)
     assert [member.path for member in members] == [
-        ".hidden", "a-", "a.b", "a/x", "a0", "empty", "empty-too/below", "sub/deep/er", "x.part",
+        ".hidden", "a-", "a.b", "a/x", "a0", "empty", "empty-too/below", "sub/deep/er", "x~",
     ]  # fmt: skip
     assert (rig.root / "night/b1/empty-too/below").is_dir()
     assert (rig.root / "night/b1/a/x").stat().st_mode & 0o777 == 0o444
@@ -90,7 +90,7 @@ async def test_a_marked_book_waits_for_its_marker_which_is_no_part_of_it(rig: Ri
     fill(rig.drop / "book")
     async with rig.running(unit="book", complete="marker", marker="DONE", quiet_s=30.0) as intake:
         await rig.until(lambda: intake.snapshot().waiting == 1)
-        assert [(one.name, one.reason) for one in intake.snapshot().waiting_items] == [("book", "no-marker")]
+        assert [(item.name, item.reason) for item in intake.snapshot().waiting_items] == [("book", "no-marker")]
         (rig.drop / "book/DONE").touch()
         await rig.accepted("book", timeout_s=3.0)
     assert "DONE" not in {member.path for member in await _members(rig)}

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tests.support.intake import Rig
 
-from librarian_daemon.intake.copying import Copier
-from librarian_daemon.ports import Landing
-from librarian_daemon.store.books import compare
-from librarian_daemon.store.placing import Placer
+from librarian_daemon.fs.book_tree import compare
+from librarian_daemon.intake.copier import Copier
+from librarian_daemon.ports.store import Landing
+from librarian_daemon.stores.posix.placer import Placer
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_a_book_changed_while_it_is_sealed_is_looked_at_again_and_refused(
         finally:
             _in_claimed(rig, change)
 
-    monkeypatch.setattr("librarian_daemon.store.sealing.books.compare", compare_and_change)
+    monkeypatch.setattr("librarian_daemon.stores.posix.sealer.book_tree.compare", compare_and_change)
     rig.dropped("book/x", b"kept")
     async with rig.running(unit="book") as intake:
         await rig.until(lambda: intake.snapshot().refused == 1 or intake.snapshot().accepted == 1)

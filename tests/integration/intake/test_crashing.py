@@ -12,8 +12,9 @@ import pytest
 from tests.support.intake import Hook, Rig
 
 from librarian_adapters.contract import Staging
-from librarian_daemon.ports import Check, Landing, NotPlaced, Placed, Reader, Space
-from librarian_daemon.store.posix import PosixStore
+from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, Placed, Reader, Space
+from librarian_daemon.ports.store_capabilities import Expected
+from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
 from librarian_protocol.manifest import Member
@@ -25,14 +26,14 @@ STEPS = [
 ]  # fmt: skip
 #: Renames and removals of intake itself: a crash before, and one after each.
 MOVES = [
-    "librarian_daemon.intake.claim.move",
-    "librarian_daemon.intake.claim.fsync_directories",
-    "librarian_daemon.intake.claim.tidy",
-    "librarian_daemon.intake.claim.remove",
-    "librarian_daemon.intake.refuse.move",
-    "librarian_daemon.intake.refuse.write_file",
-    "librarian_daemon.store.placing.move",
-    "librarian_daemon.store.sealing.fsync",
+    "librarian_daemon.intake.directory.claims.move",
+    "librarian_daemon.intake.directory.claims.fsync_directories",
+    "librarian_daemon.intake.directory.claims.tidy",
+    "librarian_daemon.intake.directory.claims.remove",
+    "librarian_daemon.intake.directory.rejection.move",
+    "librarian_daemon.intake.directory.rejection.write_file",
+    "librarian_daemon.stores.posix.placer.move",
+    "librarian_daemon.stores.posix.sealer.fsync",
 ]
 
 
@@ -65,7 +66,8 @@ class HookedStore:
         self.id = store.id
         self.label = store.label
         self.role: StoreRole = store.role
-        self.root = store.root
+        self.location = store.location
+        self.can = store.can
 
     @property
     def staging(self) -> Staging:
@@ -74,9 +76,6 @@ class HookedStore:
     @property
     def staging_root(self) -> str:
         return self._store.staging_root
-
-    async def open(self) -> None:
-        await self._store.open()
 
     async def has_staged(self, key: str) -> bool:
         return await self._store.has_staged(key)
@@ -105,6 +104,9 @@ class HookedStore:
 
     async def check(self, name: Name, digest: Digest, unit: Unit, size_bytes: int) -> Check:
         return await self._store.check(name, digest, unit, size_bytes)
+
+    async def look(self, wanted: Sequence[Expected]) -> Sequence[Looked]:
+        return await self._store.look(wanted)
 
     async def open_part(self, name: Name, digest: Digest, part: str, member: MemberPath | None) -> Reader:
         return await self._store.open_part(name, digest, part, member)
@@ -253,7 +255,7 @@ async def test_a_crash_while_refusing_loses_nothing(rig: Rig, monkeypatch: pytes
     for nth, (where, after) in enumerate([("move", False), ("move", True), ("write_file", True)]):
         rig.dropped(f"bad\n{nth}", b"kept")
         crash = Crashing("here")
-        real = getattr(__import__("librarian_daemon.intake.refuse", fromlist=[where]), where)
+        real = getattr(__import__("librarian_daemon.intake.directory.rejection", fromlist=[where]), where)
 
         def hooked(
             *args: object, real: object = real, crash: Crashing = crash, after: bool = after, **kwargs: object
@@ -267,7 +269,7 @@ async def test_a_crash_while_refusing_loses_nothing(rig: Rig, monkeypatch: pytes
 
         await rig.store.open()
         with monkeypatch.context() as patched:
-            patched.setattr(f"librarian_daemon.intake.refuse.{where}", hooked)
+            patched.setattr(f"librarian_daemon.intake.directory.rejection.{where}", hooked)
             await _until_struck(rig, crash, complete="rename")
     async with rig.running(complete="rename"):
         await rig.until(lambda: len(rig.rejected()) == 3)

@@ -14,7 +14,7 @@ import pytest
 from tests.support.intake import Rig
 from tests.support.mounts import tmpfs
 
-from librarian_daemon.intake import watch
+from librarian_daemon.intake.directory import watcher
 from librarian_protocol import backoff
 from librarian_protocol.errors import CatalogFault
 
@@ -40,7 +40,7 @@ def _mounted(tmp_path: Path, options: str) -> Iterator[Rig]:
 
 @pytest.mark.parametrize(
     ("options", "filler_bytes", "fillers", "reason"),
-    [("size=1m", 900_000, 1, "store-full"), ("size=4m,nr_inodes=40", 0, 30, "no-inodes")],
+    [("size=1m", 900_000, 1, "store-full"), ("size=4m,nr_inodes=41", 0, 30, "no-inodes")],
 )
 @pytest.mark.fault(7, 8)
 async def test_a_full_store_pauses_intake_until_there_is_room(
@@ -148,7 +148,7 @@ async def test_a_failed_fsync_is_never_tried_again_on_the_same_bytes(
         assert copied or os.fstat(fd).st_ino not in failed  # a discarded file's inode may come again
         real(fd)
 
-    monkeypatch.setattr("librarian_daemon.store.sealing.os.fsync", fsync)
+    monkeypatch.setattr("librarian_daemon.stores.posix.sealer.os.fsync", fsync)
     async with rig.running(complete="rename"):
         await rig.accepted("x")
         await rig.until(lambda: rig.incidents.now == {})
@@ -178,7 +178,7 @@ async def test_events_lost_by_the_kernel_are_made_up_for_by_a_walk(rig: Rig, mon
 async def test_more_events_than_are_remembered_are_made_up_for_by_a_walk(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "MOST", 5)
+    monkeypatch.setattr(watcher, "MOST", 5)
     async with rig.running(walk_every_s=3600.0, watch="inotify"):
         names = [f"d/f{number}" for number in range(100)]
         for name in names:
@@ -243,12 +243,34 @@ async def test_a_directory_that_may_not_be_read_is_shown_and_hides_no_other(
         return real(fd)
 
     unlocked: list[bool] = []
-    monkeypatch.setattr("librarian_daemon.intake.scan.os.scandir", scandir)
+    monkeypatch.setattr("librarian_daemon.intake.directory.scanner.os.scandir", scandir)
     async with rig.running(watch="poll") as intake:
         await rig.accepted("open/y")
         await rig.until(
-            lambda: [(one.name, one.reason) for one in intake.snapshot().waiting_items] == [("locked", "not-readable")]
+            lambda: (
+                [(item.name, item.reason) for item in intake.snapshot().waiting_items] == [("locked", "not-readable")]
+            )
         )
         unlocked.append(True)
         await rig.accepted("open/y", "locked/x")
         await rig.until(lambda: intake.snapshot().waiting == 0)
+
+
+async def test_what_was_claimed_before_a_person_paused_intake_waits_by_name_over_a_restart(rig: Rig) -> None:
+    """Its bytes stay where they are: the store may be what is worked on."""
+    claimed = rig.dropped(".claimed/0011223344556677/obs/a.fits")
+    rig.put_off = "paused until tomorrow by anna: new disks"
+    rig.dropped("b.fits")
+    async with rig.running(complete="rename") as intake:
+        await rig.until(lambda: len(intake.snapshot().waiting_items) == 2)
+        seen = intake.snapshot()
+        assert {(item.name, item.reason) for item in seen.waiting_items} == {
+            ("obs/a.fits", "paused"),
+            ("b.fits", "paused"),
+        }
+        assert (seen.state, seen.detail, seen.waiting_for) == ("maintenance", rig.put_off, {"paused": 2})
+        assert claimed.exists()
+        rig.put_off = ""
+        intake.look_again()
+        await rig.accepted("obs/a.fits", "b.fits")
+        assert intake.snapshot().waiting == 0

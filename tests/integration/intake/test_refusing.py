@@ -59,8 +59,7 @@ async def test_a_name_that_breaks_the_rules_is_refused(rig: Rig, rel: bytes, why
     assert why in reason
     assert "code:  E101" in reason
     assert os.fsencode(path).startswith(rel[:1000])
-    assert len(rig.incidents.now) == 1
-    assert next(iter(rig.incidents.now))[0] == "intake-refused"
+    assert list(rig.incidents.now) == [("intake-refused", f"{rig.drop}: name-invalid")]
     assert rig.in_store() == []
 
 
@@ -68,13 +67,31 @@ async def test_what_is_taken_out_of_rejected_is_no_longer_an_incident(rig: Rig) 
     _deep(rig, b"bad\x01name", b"kept")
     async with rig.running(walk_every_s=0.2) as intake:
         await rig.until(lambda: intake.snapshot().refused == 1)
-        (_, subject), text = next(iter(rig.incidents.now.items()))
-        assert subject in text
-        for thing in Path(subject).iterdir():
+        await rig.until(lambda: bool(rig.incidents.now))
+        for thing in (rig.drop / ".rejected").glob("*/*"):
             if thing.name != "REASON.txt":
                 thing.unlink()
         await rig.until(lambda: not rig.incidents.now)
-    assert rig.incidents.ever == [("intake-refused", subject)]
+    assert rig.incidents.ever == [("intake-refused", f"{rig.drop}: name-invalid")]
+
+
+async def test_refusals_for_one_cause_are_one_incident_with_their_number_also_after_a_start(rig: Rig) -> None:
+    about = ("intake-refused", f"{rig.drop}: name-invalid")
+    for number in range(7):
+        rig.dropped(f"bad\x01{number}")
+    (rig.drop / "link").symlink_to("/etc/passwd")
+    async with rig.running(walk_every_s=0.2) as intake:
+        await rig.until(lambda: intake.snapshot().refused == 8)
+        await rig.until(lambda: rig.incidents.numbers.get(about) == 7)
+    assert sorted(rig.incidents.ever) == [about, ("intake-refused", f"{rig.drop}: not-possible")]
+    assert "7 were refused (name-invalid), the last bad\\x01" in rig.incidents.now[about]
+
+    next((rig.drop / ".rejected").glob("*/bad*")).unlink()
+    rig.incidents.now["intake-refused", f"{rig.drop}/.rejected/20260101T000000Z-0"] = "as it was told before"
+    async with rig.running(walk_every_s=0.2) as intake:
+        await rig.until(lambda: rig.incidents.numbers[about] == 6)
+        assert intake.snapshot().standing_refused == 7
+        assert set(rig.incidents.now) == set(rig.incidents.ever)
 
 
 async def test_the_stores_own_directory_is_no_name(rig: Rig) -> None:
@@ -154,8 +171,8 @@ def _symlink(path: Path) -> None:
 
 
 def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind(str(path))
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
 
 
 def _device(path: Path) -> None:

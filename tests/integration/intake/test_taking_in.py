@@ -10,7 +10,10 @@ import pytest
 from tests.support.intake import Rig
 
 from librarian_daemon.intake import service
+from librarian_daemon.intake.directory import examination
+from librarian_protocol import wire
 from librarian_protocol.digests import Digest
+from librarian_protocol.entries import FileIngested
 from librarian_protocol.names import Name
 
 WEIRD = [
@@ -112,6 +115,30 @@ async def test_a_sparse_file_is_accepted_and_stays_sparse(rig: Rig) -> None:
     assert stored.st_blocks * 512 < 1 << 20
 
 
+async def test_a_file_of_a_far_year_is_accepted(rig: Rig) -> None:
+    """Filesystems know later years than 64 bits of nanoseconds do: what is said of them can still be said."""
+    made = rig.drop / ".making"
+    made.write_bytes(b"of the year 2286")
+    os.utime(made, ns=(0, 10**19))
+    made.rename(rig.drop / "far")
+    async with rig.running():
+        await rig.accepted("far")
+    (said,) = rig.ledger.accepted
+    assert wire.decoder(FileIngested).decode(wire.encode(said)).mtime_ns == 2**63 - 1
+
+
+async def test_a_file_that_claims_more_bytes_than_any_may_is_refused_before_it_is_read(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sparse one could."""
+    monkeypatch.setattr(examination, "MAX_SIZE_BYTES", 1000)
+    rig.dropped("large", bytes(1001))
+    rig.dropped("small", bytes(1000))
+    async with rig.running():
+        await rig.accepted("small")
+        await rig.until(lambda: "at most 1000" in rig.rejected().get("large", ""))
+
+
 @pytest.mark.fault(37)
 async def test_an_empty_file_is_a_file(rig: Rig) -> None:
     rig.dropped("empty", b"")
@@ -138,7 +165,7 @@ async def test_emptied_directories_go_but_the_drop_directory_stays(rig: Rig) -> 
     async with rig.running():
         await rig.accepted("a/b/c/1", "a/b/2", "keep/4")
         await rig.until(lambda: not (rig.drop / "a").exists() and rig.claimed() == [])
-    assert sorted(one.name for one in rig.drop.iterdir()) == [".claimed", ".rejected", "keep"]
+    assert sorted(path.name for path in rig.drop.iterdir()) == [".claimed", ".rejected", "keep"]
     assert rig.claimed() == []
 
 
@@ -190,5 +217,5 @@ async def test_what_waits_beyond_memory_is_taken_by_its_age(rig: Rig, monkeypatc
         rig.dropped(name)
     time.sleep(1.3)  # the daemon's wall clock counts whole seconds
     async with rig.running(watch="poll") as intake:
-        intake._waiting._most = 5  # pyright: ignore[reportPrivateUsage]
+        intake._candidates._most = 5  # pyright: ignore[reportPrivateUsage]
         await rig.accepted(*names)

@@ -14,7 +14,7 @@ import pytest
 from tests.support.intake import Rig
 from tests.support.mounts import tmpfs
 
-from librarian_daemon.intake.lease import StillWritten, check_unwritten, unwritten
+from librarian_daemon.intake.directory.lease import StillWritten, check_unwritten, unwritten
 from librarian_protocol.digests import Digest
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="changing owners takes root")
@@ -31,7 +31,9 @@ async def test_a_file_open_for_writing_waits_until_it_is_closed(rig: Rig, comple
         file.write(b"begin")
         file.flush()
         async with rig.running(complete=complete) as intake:
-            await rig.until(lambda: [one.reason for one in intake.snapshot().waiting_items] == ["still-being-written"])
+            await rig.until(
+                lambda: [item.reason for item in intake.snapshot().waiting_items] == ["still-being-written"]
+            )
             file.write(b" and end")
             file.close()
             await rig.accepted("x")
@@ -44,7 +46,7 @@ async def test_a_mapped_file_waits_although_it_is_closed_and_its_times_stand_sti
     with path.open("r+b") as file:
         mapped = mmap.mmap(file.fileno(), 4096)
     async with rig.running() as intake:
-        await rig.until(lambda: [one.reason for one in intake.snapshot().waiting_items] == ["still-being-written"])
+        await rig.until(lambda: [item.reason for item in intake.snapshot().waiting_items] == ["still-being-written"])
         mapped[:4] = b"late"
         mapped.close()
         await rig.accepted("x")
@@ -55,7 +57,9 @@ async def test_a_book_with_a_member_open_for_writing_waits(rig: Rig) -> None:
     rig.dropped("book/done")
     with (rig.drop / "book/open").open("wb") as file:
         async with rig.running(unit="book", complete="rename") as intake:
-            await rig.until(lambda: [one.reason for one in intake.snapshot().waiting_items] == ["still-being-written"])
+            await rig.until(
+                lambda: [item.reason for item in intake.snapshot().waiting_items] == ["still-being-written"]
+            )
             file.write(b"x")
             file.close()
             await rig.accepted("book")
@@ -114,7 +118,7 @@ def test_a_change_while_a_file_is_read_is_noticed_without_leases(
     def no_leases(_: int) -> bool:
         return False
 
-    monkeypatch.setattr("librarian_daemon.intake.lease._lease", no_leases)
+    monkeypatch.setattr("librarian_daemon.intake.directory.lease._lease", no_leases)
     fd = os.open(path, os.O_RDONLY)
     try:
         with pytest.raises(StillWritten, match="changed"), unwritten(fd):

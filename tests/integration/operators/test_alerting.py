@@ -11,7 +11,8 @@ from tests.support.sites import Site, free_port, pair, sites, wait_for
 
 
 def test_a_peer_that_is_killed_is_told_of_and_so_is_that_it_came_back(tmp_path: Path) -> None:
-    with pair(tmp_path) as both, observed(tmp_path / "observed", both.sites) as seen:
+    soon = {"# heads_every_s = 30.0": "heads_every_s = 1.0"}  # who tells none for three times as long is silent
+    with pair(tmp_path, changed=soon) as both, observed(tmp_path / "observed", both.sites) as seen:
         seen.wait_for("all is well", lambda: len(seen.query("librarian_peer_link_up == 1")) == 2)
         both.source.kill()
         told = seen.wait_for("PeerSilent fires", lambda: seen.webhook.told("PeerSilent", "firing"), 90)

@@ -21,10 +21,12 @@ RestartSec=100ms
 ReadWritePaths=/data
 """
 
+READ_SOCKET = "/run/librarian/read.sock"
 #: Runs in the container, as root. What it saw is one JSON object.
 DRIVER = """
 import json, os, pathlib, signal, socket, subprocess, time
 
+READ_SOCKET = "/run/librarian/read.sock"
 seen = {}
 results = pathlib.Path("/results")
 (results / "began").touch()
@@ -95,6 +97,53 @@ def steps():
     seen["stored"] = len(list(pathlib.Path("/data/store").glob("*.dat")))
     seen["left in the drop directory"] = len(list(pathlib.Path("/data/drop").glob("*.dat")))
     seen["audit"] = run("/opt/librarian/bin/lbctl", "events", "audit")
+    groups()
+
+
+def groups():
+    # The recipes of deploy/README.md for those who only look, and for those who read the store.
+    os.environ["PATH"] += ":/usr/sbin"
+    for group, person in (("lbread", "watcher"), ("observers", "reader")):
+        run("groupadd", "--system", "--force", group)
+        run("usermod", "--append", "--groups", group, "librarian")
+        run("useradd", "--no-create-home", "--user-group", "--groups", group, person)
+    config = pathlib.Path("/var/lib/librarian/site.toml")
+    text = config.read_text()
+    for key, value in (
+        ("readers", "lbread"), ("read_socket", READ_SOCKET), ("dir_mode", "2750"), ("group", "observers")
+    ):
+        assert f'# {key} = ""' in text, key
+        text = text.replace(f'# {key} = ""', f'{key} = "{value}"')
+    config.write_text(text)
+    looks = pathlib.Path("/run/read.toml")
+    looks.write_text(f'socket = "/var/lib/librarian/lbd.sock"\\n[control]\\nread_socket = "{READ_SOCKET}"\\n')
+    added = pathlib.Path("/run/systemd/system/lbd.service.d/groups.conf")
+    added.parent.mkdir(parents=True, exist_ok=True)
+    lines = ("RuntimeDirectory=librarian", "RuntimeDirectoryMode=0755", "PrivateUsers=no", "RestrictSUIDSGID=no")
+    added.write_text("\\n".join(("[Service]", *lines, "")))
+    read_socket = pathlib.Path(READ_SOCKET)
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "--no-block", "lbd")
+    until("it is active with its groups", lambda: show("ActiveState") == "active" and read_socket.exists())
+    def person(name, *command):
+        whole = ["setpriv", f"--reuid={name}", f"--regid={name}", "--init-groups", *command]
+        done = subprocess.run(whole, capture_output=True, text=True)
+        return [done.returncode, done.stdout, done.stderr]
+
+    asks = ("env", f"LBCTL_CONFIG={looks}", "/opt/librarian/bin/lbctl")
+    seen["asked by a watcher"] = person("watcher", *asks, "status")
+    seen["asked by a reader"] = person("reader", *asks, "status")
+    made = pathlib.Path("/data/night")
+    made.mkdir()
+    (made / "late.dat").write_bytes(b"late")
+    for path in (made, made / "late.dat"):
+        path.chmod(0o777)
+    made.rename("/data/drop/night")
+    late = pathlib.Path("/data/store/night/late.dat")
+    until("it is stored", lambda: status().get("counts", {}).get("files") == 301)
+    seen["made as"] = [oct(late.parent.stat().st_mode & 0o7777), late.parent.group()]
+    seen["read by a reader"] = person("reader", "cat", str(late))
+    seen["read by a watcher"] = person("watcher", "cat", str(late))
 
 
 try:
@@ -136,3 +185,9 @@ def test_the_unit_starts_is_watched_and_stops(tmp_path: Path) -> None:
     assert "Watchdog timeout" in seen["journal of the hang"]
     assert (seen["result of the stop"], seen["code of the stop"]) == ("success", "0")
     assert (seen["stored"], seen["left in the drop directory"]) == (300, 0)
+    code, said, wrong = seen["asked by a watcher"]
+    assert (code, f"read-only: by {READ_SOCKET}" in said + wrong) == (0, True), said + wrong
+    assert seen["asked by a reader"][0] == 12, "he is of another group"
+    assert seen["made as"] == ["0o2750", "observers"]
+    assert seen["read by a reader"][:2] == [0, "late"]
+    assert seen["read by a watcher"][0] == 1

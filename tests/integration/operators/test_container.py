@@ -30,12 +30,13 @@ class Container:
         self.state = self.root / "state"
         self.data.mkdir(parents=True)
         self.log = self.root / "log"
-        port, bus = free_port(), free_port()
+        port, bus, metrics = free_port(), free_port(), free_port()
         self.options = [
             option.replace("/data", str(self.data))
             .replace("0.0.0.0:7400", f"127.0.0.1:{port}")
+            .replace("0.0.0.0:7401", f"127.0.0.1:{metrics}")
             .replace(f"{name}:7400", f"127.0.0.1:{port}")
-            .replace("--bus=embedded", f"--bus=embedded:{bus}")
+            .replace("embedded:0.0.0.0:4222", f"embedded:127.0.0.1:{bus}")
             for option in compose["services"][name]["command"]
         ]
         self.environ = {

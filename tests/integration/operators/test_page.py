@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from tests.support.oracle import some_bytes
+from tests.support.programs import needs
 from tests.support.sites import Pair, Site, free_port, sites, wait_for
 
 SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
@@ -46,9 +49,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Generator[Pair]:
 
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
+    needs("chromium")
     program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed (Debian: chromium)")
     with sync_playwright() as driver, driver.chromium.launch(executable_path=program, args=FLAGS) as started:
         yield started
 
@@ -171,7 +173,7 @@ def test_it_is_usable_on_a_narrow_screen(both: Pair, browser: Browser, tabs: Exi
     tab = opened(tabs, browser, both.destination, width=400)
     tab.page.goto(tab.url + path)
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 400
-    for box in (one.bounding_box() for one in tab.page.locator("a, button, input").all()):
+    for box in (element.bounding_box() for element in tab.page.locator("a, button, input").all()):
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 400
@@ -214,8 +216,8 @@ def test_a_daemon_that_stopped_is_noticed_and_followed_again(tmp_path: Path, bro
 # ---- by hand -------------------------------------------------------------------------------------------
 
 
-def asked(url: str, method: str = "GET", host: str = "") -> tuple[int, str]:
-    request = urllib.request.Request(url, method=method, headers={"Host": host} if host else {})
+def asked(url: str, method: str = "GET", host: str = "", headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+    request = urllib.request.Request(url, method=method, headers=dict(headers or {}) | ({"Host": host} if host else {}))
     try:
         with urllib.request.urlopen(request, timeout=10) as reply:
             return reply.status, reply.read().decode()
@@ -224,6 +226,7 @@ def asked(url: str, method: str = "GET", host: str = "") -> tuple[int, str]:
 
 
 def test_it_only_shows(both: Pair) -> None:
+    """No request changes anything: methods that could are refused, with the reason."""
     url = both.source.client.status().page
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         status, text = asked(url, method)
@@ -235,8 +238,8 @@ def test_what_is_not_there_is_said(both: Pair) -> None:
     url = both.source.client.status().page
     for path, code in (
         ("no-such-page", 404),
-        ("assets/../page/serving.py", 404),
-        ("assets/%2e%2e%2fserving.py", 404),
+        ("assets/../page/server.py", 404),
+        ("assets/%2e%2e%2fserver.py", 404),
         ("file?name=never-dropped", 404),
         ("incident?id=999999", 404),
         ("incident?id=x", 400),
@@ -253,6 +256,64 @@ def test_another_hosts_page_is_told_nothing(both: Pair) -> None:
     status, text = asked(both.source.client.status().page, host="evil.example")
     assert status == 421
     assert "summit" not in text
+
+
+CROSS = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        CROSS,
+        CROSS | {"Sec-Fetch-Site": "same-site"},
+        CROSS | {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+    ],
+)
+def test_what_a_browser_asks_for_a_foreign_page_is_not_answered(both: Pair, headers: dict[str, str]) -> None:
+    url = both.source.client.status().page
+    for path in ("", "files?match=x", "file?name=x", "incident?id=1", "live", "assets/live.js", "favicon.ico"):
+        status, text = asked(url + path, headers=headers)
+        assert status == 403, path
+        assert "summit" not in text
+    for path in ("metrics", "livez", "readyz", "data/v1/bytes/x"):
+        assert asked(f"http://127.0.0.1:{both.source.data_port}/{path}", headers=headers)[0] == 403, path
+
+
+def test_what_the_page_itself_a_program_or_a_followed_link_asks_is_answered(both: Pair) -> None:
+    url = both.source.client.status().page
+    followed = CROSS | {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    own = {"Origin": url.rstrip("/"), "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+    for headers in ({}, {"Sec-Fetch-Site": "none"}, own, followed):
+        assert asked(url + "files?match=", headers=headers)[0] == 200, headers
+
+
+def test_a_foreign_page_in_the_same_browser_gets_no_answer(both: Pair, browser: Browser, tabs: ExitStack) -> None:
+    """One that another program of this machine serves: also the browser's own rules let it ask."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as foreign:
+        threading.Thread(target=foreign.serve_forever).start()
+        try:
+            tab = opened(tabs, browser, both.source)
+            tab.page.goto(f"http://127.0.0.1:{foreign.server_port}/")
+            with tab.page.expect_response(lambda reply: reply.url.startswith(tab.url)) as reply:
+                tab.page.evaluate(
+                    "url => document.body.append(Object.assign(document.createElement('iframe'), {src: url}))",
+                    f"{tab.url}files?match=x",
+                )
+        finally:
+            foreign.shutdown()
+    assert reply.value.status == 403
+
+
+def test_a_glob_that_a_browser_sends_freezes_nothing(both: Pair) -> None:
+    both.source.drop_file("a" * 44, some_bytes(10))
+    wait_for("it is known", lambda: both.source.client.files("a" * 44).files, both.source)
+    status, text = asked(f"{both.source.client.status().page}files?match={quote('**?' * 12 + 'x')}")
+    assert status == 200
+    assert "aaaa" not in text
+    assert both.source.client.status().site == "summit"
 
 
 def test_the_socket_of_the_control_api_is_not_served(both: Pair) -> None:
@@ -273,6 +334,6 @@ def test_a_page_whose_address_is_taken_keeps_nothing_else_from_working(tmp_path:
             site.drop_file("all-the-same.dat", b"taken in")
             wait_for("it is taken in", lambda: site.client.status().counts.files, site)
             assert site.client.status().page == ""
-            checks = {one["check"]: one for one in json.loads(site.lbctl("-o", "json", "doctor"))}
+            checks = {check["check"]: check for check in json.loads(site.lbctl("-o", "json", "doctor"))}
             assert checks["status page"]["level"] == "warning"
             assert f"{address}: Address already in use" in checks["status page"]["message"]

@@ -17,8 +17,9 @@ from tests.support.example import EXAMPLE, installed
 from tests.support.globus_standin import DESTINATION, SOURCE, StandIn, standin
 from tests.support.gridftp import gridftp
 from tests.support.oracle import digest_of as blake3_of
-from tests.support.oracle import in_book, some_bytes, standing
-from tests.support.rsyncd import needs, rsync_daemon, sshd
+from tests.support.oracle import in_book, kept, some_bytes, standing
+from tests.support.programs import needs
+from tests.support.rsyncd import rsync_daemon, sshd
 from tests.support.sites import Pair, Site, free_port, pair, sites
 
 FILES = 2000
@@ -30,7 +31,7 @@ def toml(value: Any) -> str:
     """An inline table."""
     if isinstance(value, dict):
         table = cast("dict[str, Any]", value)
-        return "{" + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in table.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(inner)}" for key, inner in table.items()) + "}"
     return json.dumps(value)
 
 
@@ -108,7 +109,8 @@ def drop_all(site: Site) -> dict[str, str]:
 def assert_arrived(both: Pair, expected: dict[str, str], adapter: str) -> None:
     both.acknowledged(FILES + 3, deadline_s=120)
     assert standing(both.destination.store) == expected
-    assert {one.adapter for one in both.destination.client.transfers(limit=500).transfers} == {adapter}
+    assert kept(both.destination.store) == kept(both.source.store)
+    assert {transfer.adapter for transfer in both.destination.client.transfers(limit=500).transfers} == {adapter}
     assert both.destination.client.status().healthy
     staged = {path.name for path in both.destination.left_in_staging()}
     assert staged == set()
@@ -166,9 +168,10 @@ def test_everything_arrives_by_globus_and_nothing_is_submitted_twice(tmp_path: P
 
 
 def test_no_more_tasks_are_in_flight_than_configured(tmp_path: Path) -> None:
+    """Of one source one less: the last slot is left to other sites."""
     with by_globus(tmp_path) as (both, service):
         both.destination.stop()
-        both.destination.overlay["LIBRARIAN_ADAPTERS__LIMITS"] = "{globus = {jobs = 2}}"
+        both.destination.overlay["LIBRARIAN_ADAPTERS__LIMITS"] = "{globus = {jobs = 3}}"
         both.destination.overlay["LIBRARIAN_REPLICATOR__BATCH_FILES"] = "10"
         both.destination.start()
         service.pause_s = 0.3
@@ -189,7 +192,7 @@ def test_what_is_not_wanted_any_longer_is_cancelled_at_the_service(tmp_path: Pat
         (rule,) = both.destination.client.subscriptions()
         both.destination.lbctl("subscription", "rm", rule.id)
         both.wait_for(
-            "it was cancelled", lambda: [one for one in service.tasks.values() if one["status"] == "FAILED"], 60
+            "it was cancelled", lambda: [task for task in service.tasks.values() if task["status"] == "FAILED"], 60
         )
         assert "unwanted.dat" not in standing(both.destination.store)
 
@@ -211,7 +214,7 @@ def test_where_one_adapter_fails_the_next_has_its_turn_and_the_reason_is_kept(tm
 
         both.source.drop_file("small.dat", some_bytes(100))
         both.acknowledged(2)
-        small = next(one for one in both.destination.transfers() if one.name == "small.dat")
+        small = next(transfer for transfer in both.destination.transfers() if transfer.name == "small.dat")
         assert small.chosen == "http: globus is for files of 5,000 bytes or more (adapters.limits)"
 
 
@@ -220,7 +223,11 @@ def test_a_missing_consent_parks_and_goes_on_after_the_login(tmp_path: Path) -> 
         service.faults["transfer"] = deque(["consent"] * 3)
         both.source.drop_file("asked.dat", some_bytes(1000))
         both.destination.lbctl("subscription", "add", "--from", "summit")
-        both.wait_for("it parks", lambda: [one for one in both.destination.transfers() if one.state == "parked"], 60)
+        both.wait_for(
+            "it parks",
+            lambda: [transfer for transfer in both.destination.transfers() if transfer.state == "parked"],
+            60,
+        )
         (parked,) = both.destination.transfers()
         assert parked.reason == "adapter-credentials"
         assert "consent is missing for a-scope" in parked.message
@@ -246,9 +253,10 @@ def test_an_adapter_in_a_package_of_its_own_is_used_without_changing_anything(tm
             both.destination.lbctl("subscription", "add", "--from", "summit")
             both.acknowledged(2)
             server.terminate()
-        assert {one.adapter for one in both.destination.transfers()} == {"webdir"}
+        assert {transfer.adapter for transfer in both.destination.transfers()} == {"webdir"}
         both.assert_whole()
 
 
 def test_the_example_is_short() -> None:
+    """Whoever writes an adapter of his own copies it: it stays below 150 lines."""
     assert len((EXAMPLE / "librarian_webdir.py").read_text().splitlines()) < 150

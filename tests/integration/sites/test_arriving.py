@@ -56,7 +56,7 @@ def _is_empty(listed: Callable[[], list[Path]]) -> bool:
 @pytest.mark.parametrize("catalogs", ["sqlite sqlite", "postgres postgres", "sqlite postgres", "postgres sqlite"])
 def test_a_file_and_a_book_arrive_and_both_sites_know(tmp_path: Path, postgres: Postgres, catalogs: str) -> None:
     """Summit ingests, archive fetches and verifies, and summit learns of it; on either catalog, and on one of each."""
-    first, second = (SQLITE if one == "sqlite" else postgres.new_database() for one in catalogs.split())
+    first, second = (SQLITE if kind == "sqlite" else postgres.new_database() for kind in catalogs.split())
     with pair(tmp_path, catalogs=(first, second)) as both:
         drop_one_of_each(both)
         both.acknowledged(2)

@@ -25,7 +25,7 @@ def three(root: Path) -> Generator[tuple[Site, Site, Site]]:
             token = archive.lbctl("site", "invite", "--access", access).strip()
             site.lbctl("site", "join", "--yes", token)
             site.start()
-        wait_for("all know all", lambda: all(knows(one) == 3 for one in (archive, summit, campus)), archive, campus)
+        wait_for("all know all", lambda: all(knows(site) == 3 for site in (archive, summit, campus)), archive, campus)
         for site in (archive, summit):
             site.lbctl("offer", "set", "campus", "public/**")
         campus.lbctl("subscription", "add", "--from", "archive")
@@ -55,7 +55,7 @@ def test_a_callback_site_gets_what_it_is_offered_and_hears_of_nothing_else(tmp_p
         for site in (archive, summit):
             wait_for(f"{site.name} knows", partial(holds, site, set(wanted)), *everybody)
         assert campus.client.status().counts.files == 2
-        assert {one.site for one in campus.client.verify_journals() if one.entries} == {"campus"}
+        assert {journal.site for journal in campus.client.verify_journals() if journal.entries} == {"campus"}
         assert "no file named" in campus.lbctl("file", "show", "secret/archive.dat", exit_code=4)
 
         # What was there before is told when it is offered.
@@ -101,4 +101,4 @@ def test_letters_that_the_bus_lost_are_told_again(tmp_path: Path) -> None:
 
 def incidents(site: Site) -> list[str]:
     """Open ones about letters."""
-    return [one.subject for one in site.client.status().problems if one.code == "letters-missing"]
+    return [problem.subject for problem in site.client.status().problems if problem.code == "letters-missing"]

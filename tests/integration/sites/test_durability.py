@@ -11,7 +11,7 @@ from tests.support.sites import Site, free_port, sites, wait_for
 
 def bus_incidents(site: Site) -> list[str]:
     """What is open of it."""
-    return [one.message for one in site.client.status().problems if one.code == "bus-unsafe"]
+    return [problem.message for problem in site.client.status().problems if problem.code == "bus-unsafe"]
 
 
 def red(site: Site) -> str:

@@ -20,7 +20,7 @@ def test_explain_says_why_a_file_is_not_here_and_status_how_long_it_is_owed(tmp_
         assert "it is at summit" in source.lbctl("explain", "a/b.dat")
 
         destination.lbctl("subscription", "add", "--from", "summit")  # its data address leads nowhere yet
-        both.wait_for("it was tried", lambda: [one for one in destination.transfers() if one.attempts])
+        both.wait_for("it was tried", lambda: [transfer for transfer in destination.transfers() if transfer.attempts])
         said = destination.lbctl("explain", "a/b.dat")
         assert "source-unreachable" in said
         assert "tried" in said

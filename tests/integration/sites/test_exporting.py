@@ -8,13 +8,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 from tests.support.sites import Pair, pair
 
+from librarian_daemon.runtime import machine
+from librarian_protocol import exports, segments, wire
 from librarian_protocol.errors import LibrarianError
-from librarian_protocol.exports import Reading, records
+from librarian_protocol.exports import Begin, End, ExportReader, Record, records
+from librarian_protocol.keys import Purpose
+from librarian_protocol.names import SiteName
 
+_RECORD = msgspec.json.Decoder(Record, dec_hook=wire.decode_hook)
+_BEGIN = msgspec.json.Decoder(Begin, dec_hook=wire.decode_hook)
 SCRIPT = Path(__file__).parents[3] / "docs" / "audit-journal.py"
 
 
@@ -37,13 +44,36 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         both.wait_for("the summit heard", lambda: both.source.told("file.ingested", "archive")["b.dat"])
         file = root / "journals.zst"
         both.source.lbctl("events", "export", str(file))
-        (anchor,) = [one.fingerprint for one in both.source.client.sites() if one.site == "summit"]
+        (anchor,) = [site.fingerprint for site in both.source.client.sites() if site.site == "summit"]
         assert "known already" in both.destination.lbctl("events", "import", str(file))
         both.assert_whole()
         again = f"sqlite:///{root / 'again.sqlite'}"
         replayed = both.destination.lbctl("events", "replay", "--from", str(file), "--anchor", anchor, "--into", again)
         assert digests(replayed) == digests(both.source.lbctl("events", "audit", "--digest"))
+        told_otherwise(both, file, root / "otherwise.zst")
     return file, anchor
+
+
+def told_otherwise(both: Pair, file: Path, otherwise: Path) -> None:
+    """The file of somebody with the archive's key, who tells the end of its journal in other words."""
+    first, *lines, _ = unpacked(file)
+    last = [
+        record for record in map(_RECORD.decode, lines) if segments.decode(record.payload.encode()).site == "archive"
+    ][-1]
+    payload = last.payload.replace('"b.dat"', '"c.dat"')
+    assert payload != last.payload
+    key = machine.load_key(both.destination.root / "keys" / "site.key")
+    begin = exports.encode(msgspec.structs.replace(_BEGIN.decode(first), by=SiteName("archive"), key=key.public))
+    lie = Record(payload=payload, signature=key.sign(Purpose.SEGMENT, payload.encode()))
+    told = [begin, *lines, exports.encode(lie)]
+    chain = exports.NO_CHAIN
+    for line in told:
+        chain = exports.link(chain, line)
+    end = End(segments=len(told) - 1, chain=chain, signature=key.sign(Purpose.EXPORT, chain.encode()))
+    otherwise.write_bytes(rewritten([*told, exports.encode(end)]))
+    said = both.source.lbctl("events", "import", str(otherwise), exit_code=6)
+    assert "1 different from a known segment with the same number: NOT BELIEVED" in said
+    assert "c.dat" not in {file.name for file in both.source.client.files().files}
 
 
 def digests(table: str) -> list[list[str]]:
@@ -54,22 +84,26 @@ def digests(table: str) -> list[list[str]]:
 def rekey(both: Pair) -> None:
     """The archive goes over to another key; the summit believes it from there on."""
     both.destination.lbctl("site", "rekey")
-    before = {one.site: one.key for one in both.source.client.sites()}["archive"]
+    before = {site.site: site.key for site in both.source.client.sites()}["archive"]
     both.destination.stop()
     both.destination.start()
     both.wait_for(
         "the summit knows the other key",
-        lambda: {one.site: one.key for one in both.source.client.sites()}["archive"] != before,
+        lambda: {site.site: site.key for site in both.source.client.sites()}["archive"] != before,
     )
 
 
 def test_the_auditors_script_verifies_a_file(exported: tuple[Path, str]) -> None:
     done = audit(*exported)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("every signature and link of the chain is right") == 2
+    assert done.stdout.count(" entries count, 0 do not\n") == 2
     other = audit(exported[0], "0000-0000-0000-0000")
-    assert "NOT VERIFIED" in other.stderr
-    assert len(SCRIPT.read_text().splitlines()) < 75
+    assert "NOT VERIFIED" in other.stdout
+
+
+def unpacked(file: Path) -> list[bytes]:
+    raw = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(file.read_bytes())).read()
+    return raw.splitlines(keepends=True)
 
 
 def rewritten(lines: list[bytes]) -> bytes:
@@ -93,11 +127,10 @@ SPOILT: dict[str, Callable[[list[bytes]], bytes]] = {
 
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_tampered_file_is_found_by_script_and_by_import(exported: tuple[Path, str], tmp_path: Path, how: str) -> None:
-    raw = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(exported[0].read_bytes())).read()
     bad = tmp_path / "bad.zst"
-    bad.write_bytes(SPOILT[how](raw.splitlines(keepends=True)))
+    bad.write_bytes(SPOILT[how](unpacked(exported[0])))
     done = audit(bad, exported[1])
     assert done.returncode != 0
-    assert "NOT VERIFIED" in done.stderr
+    assert "NOT VERIFIED" in done.stdout
     with pytest.raises(LibrarianError), bad.open("rb") as opened:
-        list(records(opened, Reading()))
+        list(records(opened, ExportReader()))

@@ -100,7 +100,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_stored_twice(
             assert site.told("file.ingested", "summit") == once
             assert site.told("instance.registered", "archive") == once
             for kind in ("file.ingested", "instance.registered"):
-                assert {one["name"]: one["digest"] for one in site.entries(kind)} == digests
+                assert {entry["name"]: entry["digest"] for entry in site.entries(kind)} == digests
             assert site.client.status().counts.conflicts == 0
             assert site.left_in_staging() == []
         # Which directories it had emptied a killed daemon does not remember: empty ones may stay.

@@ -21,7 +21,9 @@ def test_what_is_not_offered_does_not_arrive_until_it_is(tmp_path: Path) -> None
         assert standing(both.destination.store) == {"public/sky.dat": digest_of(b"for all")}
         assert "(not-offered)" in both.destination.lbctl("explain", "secret/plan.dat")
         both.source.lbctl("offer", "clear", "archive")
-        (waiting,) = [one for one in both.destination.client.transfers().transfers if one.name == "secret/plan.dat"]
+        (waiting,) = [
+            transfer for transfer in both.destination.client.transfers().transfers if transfer.name == "secret/plan.dat"
+        ]
         both.destination.try_now(waiting.id)
         both.acknowledged(2)
         both.assert_whole()
@@ -29,7 +31,7 @@ def test_what_is_not_offered_does_not_arrive_until_it_is(tmp_path: Path) -> None
 
 def grants(site: Site) -> list[str]:
     """A site's own, as it knows them."""
-    return next(one.grants for one in site.client.sites() if one.site == site.name)
+    return next(known.grants for known in site.client.sites() if known.site == site.name)
 
 
 def test_a_site_refuses_at_its_own_door_what_it_is_not_granted(tmp_path: Path) -> None:
@@ -39,7 +41,7 @@ def test_a_site_refuses_at_its_own_door_what_it_is_not_granted(tmp_path: Path) -
         both.source.lbctl("site", "set", "archive", "--grant", "derived/**")
         both.wait_for(
             "the archive knows",
-            lambda: [one.grants for one in archive.client.sites() if one.site == "archive"] == [["derived/**"]],
+            lambda: [site.grants for site in archive.client.sites() if site.site == "archive"] == [["derived/**"]],
         )
         archive.drop_file("raw.dat", b"raw")
         archive.drop_tree("derived", {"a.dat": b"derived"})

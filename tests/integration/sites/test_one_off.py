@@ -30,7 +30,7 @@ def test_a_person_fetches_one_file_and_a_subscription_only_what_is_new(tmp_path:
         # A subscription's end cancels nothing that a person asked for.
         both.source.stop()
         both.destination.lbctl("transfer", "add", "b.dat")
-        (rule,) = [one for one in both.destination.client.subscriptions() if one.site == "archive"]
+        (rule,) = [known for known in both.destination.client.subscriptions() if known.site == "archive"]
         both.destination.lbctl("subscription", "rm", rule.id)
         both.source.start()
         both.acknowledged(3)

@@ -24,9 +24,9 @@ def pair_on(root: Path) -> Generator[tuple[Pair, NatsServer]]:
 def drop_some(both: Pair, prefix: str, number: int = 20) -> dict[str, str]:
     """Drop files at the source; what must arrive."""
     data = {f"{prefix}-{n}.dat": some_bytes(5000, (prefix, n)) for n in range(number)}
-    for name, one in data.items():
-        both.source.drop_file(name, one)
-    return {name: digest_of(one) for name, one in data.items()}
+    for name, content in data.items():
+        both.source.drop_file(name, content)
+    return {name: digest_of(content) for name, content in data.items()}
 
 
 def test_while_the_bus_is_down_files_are_taken_in_and_they_arrive_after(tmp_path: Path) -> None:
@@ -94,13 +94,17 @@ def test_while_the_source_cannot_be_reached_transfers_wait_and_nobody_is_doubted
         wanted = drop_some(both, "unreachable", 3)  # the proxy leads nowhere yet
         waiting = both.wait_for(
             "all have been tried four times",
-            lambda: [one for one in both.destination.transfers() if one.attempts >= 4 and one.state == "waiting"],
+            lambda: [
+                transfer
+                for transfer in both.destination.transfers()
+                if transfer.attempts >= 4 and transfer.state == "waiting"
+            ],
         )
-        assert {one.reason for one in waiting} == {"source-unreachable"}
+        assert {transfer.reason for transfer in waiting} == {"source-unreachable"}
         assert both.destination.client.status().transfers.keys() <= {"waiting", "fetching", "wanted", "reserved"}
         proxy.target = both.source.data_port
-        for one in waiting:
-            both.destination.try_now(one.id)
+        for transfer in waiting:
+            both.destination.try_now(transfer.id)
         both.acknowledged(3)
         assert standing(both.destination.store) == wanted
         assert both.source.entries("instance.doubted") == both.source.entries("transfer.parked") == []

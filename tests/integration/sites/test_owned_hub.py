@@ -19,7 +19,7 @@ from tests.support.oracle import digest_of, some_bytes, standing
 from tests.support.rogue import AT
 from tests.support.sites import Site, free_port, sites, wait_for
 
-from librarian_daemon import host
+from librarian_daemon.runtime import machine
 from librarian_protocol import segments, subjects
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, Unit
@@ -65,7 +65,7 @@ def three(root: Path) -> Generator[tuple[Site, Site, Site]]:
             site.start()
         wait_for(
             "the campus reads the telescope",
-            lambda: {one.site: one.link for one in campus.client.status().peers}.get("telescope") == "up",
+            lambda: {peer.site: peer.link for peer in campus.client.status().peers}.get("telescope") == "up",
             *(hub, telescope, campus),
         )
         campus.lbctl("subscription", "add", "--from", "telescope")
@@ -131,7 +131,7 @@ async def test_who_owns_the_hub_makes_nobody_believe_anything_and_the_truth_come
             position = Position(
                 site=TELESCOPE, epoch=status.epoch, incarnation=status.incarnation, seq=status.seq, hash=status.hash
             )
-            hubs_key = host.load_key(hub.root / "keys" / "site.key")
+            hubs_key = machine.load_key(hub.root / "keys" / "site.key")
             subject = subjects.journal(TELESCOPE, "file.ingested")
             (genuine, signature), *_ = records(telescope)
             lies = (
@@ -147,7 +147,7 @@ async def test_who_owns_the_hub_makes_nobody_believe_anything_and_the_truth_come
             telescope.drop_file("after.dat", wanted["after.dat"])
             wait_for(
                 "the campus refused what was forged",
-                lambda: any(one.code == "message-refused" for one in campus.client.status().problems),
+                lambda: any(problem.code == "message-refused" for problem in campus.client.status().problems),
                 *(hub, telescope, campus),
             )
             wait_for(
@@ -186,4 +186,6 @@ def address(configuration: str) -> str:
 def records(site: Site) -> list[tuple[bytes, str]]:
     """The segments that tell of files, as they were signed."""
     found = site.client.journal(None, site.name).records
-    return [(one.payload.encode(), one.signature) for one in found if '"kind":"file.ingested"' in one.payload]
+    return [
+        (record.payload.encode(), record.signature) for record in found if '"kind":"file.ingested"' in record.payload
+    ]

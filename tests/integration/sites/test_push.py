@@ -14,13 +14,15 @@ from tests.support.sites import Pair, Site, free_port, sites
 
 SMALL = 500
 LARGE_BYTES = 96 << 20
+#: All is on one machine: a site that nobody can dial has no loopback address by which that would be known.
+LOOPBACK = {"LIBRARIAN_DATA__LOOPBACK_PEERS": "on"}
 
 
 @contextmanager
 def pushing(root: Path, advertise: str = "", listen: str = "") -> Generator[Pair]:
     """``summit`` dials out only; ``archive`` speaks TLS, at ``advertise`` for others."""
     bus = f"embedded:{free_port()}"
-    source = Site(root / "summit", "summit", bus=bus, overlay={"LIBRARIAN_DATA__DIALABLE": "false"})
+    source = Site(root / "summit", "summit", bus=bus, overlay={"LIBRARIAN_DATA__DIALABLE": "false", **LOOPBACK})
     overlay = {"LIBRARIAN_DATA__TLS": "on"}
     if advertise:
         overlay |= {"LIBRARIAN_DATA__ADVERTISE": advertise, "LIBRARIAN_DATA__LISTEN": listen}
@@ -89,7 +91,7 @@ def largest_staged(site: Site) -> int:
     """Bytes of the largest staged file."""
     staging = site.store / ".librarian" / "staging"
     with suppress(FileNotFoundError):  # it was placed meanwhile
-        return max((one.stat().st_size for one in staging.glob("t*") if one.is_file()), default=0)
+        return max((path.stat().st_size for path in staging.glob("t*") if path.is_file()), default=0)
     return 0
 
 

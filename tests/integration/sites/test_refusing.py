@@ -32,9 +32,9 @@ def rejected(both: Pair, top: bytes, drop: Path | None = None) -> tuple[str, str
     shown = both.wait_for(
         "status shows it",
         lambda: [
-            one.message
-            for one in site.client.status().problems
-            if one.code == "intake-refused" and path.removeprefix("what:  ") in one.message
+            problem.message
+            for problem in site.client.status().problems
+            if problem.code == "intake-refused" and path.removeprefix("what:  ") in problem.message
         ],
     )
     return reason, shown[0]
@@ -68,9 +68,9 @@ def fifo(path: Path) -> None:
 
 
 def unix_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as one:
+    with socket.socket(socket.AF_UNIX) as bound:
         here = os.open(path.parent, os.O_PATH)
-        one.bind(f"/proc/self/fd/{here}/{path.name}")
+        bound.bind(f"/proc/self/fd/{here}/{path.name}")
         os.close(here)
 
 
@@ -115,13 +115,15 @@ def test_other_bytes_under_a_taken_name_are_refused_and_the_same_bytes_change_no
         "archive has both",
         lambda: both.destination.told("instance.registered", "archive").keys() >= {"taken.dat", "taken-book"},
     )
-    accepted = sum(one.accepted for one in site.client.status().intake)
+    accepted = sum(intake.accepted for intake in site.client.status().intake)
 
     site.drop_file("taken.dat", b"first")
     site.drop_book("taken-book", {"a": b"1", "empty": None})
     both.wait_for(
         "they are accepted again",
-        lambda: sum(one.accepted for one in site.client.status().intake) == accepted + 2 and not site.left_taken(),
+        lambda: (
+            sum(intake.accepted for intake in site.client.status().intake) == accepted + 2 and not site.left_taken()
+        ),
     )
 
     site.drop_file("taken.dat", b"other")
@@ -132,10 +134,10 @@ def test_other_bytes_under_a_taken_name_are_refused_and_the_same_bytes_change_no
         assert "other bytes" in shown or "taken" in shown
     assert [path.read_bytes() for path in site.drop.glob(".rejected/*/taken.dat")] == [b"other"]
     assert [path.read_bytes() for path in site.drop_books.glob(".rejected/*/taken-book/a")] == [b"2"]
-    for one in both.sites:
-        assert (one.store / "taken.dat").read_bytes() == b"first"
-        assert (one.store / "taken-book" / "a").read_bytes() == b"1"
-        told = one.told("file.ingested") + one.told("instance.registered")
+    for holder in both.sites:
+        assert (holder.store / "taken.dat").read_bytes() == b"first"
+        assert (holder.store / "taken-book" / "a").read_bytes() == b"1"
+        told = holder.told("file.ingested") + holder.told("instance.registered")
         assert (told["taken.dat"], told["taken-book"]) == (2, 2)
 
 
@@ -148,10 +150,10 @@ def test_a_file_that_is_still_being_written_is_waited_for_and_shown(both: Pair) 
         waiting = both.wait_for(
             "status shows that it is waited for",
             lambda: [
-                one.reason
+                item.reason
                 for intake in site.client.status().intake
-                for one in intake.waiting_items
-                if one.name == "slow.dat" and one.reason == "still-being-written"
+                for item in intake.waiting_items
+                if item.name == "slow.dat" and item.reason == "still-being-written"
             ],
         )
         assert waiting == ["still-being-written"]
@@ -175,7 +177,7 @@ def test_a_file_of_another_user_is_copied_so_that_its_owner_cannot_change_it(bot
         stored = (site.store / "theirs.dat").stat()
         assert (stored.st_uid, stored.st_ino == inode) == (os.geteuid(), False)
         assert os.fstat(held.fileno()).st_nlink == 0
-    (entry,) = [one for one in site.entries("file.ingested") if one["name"] == "theirs.dat"]
+    (entry,) = [known for known in site.entries("file.ingested") if known["name"] == "theirs.dat"]
     assert entry["uploader"] == "12345"
 
 
@@ -192,11 +194,13 @@ def conflicting(both: Pair, ingest_apart: Callable[[Site, Site], None]) -> None:
         assert (site.store / "same.dat").read_bytes() == data
         found = site.client.file("same.dat")
         assert found.conflict
-        assert sorted(one.site for file in found.files for one in file.instances) == ["archive", "summit"]
+        assert sorted(instance.site for file in found.files for instance in file.instances) == ["archive", "summit"]
         assert site.problems()["conflict"] == ["same.dat"]
         assert site.client.status().counts.conflicts == 1
         assert "same.dat" not in site.told("instance.registered")
-        assert not [one for one in site.transfers() if one.name == "same.dat" and one.state != "cancelled"]
+        assert not [
+            transfer for transfer in site.transfers() if transfer.name == "same.dat" and transfer.state != "cancelled"
+        ]
         assert site.told("file.ingested") == Counter({"same.dat": 2, "after.dat": 1, "also-after.dat": 1})
         assert "conflict" in site.lbctl("file", "show", "same.dat")
         assert not site.rejected()

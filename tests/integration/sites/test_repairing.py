@@ -27,14 +27,14 @@ def pair_on(root: Path) -> Generator[tuple[Pair, NatsServer]]:
 def drop_some(both: Pair, prefix: str, number: int = 10) -> dict[str, str]:
     """Drop files at the source; what must arrive."""
     data = {f"{prefix}-{n}.dat": some_bytes(2000, (prefix, n)) for n in range(number)}
-    for name, one in data.items():
-        both.source.drop_file(name, one)
-    return {name: digest_of(one) for name, one in data.items()}
+    for name, content in data.items():
+        both.source.drop_file(name, content)
+    return {name: digest_of(content) for name, content in data.items()}
 
 
 def knows(site: Site, other: str) -> bool:
     """Whether it heard of the other's admission: it asks nobody of whom it did not."""
-    return other in {one.site for one in site.client.sites()}
+    return other in {known.site for known in site.client.sites()}
 
 
 async def purge(server: NatsServer, site: str) -> None:
@@ -87,7 +87,8 @@ async def test_what_a_third_site_holds_is_had_from_it_while_its_origin_is_away(t
             wait_for(
                 "the archive had it from the vault",
                 lambda: any(
-                    (one["origin"], one["peer"]) == ("summit", "vault") for one in both.destination.logged("repaired")
+                    (line["origin"], line["peer"]) == ("summit", "vault")
+                    for line in both.destination.logged("repaired")
                 ),
                 both.destination,
             )

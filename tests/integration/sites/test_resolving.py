@@ -69,6 +69,8 @@ def test_nothing_is_served_that_is_set_aside_and_nothing_of_it_is_lost_by_kill(b
     source.kill()
     source.start()
     both.wait_for("the winner has the name at the summit", partial(stands, source, OF_ARCHIVE, OF_SUMMIT))
-    assert not [one for one in destination.transfers() if one.state != "stored"], "nobody wants what was set aside"
+    assert not [transfer for transfer in destination.transfers() if transfer.state != "stored"], (
+        "nobody wants what was set aside"
+    )
     assert "set aside" in source.lbctl("explain", "same.dat")
     both.assert_whole()

@@ -12,7 +12,7 @@ import pytest
 from tests.support.oracle import digest_of, some_bytes, standing
 from tests.support.sites import Pair, Site, join, pair, sites, wait_for
 
-from librarian_daemon import host
+from librarian_daemon.runtime import machine
 
 SOON = {"# heads_every_s = 30.0": "heads_every_s = 1.0"}
 
@@ -20,9 +20,9 @@ SOON = {"# heads_every_s = 30.0": "heads_every_s = 1.0"}
 def drop_some(site: Site, prefix: str, number: int = 5) -> dict[str, str]:
     """Drop files; what must stand."""
     data = {f"{prefix}-{n}.dat": some_bytes(3000, (site.name, prefix, n)) for n in range(number)}
-    for name, one in data.items():
-        site.drop_file(name, one)
-    return {name: digest_of(one) for name, one in data.items()}
+    for name, content in data.items():
+        site.drop_file(name, content)
+    return {name: digest_of(content) for name, content in data.items()}
 
 
 def catalog_files(site: Site) -> list[Path]:
@@ -62,7 +62,7 @@ def in_quarantine(site: Site) -> bool:
 def agree(both: Pair) -> bool:
     """Whether both know the same files with the same instances."""
     found = [
-        sorted((one.name, one.digest, tuple(sorted(one.sites))) for one in site.client.files().files)
+        sorted((file.name, file.digest, tuple(sorted(file.sites))) for file in site.client.files().files)
         for site in both.sites
     ]
     return found[0] == found[1]
@@ -70,7 +70,7 @@ def agree(both: Pair) -> bool:
 
 def matches(site: Site, wanted: set[str]) -> bool:
     """Whether these are the globs of all subscriptions that a site knows."""
-    return {one.match for one in site.client.subscriptions()} == wanted
+    return {subscription.match for subscription in site.client.subscriptions()} == wanted
 
 
 @pytest.mark.fault(23)
@@ -80,13 +80,13 @@ def test_a_site_with_an_old_catalog_takes_back_what_it_said_and_goes_on(tmp_path
         wanted = drop_some(destination, "of-archive-early")
         both.source.lbctl("subscription", "add", "--from", "archive")
         wanted |= drop_some(source, "early")
-        both.wait_for("all are everywhere", lambda: all(len(standing(one.store)) == 10 for one in both.sites))
+        both.wait_for("all are everywhere", lambda: all(len(standing(site.store)) == 10 for site in both.sites))
         destination.stop()
         back_up(destination, tmp_path / "backup")
         destination.start()
         wanted |= drop_some(destination, "of-archive-late")
         wanted |= drop_some(source, "late")
-        both.wait_for("all are everywhere", lambda: all(len(standing(one.store)) == 20 for one in both.sites))
+        both.wait_for("all are everywhere", lambda: all(len(standing(site.store)) == 20 for site in both.sites))
         both.wait_for("both agree", lambda: agree(both))
         both.wait_for("all is sent", lambda: destination.client.status().journal.outbox == 0)
         said = numbers_of(source, "archive")
@@ -100,7 +100,7 @@ def test_a_site_with_an_old_catalog_takes_back_what_it_said_and_goes_on(tmp_path
         both.wait_for("it is over by itself", lambda: not in_quarantine(destination), deadline_s=60)
         both.wait_for("it says so", lambda: destination.logged("recovered"))
         both.wait_for(
-            "what was dropped is everywhere", lambda: all(len(standing(one.store)) == 25 for one in both.sites)
+            "what was dropped is everywhere", lambda: all(len(standing(site.store)) == 25 for site in both.sites)
         )
         both.wait_for("both agree", lambda: agree(both), deadline_s=60)
         for site in both.sites:
@@ -154,7 +154,7 @@ def test_a_copy_made_while_the_daemon_ran_is_found_out_although_nobody_heard_of_
         both.wait_for("it is found out", lambda: destination.logged("catalog_behind"))
         both.wait_for("recovery is over", lambda: not in_quarantine(destination))
         both.wait_for(
-            "the other one was told", lambda: {one.name for one in source.client.files().files} == set(wanted)
+            "the other one was told", lambda: {file.name for file in source.client.files().files} == set(wanted)
         )
         both.wait_for("both agree", lambda: agree(both))
         both.assert_whole()
@@ -162,7 +162,7 @@ def test_a_copy_made_while_the_daemon_ran_is_found_out_although_nobody_heard_of_
 
 def witnessed(site: Site) -> int:
     """How many entries of its site the store tells of."""
-    return host.read_head((site.store / ".librarian" / "head").read_text()).seq
+    return machine.read_head((site.store / ".librarian" / "head").read_text()).seq
 
 
 def drop_twins(site: Site) -> None:
@@ -170,7 +170,9 @@ def drop_twins(site: Site) -> None:
     same, member = twins_of(site).values()
     site.drop_file("same.dat", same)
     site.drop_book("night", {"a": member})
-    wait_for("it accepted both", lambda: {one.name for one in site.client.files().files} == {"night", "same.dat"}, site)
+    wait_for(
+        "it accepted both", lambda: {file.name for file in site.client.files().files} == {"night", "same.dat"}, site
+    )
 
 
 def twins_of(site: Site) -> dict[str, bytes]:
@@ -212,7 +214,7 @@ def test_a_lost_catalog_is_made_up_from_what_others_hold_and_what_stands_on_disk
         wanted = drop_some(source, "of-summit") | drop_some(destination, "of-archive")
         book = {"a": b"1", "b/c": b"22"}
         source.drop_book("night", book)
-        both.wait_for("all are everywhere", lambda: all(len(standing(one.store)) == 12 for one in both.sites))
+        both.wait_for("all are everywhere", lambda: all(len(standing(site.store)) == 12 for site in both.sites))
         both.wait_for("all is sent", lambda: destination.client.status().journal.outbox == 0)
         said = numbers_of(source, "archive")
         destination.stop()
@@ -250,9 +252,10 @@ def test_two_sites_with_a_third_that_stays_away_wait_for_it(tmp_path: Path) -> N
             both.wait_for(
                 "it waits for the third",
                 lambda: [
-                    one
-                    for one in destination.client.status().problems
-                    if one.code == "catalog-behind" and "Waiting: third has not told what it holds" in one.message
+                    problem
+                    for problem in destination.client.status().problems
+                    if problem.code == "catalog-behind"
+                    and "Waiting: third has not told what it holds" in problem.message
                 ],
                 deadline_s=60,
             )

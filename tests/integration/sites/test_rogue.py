@@ -14,7 +14,7 @@ from tests.support.oracle import digest_of
 from tests.support.rogue import Rogue, altered, rogue
 from tests.support.sites import Pair, Site, join, pair, sites, wait_for
 
-from librarian_protocol import api
+from librarian_protocol import api, segments
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     Access,
@@ -42,7 +42,7 @@ def ingested(name: str, data: bytes) -> FileIngested:
 
 
 def _names(site: Site) -> set[str]:
-    return {one.name for one in site.client.files().files}
+    return {file.name for file in site.client.files().files}
 
 
 def _heard(site: Site, name: str) -> int:
@@ -50,11 +50,11 @@ def _heard(site: Site, name: str) -> int:
 
 
 def _reads_archive(site: Site) -> bool:
-    return any(one.site == "archive" and one.link == "up" for one in site.client.status().peers)
+    return any(peer.site == "archive" and peer.link == "up" for peer in site.client.status().peers)
 
 
 def _stalls(site: Site) -> bool:
-    return any(one.site == "archive" and one.stalled for one in site.client.status().peers)
+    return any(peer.site == "archive" and peer.stalled for peer in site.client.status().peers)
 
 
 def _knows(site: Site, names: set[str]) -> bool:
@@ -107,8 +107,10 @@ class Scene:
 
     def _shows(self, site: Site, code: str, why: str) -> bool:
         return any(
-            (one.code, one.subject) == (code, "archive") and why in one.message and self._is_news(site, one)
-            for one in site.client.status().problems
+            (problem.code, problem.subject) == (code, "archive")
+            and why in problem.message
+            and self._is_news(site, problem)
+            for problem in site.client.status().problems
         )
 
     def _is_news(self, site: Site, problem: api.Problem) -> bool:
@@ -199,7 +201,7 @@ async def test_entries_out_of_order_wait_for_what_comes_before_them(scene: Scene
             partial(_stalls, site),
             *scene.honest,
         )
-        assert not {one.name for one in site.client.files().files} & {"one", "two"}
+        assert not {file.name for file in site.client.files().files} & {"one", "two"}
     await scene.attacker.send("file.ingested", first.payload, scene.attacker.key)
     for site in scene.honest:
         wait_for(
@@ -215,13 +217,13 @@ async def test_a_name_is_not_taken_over(scene: Scene) -> None:
     for site in scene.honest:
         wait_for("the conflict shows", partial(_in_conflict, site, "mine.dat"), *scene.honest)
     assert (scene.summit.store / "mine.dat").read_bytes() == b"the summit's"
-    files = {one.digest for one in scene.summit.client.file("mine.dat").files}
+    files = {file.digest for file in scene.summit.client.file("mine.dat").files}
     assert files == {digest_of(b"the summit's"), digest_of(b"the attacker's")}
 
 
 async def test_it_cannot_remove_or_withdraw_what_is_not_its_own(scene: Scene) -> None:
     mine = scene.summit.client.file("kept.dat").files[0]
-    (of_summit,) = [one for one in mine.instances if one.site == "summit"]
+    (of_summit,) = [instance for instance in mine.instances if instance.site == "summit"]
     facts = {
         "name": Name.parse("kept.dat"),
         "digest": Digest.parse(mine.digest),
@@ -239,8 +241,27 @@ async def test_it_cannot_remove_or_withdraw_what_is_not_its_own(scene: Scene) ->
         assert "summit" in site.verified_at("kept.dat")
 
 
+@pytest.mark.fault(28)
+async def test_sizes_beyond_all_bounds_are_refused_and_spoil_no_view(scene: Scene) -> None:
+    """2^63 - 1 and 1: a sum of both overflowed, and no view was shown any more, for good."""
+    attacker = scene.attacker
+    done = attacker.cut(ingested("huge.dat", b"huge"))[0]
+    entry = msgspec.json.decode(done.segment.entries[0]) | {"size_bytes": (1 << 63) - 1}
+    payload = altered(done, entries=[entry])
+    await attacker.send("file.ingested", payload, attacker.key)
+    attacker.position = msgspec.structs.replace(
+        attacker.position, seq=done.segment.last_seq, hash=segments.hash_of(payload)
+    )
+    scene.refused_everywhere("entry-refused", "size_bytes")
+    await attacker.publish(attacker.cut(ingested("one-byte.dat", b"1")))
+    for site in scene.honest:
+        wait_for("what comes behind it is applied", partial(_knows, site, {"one-byte.dat"}), *scene.honest)
+        assert _knows_none(site, {"huge.dat"})
+        assert "view-failed" not in site.problems()
+
+
 async def test_it_cannot_admit_anybody_nor_give_itself_rights(scene: Scene) -> None:
-    before = {(one.site, one.key) for one in scene.summit.client.sites()}
+    before = {(known.site, known.key) for known in scene.summit.client.sites()}
     for name, key in (("crony", OTHER_KEY), ("summit", OTHER_KEY), ("archive", scene.attacker.key)):
         await scene.attacker.publish(
             scene.attacker.cut(
@@ -256,7 +277,7 @@ async def test_it_cannot_admit_anybody_nor_give_itself_rights(scene: Scene) -> N
         )
     await scene.say_something_true()
     for site in scene.honest:
-        assert {(one.site, one.key) for one in site.client.sites()} == before
+        assert {(known.site, known.key) for known in site.client.sites()} == before
 
 
 @pytest.mark.fault(28)
@@ -275,7 +296,7 @@ async def test_two_stories_about_one_number_void_the_site_from_there_on_and_noth
             partial(_knows_none, site, {"story-a", "after-a", "story-b"}),
             *scene.honest,
         )
-        names = {one.name for one in site.client.files().files}
+        names = {file.name for file in site.client.files().files}
         assert {"mine.dat"} < names, "what it said before is believed still, and what others say"
         assert any(name.startswith("true-") for name in names)
     scene.summit.drop_file("later.dat", b"the summit goes on")

@@ -145,7 +145,7 @@ def test_a_bit_flipped_in_the_sources_store_is_never_stored_elsewhere(tmp_path: 
             assert doubted["name"] == suspected["name"] == parked["name"] == name
             assert doubted["owner"] == "summit"
             assert parked["reason"] == "checksum-mismatch"
-            (instance,) = [one for file in site.client.file(name).files for one in file.instances]
+            (instance,) = [held for file in site.client.file(name).files for held in file.instances]
             assert (instance.site, instance.state) == ("summit", "suspected")
             assert site.problems()["instance-suspected"] == [name]
             assert "no longer vouches" in site.lbctl("status", exit_code=1) or site is source

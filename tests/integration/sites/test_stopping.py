@@ -29,7 +29,7 @@ def test_a_stop_in_the_middle_of_a_transfer_is_soon_and_quiet_and_the_next_start
         proxy.target = both.source.data_port
         proxy.stall(4 << 20)
         both.source.drop_file("large.dat", DATA)
-        both.wait_for("it is under way", lambda: [one.stat().st_size for one in both.destination.left_in_staging()])
+        both.wait_for("it is under way", lambda: [path.stat().st_size for path in both.destination.left_in_staging()])
         site = both.source if stopped == "source" else both.destination
         before = len(site.log.read_bytes())
         began = time.monotonic()

@@ -34,7 +34,7 @@ def is_not_let_in(both: Pair, stranger: Site) -> None:
     assert stranger.client.files().files == []
     key = stranger.lbctl("site", "list", "-o", "jsonl").partition('"key":"')[2].partition('"')[0]
     for site in both.sites:
-        assert key not in {one.key for one in site.client.sites()}
+        assert key not in {known.key for known in site.client.sites()}
     name = f"beside {stranger.root.name}.dat"
     both.source.drop_file(name, b"goes on as before")
     both.wait_for("it arrives", lambda: both.source.told("instance.registered", "archive")[name])
@@ -89,7 +89,9 @@ def refused_at_the_inviter(both: Pair, name: str, why: str) -> None:
     problem = both.wait_for(
         "the inviter shows it",
         lambda: [
-            one for one in both.source.client.status().problems if (one.code, one.subject) == ("join-refused", name)
+            problem
+            for problem in both.source.client.status().problems
+            if (problem.code, problem.subject) == ("join-refused", name)
         ],
     )[0]
     assert why in problem.message
@@ -112,20 +114,20 @@ def test_a_token_is_good_once(both: Pair, tmp_path: Path) -> None:
             both.source,
             fourth,
         )
-        assert {"archive", "summit", "third"} == {one.site for one in both.source.client.sites()}
+        assert {"archive", "summit", "third"} == {site.site for site in both.source.client.sites()}
 
 
 def test_a_name_that_is_taken_is_refused(both: Pair, tmp_path: Path) -> None:
     """Another key under a name of the mesh: the one who has the name keeps it."""
     token = both.source.lbctl("site", "invite").strip()
-    key = {one.site: one.key for one in both.source.client.sites()}["archive"]
+    key = {site.site: site.key for site in both.source.client.sites()}["archive"]
     impostor = Site(tmp_path / "impostor", "archive")
     with sites(impostor):
         impostor.lbctl("site", "join", token)
         impostor.start()
         refused_at_the_inviter(both, "archive", "the name belongs to a site with another key")
         is_not_let_in(both, impostor)
-    assert {one.site: one.key for one in both.source.client.sites()}["archive"] == key
+    assert {site.site: site.key for site in both.source.client.sites()}["archive"] == key
 
 
 def test_a_stranger_gets_no_bytes_and_learns_nothing(both: Pair) -> None:

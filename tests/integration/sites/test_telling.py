@@ -73,3 +73,41 @@ def test_a_subscription_that_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         archive.lbctl("subscription", "add", "--from", "summit")
         assert "not in the roster" in archive.lbctl("subscription", "add", "--from", "sumit", exit_code=4)
         assert "says the same already" in archive.lbctl("subscription", "add", "--from", "summit", exit_code=11)
+        nosuch = archive.lbctl("subscription", "add", "--from", "summit", "--into", "nosuch", exit_code=2)
+        assert "there is no store 'nosuch' at this site" in nosuch
+        for command in (
+            ["subscription", "add", "--from", "summit", "--match", "obs/"],
+            ["offer", "set", "summit", "/abs/*"],
+            ["site", "invite", "--grant", "a//b"],
+            ["file", "list", "--match", "{a,b}*"],
+        ):
+            assert "hint: " in archive.lbctl(*command, exit_code=2), command
+        assert "hint: " in summit.lbctl("site", "set", "archive", "--grant", "../x", exit_code=2)
+
+
+def test_a_glob_that_would_be_tried_without_end_freezes_no_daemon_and_no_start(tmp_path: Path) -> None:
+    """In a grant, which the journal carries to every site; in an offer; in a subscription; asked for."""
+    endless = "**?" * 12 + "b"
+    summit, archive = summit_and_archive(tmp_path)
+    with sites(summit, archive):
+        summit.start()
+        archive.start()
+        archive.lbctl("site", "join", summit.lbctl("site", "invite").strip())
+        archive.lbctl("subscription", "add", "--from", "summit", "--match", endless)
+        summit.lbctl("offer", "set", "archive", endless)
+        summit.lbctl("site", "set", "archive", "--grant", endless)
+        summit.drop_file("a" * 44, b"of the summit")
+        wait_for("heard of", lambda: archive.client.files("a" * 44).files, summit, archive)
+        wait_for(
+            "the grant holds",
+            lambda: [site.grants for site in archive.client.sites() if site.site == "archive"] == [[endless]],
+            archive,
+        )
+        archive.drop_file("a" * 43, b"of the archive")
+        wait_for("it is outside the grant", archive.rejected, archive)
+        assert archive.client.files(endless).files == []
+        assert archive.stop() == 0
+        assert summit.stop() == 0
+        summit.start()
+        archive.start()
+        assert summit.client.files("a*").files

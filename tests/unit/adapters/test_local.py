@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from tests.support.fetching import WatchedStaging, batch_of, failures, landed_keys, outcomes_of
 from tests.support.source import STORE, Collection, Destination, noise
+from tests.support.stores import posix
 
 from librarian_adapters import local
 from librarian_adapters.contract import Context, Item, Landed
-from librarian_adapters.memory import MemorySink
-from librarian_adapters.verifying import Verifying
+from librarian_adapters.testing.memory import MemorySink
+from librarian_adapters.wrappers.verifying import VerifyingAdapter
 from librarian_protocol.errors import ConfigInvalid, SourceMissing, SourceUnreachable, StoreFault, StoreFull
 
 
@@ -153,6 +154,30 @@ async def test_a_file_cut_while_it_is_copied_fails_alone(
         return b"" if offset else read(descriptor, count, offset)
 
     monkeypatch.setattr(os, "pread", cutting)
-    outcomes = await outcomes_of(Verifying(adapter_of(collection.root)), batch_of([first, second]), WatchedStaging())
+    outcomes = await outcomes_of(
+        VerifyingAdapter(adapter_of(collection.root)), batch_of([first, second]), WatchedStaging()
+    )
     assert landed_keys(outcomes) == {"second"}
     assert "somebody cut it" in str(failures(outcomes)["first"])
+
+
+@pytest.mark.parametrize("begun_bytes", [0, 1 << 20, 3 << 20])
+async def test_holes_take_no_room(collection: Collection, tmp_path: Path, begun_bytes: int) -> None:
+    """At the beginning, in the middle, at the end; also where it goes on within one."""
+    data = bytes(4 << 20) + noise(1 << 20) + bytes(20 << 20) + noise(100) + bytes(4 << 20)
+    item = collection.item("sparse", data)
+    with (collection.root / "sparse").open("wb") as file:
+        file.truncate(len(data))
+        file.seek(4 << 20)
+        file.write(data[4 << 20 : 5 << 20])
+        file.seek(25 << 20)
+        file.write(data[25 << 20 : (25 << 20) + 100])
+    store = posix(tmp_path / "into")
+    await store.open()
+    sink = await store.staging.create(item)
+    await sink.write(data[:begun_bytes])
+    await sink.close()
+    outcomes = await outcomes_of(VerifyingAdapter(adapter_of(collection.root)), batch_of([item]), store.staging)
+    assert outcomes == [Landed(item)]
+    assert (Path(store.staging_root) / "sparse").stat().st_blocks * 512 <= 2 << 20
+    store.close()

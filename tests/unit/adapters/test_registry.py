@@ -17,7 +17,7 @@ def points(*pairs: tuple[str, str]) -> EntryPoints:
     return EntryPoints(EntryPoint(name, value, ENTRY_POINTS) for name, value in pairs)
 
 
-BUILT_IN = (("local", "librarian_adapters.local:factory"), ("http", "librarian_adapters.http:factory"))
+BUILT_IN = (("local", "librarian_adapters.local:factory"), ("http", "librarian_adapters.http.adapter:factory"))
 
 
 @pytest.fixture(autouse=True)

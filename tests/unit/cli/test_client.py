@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support import control_samples as samples
+from tests.support import control_samples
 from tests.support.fake_control import FakeControl, Raw
 
 from librarian_client import Client, locate
@@ -19,6 +19,7 @@ from librarian_protocol.errors import (
     InputError,
     LibrarianError,
     NotFound,
+    NotPermitted,
     SiteError,
     StoreFull,
 )
@@ -32,39 +33,39 @@ def client(config: Path, control: FakeControl) -> Client:
 
 Call = Callable[[Client], object]
 CALLS: list[tuple[Call, str, dict[str, str], object]] = [
-    (lambda c: c.status(), "GET /status", {}, samples.status()),
+    (lambda c: c.status(), "GET /status", {}, control_samples.status()),
     (lambda c: c.doctor(), "GET /doctor", {}, [api.DoctorCheck(check="a", level="ok", message="b")]),
-    (lambda c: c.stores(), "GET /stores", {}, [samples.store()]),
+    (lambda c: c.stores(), "GET /stores", {}, [control_samples.store()]),
     (
         lambda c: c.files("obs/*", after="a b&c", limit=5),
         "GET /files",
         {"match": "obs/*", "after": "a b&c", "limit": "5"},
-        api.FilePage(files=[samples.summary()], next=None),
+        api.FilePage(files=[control_samples.summary()], next=None),
     ),
-    (lambda c: c.file("obs/ä+%.fits"), "GET /file", {"name": "obs/ä+%.fits"}, samples.detail()),
+    (lambda c: c.file("obs/ä+%.fits"), "GET /file", {"name": "obs/ä+%.fits"}, control_samples.detail()),
     (
         lambda c: c.verify("a", "blake3:00"),
         "POST /file/verify",
         {"name": "a", "digest": "blake3:00"},
-        [samples.verify_result(ok=True)],
+        [control_samples.verify_result(ok=True)],
     ),
     (
         lambda c: c.transfers("parked", after=9, limit=2),
         "GET /transfers",
         {"state": "parked", "after": "9", "limit": "2"},
-        api.TransferPage(transfers=[samples.transfer()], next=3),
+        api.TransferPage(transfers=[control_samples.transfer()], next=3),
     ),
-    (lambda c: c.transfer(12), "GET /transfer", {"id": "12"}, samples.transfer()),
-    (lambda c: c.retry(12), "POST /transfer/retry", {"id": "12"}, [samples.transfer()]),
+    (lambda c: c.transfer(12), "GET /transfer", {"id": "12"}, control_samples.transfer()),
+    (lambda c: c.retry(12), "POST /transfer/retry", {"id": "12"}, [control_samples.transfer()]),
     (
         lambda c: c.retry_all("timeout"),
         "POST /transfer/retry",
         {"all": "1", "reason": "timeout"},
-        [samples.transfer()],
+        [control_samples.transfer()],
     ),
-    (lambda c: c.subscriptions(), "GET /subscriptions", {}, [samples.subscription()]),
-    (lambda c: c.unsubscribe("5e"), "DELETE /subscriptions", {"id": "5e"}, samples.subscription()),
-    (lambda c: c.sites(), "GET /sites", {}, [samples.site()]),
+    (lambda c: c.subscriptions(), "GET /subscriptions", {}, [control_samples.subscription()]),
+    (lambda c: c.unsubscribe("5e"), "DELETE /subscriptions", {"id": "5e"}, control_samples.subscription()),
+    (lambda c: c.sites(), "GET /sites", {}, [control_samples.site()]),
     (
         lambda c: c.invite(),
         "POST /invite",
@@ -91,7 +92,7 @@ def test_a_method_asks_its_route_and_returns_its_structure(
 
 
 def test_bodies_are_sent_as_json(client: Client, control: FakeControl) -> None:
-    control.answer("POST /subscriptions", samples.subscription())
+    control.answer("POST /subscriptions", control_samples.subscription())
     client.subscribe(api.SubscriptionAdd(from_site="summit", into=["main"]))
     assert control.requests[-1].body == b'{"from_site":"summit","match":"**","into":["main"],"new_only":false}'
     control.answer("POST /join", api.JoinState(state="asking", inviter="s", fingerprint="f", detail=""))
@@ -202,8 +203,9 @@ def test_a_silent_daemon_is_waited_for_so_long(config: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may connect to every socket")
 def test_a_socket_of_another_user_is_told(config: Path, control: FakeControl) -> None:
     (config.parent / "lbd.sock").chmod(0)
-    with pytest.raises(DaemonUnreachable, match="not allowed"):
+    with pytest.raises(NotPermitted, match="not allowed") as refused:
         Client.from_config(config).status()
+    assert refused.value.exit_code == 12
 
 
 # ---- where the socket is -------------------------------------------------------------------------------

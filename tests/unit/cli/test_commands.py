@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from tests.support import control_samples as samples
+from tests.support import control_samples
 from tests.support.fake_control import FakeControl, Raw, Request
 from tests.unit.cli.conftest import Lbctl
 
@@ -23,14 +23,14 @@ def pages_of_files(total: int) -> Callable[[Request], object]:
     def answer(request: Request) -> api.FilePage:
         first = int(request.query["after"][1:]) + 1 if "after" in request.query else 0
         last = min(first + int(request.query["limit"]), total)
-        files = [samples.summary(f"f{number:04}") for number in range(first, last)]
+        files = [control_samples.summary(f"f{number:04}") for number in range(first, last)]
         return api.FilePage(files=files, next=f"f{last - 1:04}" if last < total else None)
 
     return answer
 
 
 def test_a_list_is_a_table(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /files", api.FilePage(files=[samples.summary()], next=None))
+    control.answer("GET /files", api.FilePage(files=[control_samples.summary()], next=None))
     run = lbctl("file", "list")
     assert run.out.splitlines() == [
         "NAME         UNIT       SIZE   ORIGIN   SITES",
@@ -40,14 +40,14 @@ def test_a_list_is_a_table(lbctl: Lbctl, control: FakeControl) -> None:
 
 
 def test_names_in_a_table_are_escaped_and_never_markup(lbctl: Lbctl, control: FakeControl) -> None:
-    found = samples.summary("a\u202e[red]b[/red]")
+    found = control_samples.summary("a\u202e[red]b[/red]")
     control.answer("GET /files", api.FilePage(files=[found], next=None))
     assert r"a\u202e[red]b[/red] " in lbctl("file", "list").out
     assert json.loads(lbctl("file", "list", "-o", "json").out)[0]["name"] == "a\u202e[red]b[/red]"
 
 
 def test_a_long_name_is_not_cut_where_a_program_reads(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /files", api.FilePage(files=[samples.summary("n" * 1000)], next=None))
+    control.answer("GET /files", api.FilePage(files=[control_samples.summary("n" * 1000)], next=None))
     assert "n" * 1000 in lbctl("file", "list").out
 
 
@@ -85,9 +85,11 @@ def test_an_empty_list_says_so_on_stderr(lbctl: Lbctl, control: FakeControl) -> 
 
 
 def test_a_file_is_shown_with_instances_and_transfers(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /file", samples.detail())
+    control.answer("GET /file", control_samples.detail())
     shown = lbctl("file", "show", "obs/a.fits").out.splitlines()
-    assert shown[0] == (f"obs/a.fits   file   5.0 MiB   {samples.DIGEST}   ingested 2026-11-20T13:01:07Z at summit")
+    assert shown[0] == (
+        f"obs/a.fits   file   5.0 MiB   {control_samples.DIGEST}   ingested 2026-11-20T13:01:07Z at summit"
+    )
     assert shown[2].split() == [
         "summit", "ssd", "verified", "ingested", "2026-11-20T13:01:07Z", "2026-11-20T13:01:07Z",
     ]  # fmt: skip
@@ -97,7 +99,8 @@ def test_a_file_is_shown_with_instances_and_transfers(lbctl: Lbctl, control: Fak
 
 
 def test_a_conflict_is_shown(lbctl: Lbctl, control: FakeControl) -> None:
-    detail = samples.detail()
+    """Two digests stand under one name; one of them was withdrawn and is held nowhere."""
+    detail = control_samples.detail()
     gone = msgspec.structs.replace(
         detail.files[0], instances=[], transfers=[], withdrawn=True, origin=None, ingested_at=None
     )
@@ -122,18 +125,29 @@ def test_a_manifest_is_printed_byte_for_byte(lbctl: Lbctl, control: FakeControl)
 
 
 def test_verifying_right_bytes_exits_with_0(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("POST /file/verify", [samples.verify_result(ok=True)])
-    run = lbctl("file", "verify", "obs/a.fits", "--digest", samples.DIGEST)
+    control.answer("POST /file/verify", [control_samples.verify_result(ok=True)])
+    run = lbctl("file", "verify", "obs/a.fits", "--digest", control_samples.DIGEST)
     assert run.code == 0
     assert "right" in run.out
-    assert control.requests[-1].query == {"name": "obs/a.fits", "digest": samples.DIGEST}
+    assert control.requests[-1].query == {"name": "obs/a.fits", "digest": control_samples.DIGEST}
 
 
 def test_verifying_wrong_bytes_exits_with_6(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("POST /file/verify", [samples.verify_result(ok=True), samples.verify_result(ok=False)])
+    control.answer(
+        "POST /file/verify", [control_samples.verify_result(ok=True), control_samples.verify_result(ok=False)]
+    )
     run = lbctl("file", "verify", "obs/a.fits")
     assert run.code == 6
     assert "WRONG" in run.out
+
+
+def test_verifying_what_cannot_be_looked_at_says_nothing_of_its_bytes(lbctl: Lbctl, control: FakeControl) -> None:
+    away = msgspec.structs.replace(control_samples.verify_result(ok=False), looked=False)
+    control.answer("POST /file/verify", [control_samples.verify_result(ok=True), away])
+    run = lbctl("file", "verify", "obs/a.fits")
+    assert run.code == 1
+    assert "not looked at" in run.out
+    assert "WRONG" not in run.out
 
 
 def test_verifying_nothing_is_no_success(lbctl: Lbctl, control: FakeControl) -> None:
@@ -145,17 +159,17 @@ def test_verifying_nothing_is_no_success(lbctl: Lbctl, control: FakeControl) -> 
 
 
 def test_transfers_are_listed_with_what_they_wait_for(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /transfers", api.TransferPage(transfers=[samples.transfer()], next=11))
+    control.answer("GET /transfers", api.TransferPage(transfers=[control_samples.transfer()], next=11))
     run = lbctl("transfer", "list", "--state", "waiting", "--limit", "1")
     assert run.out == (
-        "ID   NAME            SIZE   FROM     INTO   STATE                          TRIED   NEXT\n"
-        "12   obs/a.fits   5.0 MiB   summit   main   waiting (source-unreachable)      2x   1m04s\n"
+        "ID   NAME            SIZE   FROM     INTO   STATE                          PRIO   TRIED   NEXT    ETA\n"
+        "12   obs/a.fits   5.0 MiB   summit   main   waiting (source-unreachable)      -      2x   1m04s   -\n"
     )
     assert run.err == "more follow: --after 11, or --limit 0 for all\n"
 
 
 def test_a_transfer_is_shown_with_its_hint(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /transfer", samples.transfer())
+    control.answer("GET /transfer", control_samples.transfer())
     assert lbctl("transfer", "show", "12").out == (
         "transfer 12   obs/a.fits   file   5.0 MiB   summit -> main\n"
         "  waiting (source-unreachable) since 2026-11-20T13:01:07Z\n"
@@ -169,7 +183,7 @@ def test_a_transfer_is_shown_with_its_hint(lbctl: Lbctl, control: FakeControl) -
 
 def test_retrying_some_of_several_is_partly_done(lbctl: Lbctl, control: FakeControl) -> None:
     def answer(request: Request) -> object:
-        return [samples.transfer()] if request.query["id"] == "12" else NotPossible("it is stored")
+        return [control_samples.transfer()] if request.query["id"] == "12" else NotPossible("it is stored")
 
     control.answer("POST /transfer/retry", answer)
     assert lbctl("transfer", "retry", "12").code == 0
@@ -198,7 +212,7 @@ def test_retry_wants_ids_or_all(lbctl: Lbctl, arguments: list[str]) -> None:
 
 
 def test_a_subscription_is_added_as_it_was_said(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("POST /subscriptions", samples.subscription())
+    control.answer("POST /subscriptions", control_samples.subscription())
     run = lbctl("subscription", "add", "--from", "summit", "--match", "obs/**", "--into", "a", "--into", "b")
     assert run.code == 0
     assert json.loads(control.requests[-1].body) == {
@@ -217,8 +231,8 @@ def test_a_malformed_subscription_is_refused_here(lbctl: Lbctl, arguments: list[
 
 
 def test_a_subscription_is_removed_by_the_beginning_of_its_id(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /subscriptions", [samples.subscription(), samples.subscription("5f" * 8)])
-    control.answer("DELETE /subscriptions", samples.subscription())
+    control.answer("GET /subscriptions", [control_samples.subscription(), control_samples.subscription("5f" * 8)])
+    control.answer("DELETE /subscriptions", control_samples.subscription())
     assert lbctl("subscription", "rm", "5e").code == 0
     assert control.requests[-1].query == {"id": "5e1f0c2b9a7d4e63"}
     ambiguous = lbctl("subscription", "rm", "5")
@@ -229,8 +243,8 @@ def test_a_subscription_is_removed_by_the_beginning_of_its_id(lbctl: Lbctl, cont
 
 
 def test_subscriptions_of_other_sites_show_the_ids_of_their_stores(lbctl: Lbctl, control: FakeControl) -> None:
-    other = msgspec.structs.replace(samples.subscription(), from_site=None, labels=[])
-    control.answer("GET /subscriptions", [samples.subscription(), other])
+    other = msgspec.structs.replace(control_samples.subscription(), from_site=None, labels=[])
+    control.answer("GET /subscriptions", [control_samples.subscription(), other])
     out = lbctl("subscription", "list").out.splitlines()
     assert out[1].endswith("summit     **      main")
     assert out[2].endswith("any site   **      00000000")
@@ -240,31 +254,35 @@ def test_subscriptions_of_other_sites_show_the_ids_of_their_stores(lbctl: Lbctl,
 
 
 def test_events_are_told_one_a_line(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /events", Raw(wire.encode(samples.event()) + b"\n"))
+    control.answer("GET /events", Raw(wire.encode(control_samples.event()) + b"\n"))
     run = lbctl("events", "tail", "--site", "summit", "--kind", "file.*")
-    assert run.out == (f"{samples.AT}  summit        file.ingested           obs/a.fits  1.0 MiB  unit=file\n")
+    assert run.out == (f"{control_samples.AT}  summit        file.ingested           obs/a.fits  1.0 MiB  unit=file\n")
     assert control.requests[-1].query == {"site": "summit", "kind": "file.*", "after": "-1", "follow": "1"}
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl"])
 def test_a_stream_of_events_is_one_object_a_line(lbctl: Lbctl, control: FakeControl, form: str) -> None:
-    control.answer("GET /events", Raw(wire.encode(samples.event(1)) + b"\n" + wire.encode(samples.event(2))))
+    control.answer(
+        "GET /events", Raw(wire.encode(control_samples.event(1)) + b"\n" + wire.encode(control_samples.event(2)))
+    )
     run = lbctl("events", "tail", "--no-follow", "-o", form)
     assert [json.loads(row)["position"] for row in run.out.splitlines()] == [1, 2]
     assert control.requests[-1].query == {"after": "0", "follow": "0"}
 
 
 def test_events_stop_at_a_limit(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /events", Raw(wire.encode(samples.event(1)) + b"\n" + wire.encode(samples.event(2))))
+    control.answer(
+        "GET /events", Raw(wire.encode(control_samples.event(1)) + b"\n" + wire.encode(control_samples.event(2)))
+    )
     assert len(lbctl("events", "tail", "--limit", "1", "--after", "0").out.splitlines()) == 1
 
 
 def test_a_journal_that_is_not_whole_exits_with_6(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /events/verify", Raw(wire.encode(samples.report()) + b"\n"))
+    control.answer("GET /events/verify", Raw(wire.encode(control_samples.report()) + b"\n"))
     run = lbctl("events", "verify")
     assert run.code == 0
     assert " whole " in run.out
-    control.answer("GET /events/verify", Raw(wire.encode(samples.report("segment 2: bad signature"))))
+    control.answer("GET /events/verify", Raw(wire.encode(control_samples.report("segment 2: bad signature"))))
     run = lbctl("events", "verify", "--site", "summit")
     assert run.code == 6
     assert "segment 2: bad signature" in run.out

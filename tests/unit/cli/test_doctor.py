@@ -51,8 +51,8 @@ def checks(lbctl: Lbctl) -> dict[str, list[DoctorCheck]]:
     run = lbctl("doctor", "-o", "json")
     assert run.code == 10
     found: dict[str, list[DoctorCheck]] = {}
-    for one in json.loads(run.out):
-        found.setdefault(one["check"], []).append(DoctorCheck(**one))
+    for line in json.loads(run.out):
+        found.setdefault(line["check"], []).append(DoctorCheck(**line))
     return found
 
 
@@ -60,7 +60,7 @@ def test_without_a_daemon_it_says_so_and_checks_the_rest(lbctl: Lbctl, config: P
     (config.parent / "keys").mkdir(mode=0o700)
     (config.parent / "keys" / "site.key").touch(mode=0o600)
     found = checks(lbctl)
-    assert [one.level for group in found.values() for one in group] == ["error", "ok", "ok", "ok"]
+    assert [check.level for group in found.values() for check in group] == ["error", "ok", "ok", "ok"]
     assert found["daemon"][0].hint == f"start it: lbd --config {config}"
     assert daemon.command[1:] == ["-m", "librarian_daemon", "--config", str(config), "--check"]
 
@@ -90,13 +90,13 @@ def test_a_key_that_others_may_read_is_an_error(lbctl: Lbctl, config: Path, daem
     (keys / "site.key").touch()
     (keys / "site.key").chmod(0o640)
     keys.chmod(0o755)
-    assert [one.hint for one in checks(lbctl)["keys"]] == [f"chmod 0700 {keys}", f"chmod 0600 {keys}/site.key"]
+    assert [check.hint for check in checks(lbctl)["keys"]] == [f"chmod 0700 {keys}", f"chmod 0600 {keys}/site.key"]
 
 
 def test_a_missing_key_is_an_error(lbctl: Lbctl, config: Path, daemon: Daemon) -> None:
     (config.parent / "keys").mkdir(mode=0o700)
     found = checks(lbctl)["keys"]
-    assert [one.message for one in found] == [f"{config.parent}/keys/site.key: No such file or directory"]
+    assert [check.message for check in found] == [f"{config.parent}/keys/site.key: No such file or directory"]
 
 
 def test_what_stands_at_the_socket_is_told(lbctl: Lbctl, config: Path, daemon: Daemon) -> None:

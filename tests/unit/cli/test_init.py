@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 import tomllib
@@ -12,8 +13,8 @@ import pytest
 from tests.unit.cli.conftest import Lbctl
 
 from lbctl.site_toml import quoted
-from librarian_daemon import config as daemon_config
-from librarian_daemon.settings import NotifySettings
+from librarian_daemon.config import loader as daemon_config
+from librarian_daemon.config.settings import NotifySettings
 
 
 def mode(path: Path) -> int:
@@ -52,6 +53,7 @@ def test_the_key_is_private_and_new_each_time(lbctl: Lbctl, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("left", ["site.toml", "keys/site.key"])
 def test_nothing_is_overwritten(lbctl: Lbctl, tmp_path: Path, left: str) -> None:
+    """``lbctl init`` in a directory that already has a configuration or a key: it stops before it makes anything."""
     (tmp_path / "keys").mkdir()
     (tmp_path / left).write_text("mine")
     run = lbctl("init", str(tmp_path), "--site", "summit")
@@ -77,10 +79,32 @@ def test_every_option_comes_to_its_key(lbctl: Lbctl, tmp_path: Path, monkeypatch
     assert settings.intake[1].path == str(tmp_path / "books")
     assert settings.data.listen == "0.0.0.0:7500"
     assert settings.data.advertise == "summit.example:7500"
-    assert settings.bus.listen == "0.0.0.0:4333"
-    assert settings.bus.advertise == "summit.example:4333"
+    assert settings.bus.listen == "127.0.0.1:4333"
+    assert settings.bus.advertise == ""
+    assert "--leaf-listen" in run.err
     assert settings.catalog.url == "postgresql://lb@db.example/librarian"
     assert odd.is_dir()
+
+
+def test_the_bus_listens_beyond_this_machine_only_where_a_host_is_given(lbctl: Lbctl, tmp_path: Path) -> None:
+    addresses = ["--listen", "0.0.0.0:7500", "--advertise", "summit.example:7500"]
+    run = lbctl("init", str(tmp_path / "new"), "--site", "summit", "--bus", "embedded:0.0.0.0:4333", *addresses)
+    assert run.code == 0, run.err
+    settings = daemon_config.load(tmp_path / "new" / "site.toml", {})
+    assert settings.bus.listen == "0.0.0.0:4333"
+    assert settings.bus.advertise == "summit.example:4333"
+
+
+def test_nobody_else_writes_to_a_new_site_whatever_the_umask(lbctl: Lbctl, tmp_path: Path) -> None:
+    previous = os.umask(0)
+    try:
+        assert lbctl("init", str(tmp_path / "new"), "--site", "summit").code == 0
+    finally:
+        os.umask(previous)
+    for path in (tmp_path / "new").rglob("*"):
+        assert not path.stat().st_mode & 0o002, path
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "new" / "store").stat().st_mode & 0o777 == 0o755
 
 
 def test_an_external_bus_with_a_password_makes_the_file_private(lbctl: Lbctl, tmp_path: Path) -> None:

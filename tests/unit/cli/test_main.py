@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.support import control_samples as samples
+from tests.support import control_samples
 from tests.support.fake_control import FakeControl
 from tests.unit.cli.conftest import Lbctl
 
@@ -151,6 +151,7 @@ def test_no_daemon_exits_with_10(lbctl: Lbctl, config: Path) -> None:
 
 
 def test_no_configuration_is_told(lbctl: Lbctl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither option, environment nor the working directory names a site."""
     monkeypatch.delenv("LBCTL_CONFIG")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
@@ -163,7 +164,7 @@ def test_options_stand_before_or_behind_the_command(
     lbctl: Lbctl, control: FakeControl, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LBCTL_CONFIG", "/nowhere")
-    control.answer("GET /stores", [samples.store()])
+    control.answer("GET /stores", [control_samples.store()])
     before = lbctl("--config", str(config), "-o", "json", "store", "list")
     behind = lbctl("store", "list", "-o", "json", "--config", str(config))
     assert before == behind
@@ -205,7 +206,7 @@ def test_an_interrupt_exits_with_130(lbctl: Lbctl, monkeypatch: pytest.MonkeyPat
 def test_what_nobody_expected_is_told_in_one_line() -> None:
     code = (
         "from lbctl.main import main; import lbctl.store\n"
-        "def wrong(*_): raise ValueError('what\\x1b')\n"
+        "def wrong(*_, **__): raise ValueError('what\\x1b')\n"
         "import librarian_client; librarian_client.Client.from_config = wrong\n"
         "raise SystemExit(main(['--config', 'x', 'store', 'list']))"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support import control_samples as samples
+from tests.support import control_samples
 from tests.support.fake_control import FakeControl
 from tests.unit.cli.conftest import Lbctl
 
@@ -43,14 +43,14 @@ def state(word: str, detail: str = "") -> api.JoinState:
 
 
 def test_the_roster_is_listed_with_fingerprints(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /sites", [samples.site()])
+    control.answer("GET /sites", [control_samples.site()])
     out = lbctl("site", "list").out
     assert FINGERPRINT in out
     assert out.splitlines()[1].endswith("itself        http       0.1.0      never")
 
 
 def test_an_invitation_prints_the_token_alone(lbctl: Lbctl, control: FakeControl) -> None:
-    made = api.Invite(token="lb1.abc", expires_at=samples.AT, inviter="summit", fingerprint=FINGERPRINT)
+    made = api.Invite(token="lb1.abc", expires_at=control_samples.AT, inviter="summit", fingerprint=FINGERPRINT)
     control.answer("POST /invite", made)
     run = lbctl("site", "invite", "--expires-s", "600")
     assert run.out == "lb1.abc\n"
@@ -84,11 +84,11 @@ def test_joining_waits_for_the_answer(
 ) -> None:
     monkeypatch.setattr("lbctl.site.POLL_S", 0.01)
     control.answer("POST /join", state("asking"))
-    here = msgspec.structs.replace(samples.site(), site="archive", here=True)
+    here = msgspec.structs.replace(control_samples.site(), site="archive", here=True)
     admitted = msgspec.structs.replace(here, admitted_by="summit")
     answers = iter([state("asking"), NotFound("forgotten"), NotFound("forgotten")])
     control.answer("GET /join", lambda _: next(answers))
-    rosters = iter([[here], [admitted, samples.site()]])
+    rosters = iter([[here], [admitted, control_samples.site()]])
     control.answer("GET /sites", lambda _: next(rosters))
     text = token()
     run = lbctl("site", "join", text)

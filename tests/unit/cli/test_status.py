@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support import control_samples as samples
+from tests.support import control_samples
 from tests.support.fake_control import FakeControl, Raw, Request
 from tests.unit.cli.conftest import Lbctl
 
@@ -15,7 +15,7 @@ from librarian_protocol import wire
 
 
 def test_a_healthy_site_exits_with_0(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /status", samples.status())
+    control.answer("GET /status", control_samples.status())
     run = lbctl("status")
     assert run.code == 0
     for said in (
@@ -31,7 +31,7 @@ def test_a_healthy_site_exits_with_0(lbctl: Lbctl, control: FakeControl) -> None
 
 
 def test_an_unhealthy_site_exits_with_1_and_says_why(lbctl: Lbctl, control: FakeControl) -> None:
-    control.answer("GET /status", samples.status(healthy=False))
+    control.answer("GET /status", control_samples.status(healthy=False))
     run = lbctl("status")
     assert run.code == 1
     for said in (
@@ -50,7 +50,7 @@ def test_an_unhealthy_site_exits_with_1_and_says_why(lbctl: Lbctl, control: Fake
 
 
 def test_an_empty_site_is_told_in_few_lines(lbctl: Lbctl, control: FakeControl) -> None:
-    empty = msgspec.structs.replace(samples.status(), peers=[], stores=[], intake=[], transfers={}, mesh="")
+    empty = msgspec.structs.replace(control_samples.status(), peers=[], stores=[], intake=[], transfers={}, mesh="")
     control.answer("GET /status", empty)
     out = lbctl("status").out
     assert "transfers: none" in out
@@ -59,7 +59,7 @@ def test_an_empty_site_is_told_in_few_lines(lbctl: Lbctl, control: FakeControl) 
 
 @pytest.mark.parametrize(("form", "lines"), [("json", 40), ("jsonl", 1)])
 def test_the_status_is_the_structure_of_the_api(lbctl: Lbctl, control: FakeControl, form: str, lines: int) -> None:
-    status = samples.status(healthy=False)
+    status = control_samples.status(healthy=False)
     control.answer("GET /status", status)
     run = lbctl("status", "-o", form)
     assert run.code == 1
@@ -68,7 +68,7 @@ def test_the_status_is_the_structure_of_the_api(lbctl: Lbctl, control: FakeContr
 
 
 def test_watching_outlives_a_daemon_that_is_down(lbctl: Lbctl, control: FakeControl) -> None:
-    answers: list[object] = [samples.status(), Raw(b"{", cut=True), samples.status(healthy=False)]
+    answers: list[object] = [control_samples.status(), Raw(b"{", cut=True), control_samples.status(healthy=False)]
 
     def answer(_: Request) -> object:
         if not answers:

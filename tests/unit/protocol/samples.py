@@ -12,6 +12,7 @@ from librarian_protocol.entries import (
     DigestAdded,
     Entry,
     EntryId,
+    FileAttributed,
     FileIngested,
     FileWithdrawn,
     How,
@@ -156,6 +157,13 @@ ENTRIES: list[Entry] = [
         keep=DIGEST,
         over=[Digest.blake3(b"second light")],
         supersedes=[EntryId(site=ARCHIVE, incarnation=INCARNATION, seq=3)],
+    ),
+    FileAttributed(
+        name=Name.parse("calib/flat Ångström"),
+        digest=Digest.blake3(b"manifest"),
+        size_bytes=20_000_000_000,
+        unit=Unit.BOOK,
+        list=Digest.blake3(b"librarian-attributes 1\n1767323045000006000\n"),
     ),
 ]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from librarian_protocol import shown
+from librarian_protocol import display
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from librarian_protocol import shown
     ],
 )
 def test_what_a_terminal_would_obey_is_escaped(text: str, told: str) -> None:
-    assert shown.safe(text) == told
+    assert display.safe(text) == told
 
 
 @pytest.mark.parametrize(
@@ -31,36 +31,41 @@ def test_what_a_terminal_would_obey_is_escaped(text: str, told: str) -> None:
     [(-3, "0s"), (41.4, "41s"), (64, "1m04s"), (22_320, "6h12m"), (3 * 86_400 + 4 * 3600, "3d04h")],
 )
 def test_durations_are_told_in_two_units(seconds: float, told: str) -> None:
-    assert shown.duration(seconds) == told
+    assert display.duration(seconds) == told
 
 
 def test_times_are_told_as_ages() -> None:
     now = datetime(2026, 11, 20, 13, 2, 11, tzinfo=UTC)
-    assert shown.ago("2026-11-20T13:01:07.250000Z", now) == "1m04s ago"
-    assert shown.ago(None, now) == "never"
-    assert shown.ago("soon\x1b", now) == r"soon\x1b"
-    assert shown.ago("2026-11-20T13:01:07", now) == "2026-11-20T13:01:07"
+    assert display.ago("2026-11-20T13:01:07.250000Z", now) == "1m04s ago"
+    assert display.ago(None, now) == "never"
+    assert display.ago("soon\x1b", now) == r"soon\x1b"
+    assert display.ago("2026-11-20T13:01:07", now) == "2026-11-20T13:01:07"
 
 
 def test_times_are_told_to_the_second() -> None:
-    assert shown.moment("2026-11-20T13:01:07.250000Z") == "2026-11-20T13:01:07Z"
-    assert shown.moment("2026-11-20T13:01:07Z") == "2026-11-20T13:01:07Z"
-    assert shown.moment(None) == "-"
+    assert display.moment("2026-11-20T13:01:07.250000Z") == "2026-11-20T13:01:07Z"
+    assert display.moment("2026-11-20T13:01:07Z") == "2026-11-20T13:01:07Z"
+    assert display.moment(None) == "-"
 
 
 def test_figures_are_told_to_be_old_when_they_are() -> None:
     now = datetime(2026, 11, 20, 13, 2, 11, tzinfo=UTC)
-    assert shown.old("2026-11-20T13:02:07.250000Z", now) == ""
-    assert shown.old("2026-11-20T13:01:07.250000Z", now) == "1m04s ago"
+    assert display.old("2026-11-20T13:02:07.250000Z", now) == ""
+    assert display.old("2026-11-20T13:01:07.250000Z", now) == "1m04s ago"
 
 
 def test_digests_are_cut_for_tables() -> None:
-    assert shown.digest("blake3:" + "9a" * 32) == "blake3:9a9a9a9a9a9a…"
-    assert shown.digest("9a" * 32) == "9a9a9a9a9a9a…"
-    assert shown.digest("blake3:00") == "blake3:00"
+    assert display.digest("blake3:" + "9a" * 32) == "blake3:9a9a9a9a9a9a…"
+    assert display.digest("9a" * 32) == "9a9a9a9a9a9a…"
+    assert display.digest("blake3:00") == "blake3:00"
 
 
 def test_one_is_told_in_the_singular() -> None:
-    assert shown.count(1, "file") == "1 file"
-    assert shown.count(1204, "file") == "1,204 files"
-    assert shown.count(2, "book", "shelves") == "2 shelves"
+    assert display.count(1, "file") == "1 file"
+    assert display.count(1204, "file") == "1,204 files"
+    assert display.count(2, "book", "shelves") == "2 shelves"
+
+
+def test_small_rates_are_short() -> None:
+    shown = [display.bytes_short(size) for size in ("0 Bytes", "1 Byte", "18.2 MiB")]
+    assert shown == ["0 B", "1 B", "18.2 MiB"]

@@ -79,6 +79,7 @@ def test_what_is_tried_again_is_exactly_this() -> None:
         "StoreFull",
         "StoreNotMounted",
         "TransferError",
+        "TransferSlow",
         "TransferTimeout",
     ]
 

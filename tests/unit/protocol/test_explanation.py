@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from tests.unit.protocol.samples import ARCHIVE, CAMPUS, SUMMIT
 
-from librarian_protocol.explaining import Facts, Moving, Standing, Wish, explain
-from librarian_protocol.wanted import Unwanting
+from librarian_protocol.explanation import Facts, InstanceReport, SubscriptionReport, TransferReport, explain
+from librarian_protocol.wanted import UnwantedReason
 
-AT_SUMMIT = Standing(site=SUMMIT, label="main", state="available", doubted=False)
-HERE = Standing(site=ARCHIVE, label="main", state="available", doubted=False)
-WISH = Wish(id="5e", match="**", from_site=SUMMIT, unwanted=None)
-MOVING = Moving(
+AT_SUMMIT = InstanceReport(site=SUMMIT, label="main", state="available", doubted=False)
+HERE = InstanceReport(site=ARCHIVE, label="main", state="available", doubted=False)
+SUBSCRIPTION = SubscriptionReport(id="5e", match="**", from_site=SUMMIT, unwanted=None)
+TRANSFER = TransferReport(
     id=7, state="waiting", reason="timeout", message="silence", hint="wait", attempts=2, source=None, next_try_in_s=40
 )
 FACTS = Facts(
@@ -26,13 +26,13 @@ FACTS = Facts(
     conflict=False,
     kept=None,
     instances=[AT_SUMMIT],
-    wishes=[WISH],
+    subscriptions=[SUBSCRIPTION],
 )
 
 
-def unwanted(reason: Unwanting) -> list[Wish]:
+def unwanted(reason: UnwantedReason) -> list[SubscriptionReport]:
     """One subscription that does not want it."""
-    return [msgspec.structs.replace(WISH, unwanted=reason)]
+    return [msgspec.structs.replace(SUBSCRIPTION, unwanted=reason)]
 
 
 @pytest.mark.parametrize(
@@ -43,30 +43,53 @@ def unwanted(reason: Unwanting) -> list[Wish]:
         (
             {"instances": [msgspec.structs.replace(HERE, state="suspected", detail="a bit flipped")]},
             "is suspected: a bit flipped",
-            "lbctl file verify",
+            "lbctl file heal",
+        ),
+        (
+            {"instances": [AT_SUMMIT, msgspec.structs.replace(HERE, state="suspected", detail="a bit flipped")]},
+            "is suspected: a bit flipped",
+            "fetches it again from summit by itself",
+        ),
+        (
+            {"instances": [AT_SUMMIT, msgspec.structs.replace(HERE, state="suspected")], "transfer": TRANSFER},
+            "it is fetched again",
+            "tried again in 40 s",
         ),
         ({"instances": [msgspec.structs.replace(HERE, doubted=True)]}, "is doubted", "reads it again by itself"),
+        (
+            {"instances": [msgspec.structs.replace(HERE, state="revoked")]},
+            "archive is of the mesh no more: what it holds counts nowhere",
+            "nothing",
+        ),
         ({"conflict": True}, "two digests stand under this name", "lbctl file resolve"),
         ({"withdrawn": True}, "an administrator withdrew it", "it is final"),
-        ({"moving": MOVING}, "transfer 7 from summit is waiting (timeout)", "tried again in 40 s"),
+        ({"transfer": TRANSFER}, "transfer 7 from summit is waiting (timeout)", "tried again in 40 s"),
         (
-            {"moving": msgspec.structs.replace(MOVING, state="parked", next_try_in_s=None)},
+            {"transfer": msgspec.structs.replace(TRANSFER, state="parked", next_try_in_s=None)},
             "is parked",
             "wait; then `lbctl transfer retry 7`",
         ),
         (
-            {"moving": msgspec.structs.replace(MOVING, state="fetching", reason=None, next_try_in_s=None)},
+            {"transfer": msgspec.structs.replace(TRANSFER, state="fetching", reason=None, next_try_in_s=None)},
             "is fetching",
             "it is on its way",
         ),
-        ({"moving": msgspec.structs.replace(MOVING, state="cancelled")}, "wanted there", "planned next"),
-        ({"moving": msgspec.structs.replace(MOVING, source=None), "origin": None}, "no source yet", "tried again"),
-        ({"wishes": []}, "has no subscription", "lbctl subscription add --from summit"),
-        ({"wishes": [], "origin": None}, "has no subscription", "--from SITE"),
+        ({"transfer": msgspec.structs.replace(TRANSFER, state="cancelled")}, "wanted there", "planned next"),
+        ({"transfer": msgspec.structs.replace(TRANSFER, source=None), "origin": None}, "no source yet", "tried again"),
+        ({"subscriptions": []}, "has no subscription", "lbctl subscription add --from summit"),
+        ({"subscriptions": [], "origin": None}, "has no subscription", "--from SITE"),
         ({}, "it is not at archive yet, and wanted there", "planned next"),
-        ({"wishes": unwanted(Unwanting.NAME_DOES_NOT_MATCH)}, "not wanted there now", "a subscription that matches"),
-        ({"wishes": unwanted(Unwanting.NO_SOURCE)}, "not wanted there now", "whenever an instance or an offer changes"),
-        ({"wishes": unwanted(Unwanting.EVICTED_HERE)}, "not wanted there now", "see the reasons above"),
+        (
+            {"subscriptions": unwanted(UnwantedReason.NAME_DOES_NOT_MATCH)},
+            "not wanted there now",
+            "a subscription that matches",
+        ),
+        (
+            {"subscriptions": unwanted(UnwantedReason.NO_SOURCE)},
+            "not wanted there now",
+            "whenever an instance or an offer changes",
+        ),
+        ({"subscriptions": unwanted(UnwantedReason.EVICTED_HERE)}, "not wanted there now", "see the reasons above"),
         ({"at": CAMPUS}, "campus has never told what it holds", "last heard never"),
         ({"at": CAMPUS, "told": False, "last_heard": "noon"}, "campus has not heard of it", "last heard noon"),
         ({"at": CAMPUS, "told": True}, "it is not at campus yet, and wanted there", "planned next"),
@@ -106,12 +129,45 @@ def test_a_file_that_nobody_holds_or_ingested_is_said_to_be_so() -> None:
 
 
 def test_a_link_that_is_down_is_named() -> None:
-    found = explain(msgspec.structs.replace(FACTS, moving=MOVING, down={SUMMIT: "no answer"}))
+    found = explain(msgspec.structs.replace(FACTS, transfer=TRANSFER, down={SUMMIT: "no answer"}))
     assert "the link to summit is down: no answer" in found.lines
-    quiet = explain(msgspec.structs.replace(FACTS, moving=msgspec.structs.replace(MOVING, message="")))
+    quiet = explain(msgspec.structs.replace(FACTS, transfer=msgspec.structs.replace(TRANSFER, message="")))
     assert "tried 2x" in quiet.lines
 
 
 def test_a_subscription_to_any_site_is_shown_as_one() -> None:
-    found = explain(msgspec.structs.replace(FACTS, wishes=[msgspec.structs.replace(WISH, from_site=None)]))
+    found = explain(
+        msgspec.structs.replace(FACTS, subscriptions=[msgspec.structs.replace(SUBSCRIPTION, from_site=None)])
+    )
     assert found.lines[-1] == "subscription 5e (** of any site): wants it"
+
+
+def test_of_instances_at_sites_that_are_not_heard_or_revoked_it_says_so() -> None:
+    gone = msgspec.structs.replace(AT_SUMMIT, site=CAMPUS, state="revoked")
+    said = explain(msgspec.structs.replace(FACTS, instances=[AT_SUMMIT, gone], down={SUMMIT: "silent"}))
+    assert "summit, store main: available; summit is not heard: silent" in said.lines
+    assert "campus, store main: revoked: it counts nowhere" in said.lines
+
+
+def test_a_wanted_one_says_what_it_waits_for() -> None:
+    queued = msgspec.structs.replace(
+        TRANSFER,
+        state="wanted",
+        reason=None,
+        message="",
+        next_try_in_s=None,
+        waits_for="no-free-slot: every one is taken",
+    )
+    said = explain(msgspec.structs.replace(FACTS, transfer=queued))
+    assert "it waits for: no-free-slot: every one is taken" in said.lines
+
+
+def test_one_that_is_paused_goes_on_when_the_pause_is_over() -> None:
+    queued = msgspec.structs.replace(
+        TRANSFER,
+        state="wanted",
+        reason=None,
+        next_try_in_s=None,
+        waits_for="paused: transfers are paused until tomorrow by anna: new disks",
+    )
+    assert "goes on when the pause is over" in explain(msgspec.structs.replace(FACTS, transfer=queued)).next

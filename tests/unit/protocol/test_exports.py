@@ -12,7 +12,7 @@ from tests.unit.protocol.samples import ARCHIVE_KEY, AT, SUMMIT, SUMMIT_KEY
 
 from librarian_protocol import exports, segments
 from librarian_protocol.errors import SegmentInvalid, SignatureInvalid
-from librarian_protocol.exports import Begin, End, Line, Reading, Record
+from librarian_protocol.exports import Begin, End, ExportReader, Line, Record
 from librarian_protocol.keys import Purpose, SiteKey
 
 
@@ -37,14 +37,14 @@ def file(count: int = 3, signer: SiteKey = SUMMIT_KEY, version: int = 1) -> list
 
 def read(lines: list[bytes]) -> list[Record]:
     """All records, if the file is whole."""
-    reading = Reading()
+    reading = ExportReader()
     found = [record for line in lines if (record := reading.feed(line)) is not None]
     assert reading.finish().by == SUMMIT
     return found
 
 
 def test_a_whole_file_is_read() -> None:
-    assert [segments.decode(one.payload.encode()).first_seq for one in read(file())] == [1, 2, 3]
+    assert [segments.decode(record.payload.encode()).first_seq for record in read(file())] == [1, 2, 3]
     assert read(file(0)) == []
 
 
@@ -78,8 +78,8 @@ def test_an_end_that_another_signed_is_refused() -> None:
 
 def test_a_compressed_file_is_read_line_by_line() -> None:
     packed = zstandard.ZstdCompressor().compress(b"".join(file()))
-    found = list(exports.records(io.BytesIO(packed), Reading()))
-    assert [segments.decode(one.payload.encode()).first_seq for one in found] == [1, 2, 3]
+    found = list(exports.records(io.BytesIO(packed), ExportReader()))
+    assert [segments.decode(record.payload.encode()).first_seq for record in found] == [1, 2, 3]
 
 
 def test_a_damaged_file_is_refused() -> None:

@@ -40,7 +40,7 @@ def test_a_golden_segment_is_read_and_written_again_byte_for_byte(entry: msgspec
     entries = segments.entries_of(segment)
     assert entries is not None
     assert entries == [msgspec.structs.replace(entry, seq=segment.first_seq, at=samples.AT)]
-    assert [wire.encode(one) for one in entries] == [bytes(raw) for raw in segment.entries]
+    assert [wire.encode(entry) for entry in entries] == [bytes(raw) for raw in segment.entries]
     assert wire.encode(segment) == payload
     assert samples.SUMMIT_KEY.sign(Purpose.SEGMENT, payload) == signature
 

@@ -52,3 +52,9 @@ def test_a_letter_that_is_too_large_is_neither_sealed_nor_opened() -> None:
 def test_rubbish_that_is_signed_is_refused() -> None:
     with pytest.raises(SegmentInvalid, match="does not decode"):
         opened(b"[]", SUMMIT_KEY.sign(Purpose.MAIL, b"[]"))
+
+
+def test_a_letter_in_which_a_field_stands_twice_is_refused() -> None:
+    payload = mail.seal(LETTER, SUMMIT_KEY)[0].replace(b'"verb":', b'"verb":"other","verb":', 1)
+    with pytest.raises(SegmentInvalid, match="stands twice"):
+        opened(payload, SUMMIT_KEY.sign(Purpose.MAIL, payload))

@@ -10,7 +10,7 @@ from tests.unit.protocol.samples import INCARNATION, SUMMIT
 
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import EntryId
-from librarian_protocol.naming import CLEAR, CONFLICT, Meaning, Resolution, meaning
+from librarian_protocol.name_resolution import CLEAR, CONFLICT, Meaning, Resolution, meaning
 
 A, B, C = (Digest.blake3(text) for text in (b"a", b"b", b"c"))
 
@@ -22,7 +22,9 @@ def entry(number: int) -> EntryId:
 
 def decided(number: int, keep: Digest, over: Sequence[Digest], supersedes: Sequence[int] = ()) -> Resolution:
     """A decision."""
-    return Resolution(id=entry(number), keep=keep, over=tuple(over), supersedes=tuple(entry(one) for one in supersedes))
+    return Resolution(
+        id=entry(number), keep=keep, over=tuple(over), supersedes=tuple(entry(earlier) for earlier in supersedes)
+    )
 
 
 def kept(digest: Digest) -> Meaning:

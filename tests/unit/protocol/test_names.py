@@ -198,3 +198,10 @@ def test_arbitrary_site_names_never_crash(text: str) -> None:
     except SiteNameInvalid:
         return
     assert name.isascii()
+
+
+def test_raw_bytes_are_shown_to_people_as_text() -> None:
+    """Not in the way in which a program writes them."""
+    with pytest.raises(NameInvalid) as caught:
+        Name.parse(b"a\xff\n")
+    assert "'a\\xff\\n'" in caught.value.message

@@ -6,7 +6,7 @@ import pytest
 
 from librarian_protocol.api import Incident
 from librarian_protocol.incidents import Severity, State
-from librarian_protocol.notifying import NAMED, message, wait_s, wanted
+from librarian_protocol.notification_rules import NAMED, message, wait_s, wanted
 
 AT = "2026-01-01T00:00:00Z"
 
@@ -121,9 +121,15 @@ def test_a_flood_is_counted_not_listed() -> None:
     told = message("archive", [incident(number, hint="") for number in range(500)], [])
     assert told.title == "Librarian archive: 500 new (warning)"
     assert len(told.body.splitlines()) == NAMED + 1
-    assert told.body.endswith(f"… and {500 - NAMED} more: lbctl incident list")
+    assert told.body.endswith(f"… and {500 - NAMED} more: lbctl incident list --limit 0")
 
 
 def test_names_from_outside_cannot_turn_or_break_the_text() -> None:
     told = message("archive", [incident(subject="a\u202eb\nwarning: [9] forged")], [])
     assert told.body.splitlines()[0] == r"warning: [1] store a\u202eb\nwarning: [9] forged: it broke"
+
+
+def test_where_more_follow_no_number_is_told_as_all_of_them() -> None:
+    told = message("summit", [incident(number) for number in range(1, NAMED + 3)], [], more=True)
+    assert told.title == f"Librarian summit: at least {NAMED + 2} new (warning)"
+    assert told.body.endswith("… and at least 2 more: lbctl incident list --limit 0")

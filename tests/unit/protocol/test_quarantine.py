@@ -7,7 +7,7 @@ from tests.unit.protocol.samples import ARCHIVE, AT, CAMPUS, SUMMIT
 from tests.unit.protocol.test_roster import member
 
 from librarian_protocol.entries import Access
-from librarian_protocol.recovering import COMPARING, Recovery, awaited, begin, may_vouch, waits_for
+from librarian_protocol.quarantine import COMPARING, Recovery, at_start, awaited, begin, may_vouch, waits_for, with_twin
 
 MEMBERS = {
     SUMMIT: member(SUMMIT),
@@ -51,3 +51,21 @@ def test_what_turns_up_later_has_names_compared_once_more_and_keeps_what_was_hea
     again = begin(known, "b", "later")
     assert (again.since, again.reasons, again.heard, again.compared) == (AT, ("a", "b"), frozenset({ARCHIVE}), False)
     assert begin(again, "b", "later").reasons == ("a", "b")
+
+
+def test_of_a_site_that_is_not_heard_it_says_what_a_person_can_do() -> None:
+    (said,) = waits_for(begin(None, "old catalog", AT), SUMMIT, MEMBERS, [], {ARCHIVE: "silent"})
+    assert said.startswith("archive has not told what it holds")
+    assert "`lbctl site revoke archive --reason WHY`" in said
+
+
+def test_with_a_twin_nothing_goes_on_until_a_restart_and_then_all_is_heard_once_more() -> None:
+    twin = with_twin(None, "ab" * 8, AT)
+    assert not may_vouch(twin)
+    (said,) = waits_for(twin, SUMMIT, MEMBERS, [])
+    assert "stop it for good, then restart this one" in said
+    known = Recovery(since=AT, reasons=("a",), heard=frozenset({ARCHIVE}), compared=True)
+    assert at_start(known, AT) == known
+    again = at_start(with_twin(known, "ab" * 8, AT), AT)
+    assert (again.twin, again.heard, again.compared) == ("", frozenset(), False)
+    assert again.reasons == ("a", "another daemon had run as this site")

@@ -11,8 +11,21 @@ from tests.unit.protocol.samples import ARCHIVE, ARCHIVE_KEY, CAMPUS, INCARNATIO
 from librarian_protocol.entries import Access, Cutoff, SiteAdmitted, SiteRevoked
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
-from librarian_protocol.registers import Version
-from librarian_protocol.roster import Anchor, Announced, Member, Rekey, Said, Standing, fold, is_stated, sign
+from librarian_protocol.roster import (
+    Anchor,
+    Announced,
+    KeyStatus,
+    Member,
+    Rekey,
+    Said,
+    begun_anew,
+    carried_on,
+    fold,
+    is_stated,
+    sign,
+    statement,
+)
+from librarian_protocol.versions import Version
 
 MESH = "0" * 32
 ADMIN = SiteKey(b"a" * 32)
@@ -106,64 +119,118 @@ def test_the_order_of_what_is_known_does_not_matter(rng: object) -> None:
         revokes(VAULT, SiteName.parse("gone")),
         Said(ARCHIVE, sign(MESH, stated(3), ADMIN)),
     ]
-    rekeys = [Rekey(ARCHIVE, at(3), NEW.public), Rekey(ARCHIVE, at(9), OTHER.public)]
+    rekeys = [goes_over(3, ARCHIVE_KEY, NEW), goes_over(9, NEW, OTHER)]
     expected = fold(ANCHOR, said, rekeys)
     rng.shuffle(said)  # type: ignore[attr-defined]  # hypothesis gives a random.Random
     rng.shuffle(rekeys)  # type: ignore[attr-defined]
     assert fold(ANCHOR, said, rekeys) == expected
 
 
-# ---- keys by place ---------------------------------------------------------------------------------------
+# ---- keys, and where they end ----------------------------------------------------------------------------
 
 
-def test_a_key_counts_until_the_site_goes_over_to_another_and_that_one_from_there_on() -> None:
-    found = fold(ANCHOR, [FIRST, admits(SUMMIT, ARCHIVE, ARCHIVE_KEY)], [Rekey(ARCHIVE, at(5), NEW.public)])[ARCHIVE]
+def goes_over(seq: int, signer: SiteKey, key: SiteKey, *tips: Cutoff) -> Rekey:
+    """The archive goes over to another key; the segment that says so has a hash made of the number."""
+    return Rekey(
+        site=ARCHIVE, version=at(seq), key=key.public, hash=f"{seq:064x}", signer=signer.public, tips=tuple(tips)
+    )
+
+
+def ends_of_key(found: Member, key: SiteKey) -> list[set[str]]:
+    """Hashes at which the key ended."""
+    return [set(end.hashes) for end in found.ends.get(key.public, ())]
+
+
+def standing(found: Member, key: SiteKey, seq: int, *, past: bool = True) -> KeyStatus:
+    """Of a segment that is, or is not, in the past of all ends."""
+    return found.standing(key.public, at(seq), lambda _: past)
+
+
+def test_a_key_counts_from_where_the_site_goes_over_to_it_and_ends_with_the_past_of_where_it_goes_on() -> None:
+    said = [FIRST, admits(SUMMIT, ARCHIVE, ARCHIVE_KEY)]
+    found = fold(ANCHOR, said, [goes_over(5, ARCHIVE_KEY, NEW, CUTOFF)])[ARCHIVE]
     assert found.key == NEW.public
     assert set(found.every_key) == {ARCHIVE_KEY.public, NEW.public}
-    assert found.key_fits(ARCHIVE_KEY.public, at(5))
-    assert not found.key_fits(NEW.public, at(5))
-    assert found.key_fits(NEW.public, at(6))
-    assert not found.key_fits(ARCHIVE_KEY.public, at(6))
-    assert found.key_fits(NEW.public, at(2, epoch=2)), "a later incarnation, whatever its numbers"
+    assert ends_of_key(found, ARCHIVE_KEY) == [{f"{5:064x}", CUTOFF.hash}], "its other branches are named"
+    assert ends_of_key(found, NEW) == []
+    assert standing(found, ARCHIVE_KEY, 5) is KeyStatus.COUNTS
+    assert standing(found, ARCHIVE_KEY, 3, past=False) is KeyStatus.ENDED, "a low number proves nothing"
+    assert standing(found, NEW, 5) is KeyStatus.REFUSED, "too early for it"
+    assert standing(found, NEW, 6, past=False) is KeyStatus.COUNTS
+    assert found.standing(NEW.public, at(2, epoch=2), lambda _: False) is KeyStatus.COUNTS
 
 
-def test_behind_a_cutoff_only_the_new_key_counts_and_before_it_only_former_ones() -> None:
-    rekeys = [Rekey(ARCHIVE, at(4), OTHER.public), Rekey(ARCHIVE, at(20), SUMMIT_KEY.public)]
+def test_under_a_former_key_counts_the_past_of_the_tips_and_under_the_new_one_everything() -> None:
+    rekeys = [goes_over(4, ARCHIVE_KEY, OTHER), goes_over(20, NEW, SUMMIT_KEY)]
     found = fold(ANCHOR, [FIRST, admits(SUMMIT, ARCHIVE, NEW, cutoff=CUTOFF)], rekeys)[ARCHIVE]
     assert found.key == SUMMIT_KEY.public, "it went over to another since"
-    assert found.key_fits(ARCHIVE_KEY.public, at(3))
-    assert found.key_fits(OTHER.public, at(9))
-    assert not found.key_fits(NEW.public, at(9))
-    assert found.key_fits(NEW.public, at(11))
-    assert not found.key_fits(OTHER.public, at(11))
-    assert not found.is_ended(OTHER.public, at(9))
-    assert found.is_ended(OTHER.public, at(11))
-    assert not found.is_ended(NEW.public, at(11))
+    assert [key for _, key in found.keys] == [NEW.public, SUMMIT_KEY.public]
+    assert set(found.former) == {ARCHIVE_KEY.public, OTHER.public}
+    for former in (ARCHIVE_KEY, OTHER):
+        assert ends_of_key(found, former) == [{CUTOFF.hash}]
+        assert standing(found, former, 30) is KeyStatus.COUNTS
+        assert standing(found, former, 1, past=False) is KeyStatus.ENDED
+    assert standing(found, NEW, 1) is KeyStatus.COUNTS, "a new directory begins with number 1"
+    assert ends_of_key(found, NEW) == [{f"{20:064x}"}]
 
 
-def test_what_a_revoked_site_said_counts_up_to_its_cutoff() -> None:
-    ended = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE, CUTOFF)])[ARCHIVE]
-    assert ended.key_fits(ARCHIVE_KEY.public, at(3))
-    assert not ended.is_ended(ARCHIVE_KEY.public, at(10))
-    assert ended.is_ended(ARCHIVE_KEY.public, at(11))
-    all_of_it = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE)])[ARCHIVE]
-    assert not all_of_it.is_ended(ARCHIVE_KEY.public, at(11))
+def test_of_a_revoked_site_counts_the_past_of_its_tips_under_all_its_keys() -> None:
+    rekeys = [goes_over(4, ARCHIVE_KEY, NEW)]
+    found = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE, CUTOFF)], rekeys)[ARCHIVE]
+    assert ends_of_key(found, ARCHIVE_KEY) == [{f"{4:064x}"}, {CUTOFF.hash}]
+    assert ends_of_key(found, NEW) == [{CUTOFF.hash}]
+    assert standing(found, NEW, 11, past=False) is KeyStatus.ENDED
+    assert standing(found, OTHER, 11) is KeyStatus.REFUSED, "a key that it never had"
+    assert found.tips == [Cutoff(incarnation=INCARNATION, seq=4, hash=f"{4:064x}"), CUTOFF]
 
 
-def test_what_a_segment_is_worth_follows_from_its_key_and_place() -> None:
-    revoked = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE, CUTOFF)])[ARCHIVE]
-    assert revoked.standing(ARCHIVE_KEY.public, at(10)) is Standing.COUNTS
-    assert revoked.standing(ARCHIVE_KEY.public, at(11)) is Standing.ENDED
-    assert revoked.standing(NEW.public, at(11)) is Standing.REFUSED, "a key that it never had"
-    again = fold(ANCHOR, [FIRST, admits(SUMMIT, ARCHIVE, NEW, cutoff=CUTOFF)])[ARCHIVE]
-    assert again.standing(ARCHIVE_KEY.public, at(10)) is Standing.COUNTS
-    assert again.standing(ARCHIVE_KEY.public, at(11)) is Standing.ENDED
-    assert again.standing(NEW.public, at(10)) is Standing.REFUSED
-    assert again.standing(NEW.public, at(11)) is Standing.COUNTS
+def test_a_revocation_of_before_there_were_tips_that_names_no_cutoff_ends_nothing() -> None:
+    found = fold(ANCHOR, [FIRST, revokes(SUMMIT, ARCHIVE)])[ARCHIVE]
+    assert found.ends == {}
+
+
+def test_tips_outrank_the_cutoff_beside_them_and_none_of_them_end_a_key_at_nothing() -> None:
+    entry = revokes(SUMMIT, ARCHIVE, CUTOFF).entry
+    for tips in ([], [CUTOFF, msgspec.structs.replace(CUTOFF, hash="cd" * 32)]):
+        said = Said(SUMMIT, msgspec.structs.replace(entry, tips=tips))
+        assert ends_of_key(fold(ANCHOR, [FIRST, said])[ARCHIVE], ARCHIVE_KEY) == [{tip.hash for tip in tips}]
+    bare = msgspec.structs.replace(admits(SUMMIT, ARCHIVE, NEW).entry, former=[ARCHIVE_KEY.public])
+    assert ends_of_key(fold(ANCHOR, [FIRST, Said(SUMMIT, bare)])[ARCHIVE], ARCHIVE_KEY) == [set()]
+
+
+def test_a_key_to_which_a_site_went_back_has_not_ended() -> None:
+    rekeys = [goes_over(4, ARCHIVE_KEY, NEW), goes_over(8, NEW, ARCHIVE_KEY)]
+    found = fold(ANCHOR, [FIRST, admits(SUMMIT, ARCHIVE, ARCHIVE_KEY)], rekeys)[ARCHIVE]
+    assert ends_of_key(found, ARCHIVE_KEY) == []
+    assert ends_of_key(found, NEW) == [{f"{8:064x}"}]
+
+
+@pytest.mark.parametrize("cutoff", [None, CUTOFF])
+@pytest.mark.parametrize("rekeys", [(), (goes_over(20, NEW, OTHER, CUTOFF),)])
+def test_an_admission_that_begins_anew_changes_nothing_of_what_counts(
+    cutoff: Cutoff | None, rekeys: tuple[Rekey, ...]
+) -> None:
+    before = fold(ANCHOR, [FIRST, admits(SUMMIT, ARCHIVE, NEW, cutoff=cutoff)], rekeys)[ARCHIVE]
+    after = fold(ANCHOR, [FIRST, Said(SUMMIT, begun_anew(before))], rekeys)[ARCHIVE]
+    assert (after.key, set(after.every_key), after.tips) == (before.key, set(before.every_key), before.tips)
+    assert set(after.ends) == set(before.ends)
+    for key, ends in before.ends.items():
+        reached = {hash_ for end in after.ends[key] for hash_ in end.hashes}
+        assert {hash_ for end in ends for hash_ in end.hashes} <= reached
+    assert (begun_anew(before).tips is None) == (not before.ends)
+
+
+def test_another_admission_of_a_known_site_forgets_no_former_key_and_no_end() -> None:
+    before = fold(ANCHOR, [FIRST, admits(SUMMIT, ARCHIVE, NEW, cutoff=CUTOFF)])[ARCHIVE]
+    bare = admits(SUMMIT, ARCHIVE, NEW, may_admit=True).entry
+    assert isinstance(bare, SiteAdmitted)
+    after = fold(ANCHOR, [FIRST, Said(SUMMIT, carried_on(before, bare))])[ARCHIVE]
+    assert (after.key, after.ends, after.may_admit) == (before.key, before.ends, True)
+    assert carried_on(None, bare) == bare
 
 
 def test_a_plain_member_has_nothing_void() -> None:
-    assert not member(ARCHIVE).is_ended(ARCHIVE_KEY.public, at(1))
+    assert member(ARCHIVE).ends == {}
 
 
 # ---- the administrator -----------------------------------------------------------------------------------
@@ -206,7 +273,17 @@ def test_a_mesh_without_an_administrator_believes_none() -> None:
     assert not is_stated(anchor, sign(MESH, stated(1), ADMIN))
 
 
+def test_a_statement_of_before_there_were_tips_is_still_one() -> None:
+    """Its bytes were signed without the field."""
+    entry = SiteRevoked(site=ARCHIVE, key=ARCHIVE_KEY.public, domain="d", grants=["**"], reason="break-in", statement=1)
+    assert b"tips" not in statement(MESH, entry)
+    assert b"tips" not in statement(MESH, stated(1))
+    assert b"tips" in statement(MESH, msgspec.structs.replace(entry, tips=[]))
+    assert b"tips" in statement(MESH, msgspec.structs.replace(stated(1), tips=[CUTOFF]))
+
+
 def test_the_administrator_revokes_too() -> None:
+    """A revocation that is signed by the administrator counts, whichever site publishes it."""
     entry = SiteRevoked(site=ARCHIVE, key=ARCHIVE_KEY.public, domain="d", grants=["**"], reason="break-in", statement=1)
     said = [FIRST, admits(SUMMIT, ARCHIVE, ARCHIVE_KEY), Said(CAMPUS, sign(MESH, entry, ADMIN))]
     assert fold(ANCHOR, said)[ARCHIVE].revoked

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.protocol.samples import AT, EMPTY_JOURNAL, ingested
 
-from librarian_protocol.receiving import MAX_HELD, Place, Verdict, judge
+from librarian_protocol.segment_verdict import MAX_HELD, Place, Verdict, judge
 from librarian_protocol.segments import NO_HASH, Cut, Position, Segment, cut
 
 A, B = "a" * 16, "b" * 16
@@ -41,6 +41,11 @@ FIRST = _segment(first_seq=1, prev=NO_HASH)
         (FIRST, None, None, False, "apply"),
         (_segment(epoch=3, incarnation=B), None, _place(), False, "apply"),
         (_segment(epoch=9, incarnation=B), None, _place(), False, "apply"),
+        (_segment(epoch=2 + (1 << 32), incarnation=B), None, _place(), False, "apply"),
+        (_segment(epoch=3 + (1 << 32), incarnation=B), None, _place(), False, "broken"),
+        (_segment(epoch=(1 << 63) - 1, incarnation=B), None, _place(), False, "broken"),
+        (_segment(epoch=1 << 32, first_seq=1, prev=NO_HASH), None, None, False, "apply"),
+        (_segment(epoch=1 + (1 << 32), first_seq=1, prev=NO_HASH), None, None, False, "broken"),
         (_segment(), OTHER_HASH, _place(), False, "ignore"),
         (_segment(), OTHER_HASH, None, False, "ignore"),
         (_segment(), OTHER_HASH, _place(), True, "ignore"),
@@ -77,7 +82,15 @@ def test_what_lies_beyond_the_cutoff_proves_nothing(at_place: str | None) -> Non
 
 def test_the_verdicts_and_the_limit_are_these() -> None:
     """docs/events.md explains each."""
-    assert [str(verdict) for verdict in Verdict] == ["apply", "ignore", "hold", "equivocation", "broken", "ended"]
+    assert [str(verdict) for verdict in Verdict] == [
+        "apply",
+        "ignore",
+        "hold",
+        "equivocation",
+        "broken",
+        "ended",
+        "aside",
+    ]
     assert MAX_HELD == 1000
 
 
@@ -137,7 +150,7 @@ class _Receiver:
 
     def state(self) -> set[str]:
         """What counts: applied, and neither void nor built on what is void."""
-        return {one for one in self.applied if self._is_sound(self.by_hash[one])}
+        return {hash_ for hash_ in self.applied if self._is_sound(self.by_hash[hash_])}
 
     def _is_sound(self, done: Cut) -> bool:
         segment = done.segment
@@ -157,14 +170,14 @@ def _rewound(position: Position, *, epoch: int) -> Position:
 
 def _journal(*, lying: bool) -> list[Cut]:
     """Two incarnations, a restore from a backup with both branches kept, and perhaps an equivocation."""
-    one, first = _append(EMPTY_JOURNAL, "a", 2)
-    two, second = _append(one, "b")
-    three, third = _append(_rewound(two, epoch=2), "c")
-    _, lost = _append(_rewound(one, epoch=3), "d", 3)
-    _, fourth = _append(three, "e")
+    after_a, first = _append(EMPTY_JOURNAL, "a", 2)
+    after_b, second = _append(after_a, "b")
+    after_c, third = _append(_rewound(after_b, epoch=2), "c")
+    _, lost = _append(_rewound(after_a, epoch=3), "d", 3)
+    _, fourth = _append(after_c, "e")
     found = [first, second, third, lost, fourth]
     if lying:
-        _, lie = _append(one, "lie")
+        _, lie = _append(after_a, "lie")
         found.append(lie)
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from blake3 import blake3
@@ -391,3 +393,12 @@ def test_a_segment_of_a_site_that_had_several_keys_says_which_one_signed_it() ->
         signature = key.sign(Purpose.SEGMENT, done.payload)
         _, signer = segments.open_of_member(done.payload, signature, site=samples.SUMMIT, keys=keys)
         assert signer == key.public
+
+
+def test_a_field_that_stands_twice_is_refused_where_it_comes_in() -> None:
+    """It reads as it did; but another reader may read it otherwise."""
+    path = Path(__file__).parents[2] / "golden" / "segments" / "store.declared.json"
+    twice = path.read_bytes().replace(b'"label":', b'"label":"x","label":', 1)
+    assert segments.decode(twice).site == "summit"
+    with pytest.raises(SegmentInvalid, match="label"):
+        segments.opened_first(twice)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from librarian_protocol.choosing import FALL_BACK_AFTER, choose
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.names import SiteName
+from librarian_protocol.source_choice import FALL_BACK_AFTER, choose
 from librarian_protocol.transfer import POLICIES
 from librarian_protocol.wanted import Source
 
@@ -41,7 +41,7 @@ def test_after_failures_in_a_row_the_next_adapter_has_its_turn_and_then_the_firs
 
 
 def test_an_adapter_that_spoils_bytes_is_given_up_before_the_source_is_doubted() -> None:
-    assert min(one.patience for one in POLICIES.values() if one.doubt and one.patience) > FALL_BACK_AFTER
+    assert min(policy.patience for policy in POLICIES.values() if policy.doubt and policy.patience) > FALL_BACK_AFTER
 
 
 def test_small_files_go_by_the_adapter_that_is_for_them() -> None:

@@ -184,3 +184,23 @@ def test_an_answer_to_somebody_else_is_refused(changes: dict[str, object]) -> No
 def test_rubbish_for_an_answer_is_refused() -> None:
     with pytest.raises(TokenInvalid, match="not valid"):
         tokens.read_answer(b"{}", TOKEN, ARCHIVE_KEY.public)
+
+
+def test_a_token_in_which_a_field_stands_twice_is_refused() -> None:
+    raw = wire.encode(TOKEN).replace(b'"mesh":', b'"mesh":"other","mesh":', 1)
+    with pytest.raises(TokenInvalid, match="stands twice"):
+        tokens.decode("lb1." + base64.urlsafe_b64encode(raw).decode().rstrip("="))
+
+
+def test_a_join_request_in_which_a_field_stands_twice_is_refused() -> None:
+    raw = wire.encode(REQUEST).replace(b'"site":', b'"site":"archive","site":', 1)
+    sealed = SignedJoin(request=raw.decode(), signature=ARCHIVE_KEY.sign(Purpose.JOIN, raw), proof="")
+    with pytest.raises(TokenInvalid, match="stands twice"):
+        tokens.read(wire.encode(sealed))
+
+
+def test_an_answer_in_which_a_field_stands_twice_is_refused() -> None:
+    raw = wire.encode(_answer()).replace(b'"state":', b'"state":"refused","state":', 1)
+    signed = tokens.SignedAnswer(answer=raw.decode(), signature=SUMMIT_KEY.sign(Purpose.JOIN_ANSWER, raw))
+    with pytest.raises(TokenInvalid, match="stands twice"):
+        tokens.read_answer(wire.encode(signed), TOKEN, ARCHIVE_KEY.public)

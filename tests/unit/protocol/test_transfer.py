@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.protocol.samples import ARCHIVE, SUMMIT
 
-from librarian_protocol import transfer as machine
+from librarian_protocol import transfer
 from librarian_protocol.backoff import delay_s
 from librarian_protocol.errors import InvalidTransition
 from librarian_protocol.transfer import (
@@ -26,9 +26,12 @@ from librarian_protocol.transfer import (
     Event,
     Fail,
     Land,
+    Pause,
     Reason,
+    Release,
     Reserve,
     Restart,
+    Resume,
     Retry,
     Start,
     State,
@@ -78,6 +81,7 @@ IN_STATE = {
     "parked": _at("parked", reason="checksum-mismatch"),
     "stored": _at("stored", attempts=0),
     "cancelled": _at("cancelled"),
+    "paused": _at("paused"),
 }
 EVENTS: dict[str, Event] = {
     "reserve": Reserve(SUMMIT),
@@ -91,6 +95,9 @@ EVENTS: dict[str, Event] = {
     "answered": Answered(),
     "want": Want(),
     "cancel": Cancel(),
+    "release": Release(),
+    "pause": Pause(),
+    "resume": Resume(),
 }
 TOLD: tuple[Command, ...] = (Command.TELL_RESUMED,)
 FAILED = _at("waiting", reason="timeout", attempts=3, next_try_s=_waits(3))
@@ -124,6 +131,15 @@ LEGAL: list[tuple[str, str, Transfer, tuple[Command, ...]]] = [
     ("parked", "cancel", _at("cancelled"), ()),
     ("stored", "restart", _at("stored", attempts=0), ()),
     ("stored", "want", _at("wanted", attempts=0, source=None), ()),
+    ("wanted", "pause", _at("paused"), ()),
+    ("reserved", "release", _at("wanted"), ()),
+    ("reserved", "pause", _at("paused"), ()),
+    ("fetching", "release", _at("wanted"), ()),
+    ("fetching", "pause", _at("paused"), ()),
+    ("waiting", "pause", _at("paused"), ()),
+    ("paused", "restart", _at("paused"), ()),
+    ("paused", "cancel", _at("cancelled"), ()),
+    ("paused", "resume", _at("wanted"), ()),
     ("cancelled", "restart", _at("cancelled"), ()),
     ("cancelled", "want", _at("wanted", attempts=0, source=None), ()),
 ]
@@ -144,7 +160,7 @@ def test_a_legal_event_leads_to(state: str, event: str, after: Transfer, command
 
 @pytest.mark.parametrize(
     ("state", "event", "after", "commands"),
-    [one for one in LEGAL if one[1] not in ("fail", "due", "answered") and one[:2] != ("parked", "restart")],
+    [row for row in LEGAL if row[1] not in ("fail", "due", "answered") and row[:2] != ("parked", "restart")],
 )
 def test_no_time_and_no_reason_outlives_its_state(
     state: str, event: str, after: Transfer, commands: tuple[Command, ...]
@@ -152,7 +168,7 @@ def test_no_time_and_no_reason_outlives_its_state(
     """Whatever an older version or a clock that was reset left in the row; what ended stays as it is."""
     left = {"reason": Reason.SIZE_MISMATCH, "next_try_s": NOW + 60}
     before = msgspec.structs.replace(IN_STATE[state], **left)
-    ended = state in ("stored", "cancelled") and event == "restart"
+    ended = state in ("stored", "cancelled", "paused") and event == "restart"
     assert step(before, EVENTS[event], NOW) == (before if ended else after, commands)
 
 
@@ -168,8 +184,8 @@ def test_an_illegal_event_is_refused(state: str, event: str) -> None:
 
 def _documented() -> dict[tuple[str, str], set[str]]:
     """The table in the module's docstring, and the sentence below it."""
-    assert machine.__doc__ is not None
-    _, _, rest = machine.__doc__.partition("\n=")
+    assert transfer.__doc__ is not None
+    _, _, rest = transfer.__doc__.partition("\n=")
     lines = ("=" + rest).splitlines()
     starts = [found.start() for found in re.finditer(r"=+", lines[0])]
     ends = [*starts[1:], None]
@@ -180,10 +196,12 @@ def _documented() -> dict[tuple[str, str], set[str]]:
         for event, cell in zip(header[1:], row[1:], strict=True):
             if cell:
                 found[row[0], event] = set(cell.split(", "))
-    assert "``answered`` takes ``parked`` to ``waiting``" in machine.__doc__
+    assert "``answered`` takes ``parked`` to ``waiting``" in transfer.__doc__
     found["parked", "answered"] = {"waiting"}
-    assert "``want`` takes ``stored`` and ``cancelled`` to ``wanted``" in machine.__doc__
+    assert "``want`` takes ``stored`` and ``cancelled`` to ``wanted``" in transfer.__doc__
     found["stored", "want"] = found["cancelled", "want"] = {"wanted"}
+    assert "``resume`` takes\n``paused`` to ``wanted``" in transfer.__doc__
+    found["paused", "resume"] = {"wanted"}
     return found
 
 
@@ -208,6 +226,7 @@ def test_the_states_that_go_on_and_that_reserve_are_these() -> None:
         "landed",
         "waiting",
         "parked",
+        "paused",
     }
     assert {state.value for state in RESERVING} == {"reserved", "fetching", "landed"}
 
@@ -242,7 +261,11 @@ PATIENCE: dict[str, tuple[int | None, bool, str]] = {
     "no-inodes": (None, False, "free inodes in the destination store's filesystem"),
     "store-fault": (5, False, "the destination store answers with errors; look at its disk, then retry"),
     "store-not-mounted": (None, False, "mount the destination store"),
-    "name-occupied": (1, False, "something unknown stands at the name; move it away, then retry"),
+    "name-occupied": (
+        1,
+        False,
+        "something else stands at the name: `lbctl file show NAME` says if the catalog knows it; else move it away",
+    ),
     "case-twin": (1, False, "a name that differs only in letter case is stored here"),
     "adapter-fault": (5, False, "the adapter failed in a way it does not explain; see the daemon's log"),
     "adapter-credentials": (
@@ -250,9 +273,16 @@ PATIENCE: dict[str, tuple[int | None, bool, str]] = {
         False,
         "log in again: `lbctl adapter login NAME`, then `lbctl transfer retry --all --reason adapter-credentials`",
     ),
+    "too-slow": (
+        None,
+        False,
+        "nothing to do: others go first, and it is tried again from where it stopped; the source brings less than"
+        " replicator.min_rate: look at its link and its disk",
+    ),
+    "by-person": (None, False, "a person cancelled it: `lbctl transfer resume ID` wants it again"),
 }
 #: Tried minutes apart from the first time on.
-SELDOM = {"source-identity", "not-offered"}
+SELDOM = {"source-identity", "not-offered", "by-person"}
 PATIENT = [reason for reason, (patience, _, _) in PATIENCE.items() if patience is None]
 IMPATIENT = [(reason, patience) for reason, (patience, _, _) in PATIENCE.items() if patience is not None]
 DOUBTING = [reason for reason, (_, doubt, _) in PATIENCE.items() if doubt]
@@ -388,7 +418,7 @@ def test_an_answered_doubt_brings_the_transfer_back_after_a_pause(attempts: int)
     assert step(parked, Answered(), NOW) == (expected, TOLD)
 
 
-@pytest.mark.parametrize("reason", [*(one for one in PATIENCE if one not in DOUBTING), None])
+@pytest.mark.parametrize("reason", [*(reason for reason in PATIENCE if reason not in DOUBTING), None])
 def test_an_answer_does_not_unpark_what_was_not_doubted(reason: str | None) -> None:
     """It waits for the person."""
     parked = _at("parked", reason=reason)
@@ -404,10 +434,10 @@ def test_an_answer_unparks_every_reason_that_raised_a_doubt(reason: str) -> None
 # ---- whole lives -----------------------------------------------------------------------------------
 
 
-def _run(transfer: Transfer, *events: Event) -> Transfer:
+def _run(begun: Transfer, *events: Event) -> Transfer:
     for event in events:
-        transfer, _ = step(transfer, event, NOW)
-    return transfer
+        begun, _ = step(begun, event, NOW)
+    return begun
 
 
 def test_a_file_comes_at_the_first_attempt() -> None:
@@ -450,6 +480,14 @@ def test_whatever_happens_the_row_makes_sense(events: list[Event], now_s: float)
         assert step(transfer, Restart(), now_s)[0].state in (
             State.WANTED,
             State.PARKED,
+            State.PAUSED,
             State.STORED,
             State.CANCELLED,
         )
+
+
+def test_what_a_person_cancelled_says_so() -> None:
+    """So that a subscription does not want it again."""
+    after, commands = step(_at("fetching"), Cancel(by_person=True), NOW)
+    assert after == _at("cancelled", reason="by-person")
+    assert commands == ()

@@ -20,9 +20,10 @@ from librarian_protocol.wanted import (
     Source,
     SubscriptionFacts,
     Unwanted,
-    Unwanting,
+    UnwantedReason,
     Want,
     common_adapters,
+    healing,
     sources,
     wanted,
 )
@@ -154,8 +155,23 @@ def test_an_instance_elsewhere_in_a_store_of_that_name_does_not_count() -> None:
 
 
 def test_a_suspected_instance_here_is_healed_and_not_pulled_beside() -> None:
-    """Its name is taken by its bytes."""
-    assert _reason([AT_SUMMIT, _at(HOME, "far", state="suspected")]) == "suspected-here"
+    """Good bytes come to where the bad ones stand."""
+    bad = _at(HOME, "far", state="suspected")
+    assert wanted(FILE, RULE, [AT_SUMMIT, bad], HERE) == Want("far", [Source(SUMMIT, "disk", HTTP)])
+    assert _reason([bad]) == "no-source"
+    gone = msgspec.structs.replace(HERE, active_stores=frozenset({"near"}))
+    assert _reason([AT_SUMMIT, bad], here=gone) == "suspected-here"
+
+
+def test_a_site_heals_its_own_bad_instances_whatever_it_subscribes_to() -> None:
+    found = healing(FILE, [AT_SUMMIT, _at(HOME, "near"), _at(HOME, "far", state="suspected")], HOME)
+    assert [(subscription.match, subscription.into, subscription.from_site) for subscription in found] == [
+        (str(FILE.name), ["far"], None)
+    ]
+    assert wanted(FILE, found[0], [AT_SUMMIT, _at(HOME, "far", state="suspected")], HERE) == Want(
+        "far", [Source(SUMMIT, "disk", HTTP)]
+    )
+    assert healing(FILE, [_at(SUMMIT, state="suspected")], HOME) == []
 
 
 def test_what_was_evicted_here_is_not_pulled_straight_back() -> None:
@@ -170,7 +186,7 @@ def test_the_best_instance_here_decides() -> None:
         for store, state in (("near", "available"), ("far", "suspected"), ("near", "removed"))
     )
     assert _reason([gone, bad, good, AT_SUMMIT]) == "present"
-    assert _reason([gone, bad, AT_SUMMIT]) == "suspected-here"
+    assert wanted(FILE, RULE, [gone, bad, AT_SUMMIT], HERE) == Want("far", [Source(SUMMIT, "disk", HTTP)])
 
 
 def test_it_goes_into_the_first_active_store_of_the_list() -> None:
@@ -243,7 +259,7 @@ def test_the_rules_site_comes_first_and_the_others_by_name() -> None:
         Source(CAMPUS, "disk", HTTP),
     ]
     in_order = sources(instances, HERE, first=None)
-    assert not isinstance(in_order, Unwanting)
+    assert not isinstance(in_order, UnwantedReason)
     assert [source.site for source in in_order] == [CAMPUS, ARCHIVE, CAMPUS, SUMMIT, SUMMIT]
 
 
@@ -288,9 +304,9 @@ def test_a_source_that_nobody_can_dial_pushes_to_a_site_that_it_can_dial() -> No
 
 def test_every_reason_is_explained() -> None:
     """In words that differ from reason to reason."""
-    assert set(EXPLAINED) == set(Unwanting)
-    assert len(set(EXPLAINED.values())) == len(Unwanting)
-    assert [str(reason) for reason in Unwanting] == [
+    assert set(EXPLAINED) == set(UnwantedReason)
+    assert len(set(EXPLAINED.values())) == len(UnwantedReason)
+    assert [str(reason) for reason in UnwantedReason] == [
         "name-does-not-match",
         "not-from-site",
         "withdrawn",

@@ -73,3 +73,20 @@ def test_hostile_bytes_raise_only_what_is_listed(raw: bytes) -> None:
     """Bad UTF-8 in a text, nesting without end, half a surrogate pair, nothing at all."""
     with pytest.raises(wire.NOT_DECODABLE):
         wire.decoder(dict[str, object]).decode(raw)
+
+
+@pytest.mark.parametrize("raw", [b'{"a":1,"b":[{"a":"\xc3\xa9\\n"}]}', b'{"a" : 1.50, "b": "\\u00e9"}', b'{"a":1e999}'])
+def test_fields_that_stand_once_are_passed_however_they_are_written(raw: bytes) -> None:
+    """As this software writes them, and as others may."""
+    wire.check_fields(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b'{"a":1,"a":1}', b'{"b":[{"x":{"a":1,"\\u0061":2}}]}', b'{"a":1, "c":2, "a":null}', b'{"a":1,"a":2'],
+    ids=repr,
+)
+def test_a_field_that_stands_twice_is_refused_at_any_depth(raw: bytes) -> None:
+    """Its names are compared as they are read, not as they are written."""
+    with pytest.raises(wire.NOT_DECODABLE):
+        wire.check_fields(raw)

@@ -1,4 +1,4 @@
-"""Operations on what channels have told: how far each has come, and which incidents it will tell the end of."""
+"""Operations on what channels have sent: how far each has come, and of which incidents it will send the end."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.incidents import incident_of
-from librarian_daemon.catalog.writer import Tx
+from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.incidents.incidents import incident_of
 from librarian_protocol.api import Incident
 
-#: Incidents looked at at once.
+#: Incidents in one page.
 PAGE = 200
 
 
-class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """What a channel has not told. ``upto`` is the id up to which ``new`` reaches."""
+class PendingNotices(msgspec.Struct, frozen=True, kw_only=True):
+    """What a channel has not sent. ``upto`` is the id up to which ``new`` reaches; ``more``: there are others."""
 
     new: list[Incident]
     over: list[Incident]
     upto: int
+    more: bool = False
 
 
-def pending(connection: Connection, channel: str) -> Pending:
-    """Incidents behind the channel's cursor, and told ones that are over; a page of each, oldest first.
+def pending(connection: Connection, channel: str) -> PendingNotices:
+    """Incidents after the channel's cursor, and sent ones that are over; a page of each, oldest first.
 
-    A channel that is new begins with what is open, not with history.
+    A new channel starts with open incidents, not with history.
     """
     incident, notice = schema.incident, schema.notice
     seen = connection.scalar(select(schema.channel.c.seen).where(schema.channel.c.label == channel))
@@ -33,18 +34,20 @@ def pending(connection: Connection, channel: str) -> Pending:
     if seen is None:
         query = query.where(incident.c.resolved_at.is_(None))
     new = [incident_of(row) for row in connection.execute(query.where(incident.c.id > (seen or 0)))]
-    over = connection.execute(
+    ended = connection.execute(
         select(incident)
         .join(notice, notice.c.incident == incident.c.id)
         .where(notice.c.channel == channel, incident.c.resolved_at.is_not(None))
         .order_by(incident.c.id)
         .limit(PAGE)
     )
-    return Pending(new=new, over=[incident_of(row) for row in over], upto=new[-1].id if new else seen or 0)
+    over = [incident_of(row) for row in ended]
+    more = PAGE in {len(new), len(over)}
+    return PendingNotices(new=new, over=over, upto=new[-1].id if new else seen or 0, more=more)
 
 
 def told(tx: Tx, channel: str, opened: list[int], over: list[int], upto: int) -> None:
-    """The channel has told of these. Idempotent."""
+    """Note that the channel has sent these. Idempotent."""
     channels, notice = schema.channel, schema.notice
     moved = tx.connection.execute(update(channels).where(channels.c.label == channel).values(seen=upto))
     if not moved.rowcount:
@@ -52,4 +55,4 @@ def told(tx: Tx, channel: str, opened: list[int], over: list[int], upto: int) ->
     gone = [*opened, *over]
     tx.connection.execute(delete(notice).where(notice.c.channel == channel, notice.c.incident.in_(gone)))
     if opened:
-        tx.connection.execute(insert(notice), [{"channel": channel, "incident": one} for one in opened])
+        tx.connection.execute(insert(notice), [{"channel": channel, "incident": incident} for incident in opened])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.writer import Tx
+from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.upserts import chunks
 from librarian_protocol.api import Incident, Problem
 from librarian_protocol.incidents import State, about
 
 
 def open_incident(tx: Tx, code: str, subject: str, message: str, hint: str) -> bool:
-    """Open it, or count it again. Says whether it is new."""
+    """Open it, or count it again. Returns whether it is new."""
     incident = schema.incident.c
     counted = tx.connection.execute(
         update(schema.incident)
@@ -22,19 +24,42 @@ def open_incident(tx: Tx, code: str, subject: str, message: str, hint: str) -> b
     )
     if counted.rowcount:
         return False
-    tx.connection.execute(
-        insert(schema.incident),
-        {
-            "code": code,
-            "subject": subject,
-            "message": message,
-            "hint": hint,
-            "opened_at": tx.now,
-            "last_at": tx.now,
-            "times": 1,
-        },
-    )
+    _insert(tx, code, subject, message, hint, 1)
     return True
+
+
+def _insert(tx: Tx, code: str, subject: str, message: str, hint: str, times: int) -> None:
+    values = {"code": code, "subject": subject, "message": message, "hint": hint}
+    tx.connection.execute(insert(schema.incident), values | {"opened_at": tx.now, "last_at": tx.now, "times": times})
+
+
+def count_incident(tx: Tx, code: str, subject: str, number: int, message: str, hint: str) -> bool:
+    """Note that it concerns ``number`` things now. Returns whether it is new: it was not open, or has grown since it
+    was seen.
+    """
+    incident = schema.incident
+    row = tx.connection.execute(
+        select(incident).where(_INCIDENT.code == code, _INCIDENT.subject == subject, _INCIDENT.resolved_at.is_(None))
+    ).first()
+    if row is not None and (row.acknowledged_at is None or number <= row.times):
+        values = {"times": number, "message": message, "hint": hint, "last_at": tx.now}
+        if number <= row.times:
+            del values["last_at"]
+        tx.connection.execute(update(incident).where(_INCIDENT.id == row.id).values(values))
+        return False
+    if row is not None:
+        tx.connection.execute(update(incident).where(_INCIDENT.id == row.id).values(resolved_at=tx.now))
+    _insert(tx, code, subject, message, hint, number)
+    return True
+
+
+def resolve_all(tx: Tx, code: str, over: Callable[[str], bool]) -> list[str]:
+    """Those of the code about whose subjects ``over`` says so are over; which ones were. Idempotent."""
+    query = select(_INCIDENT.subject).where(_INCIDENT.resolved_at.is_(None), _INCIDENT.code == code)
+    gone = [subject for subject in tx.connection.scalars(query) if over(subject)]
+    if gone:
+        tx.connection.execute(_RESOLVE, [{"of": code, "about": subject, "now": tx.now} for subject in gone])
+    return gone
 
 
 def resolve_incident(tx: Tx, code: str, subject: str) -> bool:
@@ -63,6 +88,22 @@ def acknowledge(tx: Tx, incident_id: int, note: str) -> bool:
             values["resolved_at"] = tx.now
         tx.connection.execute(update(incident).where(incident.c.id == incident_id).values(values))
     return True
+
+
+def acknowledge_many(tx: Tx, code: str | None, note: str) -> int:
+    """A person has seen all that are open, or those of one code; how many nobody had seen. Idempotent."""
+    query = select(_INCIDENT.id, _INCIDENT.code).where(
+        _INCIDENT.resolved_at.is_(None), _INCIDENT.acknowledged_at.is_(None)
+    )
+    if code is not None:
+        query = query.where(_INCIDENT.code == code)
+    rows = tx.connection.execute(query).all()
+    for ends in (True, False):
+        seen = [row.id for row in rows if about(row.code).ends_by_itself is ends]
+        values = {"acknowledged_at": tx.now, "note": note} | ({} if ends else {"resolved_at": tx.now})
+        for page in chunks(seen):
+            tx.connection.execute(update(schema.incident).where(_INCIDENT.id.in_(page)).values(values))
+    return len(rows)
 
 
 def open_incidents(connection: Connection, limit: int) -> list[Problem]:

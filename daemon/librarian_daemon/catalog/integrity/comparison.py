@@ -7,16 +7,18 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from librarian_daemon.catalog import holdings, schema
-from librarian_daemon.catalog.holdings import Holding
-from librarian_daemon.catalog.statements import chunks
-from librarian_daemon.catalog.writer import Tx
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.integrity import instances
+from librarian_daemon.catalog.integrity.instances import Holding
+from librarian_daemon.catalog.upserts import chunks
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, InstanceRegistered, Unit
 from librarian_protocol.names import SiteName
+from librarian_protocol.wanted import InstanceState
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class KnownFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that the catalog knows under a name."""
 
     digest: Digest
@@ -41,7 +43,7 @@ def instances_after(connection: Connection, site: SiteName, store: str, file_id:
         .where(
             instance.site == str(site),
             instance.store == store,
-            instance.state != "removed",
+            instance.state != InstanceState.REMOVED,
             instance.file_id > file_id,
         )
         .order_by(instance.file_id)
@@ -49,9 +51,9 @@ def instances_after(connection: Connection, site: SiteName, store: str, file_id:
     ).all()
     aside = set(connection.scalars(select(schema.aside.c.file_id).where(schema.aside.c.store == store)))
     found = [
-        one
-        for one in holdings.of_files(connection, site, ids)
-        if one.store == store and one.state != "removed" and one.file_id not in aside
+        holding
+        for holding in instances.of_files(connection, site, ids)
+        if holding.store == store and holding.state != InstanceState.REMOVED and holding.file_id not in aside
     ]
     return Instances(found, ids[-1] if ids else 0)
 
@@ -61,7 +63,7 @@ def suspected(connection: Connection, site: SiteName, store: str, limit: int) ->
     instance = schema.instance.c
     found = (
         select(instance.file_id)
-        .where(instance.site == str(site), instance.store == store, instance.state == "suspected")
+        .where(instance.site == str(site), instance.store == store, instance.state == InstanceState.SUSPECTED)
         .limit(limit)
     )
     return connection.scalar(select(func.count()).select_from(found.subquery())) or 0
@@ -82,10 +84,10 @@ def state(connection: Connection, site: SiteName, store: str, file_id: int) -> s
     )
 
 
-def known(connection: Connection, site: SiteName, names: Sequence[str]) -> dict[str, list[Known]]:
+def known(connection: Connection, site: SiteName, names: Sequence[str]) -> dict[str, list[KnownFile]]:
     """Files under these names, by name. A name that is just being landed counts as known: its row comes."""
     file, instance, landing = schema.file.c, schema.instance.c, schema.landing.c
-    found: dict[str, list[Known]] = {}
+    found: dict[str, list[KnownFile]] = {}
     for page in chunks(names):
         rows = connection.execute(
             select(file.name, file.digest, file.size_bytes, file.unit, instance.store, instance.state)
@@ -94,16 +96,16 @@ def known(connection: Connection, site: SiteName, names: Sequence[str]) -> dict[
         )
         for row in rows:
             found.setdefault(row.name, []).append(
-                Known(
+                KnownFile(
                     digest=Digest(row.digest),
                     size_bytes=row.size_bytes,
                     unit=Unit(row.unit),
-                    here=row.store if row.state in {"available", "suspected"} else None,
+                    here=row.store if row.state in {InstanceState.AVAILABLE, InstanceState.SUSPECTED} else None,
                 )
             )
         for row in connection.execute(select(schema.landing).where(landing.name.in_(page))):
             found.setdefault(row.name, []).append(
-                Known(digest=Digest(row.digest), size_bytes=row.size_bytes, unit=Unit(row.unit), here=row.store)
+                KnownFile(digest=Digest(row.digest), size_bytes=row.size_bytes, unit=Unit(row.unit), here=row.store)
             )
     return found
 
@@ -111,7 +113,7 @@ def known(connection: Connection, site: SiteName, names: Sequence[str]) -> dict[
 def state_found(tx: Tx, site: SiteName, entry: InstanceRegistered | FileIngested) -> bool:
     """Say that a file was found, unless an instance at its name in that store is known by now."""
     files = known(tx.connection, site, [str(entry.name)]).get(str(entry.name), [])
-    if any(one.here == entry.store for one in files):
+    if any(file.here == entry.store for file in files):
         return False
-    tx.say(entry)
+    tx.append(entry)
     return True

@@ -10,10 +10,11 @@ from sqlalchemy import Connection, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import unanswered
-from librarian_daemon.catalog.statements import CHUNK, chunks
+from librarian_daemon.catalog.upserts import CHUNK, chunks
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import InstanceHealed, InstanceSuspected, Unit
 from librarian_protocol.names import Name, SiteName
+from librarian_protocol.wanted import InstanceState
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,14 +89,21 @@ def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> d
     found: dict[Digest, Holding] = {}
     for page in chunks(digests):
         ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.digest.in_(page)).limit(4 * CHUNK)).all()
-        good = [one for one in of_files(connection, site, ids) if one.state == "available" and not one.doubted]
-        kept = _kept(connection, [one.name for one in good])
-        aside = _aside(connection, [one.file_id for one in good])
-        for one in good:
+        good = [
+            holding
+            for holding in of_files(connection, site, ids)
+            if holding.state == InstanceState.AVAILABLE and not holding.doubted
+        ]
+        kept = _kept(connection, [holding.name for holding in good])
+        aside = _aside(connection, [holding.file_id for holding in good])
+        for holding in good:
             # Where another file has its name by a decision, it is kept here, and served to nobody; nor is one that
             # got its name back and does not stand there yet.
-            if kept.get(one.name, one.digest) == one.digest and (one.file_id, one.store) not in aside:
-                found.setdefault(one.digest, one)
+            if (
+                kept.get(holding.name, holding.digest) == holding.digest
+                and (holding.file_id, holding.store) not in aside
+            ):
+                found.setdefault(holding.digest, holding)
     return found
 
 
@@ -122,7 +130,7 @@ def _aside(connection: Connection, ids: Sequence[int]) -> set[tuple[int, str]]:
 def of_name(connection: Connection, site: SiteName, name: Name) -> list[Holding]:
     """This site's instances under a name, removed ones left out."""
     ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.name == str(name)).limit(CHUNK)).all()
-    return [one for one in of_files(connection, site, ids) if one.state != "removed"]
+    return [holding for holding in of_files(connection, site, ids) if holding.state != InstanceState.REMOVED]
 
 
 def of_files(connection: Connection, site: SiteName, ids: Sequence[int]) -> list[Holding]:
@@ -145,7 +153,11 @@ def doubted_here(connection: Connection, site: SiteName, limit: int) -> list[Hol
     doubted = sorted(set(connection.scalars(select(doubt.file_id).where(doubt.site == str(site)))))
     found: list[Holding] = []
     for ids in chunks(doubted):
-        found += [one for one in of_files(connection, site, ids) if one.doubted and one.state == "available"]
+        found += [
+            holding
+            for holding in of_files(connection, site, ids)
+            if holding.doubted and holding.state == InstanceState.AVAILABLE
+        ]
         if len(found) >= limit:
             break
     return found[:limit]

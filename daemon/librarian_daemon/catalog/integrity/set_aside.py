@@ -8,11 +8,12 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, select, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import insert
-from librarian_daemon.catalog.writer import Tx
+from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.upserts import upsert
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import EntryId, Unit
 from librarian_protocol.names import Name, SiteName
+from librarian_protocol.wanted import InstanceState
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ def due(connection: Connection, site: SiteName, limit: int) -> list[Move]:
         select(*columns)
         .join(schema.naming, (naming.name == file.name) & (naming.kept != file.digest))
         .join(schema.instance, (instance.file_id == file.id) & (instance.site == str(site)))
-        .where(instance.state != "removed", ~is_aside)
+        .where(instance.state != InstanceState.REMOVED, ~is_aside)
         .order_by(file.id)
         .limit(limit)
     )
@@ -83,9 +84,11 @@ class Place(msgspec.Struct, frozen=True):
 def place(connection: Connection, file_id: int, store: str) -> Place:
     """Where an own instance stands now, or is about to."""
     file, aside = schema.file.c, schema.aside.c
-    row = connection.execute(select(file.change, is_loser().label("loser")).where(file.id == file_id)).one()
+    row = connection.execute(
+        select(file.change, file.withdrawn, is_loser().label("loser")).where(file.id == file_id)
+    ).one()
     is_aside = connection.scalar(select(exists().where(aside.file_id == file_id, aside.store == store)))
-    return Place(at_its_name=not row.loser and not is_aside, change=row.change)
+    return Place(at_its_name=not row.loser and not row.withdrawn and not is_aside, change=row.change)
 
 
 def moved(tx: Tx, move: Move) -> None:
@@ -93,7 +96,7 @@ def moved(tx: Tx, move: Move) -> None:
     aside, file = schema.aside, schema.file
     if move.aside:
         tx.connection.execute(
-            insert(tx.connection, aside).on_conflict_do_nothing(), {"file_id": move.file_id, "store": move.store}
+            upsert(tx.connection, aside).on_conflict_do_nothing(), {"file_id": move.file_id, "store": move.store}
         )
     else:
         tx.connection.execute(delete(aside).where(aside.c.file_id == move.file_id, aside.c.store == move.store))

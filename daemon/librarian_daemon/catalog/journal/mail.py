@@ -6,15 +6,15 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.writer import Tx
+from librarian_daemon.catalog.committer import Tx
 from librarian_protocol.errors import CatalogFault
 from librarian_protocol.names import SiteName
 
-#: More than this waiting for one recipient are not kept: who asks, asks again.
+#: At most this many wait for one recipient. More are not kept: a request is repeated.
 MAX_WAITING = 10_000
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+class QueuedMail(msgspec.Struct, frozen=True, kw_only=True):
     """A letter that the bus has not acknowledged."""
 
     position: int
@@ -26,7 +26,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def send(tx: Tx, letter_id: str, to: SiteName, verb: str, body: bytes) -> None:
-    """Have a letter sent. ``body`` is JSON; ``letter_id`` 128 random bits in hex.
+    """Queue a letter. ``body`` is JSON; ``letter_id`` 128 random bits in hex.
 
     Raises:
         CatalogFault: too many wait for that site already.
@@ -42,11 +42,11 @@ def send(tx: Tx, letter_id: str, to: SiteName, verb: str, body: bytes) -> None:
     tx.mailed()
 
 
-def waiting(connection: Connection, limit: int) -> list[Waiting]:
+def waiting(connection: Connection, limit: int) -> list[QueuedMail]:
     """The oldest letters that wait, in order."""
     rows = connection.execute(_WAITING, {"limit": limit})
     return [
-        Waiting(
+        QueuedMail(
             position=row.position,
             id=row.id,
             recipient=SiteName(row.recipient),

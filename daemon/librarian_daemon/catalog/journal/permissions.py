@@ -1,14 +1,15 @@
-"""Applying the entries of a believed segment: those that its site may say."""
+"""Applies the entries of an authentic segment that its site has permission for."""
 
 from __future__ import annotations
 
 from librarian_daemon.catalog.apply import Said
-from librarian_daemon.catalog.roster import Member
-from librarian_daemon.catalog.writer import Tx
+from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.mesh.roster import Member
 from librarian_protocol import globs, segments
 from librarian_protocol.entries import (
     Access,
     Entry,
+    FileAttributed,
     FileIngested,
     FileWithdrawn,
     NameResolved,
@@ -19,8 +20,8 @@ from librarian_protocol.errors import SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.segments import Segment
 
-#: Kinds that change who is of the mesh, and what they may say.
-OF_THE_ROSTER = frozenset({"site.admitted", "site.revoked"})
+#: Kinds that change which sites are in the mesh, and what they may say.
+OF_THE_ROSTER = frozenset({"site.admitted", "site.revoked", "site.rekeyed"})
 
 
 def apply_segment(tx: Tx, segment: Segment, member: Member | None) -> tuple[int | None, list[str]]:
@@ -44,8 +45,8 @@ def apply_segment(tx: Tx, segment: Segment, member: Member | None) -> tuple[int 
 
 
 def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
-    """Why a site may not say this; "" where it may. Of what it has itself it may always speak."""
-    if isinstance(entry, FileIngested):
+    """Why a site has no permission for this entry; "" if it has. A site may always speak of what it has itself."""
+    if isinstance(entry, FileIngested | FileAttributed):
         grants = member.grants if member else []
         if not any(globs.matches(grant, entry.name) for grant in grants):
             return f"site {site!r} may not ingest {entry.name!a}: outside its grants"

@@ -1,18 +1,21 @@
-"""Operations of recovery: the quarantine's state, and stating again what was decided since a restore."""
+"""Operations of recovery: the state of the quarantine, and saying again what was decided since a restore."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import msgspec
 from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.leaves import missing
-from librarian_daemon.catalog.roster import known_members
-from librarian_daemon.catalog.writer import Tx, decompress, get_meta, put_meta
-from librarian_protocol import recovering, segments, wire
+from librarian_daemon.catalog.committer import Tx, decompress, get_meta, put_meta
+from librarian_daemon.catalog.journal.heads import missing
+from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_protocol import quarantine, segments, wire
 from librarian_protocol.entries import Entry, SiteAdmitted, SiteRevoked, SubscriptionDeclared, SubscriptionWithdrawn
+from librarian_protocol.journal_state import COUNTING, JournalState
 from librarian_protocol.names import SiteName
-from librarian_protocol.recovering import Recovery
+from librarian_protocol.quarantine import Recovery
 
 _RECOVERY = wire.decoder(Recovery)
 _META = "recovery"
@@ -21,19 +24,31 @@ _DECLARING = ("subscription.declared", "subscription.withdrawn", "site.admitted"
 
 
 def state(connection: Connection) -> Recovery | None:
-    """How recovery stands; None where there is none."""
+    """The state of recovery; None if there is none."""
     text = get_meta(connection, _META)
     return _RECOVERY.decode(text) if text else None
 
 
 def may_vouch(connection: Connection) -> bool:
     """Whether this site may vouch for instances or evict them now. Asked in the transaction that does it."""
-    return recovering.may_vouch(state(connection))
+    return quarantine.may_vouch(state(connection))
 
 
 def begin(tx: Tx, reason: str) -> None:
     """The catalog turned out to be older than what it has said. Idempotent; names will be compared once more."""
-    _put(tx, recovering.begin(state(tx.connection), reason, tx.now))
+    _put(tx, quarantine.begin(state(tx.connection), reason, tx.now))
+
+
+def twin(tx: Tx, incarnation: str) -> None:
+    """Another daemon runs as this site. Idempotent."""
+    _put(tx, quarantine.with_twin(state(tx.connection), incarnation, tx.now))
+
+
+def at_start(tx: Tx) -> None:
+    """Forget a twin. If there still is one, its heads will show it."""
+    known = state(tx.connection)
+    if known is not None and known.twin:
+        _put(tx, quarantine.at_start(known, tx.now))
 
 
 def heard(tx: Tx, peer: SiteName) -> None:
@@ -55,13 +70,13 @@ def end(tx: Tx) -> None:
     put_meta(tx.connection, _META, "")
 
 
-def waits_for(connection: Connection, site: SiteName) -> list[str] | None:
-    """What keeps the quarantine up; None where there is none."""
+def waits_for(connection: Connection, site: SiteName, away: Collection[SiteName] = ()) -> list[str] | None:
+    """What the quarantine waits for; None if there is none. ``away`` are sites that are down or silent."""
     known = state(connection)
     if known is None:
         return None
-    lacking = [one.hash for one in missing(connection)]
-    return recovering.waits_for(known, site, known_members(connection), lacking)
+    lacking = [tip.hash for tip in missing(connection)]
+    return quarantine.waits_for(known, site, known_members(connection), lacking, away)
 
 
 def _put(tx: Tx, recovery: Recovery) -> None:
@@ -72,12 +87,10 @@ def _put(tx: Tx, recovery: Recovery) -> None:
 
 
 def greatest_returned_epoch(connection: Connection, site: SiteName) -> int:
-    """The greatest epoch of own segments that came back from others; 0 where none did."""
+    """The greatest epoch of own segments that came back from others and count; 0 where none did."""
     journal = schema.journal.c
-    return (
-        connection.scalar(select(func.max(journal.epoch)).where(journal.site == str(site), journal.returned.is_(True)))
-        or 0
-    )
+    returned = journal.site == str(site), journal.returned.is_(True), journal.state.in_(COUNTING)
+    return connection.scalar(select(func.max(journal.epoch)).where(*returned)) or 0
 
 
 def unrestated(connection: Connection) -> bool:
@@ -91,7 +104,7 @@ def _last_returned(connection: Connection) -> int:
 
 
 def restate(tx: Tx) -> int:
-    """Say again what was declared since the restore and lost against what came back. Says how many.
+    """Append again what was declared since the restore and lost against what came back. Returns how many.
 
     The registers keep the greatest version, whichever branch it is of; what an operator decided last counts.
     """
@@ -107,7 +120,7 @@ def restate(tx: Tx) -> int:
             .where(
                 journal.site == site,
                 journal.returned.is_(False),
-                journal.state == "applied",
+                journal.state == JournalState.APPLIED,
                 journal.first_seq >= fork,
                 journal.kind.in_(_DECLARING),
             )
@@ -122,7 +135,7 @@ def restate(tx: Tx) -> int:
                     said["admission", str(entry.site)] = entry
     lost = [entry for (table, key), entry in sorted(said.items()) if not _stands(connection, site, table, key, entry)]
     for entry in lost:
-        tx.say(msgspec.structs.replace(entry, seq=0, at=""))
+        tx.append(msgspec.structs.replace(entry, seq=0, at=""))
     put_meta(connection, _RESTATED, str(_last_returned(connection)))
     return len(lost)
 

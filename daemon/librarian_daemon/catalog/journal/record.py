@@ -1,20 +1,24 @@
-"""Reading the record: every journal that is held here, as it stands."""
+"""Reads the record: every journal that is held here."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Connection, Row, func, literal, select, tuple_
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import chunks
-from librarian_daemon.catalog.writer import decompress
+from librarian_daemon.catalog.committer import decompress
+from librarian_daemon.catalog.upserts import chunks
+from librarian_protocol import segments
+from librarian_protocol.entries import FileIngested
+from librarian_protocol.journal_state import NOT_COUNTING, JournalState
+from librarian_protocol.segments import MAX_ENTRIES
 
 _JOURNAL = schema.journal.c
-#: An order in which no segment comes before its predecessor, unlike that of arrival.
+#: An order in which no segment comes before its predecessor. The order of arrival is not one.
 _CHAINED = (_JOURNAL.epoch, _JOURNAL.first_seq, _JOURNAL.position)
 #: A place in it.
 Place = tuple[int, int, int]
@@ -24,10 +28,11 @@ BEGINNING: Final[Place] = (-1, -1, -1)
 def page(
     connection: Connection, after: Place, upto: int, limit: int, *conditions: ColumnElement[bool]
 ) -> tuple[list[Row[Any]], Place | None]:
-    """Rows, none before its predecessor, and where the next page begins, None at the end; it costs the same anywhere.
+    """A page of rows, none before its predecessor, and where the next page begins; None at the end. Each page costs the
+    same.
 
-    Rows with a position behind ``upto`` are left out. They do not arrive in the order of pages: without that limit,
-    pages read one after the other would miss some and hold their successors.
+    Rows with a position after ``upto`` are left out. Rows do not arrive in the order of pages: without that limit,
+    pages read one after the other could miss a row and have its successors.
     """
     query = (
         select(schema.journal)
@@ -40,27 +45,35 @@ def page(
     return rows, None if last is None else (last.epoch, last.first_seq, last.position)
 
 
-def in_order(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[Row[Any]]:
-    """All rows that meet the conditions now, none before its predecessor; they may be changed meanwhile.
+def in_order(
+    connection: Connection,
+    *conditions: ColumnElement[bool],
+    columns: Sequence[ColumnElement[Any]] = tuple(_JOURNAL),
+    backwards: bool = False,
+) -> Iterator[Row[Any]]:
+    """All rows that meet the conditions now, none before its predecessor (``backwards``: none after it).
 
-    Sorted once, and kept in memory as 8 bytes a row: only within a transaction, in which none is added.
+    They may be changed meanwhile. Sorted once, and kept in memory as 8 bytes a row: only within a transaction, in which
+    none is added.
     """
     positions = array("q", connection.scalars(select(_JOURNAL.position).where(*conditions).order_by(*_CHAINED)))
+    if backwards:
+        positions.reverse()
     for some in chunks(positions):
         # By position alone: with a condition more, SQLite would read all that meet it for each chunk.
-        rows = connection.execute(select(schema.journal).where(_JOURNAL.position.in_(some)))
+        rows = connection.execute(select(*columns).where(_JOURNAL.position.in_(some)))
         found = {row.position: row for row in rows}
         yield from (found[position] for position in some)
 
 
 def _behind(columns: tuple[Any, ...], after: tuple[int, ...]) -> ColumnElement[bool]:
-    return tuple_(*columns) > tuple_(*(literal(one, BigInteger) for one in after))
+    return tuple_(*columns) > tuple_(*(literal(value, BigInteger) for value in after))
 
 
 def segments_after(
     connection: Connection, position: int, *, site: str | None, limit: int
 ) -> list[tuple[int, str, str, str, bytes]]:
-    """Rows ``(position, state, hash, signature, payload)`` behind a position, in the order of arrival here."""
+    """Rows ``(position, state, hash, signature, payload)`` after a position, in the order of arrival here."""
     journal = schema.journal.c
     query = select(journal.position, journal.state, journal.hash, journal.signature, journal.payload).where(
         journal.position > position
@@ -72,7 +85,7 @@ def segments_after(
 
 
 class ChainRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the record, as it stands."""
+    """A row of the record."""
 
     position: int
     epoch: int
@@ -83,12 +96,18 @@ class ChainRow(msgspec.Struct, frozen=True, kw_only=True):
     prev: str
     hash: str
     signature: str
+    key: str
     payload: bytes
     state: str
 
 
+def counts(state: str) -> bool:
+    """Whether a segment in that state counts for anything."""
+    return state not in NOT_COUNTING
+
+
 def chain(connection: Connection, site: str, after: tuple[int, int]) -> list[ChainRow]:
-    """Rows of one site's journal behind ``(first_seq, position)``, in the order of the chain; one page."""
+    """A page of one site's journal after ``(first_seq, position)``, in the order of the chain."""
     journal = schema.journal.c
     rows = connection.execute(
         select(schema.journal)
@@ -107,21 +126,54 @@ def last_position(connection: Connection) -> int:
     return connection.scalar(select(func.coalesce(func.max(schema.journal.c.position), 0))) or 0
 
 
+def origins(connection: Connection) -> list[str]:
+    """Sites of which any segment is held here."""
+    journal = schema.journal.c
+    found: list[str] = []
+    while True:
+        # From one to the next by the index: there are a hundred sites, and maybe a million rows of each.
+        following = connection.scalar(select(func.min(journal.site)).where(journal.site > (found[-1] if found else "")))
+        if following is None:
+            return found
+        found.append(following)
+
+
 def has_journal(connection: Connection, site: str) -> bool:
-    """Whether any segment of the site was ever taken here."""
+    """Whether any segment of the site was ever stored here."""
     return (
         connection.scalar(select(schema.journal.c.position).where(schema.journal.c.site == site).limit(1)) is not None
     )
 
 
-def hash_at(connection: Connection, site: str, incarnation: str, seq: int) -> str | None:
-    """The hash of the segment that ends with this entry; None where none does."""
+def announced_members(connection: Connection, file_id: int) -> int | None:
+    """How many members the site that ingested a book said it has; None for a single file, or where nobody said."""
+    file, journal = schema.file.c, schema.journal.c
+    row = connection.execute(
+        select(journal.payload, file.origin_seq)
+        .join(schema.file, (file.origin_site == journal.site) & (file.origin_incarnation == journal.incarnation))
+        .where(
+            file.id == file_id,
+            journal.first_seq.between(file.origin_seq - MAX_ENTRIES + 1, file.origin_seq),
+            journal.last_seq >= file.origin_seq,
+            journal.state == JournalState.APPLIED,
+        )
+    ).first()
+    if row is None:
+        return None
+    entries = segments.entries_of(segments.decode(decompress(row.payload))) or ()
+    found = next((entry for entry in entries if isinstance(entry, FileIngested) and entry.seq == row.origin_seq), None)
+    return found.members if found else None
+
+
+def hashes_at(connection: Connection, site: str, incarnation: str, seq: int) -> list[str]:
+    """The hashes of held segments that end with this entry, whether they count or not. There are two after an
+    equivocation.
+    """
     journal = schema.journal.c
-    return connection.scalar(
-        select(journal.hash).where(
-            journal.site == site,
-            journal.incarnation == incarnation,
-            journal.last_seq == seq,
-            journal.state.not_in(schema.NOT_COUNTING),
+    return list(
+        connection.scalars(
+            select(journal.hash).where(
+                journal.site == site, journal.incarnation == incarnation, journal.last_seq == seq
+            )
         )
     )

@@ -1,4 +1,4 @@
-"""Refolding: what one site said is taken out of the shared tables and applied anew (docs/adr/0013).
+"""Refolding: takes what one site said out of the shared tables and applies it again (docs/adr/0013).
 
 Done when it turns out that some of it does not count (two stories about one number, a cut-off, a revocation, another
 key), or counts now (wider grants). Every register is written by one site, so nobody else's facts are touched; what is
@@ -8,28 +8,32 @@ left equals a replay of all journals with the same knowledge. It costs a pass th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select, update
 
-from librarian_daemon.catalog import cursors, record, schema, telling
-from librarian_daemon.catalog.believed import OF_THE_ROSTER, apply_segment
-from librarian_daemon.catalog.roster import known_members
-from librarian_daemon.catalog.writer import Tx, decompress
+from librarian_daemon.catalog import cursors, schema
+from librarian_daemon.catalog.committer import Tx, decompress, get_meta
+from librarian_daemon.catalog.journal import letters, record
+from librarian_daemon.catalog.journal.permissions import OF_THE_ROSTER, apply_segment
+from librarian_daemon.catalog.journal.standings import judge_anew
+from librarian_daemon.catalog.mesh.roster import known_members
 from librarian_protocol import segments
-from librarian_protocol.entries import SiteAdmitted, SiteRevoked
-from librarian_protocol.errors import PeerError
+from librarian_protocol.entries import FileIngested, SiteAdmitted, SiteRevoked
+from librarian_protocol.journal_state import JournalState
 from librarian_protocol.names import SiteName
-from librarian_protocol.registers import Version
 from librarian_protocol.roster import Member
-from librarian_protocol.segments import NO_HASH
 
 _JOURNAL = schema.journal.c
 _PAGE = 200
+#: Set by the migration after which origins must be found again.
+ORIGINS = "origins"
 #: Registers by who writes them.
 _WRITTEN_BY = (
     (schema.instance, "site"),
     (schema.doubt, "doubter"),
     (schema.digest, "site"),
+    (schema.attribute, "site"),
     (schema.subscription, "site"),
     (schema.store, "site"),
     (schema.announcement, "site"),
@@ -43,7 +47,7 @@ _WRITTEN_BY = (
 def refold(tx: Tx, site: SiteName) -> None:
     """Apply what counts of the site's journal, and nothing else of it. Idempotent."""
     member = known_members(tx.connection).get(site)
-    _judge_anew(tx.connection, site, member)
+    judge_anew(tx.connection, site, member, own=site == tx.site)
     change = tx.next_change()
     touched = _touch(tx.connection, site, change)
     for table, column in _WRITTEN_BY:
@@ -52,86 +56,31 @@ def refold(tx: Tx, site: SiteName) -> None:
     tx.connection.execute(
         update(file)
         .where(file.c.origin_site == str(site))
-        .values(origin_site=None, origin_epoch=None, origin_incarnation=None, origin_seq=None, ingested_at=None)
+        .values(
+            origin_site=None,
+            origin_epoch=None,
+            origin_incarnation=None,
+            origin_seq=None,
+            ingested_at=None,
+            mtime_ns=None,
+            origin_last=False,
+        )
     )
     tx.connection.execute(update(file).where(file.c.withdrawn.is_(True)).values(withdrawn=False, change=change))
     _apply_again(tx, _JOURNAL.site == str(site))
     _apply_again(tx, _JOURNAL.kind == "file.withdrawn")
-    telling.apply_kept(tx, telling.kept(tx.connection), tx.site)
+    tx.apply_said()
+    letters.apply_kept(tx, letters.kept(tx.connection), tx.site)
     if touched and _lost_origin(tx.connection, change):
         _apply_again(tx, _JOURNAL.kind == "file.ingested")
     tx.recompute_conflicts(list(_names(tx.connection, change)))
     _forget_unspoken(tx.connection, change)
 
 
-def _judge_anew(connection: Connection, site: SiteName, member: Member | None) -> None:
-    """Which segments count: in chain order, each with its predecessor, none void by itself."""
-    journal = schema.journal
-    ended = set(_ended(connection, site, member))
-    void_from = _two_stories(connection, site, ended)
-    counting: set[str] = {NO_HASH}
-    for row in record.in_order(connection, _JOURNAL.site == str(site)):
-        told_twice = row.incarnation in void_from and row.last_seq >= void_from[row.incarnation]
-        if row.hash in ended:
-            state = "ended"
-        elif told_twice:
-            state = "void"
-        elif row.prev in counting:
-            state = "unknown" if row.state == "unknown" else "applied"
-            counting.add(row.hash)
-        else:
-            known = connection.scalar(select(journal.c.state).where(journal.c.hash == row.prev))
-            state = "held" if known in {None, "held"} else "void"
-        if state != row.state:
-            connection.execute(update(journal).where(journal.c.position == row.position).values(state=state))
-
-
-def _ended(connection: Connection, site: SiteName, member: Member | None) -> Iterator[str]:
-    """Hashes of what lies beyond the site's cutoff, under a key that had ended there."""
-    if member is None or member.cutoff is None:
-        return
-    for row in record.in_order(connection, _JOURNAL.site == str(site)):
-        try:
-            _, key = segments.open_of_member(
-                decompress(row.payload), row.signature, site=member.site, keys=member.every_key
-            )
-        except PeerError:
-            yield row.hash
-            continue
-        if member.is_ended(key, Version(row.epoch, row.incarnation, row.first_seq)):
-            yield row.hash
-
-
-def _two_stories(connection: Connection, site: SiteName, ended: set[str]) -> dict[str, int]:
-    """From which entry on each incarnation told two stories; what had ended tells none.
-
-    Of two that overlap the later one was not taken as counting: so only such ones are compared, each with the few rows
-    whose numbers can reach into its own.
-    """
-    one, other = schema.journal.alias("one"), schema.journal.alias("other")
-    rows = connection.execute(
-        select(one.c.incarnation, one.c.first_seq, other.c.first_seq, one.c.hash, other.c.hash)
-        .join(
-            other,
-            (other.c.site == one.c.site)
-            & (other.c.incarnation == one.c.incarnation)
-            & (other.c.hash != one.c.hash)
-            & other.c.first_seq.between(one.c.first_seq - segments.MAX_ENTRIES + 1, one.c.last_seq)
-            & (other.c.last_seq >= one.c.first_seq),
-        )
-        .where(one.c.site == str(site), one.c.state.in_(schema.NOT_COUNTING))
-    )
-    found: dict[str, int] = {}
-    for incarnation, first, second, *hashes in rows:
-        if not ended.isdisjoint(hashes):
-            continue
-        found[incarnation] = min(found.get(incarnation, 1 << 63), max(first, second))
-    return found
-
-
 def _touch(connection: Connection, site: SiteName, change: int) -> bool:
-    """Have the planner look again at every file of which the site said something; whether there was one."""
+    """Make the planner look again at every file that the site spoke of. Returns whether there was one."""
     file, instance, doubt, digest = schema.file, schema.instance.c, schema.doubt.c, schema.digest.c
+    attribute = schema.attribute.c
     done = connection.execute(
         update(file)
         .where(
@@ -140,6 +89,7 @@ def _touch(connection: Connection, site: SiteName, change: int) -> bool:
                 file.c.id.in_(select(instance.file_id).where(instance.site == str(site))),
                 file.c.id.in_(select(doubt.file_id).where(doubt.doubter == str(site))),
                 file.c.id.in_(select(digest.file_id).where(digest.site == str(site))),
+                file.c.id.in_(select(attribute.file_id).where(attribute.site == str(site))),
             )
         )
         .values(change=change)
@@ -149,7 +99,7 @@ def _touch(connection: Connection, site: SiteName, change: int) -> bool:
 
 def _apply_again(tx: Tx, *conditions: ColumnElement[bool]) -> None:
     members = known_members(tx.connection)
-    for row in record.in_order(tx.connection, _JOURNAL.state == "applied", *conditions):
+    for row in record.in_order(tx.connection, _JOURNAL.state == JournalState.APPLIED, *conditions):
         segment = segments.decode(decompress(row.payload))
         apply_segment(tx, segment, members.get(segment.site))
         if segment.kind in OF_THE_ROSTER:
@@ -158,12 +108,16 @@ def _apply_again(tx: Tx, *conditions: ColumnElement[bool]) -> None:
 
 
 def _lost_origin(connection: Connection, change: int) -> bool:
-    """Whether a touched file has no origin now although another site speaks of an instance of it."""
+    """Whether a touched file has no origin now, or a recovery's, although another site speaks of an instance of it."""
     file, instance = schema.file.c, schema.instance.c
     return bool(
         connection.scalar(
             select(file.id)
-            .where(file.change >= change, file.origin_site.is_(None), exists().where(instance.file_id == file.id))
+            .where(
+                file.change >= change,
+                or_(file.origin_site.is_(None), file.origin_last.is_(True)),
+                exists().where(instance.file_id == file.id),
+            )
             .limit(1)
         )
     )
@@ -204,21 +158,106 @@ def _names(connection: Connection, change: int) -> Iterator[str]:
         after = page[-1].id
 
 
+def refold_origins(tx: Tx) -> bool:
+    """Find the origins again, and what they say. Returns whether there was anything to do.
+
+    A migration asks for it: the rule was another one, or less was kept of an origin. It costs a pass over all ingests,
+    once.
+    """
+    if get_meta(tx.connection, ORIGINS) is None:
+        return False
+    for row in record.in_order(tx.connection, _JOURNAL.state == JournalState.APPLIED, _JOURNAL.kind == "file.ingested"):
+        segment = segments.decode(decompress(row.payload))
+        lasts = [
+            entry
+            for entry in segments.entries_of(segment) or ()
+            if isinstance(entry, FileIngested) and not entry.mtime_ns
+        ]
+        file = schema.file
+        for entry in lasts:
+            tx.connection.execute(
+                update(file)
+                .where(
+                    file.c.name == str(entry.name),
+                    file.c.digest == str(entry.digest),
+                    file.c.origin_site == str(segment.site),
+                    file.c.origin_incarnation == segment.incarnation,
+                    file.c.origin_seq == entry.seq,
+                )
+                .values(origin_last=True)
+            )
+    _apply_again(tx, _JOURNAL.kind == "file.ingested")
+    letters.apply_kept(tx, letters.kept(tx.connection), tx.site)
+    tx.connection.execute(delete(schema.meta).where(schema.meta.c.key == ORIGINS))
+    return True
+
+
 def say_of_roster(tx: Tx, entry: SiteAdmitted | SiteRevoked) -> None:
-    """Say it, and apply anew what counts now of the sites that it is about."""
+    """Append the entry, and apply again what now counts of the sites that it is about."""
     before = known_members(tx.connection)
-    tx.say(entry)
+    tx.append(entry)
     refold_changed(tx, before)
 
 
 def refold_changed(tx: Tx, before: Mapping[SiteName, Member]) -> None:
-    """Refold every site of which other entries count now than before the roster changed."""
-    for site, now in known_members(tx.connection).items():
-        then = before.get(site)
-        if then is not None and _counts(then) != _counts(now):
+    """Refold every site for which the change of the roster changed which entries count."""
+    _settle(tx, {site: _rules(member) for site, member in before.items()})
+
+
+def refold_all(tx: Tx) -> None:
+    """Apply again all that counts, of every journal. Idempotent."""
+    _settle(tx, {SiteName(site): () for site in record.origins(tx.connection)})
+
+
+def _settle(tx: Tx, judged: dict[SiteName, _Rules | tuple[()] | None]) -> None:
+    """Judge anew whatever was judged by other rules than those of the roster as it is, until nothing changes.
+
+    What a site says of others may count no more, or again. Each round settles the sites that are one admission farther
+    from the anchor.
+    """
+    rounds = 0
+    while rounds < _SPARE_ROUNDS or rounds < _SPARE_ROUNDS + _words(tx.connection):
+        rounds += 1
+        members = known_members(tx.connection)
+        rules = {site: _rules(members.get(site)) for site in {**judged, **members}}
+        changed = sorted(site for site, now in rules.items() if judged.get(site) != now)
+        if not changed:
+            return
+        # Who is not of the mesh may still turn out to be.
+        changed = [site for site in changed if rules[site] is not None] or changed
+        for site in changed:
+            then, now = judged.get(site), rules[site]
+            judged[site] = now
+            if not record.has_journal(tx.connection, site):
+                continue
+            same = judge_anew(tx.connection, site, members.get(site), own=site == tx.site)
+            if same and isinstance(then, _Rules) and now and then.rights == now.rights:
+                continue  # another key, and nothing that it signed counts otherwise: a walk, and no pass
             refold(tx, site)
 
 
-def _counts(member: Member) -> tuple[object, ...]:
-    """What decides which entries of a site count."""
-    return member.grants, member.cutoff, member.former, member.access, member.may_admit, member.revoked
+#: Each site and each key takes a round at most. Only statements that would undo one another could go on for ever; then
+#: the last round stands.
+_SPARE_ROUNDS = 100
+
+
+def _words(connection: Connection) -> int:
+    """How often anybody said something about the roster."""
+    journal = schema.journal.c
+    about = ("site.admitted", "site.revoked", "site.rekeyed")
+    return connection.scalar(select(func.count()).where(journal.kind.in_(about))) or 0
+
+
+class _Rules(NamedTuple):
+    """What decides which entries of a site count: what it may say, and with which keys."""
+
+    rights: tuple[object, ...]
+    keys: tuple[object, ...]
+
+
+def _rules(member: Member | None) -> _Rules | None:
+    if member is None:
+        return None
+    return _Rules(
+        (member.grants, member.access, member.may_admit, member.revoked), (member.keys, member.former, member.ends)
+    )

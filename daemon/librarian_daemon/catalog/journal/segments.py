@@ -8,24 +8,32 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from librarian_daemon.believing import Signed, counts
-from librarian_daemon.catalog import cursors, recovery, schema
-from librarian_daemon.catalog.believed import OF_THE_ROSTER, apply_segment
-from librarian_daemon.catalog.refolding import refold, refold_changed
-from librarian_daemon.catalog.roster import Member, known_members
-from librarian_daemon.catalog.statements import expanding, replacing
-from librarian_daemon.catalog.statements import insert as upsert
-from librarian_daemon.catalog.writer import Tx, compress, decompress, end_of_journal, get_meta
+from librarian_daemon.catalog import cursors, schema
+from librarian_daemon.catalog.committer import Tx, compress, decompress, end_of_journal, get_meta, put_meta
+from librarian_daemon.catalog.journal import quarantine, standings
+from librarian_daemon.catalog.journal.permissions import OF_THE_ROSTER, apply_segment
+from librarian_daemon.catalog.journal.refold import refold, refold_all, refold_changed
+from librarian_daemon.catalog.mesh.roster import Member, known_members
+from librarian_daemon.catalog.upserts import expanding, replacing, upsert
 from librarian_protocol import segments
+from librarian_protocol.authenticity import Signed
 from librarian_protocol.entries import KINDS
+from librarian_protocol.errors import NotAdmitted
+from librarian_protocol.journal_state import COUNTING, NOT_COUNTING, JournalState
 from librarian_protocol.names import SiteName
-from librarian_protocol.receiving import MAX_HELD, Place, Verdict, judge
+from librarian_protocol.roster import KeyStatus
+from librarian_protocol.segment_verdict import MAX_HELD, Place, Verdict, judge
 from librarian_protocol.segments import Position, Segment
 
 
 def greatest_epoch(connection: Connection) -> int:
-    """The greatest epoch in any journal held here; 0 where there is none."""
-    return connection.scalar(select(func.coalesce(func.max(schema.journal.c.epoch), 0))) or 0
+    """The greatest epoch that counts in any journal held here; 0 where there is none.
+
+    Segments that wait or are void do not count: anybody could have claimed any epoch.
+    """
+    journal = schema.journal.c
+    counting = select(journal.epoch).where(journal.state.in_(COUNTING))
+    return connection.scalar(counting.order_by(journal.epoch.desc()).limit(1)) or 0
 
 
 def greatest_epoch_begun(connection: Connection) -> int:
@@ -46,14 +54,14 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a segment, for the log, the counters and incidents."""
 
     verdict: Verdict
-    #: Entries that were applied, of this segment and of held ones that it set free.
+    #: Entries that were applied, of this segment and of held ones that waited for it.
     applied: int = 0
     #: Why entries inside were refused, and why the journal does not advance.
     refused: list[str] = []
     stalled: str = ""
-    #: Not even held: so many are held already that pulling must stop until the gap is filled.
+    #: It was not held: so many are held already that reading must stop until the gap is filled.
     full: bool = False
-    #: The segment goes on from where another one does already: its site's catalog was restored (rewound).
+    #: Another segment already continues the same predecessor: its site's catalog was restored (rewound).
     branched: bool = False
 
 
@@ -65,45 +73,81 @@ def receive(tx: Tx, signed: Signed, stream_seq: int | None) -> Received:
     Raises:
         PeerError: by the roster as it is now, its key does not count at its place. Nothing is kept.
     """
-    connection, segment, payload, signature = tx.connection, signed.segment, signed.payload, signed.signature
+    connection, segment = tx.connection, signed.segment
     members = known_members(connection)
-    beyond = not counts(members.get(segment.site), signed)
-    segment_hash = segments.hash_of(payload)
+    member = members.get(segment.site)
+    if member is None:
+        raise NotAdmitted(f"site {segment.site!r} is not of this mesh")
+    segment_hash = segments.hash_of(signed.payload)
+    state = connection.scalar(_STATE_OF, {"this": segment_hash})
+    standing: KeyStatus | None = KeyStatus.COUNTS
+    if state in {None, JournalState.ENDED}:
+        standing = standings.standing_of(connection, member, signed, segment_hash)
+        if standing is None:
+            return _kept_aside(tx, member, signed, segment_hash, stream_seq)
+        if standing is KeyStatus.COUNTS and state is not None:
+            # It was kept with the signature of a key that ended. Anyone who has that key can sign anything again.
+            connection.execute(_FORGET, {"this": segment_hash})
     verdict = judge(
         segment,
         segment_hash,
         at_place=_at_place(connection, segment, segment_hash),
         predecessor=_predecessor(connection, segment),
         void=_is_void(connection, segment),
-        beyond=beyond,
+        beyond=standing is KeyStatus.ENDED,
     )
     applied, refused, stalled = 0, list[str](), ""
     if verdict is Verdict.APPLY:
-        position = _keep(tx, segment, payload, signature, segment_hash, "held")
+        position = _keep(tx, signed, segment_hash, JournalState.HELD)
         applied, refused = _release(tx, _Ready(position, segment, segment_hash), members)
     elif verdict is Verdict.HOLD:
         if held(connection, segment.site) >= MAX_HELD:
             return Received(
                 verdict=verdict, full=True, stalled=f"gap before entry {segment.first_seq}; {MAX_HELD} segments held"
             )
-        _keep(tx, segment, payload, signature, segment_hash, "held")
+        _keep(tx, signed, segment_hash, JournalState.HELD)
+        if connection.scalar(_STATE_OF, {"this": segment.prev}) == "ended":
+            # A segment that did not count until now turns out to be a predecessor of this one.
+            refold(tx, segment.site)
         stalled = _stalled(connection, segment.site)
     elif verdict is Verdict.EQUIVOCATION:
-        # Both are kept as proof, and go round; what builds on either does not count any more.
-        _keep(tx, segment, payload, signature, segment_hash, "void")
+        # Both are kept as proof and sent on. What builds on either of them no longer counts.
+        _keep(tx, signed, segment_hash, JournalState.VOID)
         refold(tx, segment.site)
         stalled = _stalled(connection, segment.site)
     elif verdict is Verdict.BROKEN:
-        _keep(tx, segment, payload, signature, segment_hash, "void")
+        _keep(tx, signed, segment_hash, JournalState.VOID)
         stalled = f"segment at entry {segment.first_seq} does not continue its predecessor"
     if segment.site == tx.site and verdict in {Verdict.APPLY, Verdict.HOLD}:
-        recovery.begin(tx, "entries of this site came back that its catalog did not hold")
+        quarantine.begin(tx, "entries of this site came back that its catalog did not hold")
     if stream_seq is None:
         _note_stalled(tx, segment.site, stalled)
     else:
         note_reading(tx, segment.site, stream_seq, stalled)
     branched = verdict is Verdict.APPLY and _branches(connection, segment, segment_hash)
     return Received(verdict=verdict, applied=applied, refused=refused, stalled=stalled, branched=branched)
+
+
+_FORGET = delete(schema.journal).where(schema.journal.c.hash == bindparam("this"))
+_STATE_OF = select(schema.journal.c.state).where(schema.journal.c.hash == bindparam("this"))
+
+
+def _kept_aside(tx: Tx, member: Member, signed: Signed, segment_hash: str, stream_seq: int | None) -> Received:
+    """A segment under a key that ended, at which it cannot be told yet: it counts when the rest turns out to need it.
+
+    As many are kept as that past can have, and some more: whoever has the key can make any number of them.
+    """
+    reach = max(end.last_seq for end in member.ends[signed.key])
+    stalled = f"entry {reach}, at which a key of {member.site} ended, is not here"
+    known = tx.connection.scalar(_STATE_OF, {"this": segment_hash}) is not None
+    full = not known and held(tx.connection, member.site, JournalState.ENDED) >= MAX_HELD + reach
+    if not known and not full:
+        _keep(tx, signed, segment_hash, JournalState.ENDED)
+    if stream_seq is None:
+        _note_stalled(tx, member.site, stalled)
+    elif not full:
+        note_reading(tx, member.site, stream_seq, stalled)
+    return Received(verdict=Verdict.ASIDE, stalled=stalled, full=full)
 
 
 def _branches(connection: Connection, segment: Segment, segment_hash: str) -> bool:
@@ -114,7 +158,7 @@ def _branches(connection: Connection, segment: Segment, segment_hash: str) -> bo
 
 _JOURNAL = schema.journal.c
 _ORIGINS = _JOURNAL.site == bindparam("origin")
-_COUNTING = _JOURNAL.state.not_in(schema.NOT_COUNTING)
+_COUNTING = _JOURNAL.state.not_in(NOT_COUNTING)
 _OTHER_BRANCH = (
     select(_JOURNAL.position)
     .where(_JOURNAL.prev == bindparam("before"), _ORIGINS, _JOURNAL.hash != bindparam("this"), _COUNTING)
@@ -140,7 +184,7 @@ _OVERLAPPING = select(_JOURNAL.hash).where(
     _JOURNAL.incarnation == bindparam("of"),
     _JOURNAL.first_seq.between(bindparam("least"), bindparam("last")),
     _JOURNAL.last_seq >= bindparam("first"),
-    _JOURNAL.state != "ended",
+    _JOURNAL.state != JournalState.ENDED,
 )
 
 
@@ -153,7 +197,7 @@ def _predecessor(connection: Connection, segment: Segment) -> Place | None:
         epoch=row.epoch,
         incarnation=row.incarnation,
         last_seq=row.last_seq,
-        applied=row.state in {"applied", "unknown"},
+        applied=row.state in COUNTING,
     )
 
 
@@ -172,19 +216,20 @@ _VOID_BEFORE = select(func.count()).where(
     _JOURNAL.incarnation == bindparam("of"),
     # The sum keeps SQLite from walking the whole journal by its numbers: what is void is little, and has an index.
     _JOURNAL.first_seq + 0 <= bindparam("first"),
-    _JOURNAL.state == "void",
+    _JOURNAL.state == JournalState.VOID,
 )
 
 
-def held(connection: Connection, site: SiteName) -> int:
-    """How many segments of the site wait here for what comes before them."""
-    return connection.scalar(_HELD, {"origin": str(site)}) or 0
+def held(connection: Connection, site: SiteName, state: JournalState = JournalState.HELD) -> int:
+    """How many segments of the site are in that state; by default, those that wait for segments before them."""
+    return connection.scalar(_HELD, {"origin": str(site), "state": state}) or 0
 
 
-_HELD = select(func.count()).where(_ORIGINS, _JOURNAL.state == "held")
+_HELD = select(func.count()).where(_ORIGINS, _JOURNAL.state == bindparam("state"))
 
 
-def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash: str, state: str) -> int:
+def _keep(tx: Tx, signed: Signed, segment_hash: str, state: JournalState) -> int:
+    segment = signed.segment
     written = tx.connection.execute(
         _KEEP,
         {
@@ -196,8 +241,9 @@ def _keep(tx: Tx, segment: Segment, payload: bytes, signature: str, segment_hash
             "kind": segment.kind,
             "prev": segment.prev,
             "hash": segment_hash,
-            "signature": signature,
-            "payload": compress(payload),
+            "signature": signed.signature,
+            "key": signed.key,
+            "payload": compress(signed.payload),
             "state": state,
             "received_at": tx.now,
             "returned": segment.site == tx.site,
@@ -219,14 +265,14 @@ class _Ready(NamedTuple):
 
 
 def _release(tx: Tx, first: _Ready, members: dict[SiteName, Member]) -> tuple[int, list[str]]:
-    """Apply a held segment, then whatever was held only because this one was missing."""
+    """Apply a held segment, then the segments that were held only because this one was missing."""
     ready, applied, refused = deque([first]), 0, list[str]()
     while ready:
         position, segment, segment_hash = ready.popleft()
         known, bad = apply_segment(tx, segment, members.get(segment.site))
         applied += known or 0
         refused += bad
-        state = "unknown" if known is None else "applied"
+        state = JournalState.UNKNOWN if known is None else JournalState.APPLIED
         tx.connection.execute(_SET_STATE, {"at": position, "state": state})
         cursors.advance(tx.connection, segment.site, segment.epoch, segment.incarnation, segment.last_seq, segment_hash)
         if segment.kind in OF_THE_ROSTER:
@@ -246,8 +292,15 @@ def _release(tx: Tx, first: _Ready, members: dict[SiteName, Member]) -> tuple[in
 
 _SET_STATE = update(schema.journal).where(_JOURNAL.position == bindparam("at")).values(state=bindparam("state"))
 _FOLLOWERS = select(_JOURNAL.position, _JOURNAL.hash, _JOURNAL.payload).where(
-    _ORIGINS, _JOURNAL.prev == bindparam("before"), _JOURNAL.state == "held"
+    _ORIGINS, _JOURNAL.prev == bindparam("before"), _JOURNAL.state == JournalState.HELD
 )
+
+
+def apply_upgraded(tx: Tx) -> None:
+    """After an upgrade to other rules of what counts: apply anew all that does, once."""
+    if get_meta(tx.connection, "refold") == "1":
+        refold_all(tx)
+        put_meta(tx.connection, "refold", "")
 
 
 def apply_unknown(tx: Tx) -> int:
@@ -255,14 +308,16 @@ def apply_unknown(tx: Tx) -> int:
     journal = schema.journal.c
     rows = tx.connection.execute(
         select(journal.position, journal.payload)
-        .where(journal.state == "unknown", journal.kind.in_(sorted(KINDS)))
+        .where(journal.state == JournalState.UNKNOWN, journal.kind.in_(sorted(KINDS)))
         .order_by(journal.position)
         .limit(100)
     ).all()
     for row in rows:
         segment = segments.decode(decompress(row.payload))
         apply_segment(tx, segment, known_members(tx.connection).get(segment.site))
-        tx.connection.execute(update(schema.journal).where(journal.position == row.position).values(state="applied"))
+        tx.connection.execute(
+            update(schema.journal).where(journal.position == row.position).values(state=JournalState.APPLIED)
+        )
     return len(rows)
 
 
@@ -270,7 +325,7 @@ def apply_unknown(tx: Tx) -> int:
 
 
 def note_reading(tx: Tx, site: SiteName, stream_seq: int, stalled: str) -> None:
-    """Remember how far the site's stream was read, and what stops its journal: ``stalled``, or what is held of it."""
+    """Record how far the site's stream was read, and what stops its journal: ``stalled``, or segments that are held."""
     stalled = stalled or _stalled(tx.connection, site)
     row = {"site": str(site), "stream_seq": stream_seq, "heard_at": tx.now, "stalled": stalled}
     tx.connection.execute(_NOTE_READING(tx.connection), row)
@@ -302,7 +357,7 @@ def _stalled(connection: Connection, site: SiteName) -> str:
 
 _STALLED = (
     select(_JOURNAL.state, _JOURNAL.incarnation, _JOURNAL.first_seq)
-    .where(_ORIGINS, _JOURNAL.state.in_(["void", "held"]))
+    .where(_ORIGINS, _JOURNAL.state.in_([JournalState.VOID, JournalState.HELD]))
     .order_by(_JOURNAL.state.desc(), _JOURNAL.epoch, _JOURNAL.first_seq)
     .limit(1)
 )
@@ -317,7 +372,7 @@ def read_after(connection: Connection, site: SiteName) -> int:
 # ---- the outbox ------------------------------------------------------------------------------------------
 
 
-class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+class OutgoingSegment(msgspec.Struct, frozen=True, kw_only=True):
     """A segment that the bus has not acknowledged."""
 
     position: int
@@ -327,11 +382,11 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
 
 
-def outgoing(connection: Connection, limit: int) -> list[Outgoing]:
+def outgoing(connection: Connection, limit: int) -> list[OutgoingSegment]:
     """The oldest segments of the outbox, in order."""
     rows = connection.execute(_OUTGOING, {"limit": limit})
     return [
-        Outgoing(
+        OutgoingSegment(
             position=row.position,
             kind=row.kind,
             hash=row.hash,
@@ -359,6 +414,6 @@ _LEAVE_OUTBOX = delete(schema.outbox).where(schema.outbox.c.position.in_(expandi
 
 
 def requeue_all(tx: Tx, site: SiteName) -> None:
-    """Everything of this site goes out again: the bus has forgotten its stream."""
+    """Put everything of this site into the outbox again: the bus has lost its stream."""
     own = select(schema.journal.c.position).where(schema.journal.c.site == str(site))
     tx.connection.execute(upsert(tx.connection, schema.outbox).from_select(["position"], own).on_conflict_do_nothing())

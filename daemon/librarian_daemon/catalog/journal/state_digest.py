@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 from blake3 import blake3
-from sqlalchemy import Connection, exists, or_, select
+from sqlalchemy import Connection, and_, case, exists, or_, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import spoken_of
+from librarian_protocol.journal_state import JournalState
 
 #: Read at once.
 _PAGE = 2000
@@ -18,9 +19,11 @@ _LOCAL = {"id", "change", "file_id"}
 
 
 def _files() -> Any:
-    """Files of which somebody says something; what was only mentioned says nothing."""
+    """Files with an ingest or an instance; not those that were only mentioned."""
     file = schema.file
-    mentioned = [exists().where(table.c.file_id == file.c.id) for table in (schema.doubt, schema.digest)]
+    mentioned = [
+        exists().where(table.c.file_id == file.c.id) for table in (schema.doubt, schema.digest, schema.attribute)
+    ]
     columns = [column for column in file.c if column.name not in _LOCAL]
     return (
         select(*columns)
@@ -58,15 +61,36 @@ def _queries() -> dict[str, Any]:
         "subscription": _plain(schema.subscription),
         "store": _plain(schema.store),
         "digest": _of_files(schema.digest),
+        "attribute": _of_files(schema.attribute),
     }
 
 
+def _record() -> Any:
+    """The journals' rows: what they repeat of their segments, who signed those that count, and which do.
+
+    Of what does not count yet it depends on the order of arrival whether it waits or is void.
+    """
+    row = schema.journal.c
+    waits = row.state.in_([JournalState.HELD, JournalState.VOID])
+    counts = and_(~waits, row.state != JournalState.ENDED, row.site.in_(select(schema.admission.c.site)))
+    plain = (row.hash, row.site, row.epoch, row.incarnation, row.first_seq, row.last_seq, row.kind, row.prev)
+    return select(
+        *plain,
+        row.signature,
+        case((counts, row.key), else_="").label("key"),
+        case((waits, "waits"), else_=row.state).label("state"),
+    ).order_by(row.hash)
+
+
 TABLES = tuple(_queries())
+#: Not one of the shared tables: sites may hold what does not count.
+RECORD = "journal"
 
 
 def rows(connection: Connection, table: str) -> Iterator[bytes]:
     """Every row of a shared table, as JSON, in order."""
-    result = connection.execute(_queries()[table], execution_options={"yield_per": _PAGE})
+    query = _record() if table == RECORD else _queries()[table]
+    result = connection.execute(query, execution_options={"yield_per": _PAGE})
     for row in result:
         yield msgspec.json.encode([_plain_value(value) for value in row])
 
@@ -84,10 +108,10 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
-def digests(connection: Connection) -> list[Digest]:
+def digests(connection: Connection, tables: Sequence[str] = TABLES) -> list[Digest]:
     """Of every shared table; equal where two catalogs hold the same journals."""
     found: list[Digest] = []
-    for table in TABLES:
+    for table in tables:
         hasher, count = blake3(), 0
         for row in rows(connection, table):
             hasher.update(row + b"\n")

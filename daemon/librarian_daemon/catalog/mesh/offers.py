@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, insert, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.writer import Tx
+from librarian_daemon.catalog.committer import Tx
 from librarian_protocol.names import SiteName
 
 
@@ -31,4 +31,4 @@ def put(tx: Tx, peer: SiteName, globs: Sequence[str]) -> None:
     offer = schema.offer
     tx.connection.execute(delete(offer).where(offer.c.peer == str(peer)))
     if globs:
-        tx.connection.execute(insert(offer), [{"peer": str(peer), "match": one} for one in sorted(set(globs))])
+        tx.connection.execute(insert(offer), [{"peer": str(peer), "match": glob} for glob in sorted(set(globs))])

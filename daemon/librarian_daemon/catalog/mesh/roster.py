@@ -1,29 +1,44 @@
-"""The roster's rows: loaded whenever it is read, and folded by the protocol (docs/events.md)."""
+"""The roster's rows. They are loaded whenever the roster is read, and folded by the protocol (docs/events.md)."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Row, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.writer import get_meta, put_meta
+from librarian_daemon.catalog.committer import get_meta, put_meta
 from librarian_protocol import wire
 from librarian_protocol.entries import Access, AdapterOffer, Cutoff, SiteAdmitted, SiteRevoked
+from librarian_protocol.journal_state import JournalState
 from librarian_protocol.names import SiteName
-from librarian_protocol.registers import Version
 from librarian_protocol.roster import Anchor, Announced, Member, Rekey, Said, fold
+from librarian_protocol.segments import MAX_ENTRIES
+from librarian_protocol.versions import Version
 
 _OFFERS = wire.decoder(list[AdapterOffer])
 _TEXTS = wire.decoder(list[str])
 _CUTOFF = wire.decoder(Cutoff)
+_TIPS = wire.decoder(list[Cutoff])
 _ANCHOR = wire.decoder(Anchor)
 
 _Rows = tuple[Row[Any], ...]
 #: Made once: the roster is read with every segment.
 _SAID = select(schema.admission)
-_REKEYS = select(schema.rekey)
+_JOURNAL = schema.journal.c
+#: With the segment that says so, where it counts. An outer join, since SQLite begins with the left side of one: it
+#: would begin with the journal.
+_REKEYS = select(schema.rekey, _JOURNAL.hash, _JOURNAL.key.label("signer")).outerjoin(
+    schema.journal,
+    (_JOURNAL.site == schema.rekey.c.site)
+    & (_JOURNAL.incarnation == schema.rekey.c.incarnation)
+    & _JOURNAL.first_seq.between(schema.rekey.c.seq - MAX_ENTRIES + 1, schema.rekey.c.seq)
+    & (_JOURNAL.last_seq >= schema.rekey.c.seq)
+    & (_JOURNAL.kind == "site.rekeyed")
+    & (_JOURNAL.state == JournalState.APPLIED),
+)
 _ANNOUNCED = select(schema.announcement)
 
 __all__ = ["Anchor", "Member", "get_anchor", "grants_of", "known_members", "put_anchor", "roster"]
@@ -42,7 +57,7 @@ def put_anchor(connection: Connection, anchor: Anchor) -> None:
 
 def roster(connection: Connection) -> dict[SiteName, Member]:
     """All admitted sites, this one included where it is one; those that were revoked are not."""
-    return {site: one for site, one in known_members(connection).items() if not one.revoked}
+    return {site: member for site, member in known_members(connection).items() if not member.revoked}
 
 
 def grants_of(connection: Connection, site: SiteName) -> list[str] | None:
@@ -52,21 +67,38 @@ def grants_of(connection: Connection, site: SiteName) -> list[str] | None:
 
 
 def known_members(connection: Connection) -> dict[SiteName, Member]:
-    """All sites that are or were of the mesh: whose journals are believed, up to where they are."""
+    """All sites that are or were in the mesh. Their journals count up to where their keys end."""
     anchor = get_meta(connection, "anchor")
     if anchor is None:
         return {}
     said, rekeys, announced = (tuple(connection.execute(each).all()) for each in (_SAID, _REKEYS, _ANNOUNCED))
-    return dict(_folded(anchor, said, rekeys, announced))
+    return dict(_folded(anchor, said, tuple(row for row in rekeys if row.hash is not None), announced))
+
+
+def get_said(connection: Connection) -> list[Said]:
+    """The present state of every register of the roster, whether it counts or not."""
+    return [_said(row) for row in connection.execute(_SAID).all()]
 
 
 @lru_cache(16)
 def _folded(anchor: str, said: _Rows, rekeys: _Rows, announced: _Rows) -> dict[SiteName, Member]:
-    """What the rows say. Remembered, since they are read with every segment and change once in a year."""
+    """The roster that the rows give. It is cached, since it is read with every segment and changes about once a
+    year.
+    """
     return fold(
         _ANCHOR.decode(anchor),
         [_said(row) for row in said],
-        [Rekey(SiteName(row.site), Version(row.epoch, row.incarnation, row.seq), row.key) for row in rekeys],
+        [
+            Rekey(
+                site=SiteName(row.site),
+                version=Version(row.epoch, row.incarnation, row.seq),
+                key=row.key,
+                hash=row.hash,
+                signer=row.signer,
+                tips=_TIPS.decode(row.tips),
+            )
+            for row in rekeys
+        ],
         {
             SiteName(row.site): Announced(
                 software=row.software,
@@ -81,6 +113,7 @@ def _folded(anchor: str, said: _Rows, rekeys: _Rows, announced: _Rows) -> dict[S
 
 def _said(row: Row[Any]) -> Said:
     cutoff = _CUTOFF.decode(row.cutoff) if row.cutoff else None
+    tips = None if row.tips is None else _TIPS.decode(row.tips)
     entry: SiteAdmitted | SiteRevoked
     if row.revoked:
         entry = SiteRevoked(
@@ -91,6 +124,7 @@ def _said(row: Row[Any]) -> Said:
             grants=_TEXTS.decode(row.grants),
             reason=row.reason,
             cutoff=cutoff,
+            tips=msgspec.UNSET if tips is None else tips,
             statement=row.statement,
             administrator=row.administrator,
         )
@@ -105,6 +139,7 @@ def _said(row: Row[Any]) -> Said:
             leaf=row.leaf,
             may_admit=row.may_admit,
             cutoff=cutoff,
+            tips=tips,
             former=_TEXTS.decode(row.former),
             statement=row.statement,
             administrator=row.administrator,

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, exists, select
 
-from librarian_daemon.catalog import planning, schema
-from librarian_daemon.catalog.planning import Known
-from librarian_daemon.catalog.roster import roster
-from librarian_protocol.explaining import Facts, Standing, Wish
+from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.mesh.holders import Holders, holders
+from librarian_daemon.catalog.mesh.roster import roster
+from librarian_daemon.catalog.transfers import planning
+from librarian_daemon.catalog.transfers.planning import FileState
+from librarian_protocol.explanation import Facts, InstanceReport, SubscriptionReport
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.wanted import Unwanted, wanted
 
@@ -24,15 +26,20 @@ def facts(connection: Connection, here: SiteName, at: SiteName, name: Name, adap
         select(schema.file).where(schema.file.c.name == str(name)).order_by(schema.file.c.id)
     ).all()
     subscriptions, place = planning.load_here(connection, at, adapters)
+    known_holders = holders(connection)
     kept = connection.scalar(select(schema.naming.c.kept).where(schema.naming.c.name == str(name)))
     found: list[Facts] = []
     for known in planning.know(connection, rows):
         seen = planning.admitted(known, place)
-        wishes: list[Wish] = []
-        for one in subscriptions:
-            verdict = wanted(seen.file, one, seen.instances, place)
+        reports: list[SubscriptionReport] = []
+        for subscription in subscriptions:
+            verdict = wanted(seen.file, subscription, seen.instances, place)
             reason = verdict.reason if isinstance(verdict, Unwanted) else None
-            wishes.append(Wish(id=one.id[:8], match=one.match, from_site=one.from_site, unwanted=reason))
+            reports.append(
+                SubscriptionReport(
+                    id=subscription.id[:8], match=subscription.match, from_site=subscription.from_site, unwanted=reason
+                )
+            )
         found.append(
             Facts(
                 here=here,
@@ -42,8 +49,8 @@ def facts(connection: Connection, here: SiteName, at: SiteName, name: Name, adap
                 withdrawn=known.file.withdrawn,
                 conflict=known.file.conflict,
                 kept=kept,
-                instances=_standings(connection, known),
-                wishes=wishes,
+                instances=_instances(connection, known, known_holders),
+                subscriptions=reports,
                 told=_told(connection, at, known.file_id) if at != here else None,
                 last_heard=_last_heard(connection, at),
             )
@@ -51,25 +58,25 @@ def facts(connection: Connection, here: SiteName, at: SiteName, name: Name, adap
     return found
 
 
-def _standings(connection: Connection, known: Known) -> list[Standing]:
+def _instances(connection: Connection, file: FileState, holders: Holders) -> list[InstanceReport]:
     instance, store = schema.instance.c, schema.store.c
     details = {
         (row.site, row.store): (row.label, row.detail)
         for row in connection.execute(
             select(instance.site, instance.store, store.label, instance.detail)
             .outerjoin(schema.store, (store.site == instance.site) & (store.id == instance.store))
-            .where(instance.file_id == known.file_id)
+            .where(instance.file_id == file.file_id)
         )
     }
     return [
-        Standing(
-            site=one.site,
-            label=details[one.site, one.store][0] or one.store[:8],
-            state=one.state.value,
-            doubted=one.doubted,
-            detail=details[one.site, one.store][1],
+        InstanceReport(
+            site=instance.site,
+            label=details[instance.site, instance.store][0] or instance.store[:8],
+            state=holders.why_not(instance.site, instance.store) or instance.state.value,
+            doubted=instance.doubted,
+            detail=details[instance.site, instance.store][1],
         )
-        for one in known.instances
+        for instance in file.instances
     ]
 
 

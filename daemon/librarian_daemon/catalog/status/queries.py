@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from librarian_daemon.catalog import schema, transfers
+from librarian_daemon.catalog import attributes, schema
 from librarian_daemon.catalog.apply import spoken_of, unanswered
-from librarian_daemon.catalog.roster import known_members
-from librarian_daemon.catalog.statements import chunks
-from librarian_daemon.catalog.transfers import Owed
+from librarian_daemon.catalog.journal import standings
+from librarian_daemon.catalog.mesh.holders import Holders, holders
+from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_daemon.catalog.transfers import transfers
+from librarian_daemon.catalog.transfers.transfers import TransferView
+from librarian_daemon.catalog.upserts import chunks
 from librarian_protocol import api, globs, wire
+from librarian_protocol.attributes import rfc3339
 from librarian_protocol.keys import fingerprint
 from librarian_protocol.names import SiteName
+from librarian_protocol.wanted import InstanceState
 
 _STORES = wire.decoder(list[str])
 #: Names looked at for one page of a glob; the page then ends early, and its `next` goes on.
@@ -24,7 +30,30 @@ _LOOK_AT = 20_000
 # ---- files -----------------------------------------------------------------------------------------------
 
 
-def files(connection: Connection, *, match: str, after: str, limit: int) -> api.FilePage:
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """Which files are meant, by who holds good instances of them; None where that does not matter."""
+
+    #: By this site, and by no other.
+    only_at: str | None = None
+    at: str | None = None
+    not_at: str | None = None
+    #: Exactly so many.
+    instances: int | None = None
+
+    def fits(self, found: list[str]) -> bool:
+        """Whether a file is meant; ``found`` has the site of each good instance."""
+        return (
+            (self.only_at is None or set(found) == {self.only_at})
+            and (self.at is None or self.at in found)
+            and (self.not_at is None or self.not_at not in found)
+            and (self.instances is None or len(found) == self.instances)
+        )
+
+
+ANY = Held()
+
+
+def files(connection: Connection, *, match: str, after: str, limit: int, held: Held = ANY) -> api.FilePage:
     """A page of files in the order of their names, with the sites that hold a good instance of each."""
     file = schema.file.c
     rows: list[Any] = []
@@ -39,7 +68,11 @@ def files(connection: Connection, *, match: str, after: str, limit: int) -> api.
         # A name in conflict has several rows: never end a page between them.
         if len(page) == 1000:
             page = [row for row in page if row.name != page[-1].name] or page
-        rows += [row for row in page if globs.matches(match, row.name)]
+        matching = [row for row in page if globs.matches(match, row.name)]
+        if held != ANY:
+            found = _good(connection, [row.id for row in matching])
+            matching = [row for row in matching if held.fits(found[row.id])]
+        rows += matching
         looked += len(page)
         position = page[-1].name
     else:
@@ -55,15 +88,7 @@ def files(connection: Connection, *, match: str, after: str, limit: int) -> api.
 
 def _page(connection: Connection, rows: list[Any], following: str | None) -> api.FilePage:
     ids = [row.id for row in rows]
-    sites: dict[int, set[str]] = {one: set() for one in ids}
-    instance = schema.instance.c
-    for start in range(0, len(ids), 500):
-        for file_id, site in connection.execute(
-            select(instance.file_id, instance.site).where(
-                instance.file_id.in_(ids[start : start + 500]), instance.state == "available"
-            )
-        ):
-            sites[file_id].add(site)
+    sites = _good(connection, ids)
     conflicts = _conflicts(connection, [row.name for row in rows])
     return api.FilePage(
         files=[
@@ -74,13 +99,28 @@ def _page(connection: Connection, rows: list[Any], following: str | None) -> api
                 unit=row.unit,
                 origin=row.origin_site,
                 ingested_at=row.ingested_at,
-                sites=sorted(sites[row.id]),
+                sites=sorted(set(sites[row.id])),
                 conflict=row.name in conflicts,
             )
             for row in rows
         ],
         next=following,
     )
+
+
+def _good(connection: Connection, ids: list[int]) -> dict[int, list[str]]:
+    """The site of each good instance of these files."""
+    found: dict[int, list[str]] = {file_id: [] for file_id in ids}
+    instance, known = schema.instance.c, holders(connection)
+    for start in range(0, len(ids), 500):
+        for file_id, site, store in connection.execute(
+            select(instance.file_id, instance.site, instance.store).where(
+                instance.file_id.in_(ids[start : start + 500]), instance.state == InstanceState.AVAILABLE
+            )
+        ):
+            if known.counts(site, store):
+                found[file_id].append(site)
+    return found
 
 
 def _conflicts(connection: Connection, names: list[str]) -> set[str]:
@@ -96,7 +136,7 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     conflict: bool
-    files: list[tuple[api.FileDetail, list[Owed]]]
+    files: list[tuple[api.FileDetail, list[TransferView]]]
 
 
 def detail(connection: Connection, name: str) -> Detail | None:
@@ -105,10 +145,12 @@ def detail(connection: Connection, name: str) -> Detail | None:
     rows = connection.execute(select(schema.file).where(file.name == name).order_by(file.digest)).all()
     if not rows:
         return None
-    labels = store_labels(connection)
-    found: list[tuple[api.FileDetail, list[Owed]]] = []
+    labels, known = store_labels(connection), holders(connection)
+    found: list[tuple[api.FileDetail, list[TransferView]]] = []
     kept = connection.scalar(select(schema.naming.c.kept).where(schema.naming.c.name == name))
+    kept_of = attributes.of_files(connection, [row.id for row in rows])
     for row in rows:
+        beside = kept_of[row.id]
         shown = api.FileDetail(
             set_aside=kept is not None and kept != row.digest,
             name=row.name,
@@ -118,14 +160,18 @@ def detail(connection: Connection, name: str) -> Detail | None:
             origin=row.origin_site,
             ingested_at=row.ingested_at,
             withdrawn=row.withdrawn,
-            instances=_instances(connection, row.id, labels),
+            modified_at=None if beside.mtime_ns is None else rfc3339(beside.mtime_ns),
+            executable=beside.executable,
+            instances=_instances(connection, row.id, labels, known),
             transfers=[],
         )
         found.append((shown, transfers.of_file(connection, row.id)))
     return Detail(name=name, conflict=bool(_conflicts(connection, [name])), files=found)
 
 
-def _instances(connection: Connection, file_id: int, labels: dict[tuple[str, str], str]) -> list[api.Instance]:
+def _instances(
+    connection: Connection, file_id: int, labels: dict[tuple[str, str], str], known: Holders
+) -> list[api.Instance]:
     instance, doubt, verified = schema.instance.c, schema.doubt.c, schema.verified.c
     doubts = {
         (row.site, row.store): f"{row.reason} (said by {row.doubter})"
@@ -141,10 +187,13 @@ def _instances(connection: Connection, file_id: int, labels: dict[tuple[str, str
     for row in connection.execute(
         select(schema.instance).where(instance.file_id == file_id).order_by(instance.site, instance.store)
     ):
-        state: str = "verified" if row.state == "available" else row.state
+        state: str = "verified" if row.state == InstanceState.AVAILABLE else row.state
         doubted = doubts.get((row.site, row.store))
         if state == "verified" and doubted is not None:
             state = "doubted"
+        why_not = known.why_not(row.site, row.store)
+        if why_not and state != "removed":
+            state = why_not
         found.append(
             api.Instance(
                 site=row.site,
@@ -155,11 +204,20 @@ def _instances(connection: Connection, file_id: int, labels: dict[tuple[str, str
                 source_site=row.source_site,
                 at=row.at,
                 # Whoever registers an instance has read it whole; here it may have been read again since.
-                verified_at=None if row.state != "available" else max(read.get(row.store, ""), row.at),
-                detail=row.detail or doubted or "",
+                verified_at=None
+                if row.state != InstanceState.AVAILABLE or why_not
+                else max(read.get(row.store, ""), row.at),
+                detail=_NOT_COUNTED.get(state) or row.detail or doubted or "",
             )
         )
     return found
+
+
+_NOT_COUNTED = {
+    "revoked": "its site is no longer in the mesh: it does not count",
+    "retired": "its store is retired: it does not count",
+    "undeclared": "its site was admitted again, and has not declared this store since: it does not count",
+}
 
 
 def store_labels(connection: Connection) -> dict[tuple[str, str], str]:
@@ -172,7 +230,7 @@ def store_labels(connection: Connection) -> dict[tuple[str, str], str]:
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """A name that something is wrong with."""
+    """A name with a problem."""
 
     name: str
     site: str
@@ -187,10 +245,11 @@ def open_doubts(connection: Connection, limit: int) -> list[Trouble]:
     """
     doubt, file, instance = schema.doubt.c, schema.file.c, schema.instance.c
     doubted = sorted(set(connection.scalars(select(doubt.file_id))))
+    known = holders(connection)
     found: list[Trouble] = []
     for ids in chunks(doubted):
         rows = connection.execute(
-            select(file.name, doubt.site, doubt.reason, doubt.doubter, instance.state)
+            select(file.name, doubt.site, doubt.store, doubt.reason, doubt.doubter, instance.state)
             .join(schema.file, file.id == doubt.file_id)
             .join(schema.instance, unanswered())
             .where(doubt.file_id.in_(ids), instance.file_id.in_(ids))
@@ -199,7 +258,7 @@ def open_doubts(connection: Connection, limit: int) -> list[Trouble]:
         found += [
             Trouble(name=row.name, site=row.site, detail=f"{row.reason} (said by {row.doubter})")
             for row in rows
-            if row.state == "available"
+            if row.state == InstanceState.AVAILABLE and known.counts(row.site, row.store)
         ]
         if len(found) >= limit:
             break
@@ -208,15 +267,15 @@ def open_doubts(connection: Connection, limit: int) -> list[Trouble]:
 
 def suspected(connection: Connection, limit: int) -> list[Trouble]:
     """Instances that their owner no longer vouches for."""
-    instance, file = schema.instance.c, schema.file.c
+    instance, file, known = schema.instance.c, schema.file.c, holders(connection)
     rows = connection.execute(
-        select(file.name, instance.site, instance.detail)
+        select(file.name, instance.site, instance.store, instance.detail)
         .join(schema.file, file.id == instance.file_id)
         .where(schema.SUSPECTED)
         .order_by(file.name)
-        .limit(limit)
     )
-    return [Trouble(name=row.name, site=row.site, detail=row.detail) for row in rows]
+    counting = (row for row in rows if known.counts(row.site, row.store))
+    return [Trouble(name=row.name, site=row.site, detail=row.detail) for row in islice(counting, limit)]
 
 
 def conflicts(connection: Connection, limit: int) -> list[Trouble]:
@@ -253,23 +312,27 @@ def sites(connection: Connection, here: SiteName, key: str) -> list[api.Site]:
     """The roster, this site included even before it is admitted anywhere."""
     heard = readings(connection)
     members = known_members(connection)
+    beyond = {member.site: standings.left_out(connection, member.site) for member in members.values() if member.ends}
     found = [
         api.Site(
-            site=one.site,
-            here=one.site == here,
-            key=one.key,
-            fingerprint=fingerprint(one.key),
-            access="" if one.revoked else one.access,
-            domain=one.domain,
-            admitted_by=one.admitter,
-            software=one.software,
-            adapters=[offer.name for offer in one.offers],
-            last_heard=heard.get(one.site, (None, ""))[0],
-            grants=one.grants,
-            may_admit=one.may_admit,
-            revoked=one.reason if one.revoked else None,
+            site=member.site,
+            here=member.site == here,
+            key=member.key,
+            fingerprint=fingerprint(member.key),
+            access="" if member.revoked else member.access,
+            domain=member.domain,
+            admitted_by=member.admitter,
+            software=member.software,
+            adapters=[offer.name for offer in member.offers],
+            last_heard=heard.get(member.site, (None, ""))[0],
+            grants=member.grants,
+            may_admit=member.may_admit,
+            revoked=member.reason if member.revoked else None,
+            tips=[f"{tip.incarnation}:{tip.seq}" for tip in member.tips],
+            segments_beyond=beyond[member.site][0] if member.site in beyond else 0,
+            entries_beyond=beyond[member.site][1] if member.site in beyond else 0,
         )
-        for one in members.values()
+        for member in members.values()
     ]
     if here not in members:
         found.append(
@@ -286,12 +349,12 @@ def sites(connection: Connection, here: SiteName, key: str) -> list[api.Site]:
                 last_heard=None,
             )
         )
-    return sorted(found, key=lambda one: one.site)
+    return sorted(found, key=lambda site: site.site)
 
 
 def subscriptions(connection: Connection) -> list[api.Subscription]:
-    """Rules of all sites that are not withdrawn."""
-    subscription = schema.subscription.c
+    """Rules that are not withdrawn, of all sites that count."""
+    subscription, known = schema.subscription.c, holders(connection)
     labels = store_labels(connection)
     rows = connection.execute(
         select(schema.subscription)
@@ -300,6 +363,8 @@ def subscriptions(connection: Connection) -> list[api.Subscription]:
     )
     found: list[api.Subscription] = []
     for row in rows:
+        if not known.counts(row.site):
+            continue
         into = _STORES.decode(row.into)
         found.append(
             api.Subscription(

@@ -25,11 +25,11 @@ from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import unanswered
-from librarian_daemon.catalog.roster import roster
-from librarian_daemon.catalog.statements import chunks, expanding
-from librarian_daemon.catalog.statements import insert as upsert
-from librarian_daemon.catalog.transfers import Row, row_of
-from librarian_daemon.catalog.writer import Tx, get_meta, put_meta
+from librarian_daemon.catalog.committer import Tx, get_meta, put_meta
+from librarian_daemon.catalog.mesh.holders import holders
+from librarian_daemon.catalog.mesh.roster import roster
+from librarian_daemon.catalog.transfers.transfers import Row, row_of
+from librarian_daemon.catalog.upserts import chunks, expanding, upsert
 from librarian_protocol import globs, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Dial, Unit
@@ -42,14 +42,14 @@ from librarian_protocol.wanted import (
     InstanceState,
     Source,
     SubscriptionFacts,
-    Unwanting,
+    UnwantedReason,
     sources,
 )
 
 _STORES = wire.decoder(list[str])
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class FileState(msgspec.Struct, frozen=True, kw_only=True):
     """All that the decision about one file needs."""
 
     file_id: int
@@ -65,7 +65,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """A page of files that were looked at, and those of them that a decision is needed for."""
 
-    known: list[Known]
+    known: list[FileState]
     #: Change number and row of the last file looked at; None where there was none.
     last: tuple[int, int] | None
     #: There may be more behind it.
@@ -94,15 +94,15 @@ def look(connection: Connection, site: SiteName, adapters: Sequence[str], limit:
         subscriptions=mine,
         here=here,
         surroundings=get_meta(connection, SURROUNDINGS),
-        changed=changed_files(connection, limit, [one.match for one in mine]),
+        changed=changed_files(connection, limit, [subscription.match for subscription in mine]),
         backfills=backfills(connection),
     )
 
 
 def changed_files(connection: Connection, limit: int, matches: Sequence[str]) -> Page:
-    """The next files behind the planner's cursor, in the order of their changes.
+    """The next files after the planner's cursor, in the order of their changes.
 
-    Known are those that one of the globs matches, and those that have a transfer.
+    ``known`` has those that one of the globs matches, and those that have a transfer.
     """
     change, file_id = _cursor(connection)
     rows = connection.execute(_CHANGED, {"change": change, "file_id": file_id, "limit": limit}).all()
@@ -134,9 +134,25 @@ def _page(connection: Connection, rows: Sequence[SqlRow[Any]], matches: Sequence
     with_transfer = {
         found for ids in chunks(row.id for row in rows) for found in connection.scalars(_WITH_TRANSFER, {"ids": ids})
     }
-    needed = [row for row in rows if row.id in with_transfer or any(globs.matches(one, row.name) for one in matches)]
-    known = [one for group in chunks(needed) for one in know(connection, group)]
+    with_transfer |= _suspected(connection, [row.id for row in rows])
+    needed = [
+        row for row in rows if row.id in with_transfer or any(globs.matches(match, row.name) for match in matches)
+    ]
+    known = [state for group in chunks(needed) for state in know(connection, group)]
     return Page(known=known, last=(rows[-1].change, rows[-1].id) if rows else None, full=full)
+
+
+def _suspected(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """The files whose own instance is suspected. They must be healed, whatever this site subscribes to."""
+    site = get_meta(connection, "site") or ""
+    return {found for some in chunks(ids) for found in connection.scalars(_OWN_SUSPECTED, {"ids": some, "site": site})}
+
+
+def replan_suspected(tx: Tx) -> None:
+    """Make the planner look again at every file whose own instance is suspected."""
+    instance = schema.instance.c
+    mine = select(instance.file_id).where(schema.SUSPECTED, instance.site == str(tx.site))
+    tx.connection.execute(update(schema.file).where(schema.file.c.id.in_(mine)).values(change=tx.next_change()))
 
 
 def unchanged(connection: Connection, seen: Mapping[int, int]) -> set[int]:
@@ -149,14 +165,17 @@ def unchanged(connection: Connection, seen: Mapping[int, int]) -> set[int]:
     }
 
 
-def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
+def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState]:
     """Everything known of these rows of ``file``."""
     rows = {row.id: row for row in files}
     if not rows:
         return []
     ids = {"ids": list(rows)}
     instances: dict[int, list[InstanceFacts]] = {key: [] for key in rows}
+    known_holders = holders(connection)
     for row in connection.execute(_INSTANCES, ids):
+        if not known_holders.store_counts(row.site, row.store):
+            continue
         instances[row.file_id].append(
             InstanceFacts(site=SiteName(row.site), store=row.store, state=InstanceState(row.state), doubted=row.doubted)
         )
@@ -166,10 +185,11 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
     one_offs = _one_offs(connection, rows)
     meanings = connection.execute(_MEANINGS, {"names": sorted({row.name for row in rows.values()})}).all()
     kept = {row.name: row.kept for row in meanings if row.kept is not None}
-    standing = _standing(connection, sorted(kept))
+    withdrawn = {row.name for row in meanings if row.withdrawn}
+    standing = _standing(connection, sorted(withdrawn | kept.keys()))
     conflicts = {row.name for row in meanings if row.conflict}
     return [
-        Known(
+        FileState(
             file_id=row.id,
             change=row.change,
             file=FileFacts(
@@ -192,8 +212,8 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[Known]:
 
 
 def _instances() -> Any:
-    """Instances of files, but for those in stores that are retired, and whether somebody doubts them."""
-    instance, store = schema.instance.c, schema.store.c
+    """Instances of files, and whether somebody doubts them."""
+    instance = schema.instance.c
     return (
         select(
             instance.file_id,
@@ -202,25 +222,28 @@ def _instances() -> Any:
             instance.state,
             exists().where(unanswered()).label("doubted"),
         )
-        .outerjoin(schema.store, (store.site == instance.site) & (store.id == instance.store))
-        .where(instance.file_id.in_(_IDS), func.coalesce(store.retired, False).is_(False))
+        .where(instance.file_id.in_(_IDS))
         .order_by(instance.file_id, instance.site, instance.store)
     )
 
 
 def _meanings() -> Any:
-    """Names that are in conflict, and names of which one meaning was kept."""
-    naming, conflict = schema.naming.c, schema.conflict.c
-    names = expanding("names")
+    """Names that are in conflict, names of which one meaning was kept, and names of which a file was withdrawn."""
+    naming, conflict, file = schema.naming.c, schema.conflict.c, schema.file.c
+    names, yes, no = expanding("names"), literal(True), literal(False)
     return union_all(
-        select(naming.name, naming.kept, literal(False).label("conflict")).where(naming.name.in_(names)),
-        select(conflict.name, null(), literal(True)).where(conflict.name.in_(names)),
+        select(naming.name, naming.kept, no.label("conflict"), no.label("withdrawn")).where(naming.name.in_(names)),
+        select(conflict.name, null(), yes, no).where(conflict.name.in_(names)),
+        select(file.name, null(), no, yes).where(file.name.in_(names), file.withdrawn.is_(True)),
     )
 
 
 _IDS = expanding("ids")
 _CHANGES = select(schema.file.c.id, schema.file.c.change).where(schema.file.c.id.in_(_IDS))
 _WITH_TRANSFER = select(schema.transfer.c.file_id).where(schema.transfer.c.file_id.in_(_IDS))
+_OWN_SUSPECTED = select(schema.instance.c.file_id).where(
+    schema.instance.c.file_id.in_(_IDS), schema.instance.c.site == bindparam("site"), schema.SUSPECTED
+)
 _INSTANCES = _instances()
 _TRANSFERS = select(schema.transfer).where(schema.transfer.c.file_id.in_(_IDS))
 _ONE_OFFS = select(schema.one_off).where(schema.one_off.c.file_id.in_(_IDS)).order_by(schema.one_off.c.store)
@@ -250,7 +273,7 @@ def add_one_off(tx: Tx, file_id: int, store: str, from_site: SiteName | None) ->
     tx.connection.execute(statement.on_conflict_do_update(index_elements=["file_id", "store"], set_=values))
 
 
-def named(connection: Connection, name: Name) -> list[Known]:
+def named(connection: Connection, name: Name) -> list[FileState]:
     """All files of a name."""
     rows = connection.execute(select(schema.file).where(schema.file.c.name == str(name)).order_by(schema.file.c.digest))
     return know(connection, rows.all())
@@ -267,7 +290,7 @@ def _standing(connection: Connection, names: Sequence[str]) -> dict[str, set[str
             .outerjoin(schema.aside, (aside.file_id == instance.file_id) & (aside.store == instance.store))
             .where(
                 file.name.in_(names),
-                instance.state != "removed",
+                instance.state != InstanceState.REMOVED,
                 aside.file_id.is_(None),
                 instance.site == (get_meta(connection, "site") or ""),
             )
@@ -313,15 +336,6 @@ _SUBSCRIPTIONS = (
 )
 
 
-def start_backfill(tx: Tx, subscription: str) -> None:
-    """Have the planner try the subscription on all files that are known already, from the first one."""
-    statement = upsert(tx.connection, schema.backfill)
-    tx.connection.execute(
-        statement.on_conflict_do_update(index_elements=["subscription"], set_={"after_file": 0}),
-        {"subscription": subscription, "after_file": 0},
-    )
-
-
 def only_new(tx: Tx, subscription: str) -> None:
     """The subscription is to files that are heard of from now on. Kept here only; without it, it is to all."""
     newest = tx.connection.scalar(select(func.max(schema.file.c.id))) or 0
@@ -365,7 +379,7 @@ def load_here(connection: Connection, site: SiteName, adapters: Sequence[str]) -
         site=site,
         active_stores=frozenset(store for store, _ in active_stores(connection, site)),
         adapters=adapters,
-        offers={one.site: one.offers for one in members.values()},
+        offers={member.site: member.offers for member in members.values()},
         dialable=site in members and any(offer.dial is not Dial.SOURCE for offer in members[site].offers),
     )
     return subscriptions(connection, site), here
@@ -386,18 +400,18 @@ _FROZEN = (
 )
 
 
-def admitted(known: Known, here: Here) -> Known:
+def admitted(known: FileState, here: Here) -> FileState:
     """The same file without instances at sites that are not in the roster."""
-    kept = [one for one in known.instances if one.site in here.offers or one.site == here.site]
+    kept = [instance for instance in known.instances if instance.site in here.offers or instance.site == here.site]
     return msgspec.structs.replace(known, instances=kept)
 
 
 def find_sources(
     connection: Connection, site: SiteName, adapters: Sequence[str], file_ids: Sequence[int]
-) -> dict[int, Sequence[Source] | Unwanting]:
-    """For each file from where it can be had, or why from nowhere."""
+) -> dict[int, Sequence[Source] | UnwantedReason]:
+    """For each file, its possible sources, or why there is none."""
     _, here = load_here(connection, site, adapters)
-    found: dict[int, Sequence[Source] | Unwanting] = {}
+    found: dict[int, Sequence[Source] | UnwantedReason] = {}
     for page in chunks(file_ids):
         rows = connection.execute(_FILES, {"ids": page}).all()
         for known in know(connection, rows):
@@ -409,7 +423,7 @@ _FILES = select(schema.file).where(schema.file.c.id.in_(_IDS)).order_by(schema.f
 
 
 def replan_live(tx: Tx) -> None:
-    """Have the planner look again at every file that a transfer is still to bring."""
+    """Make the planner look again at every file that a transfer still has to bring."""
     transfer = schema.transfer.c
     live = select(transfer.file_id).where(transfer.state.in_(sorted(state.value for state in LIVE)))
     tx.connection.execute(update(schema.file).where(schema.file.c.id.in_(live)).values(change=tx.next_change()))

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.statements import chunks, expanding, inserting
-from librarian_daemon.catalog.writer import Tx
+from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.upserts import chunks, expanding, inserting
+from librarian_daemon.ports.staging_keys import transfer_keys
 from librarian_protocol.digests import Digest
+from librarian_protocol.display import safe
 from librarian_protocol.entries import (
     AdapterOffer,
     InstanceDoubted,
@@ -23,16 +36,12 @@ from librarian_protocol.entries import (
 )
 from librarian_protocol.errors import InvalidTransition
 from librarian_protocol.names import Name, SiteName
-from librarian_protocol.transfer import (
-    LINK,
-    POLICIES,
-    Command,
-    Event,
-    Reason,
-    State,
-    Transfer,
-    step,
-)
+from librarian_protocol.priorities import MOST, Queued
+from librarian_protocol.transfer import LINK, POLICIES, Command, Event, Reason, Restart, State, Transfer, step
+from librarian_protocol.wanted import InstanceState
+
+#: Characters of a reason in a journal.
+MAX_SAID = 1024
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +58,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: str
     #: By which adapter, and why; "" where none was chosen yet.
     chosen: str = ""
+    priority: int = 0
 
 
-class Owed(msgspec.Struct, frozen=True, kw_only=True):
+class TransferView(msgspec.Struct, frozen=True, kw_only=True):
     """A transfer with the file that it brings."""
 
     row: Row
@@ -64,6 +74,15 @@ class Owed(msgspec.Struct, frozen=True, kw_only=True):
     def id(self) -> int:
         """The transfer's number."""
         return self.row.transfer.id
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands among what is wanted."""
+        return -self.row.priority, self.id
+
+
+#: Before all that is wanted.
+FIRST = (-MOST - 1, 0)
 
 
 def row_of(row: Any) -> Row:
@@ -88,12 +107,13 @@ def row_of(row: Any) -> Row:
         created_at=row.created_at,
         changed_at=row.changed_at,
         chosen=row.chosen,
+        priority=-row.rank,
     )
 
 
-def _owed(rows: Sequence[SqlRow[Any]]) -> list[Owed]:
+def _views(rows: Sequence[SqlRow[Any]]) -> list[TransferView]:
     return [
-        Owed(
+        TransferView(
             row=row_of(row),
             name=Name(row.name),
             digest=Digest(row.digest),
@@ -104,14 +124,14 @@ def _owed(rows: Sequence[SqlRow[Any]]) -> list[Owed]:
     ]
 
 
-_OWED = select(
+_VIEW = select(
     schema.transfer, schema.file.c.name, schema.file.c.digest, schema.file.c.size_bytes, schema.file.c.unit
 ).join(schema.file, schema.file.c.id == schema.transfer.c.file_id)
 _TRANSFER = schema.transfer.c
 _IDS = expanding("ids")
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class NewTransfer(msgspec.Struct, frozen=True, kw_only=True):
     """A transfer to make."""
 
     file_id: int
@@ -119,21 +139,21 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     subscription: str
 
 
-def create(tx: Tx, wishes: Sequence[Wish]) -> None:
+def create(tx: Tx, wanted: Sequence[NewTransfer]) -> None:
     """New transfers in state ``wanted``. Repeatable: there is one row for each (file, store)."""
     rows = [
         {
-            "file_id": wish.file_id,
-            "store": wish.store,
+            "file_id": new.file_id,
+            "store": new.store,
             "state": State.WANTED.value,
             "message": "",
             "attempts": 0,
             "strikes": 0,
-            "subscription": wish.subscription,
+            "subscription": new.subscription,
             "created_at": tx.now,
             "changed_at": tx.now,
         }
-        for wish in wishes
+        for new in wanted
     ]
     if rows:
         tx.connection.execute(_CREATE(tx.connection), rows)
@@ -142,10 +162,10 @@ def create(tx: Tx, wishes: Sequence[Wish]) -> None:
 _CREATE = inserting(schema.transfer, lambda insert: insert.on_conflict_do_nothing())
 
 
-class Move(msgspec.Struct, frozen=True, kw_only=True):
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """One event for one transfer."""
 
-    owed: Owed
+    view: TransferView
     event: Event
     message: str = ""
     #: The batch that the transfer is in afterwards, and its adapter.
@@ -155,34 +175,34 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     chosen: str = ""
 
 
-def take(tx: Tx, moves: Sequence[Move], now_s: float) -> dict[int, Transfer]:
+def apply_transitions(tx: Tx, transitions: Sequence[Transition], now_s: float) -> dict[int, Transfer]:
     """Step the transfers and do what the machine commands, in this transaction.
 
     States are read again here: what the caller saw may have changed since. A transfer for which the table has no
     row (it was cancelled meanwhile, say) is left as it is and is missing from the answer.
     """
     taken: dict[int, Transfer] = {}
-    for group in chunks(moves):
-        rows = tx.connection.execute(_TRANSFERS, {"ids": [move.owed.id for move in group]})
+    for group in chunks(transitions):
+        rows = tx.connection.execute(_TRANSFERS, {"ids": [transition.view.id for transition in group]})
         known = {row.id: row_of(row) for row in rows.all()}
         current = {id_: row.transfer for id_, row in known.items()}
         changes: list[dict[str, Any]] = []
-        tells: list[tuple[Move, Transfer, Transfer, tuple[Command, ...]]] = []
-        for move in group:
-            before = current[move.owed.id]
+        tells: list[tuple[Transition, Transfer, Transfer, tuple[Command, ...]]] = []
+        for transition in group:
+            before = current[transition.view.id]
             try:
-                after, commands = step(before, move.event, now_s)
+                after, commands = step(before, transition.event, now_s)
             except InvalidTransition:
                 continue
             taken[after.id] = current[after.id] = after
-            changes.append(_change(known[after.id], after, move, tx.now))
+            changes.append(_change(known[after.id], after, transition, tx.now))
             if commands:
-                tells.append((move, before, after, commands))
+                tells.append((transition, before, after, commands))
         if changes:
             tx.connection.execute(_UPDATE, changes)
-        for move, before, after, commands in tells:
+        for transition, before, after, commands in tells:
             for command in commands:
-                _tell(tx, move.owed, before, after, command, move.message)
+                _tell(tx, transition.view, before, after, command, transition.message)
     return taken
 
 
@@ -208,7 +228,7 @@ _UPDATE = (
 )
 
 
-def _change(before: Row, after: Transfer, move: Move, now: str) -> dict[str, Any]:
+def _change(before: Row, after: Transfer, transition: Transition, now: str) -> dict[str, Any]:
     return {
         "the_id": after.id,
         "new_state": after.state.value,
@@ -218,43 +238,45 @@ def _change(before: Row, after: Transfer, move: Move, now: str) -> dict[str, Any
         "new_strikes": after.strikes,
         "new_next_try_s": after.next_try_s,
         "new_source": after.source and str(after.source),
-        "new_message": move.message,
+        "new_message": transition.message,
         "new_changed_at": now,
-        "new_batch": move.batch,
-        "new_adapter": move.adapter or before.adapter,
-        "new_chosen": move.chosen or before.chosen,
+        "new_batch": transition.batch,
+        "new_adapter": transition.adapter or before.adapter,
+        "new_chosen": transition.chosen or before.chosen,
     }
 
 
-def _tell(tx: Tx, owed: Owed, before: Transfer, after: Transfer, command: Command, message: str) -> None:
+def _tell(tx: Tx, owed: TransferView, before: Transfer, after: Transfer, command: Command, message: str) -> None:
     facts: dict[str, Any] = {"name": owed.name, "digest": owed.digest, "size_bytes": owed.size_bytes, "unit": owed.unit}
     if command is Command.TELL_PARKED:
         assert after.reason is not None
-        tx.say(
+        tx.append(
             TransferParked(
                 **facts,
                 store=owed.row.store,
                 source_site=before.source,
                 reason=after.reason.value,
-                message=message[:1024],
+                message=_said(message),
             )
         )
     elif command is Command.TELL_RESUMED:
-        tx.say(TransferResumed(**facts, store=owed.row.store))
+        tx.append(TransferResumed(**facts, store=owed.row.store))
     else:
         _doubt(tx, owed, before.source, message)
 
 
-def _doubt(tx: Tx, owed: Owed, source: SiteName | None, message: str) -> None:
-    """Complain of every available instance of the source: it does not say from which store it served us."""
+def _doubt(tx: Tx, owed: TransferView, source: SiteName | None, message: str) -> None:
+    """Doubt every available instance of the source, since it does not say from which store it served."""
     instance = schema.instance.c
     rows = tx.connection.execute(
         select(schema.instance).where(
-            instance.file_id == owed.row.file_id, instance.site == str(source), instance.state == "available"
+            instance.file_id == owed.row.file_id,
+            instance.site == str(source),
+            instance.state == InstanceState.AVAILABLE,
         )
     ).all()
     for row in rows:
-        tx.say(
+        tx.append(
             InstanceDoubted(
                 name=owed.name,
                 digest=owed.digest,
@@ -262,7 +284,7 @@ def _doubt(tx: Tx, owed: Owed, source: SiteName | None, message: str) -> None:
                 unit=owed.unit,
                 store=row.store,
                 owner=SiteName(row.site),
-                reason=message[:1024],
+                reason=_said(message),
                 epoch=row.epoch,
                 incarnation=row.incarnation,
                 entry_seq=row.seq,
@@ -270,34 +292,91 @@ def _doubt(tx: Tx, owed: Owed, source: SiteName | None, message: str) -> None:
         )
 
 
-def wanted_now(connection: Connection, limit: int, after: int = 0) -> list[Owed]:
-    """The oldest transfers in state ``wanted``, behind a number, but for those that a batch elsewhere is to bring."""
-    return _owed(connection.execute(_WANTED, {"after": after, "limit": limit}).all())
+def _said(message: str) -> str:
+    """The message as it is kept in a journal for good: bounded, and without control sequences for terminals."""
+    return safe(message[:MAX_SAID])[:MAX_SAID]
 
 
-_WANTED = (
-    _OWED.where(_TRANSFER.state == State.WANTED.value, _TRANSFER.batch.is_(None), _TRANSFER.id > bindparam("after"))
-    .order_by(_TRANSFER.id)
+def wanted_now(
+    connection: Connection, limit: int, after: tuple[int, int] = FIRST, full: Set[SiteName] = frozenset()
+) -> list[TransferView]:
+    """Transfers in state ``wanted`` behind a place, in their order, but for those that a batch elsewhere is to bring.
+
+    Transfers whose only sources are in ``full`` are skipped.
+    """
+    values: dict[str, Any] = {"rank": after[0], "after": after[1], "limit": limit}
+    if not full:
+        return _views(connection.execute(WANTED, values).all())
+    return _views(connection.execute(_WANTED_ELSEWHERE, {**values, "full": sorted(map(str, full))}).all())
+
+
+WANTED = (
+    _VIEW.where(
+        _TRANSFER.state == State.WANTED.value,
+        _TRANSFER.batch.is_(None),
+        tuple_(_TRANSFER.rank, _TRANSFER.id)
+        > tuple_(bindparam("rank", type_=Integer), bindparam("after", type_=BigInteger)),
+    )
+    .order_by(_TRANSFER.rank, _TRANSFER.id)
+    .limit(bindparam("limit"))
+)
+_AVAILABLE = select(schema.instance.c.site).where(
+    schema.instance.c.file_id == _TRANSFER.file_id, schema.instance.c.state == InstanceState.AVAILABLE
+)
+_FULL = expanding("full")
+_WANTED_ELSEWHERE = WANTED.where(
+    exists(_AVAILABLE.where(schema.instance.c.site.not_in(_FULL)))
+    # A file that no site has fails for that reason, whichever sites are full.
+    | ~exists(_AVAILABLE.where(schema.instance.c.site.in_(_FULL)))
+)
+
+
+def prioritise(tx: Tx, file_id: int, store: str, priority: int) -> None:
+    """Have the transfer of a file into a store go before or after others. Repeatable."""
+    where = (_TRANSFER.file_id == file_id) & (_TRANSFER.store == store)
+    tx.connection.execute(update(schema.transfer).where(where).values(rank=-priority))
+
+
+def queue(connection: Connection, limit: int) -> tuple[list[Queued], list[Queued]]:
+    """What is on the wire, and what is wanted after that, in its order: at most so many of each.
+
+    As long as no source was chosen, it is the file's origin.
+    """
+    on_wire = [Queued(*row) for row in connection.execute(_ON_WIRE, {"limit": limit})]
+    return on_wire, [Queued(*row) for row in connection.execute(IN_ORDER, {"limit": limit})]
+
+
+_QUEUED = select(
+    _TRANSFER.id, func.coalesce(_TRANSFER.source, schema.file.c.origin_site, ""), schema.file.c.size_bytes
+).outerjoin_from(schema.transfer, schema.file, schema.file.c.id == _TRANSFER.file_id)
+_ON_WIRE = _QUEUED.where(_TRANSFER.state.in_([State.RESERVED.value, State.FETCHING.value])).limit(bindparam("limit"))
+IN_ORDER = (
+    _QUEUED.where(_TRANSFER.state == State.WANTED.value)
+    .order_by(_TRANSFER.rank, _TRANSFER.id)
     .limit(bindparam("limit"))
 )
 
 
-def all_cancelled(connection: Connection, ids: Sequence[int]) -> bool:
-    """Whether nobody wants any of these transfers any longer."""
-    transfer = schema.transfer.c
-    return not any(
-        connection.scalar(select(func.count()).where(transfer.id.in_(page), transfer.state != State.CANCELLED.value))
-        for page in chunks(ids)
-    )
+def stopped(connection: Connection, ids: Sequence[int]) -> dict[int, State]:
+    """Those of the transfers that were cancelled or paused."""
+    found: dict[int, State] = {}
+    for page in chunks(ids):
+        found |= {row.id: State(row.state) for row in connection.execute(_STOPPED, {"ids": page})}
+    return found
 
 
-def due(connection: Connection, now_s: float, limit: int) -> list[Owed]:
+_STOPPED = select(_TRANSFER.id, _TRANSFER.state).where(
+    _TRANSFER.id.in_(_IDS), _TRANSFER.state.in_([State.CANCELLED.value, State.PAUSED.value])
+)
+
+
+def due(connection: Connection, now_s: float, limit: int) -> list[TransferView]:
     """Transfers that have waited long enough."""
-    return _owed(connection.execute(_DUE, {"now_s": now_s, "limit": limit}).all())
+    return _views(connection.execute(_DUE, {"now_s": now_s, "limit": limit}).all())
 
 
 _DUE = (
-    _OWED.where(
+    _VIEW.where(
         _TRANSFER.state == State.WAITING.value,
         (_TRANSFER.next_try_s.is_(None)) | (_TRANSFER.next_try_s <= bindparam("now_s")),
     )
@@ -315,35 +394,36 @@ def next_due_s(connection: Connection) -> float | None:
 _SOONEST = select(func.min(_TRANSFER.next_try_s)).where(_TRANSFER.state == State.WAITING.value)
 
 
-def by_id(connection: Connection, transfer_id: int) -> Owed | None:
+def by_id(connection: Connection, transfer_id: int) -> TransferView | None:
     """One transfer."""
-    return next(iter(_owed(connection.execute(_OWED.where(_TRANSFER.id == transfer_id)).all())), None)
+    return next(iter(_views(connection.execute(_VIEW.where(_TRANSFER.id == transfer_id)).all())), None)
 
 
-def by_ids(connection: Connection, ids: Sequence[int]) -> list[Owed]:
+def by_ids(connection: Connection, ids: Sequence[int]) -> list[TransferView]:
     """Several, in the order of their numbers."""
-    found: list[Owed] = []
+    found: list[TransferView] = []
     for page in chunks(ids):
-        found += _owed(connection.execute(_OWED_BY_ID, {"ids": page}).all())
+        found += _views(connection.execute(_OWED_BY_ID, {"ids": page}).all())
     return found
 
 
-_OWED_BY_ID = _OWED.where(_TRANSFER.id.in_(_IDS)).order_by(_TRANSFER.id)
+_OWED_BY_ID = _VIEW.where(_TRANSFER.id.in_(_IDS)).order_by(_TRANSFER.id)
 
 
 def restart(tx: Tx) -> int:
-    """At a start: what adapters held is gone. Live transfers begin again; says how many.
+    """At a start: what adapters held is gone, and live transfers begin again. Returns how many.
 
     Batches end, but for those with a ticket: their transfers remember them (``of_batch``), and go on with it.
     """
     transfer = schema.transfer.c
-    busy = [State.RESERVED.value, State.FETCHING.value, State.LANDED.value, State.WAITING.value]
-    # One statement for all of them: `step` with Restart gives `wanted` for each of these states.
-    done = tx.connection.execute(
-        update(schema.transfer)
-        .where(transfer.state.in_(busy))
-        .values(state=State.WANTED.value, reason=None, next_try_s=None, message="")
-    )
+    done = 0
+    for before, after in _RESTARTED:
+        rows = tx.connection.execute(
+            update(schema.transfer)
+            .where(transfer.state == before.state.value)
+            .values(state=after.state.value, reason=after.reason, next_try_s=after.next_try_s, message="")
+        )
+        done += rows.rowcount
     batch = schema.batch.c
     tx.connection.execute(delete(schema.batch).where(batch.ticket.is_(None)))
     tx.connection.execute(
@@ -351,7 +431,15 @@ def restart(tx: Tx) -> int:
         .where(transfer.batch.is_not(None), transfer.batch.not_in(select(batch.id)))
         .values(batch=None)
     )
-    return done.rowcount
+    return done
+
+
+#: A transfer in each state that a restart changes, before and after.
+_RESTARTED = [
+    (before, after)
+    for before in (Transfer(id=0, state=state) for state in State)
+    if (after := step(before, Restart(), 0.0)[0]).state is not before.state
+]
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -394,12 +482,12 @@ _HELD = (
 )
 
 
-def of_batch(connection: Connection, batch_id: str) -> list[Owed]:
+def of_batch(connection: Connection, batch_id: str) -> list[TransferView]:
     """Transfers that the batch is to bring and that are not ended, in the order of their numbers."""
     transfer = schema.transfer.c
     ended = [State.STORED.value, State.CANCELLED.value]
-    query = _OWED.where(transfer.batch == batch_id, transfer.state.not_in(ended)).order_by(transfer.id)
-    return _owed(connection.execute(query).all())
+    query = _VIEW.where(transfer.batch == batch_id, transfer.state.not_in(ended)).order_by(transfer.id)
+    return _views(connection.execute(query).all())
 
 
 def live_keys(connection: Connection, store: str) -> frozenset[str]:
@@ -408,25 +496,7 @@ def live_keys(connection: Connection, store: str) -> frozenset[str]:
     ended = [State.STORED.value, State.CANCELLED.value]
     rows = connection.scalars(select(transfer.id).where(transfer.store == store, transfer.state.not_in(ended)))
     batches = connection.scalars(select(schema.batch.c.id).where(schema.batch.c.ticket.is_not(None)))
-    return frozenset([key for one in rows for key in (staging_key(one), manifest_key(one))] + list(batches))
-
-
-def staging_key(transfer_id: int) -> str:
-    """Where a transfer's bytes are staged: the same at every attempt, so that each goes on where the last ended."""
-    return f"t{transfer_id}"
-
-
-_STAGING_KEY = re.compile(r"t[0-9]+(-manifest)?")
-
-
-def is_staging_key(key: str) -> bool:
-    """Whether a key in staging is named after a transfer."""
-    return _STAGING_KEY.fullmatch(key) is not None
-
-
-def manifest_key(transfer_id: int) -> str:
-    """Where a book's manifest is staged."""
-    return f"{staging_key(transfer_id)}-manifest"
+    return frozenset([key for id_ in rows for key in transfer_keys(id_)] + list(batches))
 
 
 def open_batch(tx: Tx, batch_id: str, source: SiteName, source_store: str, offer: AdapterOffer) -> None:
@@ -454,7 +524,7 @@ def save_ticket(tx: Tx, batch_id: str, ticket: bytes) -> None:
 
 
 def hasten(tx: Tx, source: SiteName, now_s: float) -> int:
-    """A source whose link was down answers again: what waits for that is due now; says how many."""
+    """A source whose link was down answers again: transfers that wait for it are due now. Returns how many."""
     transfer = schema.transfer.c
     done = tx.connection.execute(
         update(schema.transfer)
@@ -470,7 +540,7 @@ def hasten(tx: Tx, source: SiteName, now_s: float) -> int:
 
 
 def close_batch(tx: Tx, batch_id: str) -> None:
-    """The adapter is done with it; what it did not bring begins anew. Idempotent."""
+    """Close a batch that the adapter has ended. Transfers that it did not bring start again. Idempotent."""
     tx.connection.execute(_END_BATCH, {"this": batch_id})
     tx.connection.execute(_LEAVE_BATCH, {"this": batch_id})
 
@@ -483,21 +553,21 @@ _LEAVE_BATCH = (
 )
 
 
-def page_of(connection: Connection, *, state: str | None, before: int | None, limit: int) -> list[Owed]:
+def page_of(connection: Connection, *, state: str | None, before: int | None, limit: int) -> list[TransferView]:
     """Transfers, newest first."""
     transfer = schema.transfer.c
-    query = _OWED
+    query = _VIEW
     if state is not None:
         query = query.where(transfer.state == state)
     if before is not None:
         query = query.where(transfer.id < before)
-    return _owed(connection.execute(query.order_by(transfer.id.desc()).limit(limit)).all())
+    return _views(connection.execute(query.order_by(transfer.id.desc()).limit(limit)).all())
 
 
-def of_file(connection: Connection, file_id: int) -> list[Owed]:
+def of_file(connection: Connection, file_id: int) -> list[TransferView]:
     """Transfers of one file into stores of this site."""
     transfer = schema.transfer.c
-    return _owed(connection.execute(_OWED.where(transfer.file_id == file_id).order_by(transfer.id)).all())
+    return _views(connection.execute(_VIEW.where(transfer.file_id == file_id).order_by(transfer.id)).all())
 
 
 def hint_for(row: Row) -> str:

@@ -1,6 +1,6 @@
-"""Taking things out of people's reach, and giving back what they are still writing. Blocking code.
+"""Claims candidates, so that nobody else changes them, and puts back those still being written. Blocking code.
 
-A claim keeps the path: what stands below ``.claimed/<batch>/`` alone says what is to be done after a crash.
+A claim keeps the path: after a crash, the content of ``.claimed/<batch>/`` alone says what to do.
 """
 
 from __future__ import annotations
@@ -14,30 +14,26 @@ from contextlib import suppress
 
 import msgspec
 
-from librarian_daemon.intake.drop import (
+from librarian_adapters.beneath import READ_FILE
+from librarian_daemon.fs import book_tree
+from librarian_daemon.fs.beneath import make_directories, move, opened, split, stat_beneath
+from librarian_daemon.intake.directory.drop import (
     CLAIMED,
     Drop,
     claimed_path,
     fsync_directories,
     parents,
     remove_empty,
+    shown,
 )
-from librarian_daemon.intake.lease import StillWritten, check_unwritten
-from librarian_daemon.intake.scan import Candidate, Kind
-from librarian_daemon.store import books
-from librarian_daemon.store.confined import (
-    READ_FILE,
-    make_directories,
-    move,
-    opened,
-    split,
-    stat_beneath,
-)
+from librarian_daemon.intake.directory.lease import StillWritten, check_unwritten
+from librarian_daemon.intake.directory.scanner import VANISHED, Candidate, Kind
+from librarian_protocol.dropped import Reason
 from librarian_protocol.errors import BookRefused
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """A candidate that stands in ``.claimed/<batch>/<rel>``."""
+    """A candidate in ``.claimed/<batch>/<rel>``."""
 
     batch: bytes
     rel: bytes
@@ -45,34 +41,43 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def path(self) -> bytes:
-        """Where it stands, below the drop directory."""
+        """Its path below the drop directory."""
         return claimed_path(self.batch, self.rel)
 
 
 class Claims(msgspec.Struct):
-    """What came of claiming a batch."""
+    """The result of claiming a batch."""
 
     claimed: list[Claimed]
-    #: Not claimed, and why: ``gone``, ``not-permitted``, ``other-filesystem``.
-    left: list[tuple[bytes, str]]
+    #: Candidates that were not claimed, and why; one that is gone has no reason.
+    left: list[NotClaimed]
+
+
+class NotClaimed(msgspec.Struct, frozen=True):
+    """A candidate that looks complete and cannot be taken."""
+
+    rel: bytes
+    reason: Reason | None
+    detail: str = ""
 
 
 _LEFT = {
-    errno.ENOENT: "gone",
-    errno.ENOTDIR: "gone",
-    errno.ELOOP: "gone",
-    errno.EACCES: "not-permitted",
-    errno.EPERM: "not-permitted",
-    errno.EXDEV: "other-filesystem",
+    errno.EACCES: Reason.NOT_PERMITTED,
+    errno.EPERM: Reason.NOT_PERMITTED,
+    errno.EXDEV: Reason.OTHER_FILESYSTEM,
 }
+#: Errors of the filesystem, not of the candidate.
+_OF_THE_PLACE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
 
 
 def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
     """Rename each candidate into ``.claimed/<batch>/`` and make that durable.
 
     Raises:
-        StoreFull, NoInodes, StoreFault: the drop directory's filesystem does not take it; what was claimed until
-            then is found again in ``.claimed``.
+        StoreFull, NoInodes, StoreFault: the drop directory's filesystem refuses it; what is claimed already is found
+            again in ``.claimed``.
     """
     result = Claims(claimed=[], left=[])
     with drop.opened("claiming") as fd:
@@ -86,9 +91,10 @@ def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
             try:
                 move(fd, candidate.rel, fd, target)
             except OSError as exc:
-                if exc.errno not in _LEFT:
+                if exc.errno in _OF_THE_PLACE:
                     raise
-                result.left.append((candidate.rel, _LEFT[exc.errno]))
+                reason = None if exc.errno in VANISHED else _LEFT.get(exc.errno or 0, Reason.CANNOT_MOVE)
+                result.left.append(NotClaimed(candidate.rel, reason, exc.strerror or str(exc)))
                 continue
             left_parents.add(split(candidate.rel)[0])
             result.claimed.append(Claimed(batch, candidate.rel, candidate.kind))
@@ -107,58 +113,67 @@ def _make(drop: int, path: bytes, made: set[bytes]) -> None:
 
 
 def put_back(drop: Drop, claimed: Claimed) -> bool:
-    """Return it to where it was. False: something has its place by now, and it stays claimed.
+    """Return it to where it was. False: its place is occupied, or this is not permitted; then it stays claimed.
 
     Raises:
         StoreFull, NoInodes, StoreFault: the drop directory's filesystem does not take it.
     """
     parent = split(claimed.rel)[0]
-    with drop.opened("putting back what is still being written") as fd:
+    with drop.opened("putting back what is not to be taken yet") as fd:
         try:
             make_directories(fd, parent, 0o777)
             move(fd, claimed.path, fd, claimed.rel)
         except FileExistsError:
             return False
         except FileNotFoundError:
-            return True  # whoever removed it from .claimed has his way
+            return True  # somebody removed it from .claimed
         except OSError as exc:
-            if exc.errno in {errno.ENOTDIR, errno.ELOOP}:
+            if exc.errno in {errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM}:
                 return False
             raise
         fsync_directories(fd, [parent, split(claimed.path)[0]])
     return True
 
 
-def written_to(drop: Drop, candidates: Sequence[Candidate]) -> set[bytes]:
-    """Those candidates that somebody has open for writing, themselves or a member. What cannot be opened is not.
+def held_up(drop: Drop, candidates: Sequence[Candidate]) -> dict[bytes, NotClaimed]:
+    """The candidates that cannot be taken now, by path: somebody writes to them, or we may not read them.
 
     Raises:
         StoreFault: the drop directory cannot be opened.
     """
+    found: dict[bytes, NotClaimed] = {}
     with drop.opened("looking for writers") as fd:
-        return {candidate.rel for candidate in candidates if _is_written_to(fd, candidate)}
+        for candidate in candidates:
+            reason, detail = _hindrance(fd, candidate)
+            if reason is not None:
+                found[candidate.rel] = NotClaimed(candidate.rel, reason, detail)
+    return found
 
 
-def _is_written_to(drop: int, candidate: Candidate) -> bool:
+def _hindrance(drop: int, candidate: Candidate) -> tuple[Reason | None, str]:
+    member = b""
     try:
         if candidate.kind is Kind.FILE:
             with opened(drop, candidate.rel, READ_FILE) as file:
                 check_unwritten(file)
         elif candidate.kind is Kind.BOOK:
             with opened(drop, candidate.rel) as book:
-                for found in books.walk(book):
+                for found in book_tree.walk(book):
+                    member = found.path
                     if not found.is_directory:
-                        with opened(book, found.path, READ_FILE) as file:
+                        with opened(book, member, READ_FILE) as file:
                             check_unwritten(file)
     except StillWritten:
-        return True
+        return Reason.STILL_WRITTEN, shown(member)
+    except PermissionError as exc:
+        return Reason.NOT_READABLE, f"{shown(member)}: {exc.strerror}" if member else exc.strerror or ""
     except (OSError, BookRefused):
-        return False  # it is claimed, and then looked at again where nobody changes it
-    return False
+        pass  # it is claimed, then looked at again where nobody can change it
+    return None, ""
 
 
 def batches(drop: Drop) -> Iterator[bytes]:
-    """The batches that stand in ``.claimed``; directories only, in no order.
+    """The batches in ``.claimed``; directories only, in no order.
 
     Raises:
         StoreFault: it cannot be read.
@@ -170,10 +185,10 @@ def batches(drop: Drop) -> Iterator[bytes]:
 
 
 def remove(drop: Drop, claimed: Claimed) -> bool:
-    """Remove what is claimed: its bytes are in the store. Idempotent.
+    """Remove a claimed candidate whose bytes are in the store. Idempotent.
 
     Returns:
-        False where it is not permitted: in a book there are directories that only their owner may change.
+        False if it is not permitted: in a book there are directories that only their owner may change.
 
     Raises:
         StoreFault: the drop directory's filesystem fails.
@@ -205,7 +220,7 @@ def remove_member(drop: Drop, claimed: Claimed, member: bytes) -> None:
 
 
 def is_claimed(drop: int, claimed: Claimed) -> bool:
-    """Whether it still stands there."""
+    """Whether it is still there."""
     try:
         stat_beneath(drop, claimed.path)
     except (FileNotFoundError, NotADirectoryError):
@@ -225,10 +240,12 @@ def tidy(drop: Drop, batch: bytes) -> bool:
         while pending:
             path = pending.pop()
             found.append(path)
-            with suppress(FileNotFoundError), opened(fd, path) as here, os.scandir(here) as entries:
+            # A directory that we may not read counts as not empty.
+            absent = suppress(FileNotFoundError, PermissionError)
+            with absent, opened(fd, path) as here, os.scandir(here) as entries:
                 for entry in entries:
                     if not entry.is_dir(follow_symlinks=False):
-                        break  # something is still claimed here: it stays, and so do those above
+                        break  # something is still claimed here: it stays, and so do its parents
                     pending.append(path + b"/" + os.fsencode(entry.name))
         for path in sorted(found, key=len, reverse=True):
             remove_empty(fd, path)

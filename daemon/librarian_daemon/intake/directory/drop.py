@@ -1,9 +1,9 @@
-"""A drop directory: the one place here where anybody may write, so everything is opened beneath it (I9).
+"""A drop directory. Anybody may write to it, so every path is opened beneath it (I9).
 
 ::
 
     <drop>/...                             what people put there
-    <drop>/.claimed/<batch>/<rel>          taken out of their reach, under its own relative path
+    <drop>/.claimed/<batch>/<rel>          claimed, under its own relative path
     <drop>/.rejected/<utc>-<id>/<rel>      refused, with REASON.txt beside
 """
 
@@ -15,15 +15,9 @@ import stat
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 
-from librarian_daemon.store.confined import (
-    DIRECTORY,
-    directory,
-    fsync_beneath,
-    make_directories,
-    opened,
-    split,
-)
-from librarian_daemon.store.faults import naming
+from librarian_adapters.beneath import DIRECTORY
+from librarian_daemon.fs.beneath import directory, fsync_beneath, make_directories, opened, split
+from librarian_daemon.fs.os_errors import naming
 from librarian_protocol.errors import StoreFault, StoreNotMounted
 
 CLAIMED = b".claimed"
@@ -50,7 +44,7 @@ _EVENTLESS = frozenset(
 
 
 class Drop:
-    """One drop directory, opened anew for each piece of work."""
+    """One drop directory. It is opened again for each operation."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -61,7 +55,7 @@ class Drop:
 
         Raises:
             StoreNotMounted: there is no such directory.
-            StoreFull, NoInodes, StoreFault: whatever else goes wrong there.
+            StoreFull, NoInodes, StoreFault: any other error there.
         """
         with ExitStack() as stack:
             stack.enter_context(naming(doing, self.path))
@@ -70,18 +64,18 @@ class Drop:
             except FileNotFoundError as exc:
                 raise StoreNotMounted(
                     f"drop directory {self.path} does not exist",
-                    hint=f"mkdir -p {self.path}, or mount it; it is never made here, for it may be a mount point's",
+                    hint=f"mkdir -p {self.path}, or mount it; the daemon never makes it: it may be a mount point",
                 ) from exc
             yield fd
 
     def identity(self) -> tuple[int, int]:
-        """Device and inode of what stands there now; raises as :meth:`opened`."""
+        """Device and inode of the directory that is there now; raises as :meth:`opened`."""
         with self.opened("looking at the drop directory") as fd:
             state = os.fstat(fd)
         return state.st_dev, state.st_ino
 
     def prepare(self) -> None:
-        """Make what we keep in the drop directory, never itself. Idempotent.
+        """Make our own directories in the drop directory, never the drop directory itself. Idempotent.
 
         Raises:
             StoreNotMounted: it does not exist.
@@ -99,7 +93,7 @@ class Drop:
                     os.fchmod(ours, mode)
 
     def has_events(self) -> bool:
-        """Whether the filesystem tells of every change by inotify."""
+        """Whether the filesystem reports every change by inotify."""
         buffer = (ctypes.c_long * 64)()
         with self.opened("looking at the filesystem") as fd:
             if _LIBC.fstatfs(ctypes.c_int(fd), ctypes.byref(buffer)) != 0:
@@ -107,10 +101,17 @@ class Drop:
         return (buffer[0] & 0xFFFFFFFF) not in _EVENTLESS
 
     def may_rename_into(self, store_root: str) -> bool:
-        """Whether what is claimed here can be renamed into a store.
+        """Whether claimed files can be renamed into a store; raises as :meth:`why_copied`."""
+        return not self.why_copied(store_root)
+
+    def why_copied(self, store_root: str) -> str:
+        """Why claimed files cannot be renamed into a store; "" if those that are ours alone can.
 
         The same filesystem *and* the same mount (between two bind mounts a rename fails), and nobody but us can
         swap ``.claimed`` for something else between the hash and the rename.
+
+        Raises:
+            StoreError: one of the two cannot be looked at.
         """
         with (
             self.opened("looking at the drop directory") as here,
@@ -119,14 +120,17 @@ class Drop:
         ):
             mine, theirs = os.fstat(here), os.fstat(there)
             same = mine.st_dev == theirs.st_dev and _mount_id(here) == _mount_id(there)
-        safe = mine.st_uid in {0, os.geteuid()} and not (
-            mine.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not mine.st_mode & stat.S_ISVTX
-        )
-        return same and safe
+        if not same:
+            return "the store is on another filesystem or another mount"
+        if mine.st_uid not in {0, os.geteuid()}:
+            return "the drop directory is another user's"
+        if mine.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not mine.st_mode & stat.S_ISVTX:
+            return "others may rename files in the drop directory (chmod +t prevents this)"
+        return ""
 
 
 def _mount_id(fd: int) -> int:
-    """The kernel's number of the mount; -1 - fd (equal to no other) where it does not say."""
+    """The kernel's number of the mount; -1 - fd (equal to no other) if it does not say."""
     try:
         with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
             for line in info:
@@ -138,12 +142,12 @@ def _mount_id(fd: int) -> int:
 
 
 def claimed_path(batch: bytes, rel: bytes = b"") -> bytes:
-    """Where a claimed thing stands below the drop directory."""
+    """Path of a claimed candidate below the drop directory."""
     return CLAIMED + b"/" + batch + (b"/" + rel if rel else b"")
 
 
 def parents(path: bytes) -> list[bytes]:
-    """Every directory above the path, the nearest first, without the top."""
+    """Every parent directory of the path, the nearest first, without the top."""
     above: list[bytes] = []
     parent = split(path)[0]
     while parent:
@@ -153,14 +157,14 @@ def parents(path: bytes) -> list[bytes]:
 
 
 def fsync_directories(drop: int, paths: Iterable[bytes]) -> None:
-    """Make the entries of these directories durable; one that vanished meanwhile holds nothing of ours."""
+    """Make the entries of these directories durable. A directory that vanished holds nothing of ours."""
     for path in paths:
         with suppress(FileNotFoundError, NotADirectoryError):
             fsync_beneath(drop, path)
 
 
 def remove_empty(drop: int, path: bytes) -> bool:
-    """Remove a directory if it is empty; says whether it is gone."""
+    """Remove a directory if it is empty; returns whether it is gone."""
     parent, name = split(path)
     try:
         with opened(drop, parent, DIRECTORY) as fd:
@@ -173,6 +177,6 @@ def remove_empty(drop: int, path: bytes) -> bool:
 
 
 def shown(path: bytes) -> str:
-    """A raw path for logs and people: UTF-8 where it is, escaped where it is not or would harm a terminal."""
+    """A raw path for logs and people: UTF-8 if valid; escaped if it is not, or could harm a terminal."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,4 +1,4 @@
-"""Reading what is claimed, once, and seeing that nobody writes to it meanwhile. Blocking code."""
+"""Reads claimed files once, and checks that nobody writes to them meanwhile. Blocking code."""
 
 from __future__ import annotations
 
@@ -9,47 +9,53 @@ import stat
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 from blake3 import blake3
 
-from librarian_daemon.intake.claim import Claimed
-from librarian_daemon.intake.drop import Drop
-from librarian_daemon.intake.lease import StillWritten, check_unwritten, unwritten
-from librarian_daemon.store import books
-from librarian_daemon.store.confined import READ_FILE, opened, stat_beneath
-from librarian_daemon.store.reading import hash_fd
-from librarian_protocol import manifest
+from librarian_adapters.beneath import READ_FILE
+from librarian_daemon.fs import book_tree
+from librarian_daemon.fs.beneath import opened, stat_beneath
+from librarian_daemon.fs.hashing import hash_fd
+from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.drop import Drop
+from librarian_daemon.intake.directory.lease import NotReadable, StillWritten, check_unwritten, unwritten
+from librarian_protocol import attributes, manifest
+from librarian_protocol.attributes import Attributes, OfMember, bounded, is_executable
 from librarian_protocol.digests import Digest
+from librarian_protocol.entries import MAX_SIZE_BYTES
 from librarian_protocol.errors import BookRefused, InputError, NameInvalid, NotPossible
 from librarian_protocol.manifest import MemberDirectory, MemberFile
 from librarian_protocol.names import MemberPath
 
-#: Manifest text handed on at once.
+#: Bytes of manifest text in one portion.
 _TEXT_BYTES = 256 << 10
 _SHARED_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read."""
+    """The result of reading a claimed file or book."""
 
     size_bytes: int
     digest: Digest
     mtime_ns: int
     uploader: str
-    #: Whether it is ours alone: owned by the daemon, with one link. Else another could still write to it.
+    #: Whether it is ours alone: owned by the daemon, with one link. Otherwise somebody else could still write to it.
     ours: bool
     #: Files in a book; None for a single file.
     members: int | None = None
+    #: Its attributes.
+    attributes: Attributes = Attributes()
 
 
 class Gone(Exception):
-    """It is no longer there."""
+    """The claimed file vanished."""
 
 
 @lru_cache(maxsize=1024)
 def user_name(uid: int) -> str:
-    """The owner's name, or the number where the system knows none."""
+    """The owner's name, or the number if the system knows no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -61,7 +67,7 @@ def examine_file(drop: Drop, claimed: Claimed, stop: threading.Event | None = No
 
     Raises:
         Gone: it vanished.
-        StillWritten: somebody writes to it.
+        StillWritten: somebody writes to it, or we may not read it.
         InputError: it is not a file that we can take.
         StoreFault: it cannot be read.
     """
@@ -77,17 +83,18 @@ def examine_file(drop: Drop, claimed: Claimed, stop: threading.Event | None = No
                     with unwritten(file) as state:
                         if not stat.S_ISREG(state.st_mode):
                             raise _odd(state.st_mode)
+                        _check_size(state.st_size)
                         size_bytes, digest = hash_fd(file, stop)
                     if size_bytes != state.st_size:
                         raise StillWritten("its size changed while it was read")
                 except StillWritten:
                     if ours:
-                        os.fchmod(file, mode)  # it goes back to people who may have to write to it
+                        os.fchmod(file, mode)  # it goes back to its writer, who may have to write to it
                     raise
         except FileNotFoundError as exc:
             raise Gone from exc
         except PermissionError as exc:
-            raise _unreadable() from exc
+            raise NotReadable("the daemon's user may not read it") from exc
         except OSError as exc:
             if exc.errno == errno.EIO:
                 raise _damaged() from exc
@@ -98,21 +105,25 @@ def examine_file(drop: Drop, claimed: Claimed, stop: threading.Event | None = No
         mtime_ns=state.st_mtime_ns,
         uploader=user_name(state.st_uid),
         ours=ours,
+        attributes=Attributes(mtime_ns=bounded(state.st_mtime_ns), executable=is_executable(state.st_mode)),
     )
 
 
-def odd(drop: Drop, claimed: Claimed) -> InputError:
-    """Why something that is neither a file nor a book in its place is refused.
+def odd(drop: Drop, claimed: Claimed, unit: str) -> InputError:
+    """Why an entry that is neither a file nor a book in its place is refused.
 
     Raises:
         Gone: it vanished.
+        StillWritten: it was replaced meanwhile by an allowed entry.
         StoreFault: it cannot be looked at.
     """
-    with drop.opened("looking at a claimed thing") as fd:
+    with drop.opened("looking at a claimed file") as fd:
         try:
             mode = stat_beneath(fd, claimed.path).st_mode
         except FileNotFoundError as exc:
             raise Gone from exc
+    if stat.S_ISREG(mode) and unit == "file":
+        raise StillWritten("it was replaced by something else")
     if stat.S_ISREG(mode):
         return BookRefused(
             "it is a single file where only books (directories) are ingested",
@@ -125,22 +136,26 @@ def odd(drop: Drop, claimed: Claimed) -> InputError:
 
 def _odd(mode: int) -> InputError:
     return NotPossible(
-        f"it is {books.kind_of(mode)}; only regular files are ingested", hint="drop the file that holds the bytes"
+        f"it is {book_tree.kind_of(mode)}; only regular files are ingested", hint="drop the file that holds the bytes"
     )
 
 
-def _unreadable() -> InputError:
-    return NotPossible("the daemon's user may not read it", hint="make it readable for the daemon's user or group")
+def _check_size(size_bytes: int) -> None:
+    """Check the size before reading: a sparse file can claim more bytes than can be read."""
+    if size_bytes > MAX_SIZE_BYTES:
+        raise NotPossible(
+            f"it has {size_bytes} bytes; a file or book has at most {MAX_SIZE_BYTES}", hint="split it; is it sparse?"
+        )
 
 
 def _damaged() -> InputError:
-    return NotPossible("reading it failed with an I/O error", hint="the disk it stands on may be failing")
+    return NotPossible("reading it failed with an I/O error", hint="its disk may be failing")
 
 
 def _take_over(fd: int) -> bool:
     """Whether a file is ours alone; if so nobody else may open it for writing from now on.
 
-    Another user who has it open for reading could open it again for writing by ``/proc``, were its mode to allow.
+    Another user who has it open for reading could open it for writing through ``/proc`` if its mode allowed that.
     """
     state = os.fstat(fd)
     if state.st_uid != os.geteuid() or (stat.S_ISREG(state.st_mode) and state.st_nlink != 1):
@@ -150,8 +165,15 @@ def _take_over(fd: int) -> bool:
     return True
 
 
+class Portion(NamedTuple):
+    """A portion of a book's manifest text, and of the list of its members' attributes."""
+
+    manifest: bytes
+    attributes: bytes
+
+
 class BookExamination:
-    """Hashing a claimed book: its manifest comes out in portions, and at the end what was read."""
+    """Hashes a claimed book. Yields its manifest and its list in portions, and at the end the result."""
 
     def __init__(self, drop: Drop, claimed: Claimed, skip: bytes, stop: threading.Event) -> None:
         """``skip`` is a file at the top of the book that is not part of it: its marker."""
@@ -160,14 +182,16 @@ class BookExamination:
         self._skip = skip
         self._stop = stop
         self._hash = blake3()
+        self._list_hash = blake3()
+        self._list = bytearray(attributes.HEADER)
         self._size_bytes = 0
         self._members = 0
         self._newest_ns = 0
         self._owner = 0
         self._ours = True
 
-    def portions(self) -> Iterator[bytes]:
-        """The manifest's text, a portion at a time. To be run in a thread.
+    def portions(self) -> Iterator[Portion]:
+        """Both texts, a portion at a time. Run it in a thread.
 
         Raises:
             Gone, StillWritten, InputError, StoreFault: as :func:`examine_file`; which member is in the message.
@@ -175,14 +199,14 @@ class BookExamination:
         with self._drop.opened("reading a claimed book") as fd:
             try:
                 if not stat.S_ISDIR(stat_beneath(fd, self._claimed.path).st_mode):
-                    raise odd(self._drop, self._claimed)
+                    raise odd(self._drop, self._claimed, "book")
                 with opened(fd, self._claimed.path) as book:
                     self._take_over(book)
                     yield from self._text(book)
             except FileNotFoundError as exc:
                 raise Gone from exc
             except PermissionError as exc:
-                raise _unreadable() from exc
+                raise NotReadable("the daemon's user may not read all of it") from exc
             except OSError as exc:
                 if exc.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
                     raise StillWritten("a member was replaced while the book was read") from exc
@@ -191,49 +215,56 @@ class BookExamination:
                 raise
 
     def _take_over(self, book: int) -> None:
-        """Before a byte is read: whether all of it is ours alone, and that nobody has any of it open."""
+        """Check before reading: whether the whole book is ours alone, and that nobody has a member open."""
         state = os.fstat(book)
         self._owner, self._newest_ns = state.st_uid, state.st_mtime_ns
 
         def each_directory(fd: int) -> None:
             self._ours = _take_over(fd) and self._ours
 
-        for found in books.walk(book, each_directory=each_directory):
+        for found in book_tree.walk(book, each_directory=each_directory):
             MemberPath.parse(found.path)
             if not found.is_directory:
                 with opened(book, found.path, READ_FILE) as file:
                     self._ours = _take_over(file) and self._ours
                     check_unwritten(file)
 
-    def _text(self, book: int) -> Iterator[bytes]:
+    def _text(self, book: int) -> Iterator[Portion]:
         text = bytearray(manifest.HEADER)
-        for found in books.walk(book):
+        for found in book_tree.walk(book):
             if found.path == self._skip and not found.is_directory:
                 continue
             text += manifest.line(self._member(book, found))
             if len(text) >= _TEXT_BYTES:
-                self._hash.update(text)
-                yield bytes(text)
-                text.clear()
-        self._hash.update(text)
-        yield bytes(text)
+                yield self._portion(text)
+        yield self._portion(text)
 
-    def _member(self, book: int, found: books.Found) -> MemberFile | MemberDirectory:
+    def _portion(self, text: bytearray) -> Portion:
+        portion = Portion(bytes(text), bytes(self._list))
+        self._hash.update(portion.manifest)
+        self._list_hash.update(portion.attributes)
+        text.clear()
+        self._list.clear()
+        return portion
+
+    def _member(self, book: int, found: book_tree.Found) -> MemberFile | MemberDirectory:
         path = MemberPath.parse(found.path)
         if found.is_directory:
             return MemberDirectory(path)
         with opened(book, found.path, READ_FILE) as file:
             with unwritten(file) as state:
+                _check_size(self._size_bytes + state.st_size)
                 size_bytes, digest = hash_fd(file, self._stop)
             if size_bytes != state.st_size:
                 raise StillWritten("a member's size changed while it was read")
         self._members += 1
         self._size_bytes += size_bytes
         self._newest_ns = max(self._newest_ns, state.st_mtime_ns)
+        self._list += attributes.line(OfMember(bounded(state.st_mtime_ns), is_executable(state.st_mode)))
         return MemberFile(path, size_bytes, digest)
 
     def result(self) -> Examined:
-        """What was read, once :meth:`portions` has ended."""
+        """The result, once :meth:`portions` has ended."""
         return Examined(
             size_bytes=self._size_bytes,
             digest=Digest(f"blake3:{self._hash.hexdigest()}"),
@@ -241,4 +272,7 @@ class BookExamination:
             uploader=user_name(self._owner),
             ours=self._ours,
             members=self._members,
+            attributes=Attributes(
+                mtime_ns=bounded(self._newest_ns), list=Digest(f"blake3:{self._list_hash.hexdigest()}")
+            ),
         )

@@ -1,7 +1,7 @@
 """Whether anybody is writing to a file.
 
-Times and sizes do not tell: a second write through a mapping to a page that is dirty already changes none of
-them. A read lease does: the kernel refuses it while a writer lives, and says when one comes.
+Times and sizes do not show it: a second write through a mapping to a page that is already dirty changes neither. A read
+lease shows it: the kernel refuses it while the file has a writer, and reports a new writer.
 """
 
 from __future__ import annotations
@@ -13,23 +13,27 @@ import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 
-#: What a refused lease means when the filesystem has none, or the file is another user's.
+#: Errors of a filesystem without leases, or of a file of another user.
 _NO_LEASES = frozenset({errno.EACCES, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
 
 
 class StillWritten(Exception):
-    """Somebody writes to it, or did while it was read. ``str()`` says how we know."""
+    """Somebody writes to the file, or did so while it was read. ``str()`` says how we know."""
+
+
+class NotReadable(StillWritten):
+    """The file became unreadable between the check and the claim: its owner is still working on it."""
 
 
 def _lease(fd: int) -> bool:
-    """Take a read lease on a descriptor that was opened read-only; False where there are none.
+    """Take a read lease on a descriptor that was opened read-only; False if there are none.
 
     Raises:
         StillWritten: a writer has it open or mapped.
     """
     try:
-        # The signal by which the kernel says that a writer has come would end the process, were it SIGIO. This
-        # one is ignored unless somebody asks for it; we look at the lease itself afterwards.
+        # The kernel reports a new writer by a signal. The default signal, SIGIO, would end the process. This signal is
+        # ignored by default; we check the lease itself afterwards.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as exc:
@@ -56,7 +60,7 @@ def unwritten(fd: int) -> Generator[os.stat_result]:
     """Read a file inside the block; nobody may write to it before the block's end.
 
     Raises:
-        StillWritten: at either end of the block. What was read is worth nothing then.
+        StillWritten: at either end of the block. Then the bytes that were read must be discarded.
     """
     before = os.fstat(fd)
     leased = _lease(fd)

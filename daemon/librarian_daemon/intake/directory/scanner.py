@@ -1,10 +1,11 @@
-"""Walking a drop directory: what could be ingested, and how it looked.
+"""Walks a drop directory and yields candidates with their fingerprints. One directory is open at a time.
 
-Streams: one directory is open at a time. Nothing is opened but directories.
+Only directories are opened.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -12,18 +13,21 @@ from enum import StrEnum
 
 import msgspec
 
-from librarian_daemon.intake.drop import OURS
-from librarian_daemon.settings import IntakeSettings
-from librarian_daemon.store.confined import open_beneath, opened, split, stat_beneath
+from librarian_adapters.beneath import open_beneath
+from librarian_daemon.config.settings import IntakeSettings
+from librarian_daemon.fs.beneath import opened, split, stat_beneath
+from librarian_daemon.intake.directory.drop import OURS, shown
+from librarian_daemon.intake.directory.file_times import is_stopped
 from librarian_protocol import globs
 from librarian_protocol.names import MAX_NAME_BYTES
+from librarian_protocol.unfinished import unfinished
 
-#: Device and inode, size, newest change: equal twice means that nothing happened between. Of a book: sums over it.
+#: Device and inode, size, newest change: two equal fingerprints mean that nothing changed between. For a book: sums.
 Fingerprint = tuple[int, int, int, int, int]
 
 
 class Kind(StrEnum):
-    """What a candidate is. An *odd* one can only be refused."""
+    """Kind of a candidate. An *odd* one can only be refused."""
 
     FILE = "file"
     BOOK = "book"
@@ -31,7 +35,7 @@ class Kind(StrEnum):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """Something below the drop directory that is to be ingested, or refused."""
+    """An entry of the drop directory to ingest or to refuse."""
 
     rel: bytes
     kind: Kind
@@ -39,14 +43,28 @@ class Candidate(msgspec.Struct, frozen=True):
     fingerprint: Fingerprint
     #: The last change of anything in it, nanoseconds since 1970.
     newest_ns: int
+    #: For a book: the member that changed last, and an unfinished member; b"" if there is none.
+    newest: bytes = b""
+    holds: bytes = b""
+    #: For a file: it has the time that an interrupted rsync leaves.
+    stopped: bool = False
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """An entry of the drop directory that cannot be read; only this entry waits."""
+
+    rel: bytes
+    why: str
 
 
 #: Called with each directory before it is read: its descriptor and its path.
 EachDirectory = Callable[[int, bytes], None]
+#: It is gone, or was replaced just now: an event or the next walk finds it again.
+VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 class Scanner:
-    """What the settings of one drop directory say about what stands in it."""
+    """Applies the settings of one drop directory to its entries."""
 
     def __init__(self, settings: IntakeSettings) -> None:
         self._books = settings.unit == "book"
@@ -54,13 +72,13 @@ class Scanner:
         self._marker = os.fsencode(settings.marker) if settings.complete == "marker" else b""
         self._ignore = settings.ignore
 
-    def ignored(self, name: bytes) -> bool:
-        """Whether something of this name is not looked at."""
+    def ignored(self, name: bytes) -> str:
+        """The glob that ignores this name; "" if none does."""
         text = os.fsdecode(name)
-        return any(globs.matches(glob, text) for glob in self._ignore)
+        return next((glob for glob in self._ignore if globs.matches(glob, text)), "")
 
     def candidate_of(self, rel: bytes) -> bytes | None:
-        """The candidate that a path belongs to: itself, or the book it is in. None: nothing that we look at."""
+        """The candidate of a path: the path itself, or its book. None: it is ignored."""
         parts = rel.split(b"/")
         if parts[0] in OURS:
             return None
@@ -80,29 +98,28 @@ class Scanner:
         start: bytes = b"",
         *,
         each_directory: EachDirectory | None = None,
-        unreadable: Callable[[bytes], None] | None = None,
+        ignored: Callable[[bytes, str], None] | None = None,
         all_names: bool = False,
-    ) -> Iterator[Candidate]:
-        """Candidates below ``start`` below the descriptor ``base``, in no order. What vanishes is left out.
+    ) -> Iterator[Candidate | Unreadable]:
+        """Candidates below ``start`` below the descriptor ``base``, in no order.
 
-        ``unreadable`` is told of each directory below ``start`` that cannot be read. ``all_names`` takes ignored
-        names too: for what was claimed already.
+        Entries that vanish are left out. An unreadable entry hides no others. ``ignored`` is called with each ignored
+        entry and its glob. ``all_names`` takes ignored names too: for what was claimed already.
 
         Raises:
-            OSError: the directory ``start`` cannot be read for another reason than that it is gone.
+            OSError: the directory ``base`` itself cannot be read.
         """
         pending = [start]
         while pending:
             path = pending.pop()
             try:
-                yield from self._directory(base, path, pending, each_directory, all_names)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError:
-                if path == start:
+                yield from self._directory(base, path, pending, each_directory, ignored, all_names)
+            except OSError as exc:
+                if exc.errno in VANISHED:
+                    continue
+                if not path:
                     raise
-                if unreadable is not None:  # it hides no other
-                    unreadable(path)
+                yield Unreadable(path, exc.strerror or str(exc))
 
     def _directory(
         self,
@@ -110,8 +127,9 @@ class Scanner:
         path: bytes,
         pending: list[bytes],
         each_directory: EachDirectory | None,
+        ignored: Callable[[bytes, str], None] | None,
         all_names: bool,
-    ) -> Iterator[Candidate]:
+    ) -> Iterator[Candidate | Unreadable]:
         prefix = path + b"/" if path else b""
         with opened(base, path) as fd:
             if each_directory is not None:
@@ -119,26 +137,35 @@ class Scanner:
             with os.scandir(fd) as entries:
                 for entry in entries:
                     name = os.fsencode(entry.name)
-                    if not all_names and ((not path and name in OURS) or self.ignored(name)):
-                        continue
                     rel = prefix + name
-                    descend = entry.is_dir(follow_symlinks=False) and self.is_above_books(rel)
-                    if descend and len(rel) <= MAX_NAME_BYTES:
-                        pending.append(rel)
-                        continue
+                    if not all_names:
+                        if not path and name in OURS:
+                            continue
+                        if glob := self.ignored(name):
+                            if ignored is not None:
+                                ignored(rel, glob)
+                            continue
                     try:
+                        if self._is_descended_into(entry, rel):
+                            pending.append(rel)
+                            continue
                         found = self.look(base, rel)
-                    except (FileNotFoundError, NotADirectoryError):
+                        if found is None:
+                            continue
+                        if found.kind is Kind.BOOK and self._marker and each_directory is not None:
+                            with opened(base, rel) as book:
+                                each_directory(book, rel)
+                    except OSError as exc:
+                        if exc.errno not in VANISHED:
+                            yield Unreadable(rel, exc.strerror or str(exc))
                         continue
-                    if found is None:
-                        continue
-                    if found.kind is Kind.BOOK and self._marker and each_directory is not None:
-                        with opened(base, rel) as book:
-                            each_directory(book, rel)
                     yield found
 
+    def _is_descended_into(self, entry: os.DirEntry[str], rel: bytes) -> bool:
+        return entry.is_dir(follow_symlinks=False) and self.is_above_books(rel) and len(rel) <= MAX_NAME_BYTES
+
     def look(self, base: int, rel: bytes) -> Candidate | None:
-        """How one candidate looks now; None: a directory that holds candidates, not one itself.
+        """The candidate as it is now; None for a directory that only contains candidates.
 
         Raises:
             OSError: it is gone, or cannot be looked at.
@@ -152,10 +179,10 @@ class Scanner:
                     return None
                 return Candidate(rel, Kind.ODD, 0, fingerprint, newest_ns)
             with opened(base, rel) as book:
-                fingerprint, newest_ns = book_fingerprint(book)
-            return Candidate(rel, Kind.BOOK, fingerprint[2], fingerprint, newest_ns)
+                return _book(rel, book)
         kind = Kind.FILE if stat.S_ISREG(state.st_mode) and not self._books else Kind.ODD
-        return Candidate(rel, kind, state.st_size, fingerprint, newest_ns)
+        stopped = kind is Kind.FILE and is_stopped(state.st_mtime_ns)
+        return Candidate(rel, kind, state.st_size, fingerprint, newest_ns, stopped=stopped)
 
     def has_marker(self, base: int, rel: bytes) -> bool:
         """Whether the book is marked complete."""
@@ -165,38 +192,47 @@ class Scanner:
             return False
 
 
-def book_fingerprint(book: int) -> tuple[Fingerprint, int]:
-    """Sums over everything in a book, cheap and equal as long as nothing happens; and its newest change.
+def _book(rel: bytes, book: int) -> Candidate:
+    """Fingerprint of a book: sums over its content, cheap, and equal as long as nothing changes.
 
     Raises:
-        OSError: it cannot be read, or changes at this moment.
+        OSError: it cannot be read, or changes at this moment; which member it was is in its text.
     """
     state = os.fstat(book)
-    newest_ns = max(state.st_mtime_ns, state.st_ctime_ns)
+    newest_ns, newest, holds = max(state.st_mtime_ns, state.st_ctime_ns), b"", b""
     inode, count, size_bytes, sum_ns = state.st_ino, 1, 0, newest_ns
     pending = [b""]
     while pending:
         path = pending.pop()
         prefix = path + b"/" if path else b""
-        fd = open_beneath(book, path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fd = open_beneath(book, path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as exc:
+            raise OSError(exc.errno, f"{shown(path)}: {exc.strerror}" if path else exc.strerror) from exc
         try:
             with os.scandir(fd) as entries:
                 for entry in entries:
+                    member = prefix + os.fsencode(entry.name)
                     state = entry.stat(follow_symlinks=False)
                     changed_ns = max(state.st_mtime_ns, state.st_ctime_ns)
-                    newest_ns = max(newest_ns, changed_ns)
+                    if changed_ns >= newest_ns:
+                        newest_ns, newest = changed_ns, member
+                    if not holds and (unfinished(entry.name) is not None or is_stopped(state.st_mtime_ns)):
+                        holds = member
                     sum_ns += changed_ns
                     inode ^= state.st_ino
                     count += 1
                     if entry.is_dir(follow_symlinks=False):
-                        pending.append(prefix + os.fsencode(entry.name))
+                        pending.append(member)
                     else:
                         size_bytes += state.st_size
         finally:
             os.close(fd)
-    return (inode, count, size_bytes, sum_ns, newest_ns), newest_ns
+    return Candidate(
+        rel, Kind.BOOK, size_bytes, (inode, count, size_bytes, sum_ns, newest_ns), newest_ns, newest=newest, holds=holds
+    )
 
 
 def parent_of(rel: bytes) -> bytes:
-    """The directory that a candidate stands in."""
+    """The directory of a candidate."""
     return split(rel)[0]

@@ -1,6 +1,6 @@
-"""Hearing of changes at once, where the filesystem tells. Events only make intake faster: a walk is the truth.
+"""Reports changes at once if the filesystem has events. Events only make intake faster; only a walk is reliable.
 
-A watch is added before its directory is read, so nothing falls between. What does not fit (the kernel's queue,
+A watch is added before its directory is read, so no change is missed. What does not fit (the kernel's queue,
 our sets, the number of watches) asks for a walk instead.
 """
 
@@ -9,33 +9,48 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from enum import IntEnum
 
 from asyncinotify import Event, Inotify, Mask, Watch
 
-from librarian_daemon.signals import Signal
+from librarian_daemon.runtime.signals import Signal
+from librarian_protocol.unfinished import is_rsyncs
 
-#: Paths remembered between two rounds.
+#: Number of paths remembered between two rounds.
 MOST = 10_000
 _READ_EVENTS = 256
-_MASK = Mask.CREATE | Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.ONLYDIR | Mask.EXCL_UNLINK
+#: Number of renames with one half seen; the other half follows at once, or never if it is outside.
+_HALVES = 64
+_MASK = Mask.CREATE | Mask.CLOSE_WRITE | Mask.ATTRIB | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.ONLYDIR | Mask.EXCL_UNLINK
+
+
+class Arrival(IntEnum):
+    """How an entry arrived, as far as events show."""
+
+    #: It is there: a walk found it, it was closed after writing, or it is looked at again.
+    SEEN = 0
+    #: It was renamed into place as a whole.
+    MOVED = 1
+    #: rsync gave it its name; it is unknown whether rsync had finished.
+    BY_RSYNC = 2
 
 
 class Heard:
-    """What happened since it was last asked; bounded."""
+    """The events since the last call; bounded."""
 
     def __init__(self) -> None:
-        #: Directories that appeared, and whether they were renamed into place.
-        self.directories: dict[bytes, bool] = {}
-        #: Other paths that appeared or were closed after writing, and whether they were renamed into place.
-        self.paths: dict[bytes, bool] = {}
+        #: Directories that appeared, and how.
+        self.directories: dict[bytes, Arrival] = {}
+        #: Other paths that appeared or were closed after writing, and how they came.
+        self.paths: dict[bytes, Arrival] = {}
         #: Something was missed.
         self.walk = False
 
-    def note(self, rel: bytes, *, is_directory: bool, moved: bool) -> None:
-        """Remember one event; the stronger of two about one path stays."""
+    def note(self, rel: bytes, *, is_directory: bool, arrival: Arrival) -> None:
+        """Remember one event; of several about one path, the last that says how it arrived."""
         into = self.directories if is_directory else self.paths
         if rel in into or len(into) < MOST:
-            into[rel] = into.get(rel, False) or moved
+            into[rel] = arrival or into.get(rel, Arrival.SEEN)
         else:
             self.walk = True
 
@@ -50,13 +65,15 @@ class Watcher:
         self._inotify: Inotify | None = None
         self._paths: dict[int, bytes] = {}
         self._watches: dict[bytes, Watch] = {}
-        #: Paths that we renamed back ourselves: that says nothing about their being complete.
+        #: Paths that we renamed back ourselves: this does not mean that they are complete.
         self._returned: dict[bytes, None] = {}
-        #: Why there are no events, or not all; "" where there are.
+        #: Paths that were renamed away, by the cookie of the rename.
+        self._halves: dict[int, bytes] = {}
+        #: Why there are no events, or not all; "" if there are.
         self.detail = ""
 
     def start(self) -> None:
-        """Open it. Where the system has no more to give, ``detail`` says so and nothing is ever heard."""
+        """Open it. If the system's limit is reached, ``detail`` says so and there are no events."""
         try:
             self._inotify = Inotify(cache_size=_READ_EVENTS)
         except OSError as exc:
@@ -64,7 +81,7 @@ class Watcher:
 
     @property
     def works(self) -> bool:
-        """Whether every change is heard of."""
+        """Whether every change is reported."""
         return self._inotify is not None and not self.detail
 
     def close(self) -> None:
@@ -78,7 +95,7 @@ class Watcher:
         if self._inotify is None:
             return
         try:
-            # By descriptor: a path could be somebody's link by now.
+            # By descriptor: the path may have become a symbolic link.
             watch = self._inotify.add_watch(f"/proc/self/fd/{fd}", _MASK)
         except OSError as exc:
             if exc.errno == errno.ENOSPC:
@@ -93,17 +110,17 @@ class Watcher:
         self._watches[path] = watch
 
     def returned(self, rel: bytes) -> None:
-        """The next rename into place of this path is our own."""
+        """Expect our own rename to this path."""
         if self._inotify is not None and len(self._returned) < MOST:
             self._returned[rel] = None
 
     def take(self) -> Heard:
-        """All that was heard since the last call."""
+        """All events since the last call."""
         heard, self._heard = self._heard, Heard()
         return heard
 
     async def run(self) -> None:
-        """Drain events for ever; ends at once where there is no inotify."""
+        """Drain events for ever; ends at once if there is no inotify."""
         if self._inotify is None:
             return
         async for event in self._inotify:
@@ -130,16 +147,22 @@ class Watcher:
         if Mask.MOVED_FROM in mask:
             if is_directory:
                 self._forget(rel)
+            self._halves[event.cookie] = rel
+            if len(self._halves) > _HALVES:
+                del self._halves[next(iter(self._halves))]
             return
-        moved = Mask.MOVED_TO in mask
-        if moved and rel in self._returned:
+        arrival = Arrival.MOVED if Mask.MOVED_TO in mask else Arrival.SEEN
+        before = self._halves.pop(event.cookie, None) if arrival is Arrival.MOVED else None
+        if arrival is Arrival.MOVED and rel in self._returned:
             del self._returned[rel]
-            moved = False
-        self._heard.note(rel, is_directory=is_directory, moved=moved)
+            arrival = Arrival.SEEN
+        elif before is not None and not is_directory and is_rsyncs(os.fsdecode(before), os.fsdecode(rel)):
+            arrival = Arrival.BY_RSYNC
+        self._heard.note(rel, is_directory=is_directory, arrival=arrival)
         self._signal.set()
 
     def _forget(self, path: bytes) -> None:
-        """A directory was moved away, ours by a claim or anybody's: its watches would report under a wrong path."""
+        """A directory was moved away, by a claim or by somebody: its watches would report a wrong path."""
         below = path + b"/"
         for known in list(self._watches):
             if known == path or known.startswith(below):

@@ -1,33 +1,35 @@
-"""Finding books again where nothing but the store is left: which manifest lists what stands in a directory.
+"""Finds books again when only the store is left: which manifest lists the content of a directory.
 
-A directory is looked up by what stands *directly* in it: names, kinds, and sizes of files, summed so that their order
-does not matter. What is found that way is a candidate; only reading every member tells.
+A directory is looked up by its *direct* content: names, kinds, and sizes of files, summed so that their order does not
+matter. The result is a candidate; only reading every member proves it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from blake3 import blake3
 
-from librarian_daemon.store.books import read_manifest
-from librarian_daemon.store.confined import READ_FILE, opened
-from librarian_daemon.store.layout import MANIFESTS, Root
+from librarian_adapters.beneath import READ_FILE
+from librarian_daemon.fs.beneath import opened
+from librarian_daemon.fs.book_tree import read_manifest
+from librarian_daemon.fs.os_errors import naming
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.ports.store_capabilities import Candidate
+from librarian_daemon.stores.posix.layout import MANIFESTS, Root
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import LibrarianError
 from librarian_protocol.manifest import Member, MemberFile
 
 _MODULUS = 1 << 128
-#: A digest and the bytes of all its members.
-Candidate = tuple[Digest, int]
 
 
-class BookFinder:
+class BooksByContent:
     """What the manifests of one store list. Memory: some 200 bytes a manifest."""
 
     def __init__(self, root: Root) -> None:
-        """Reads all manifests; blocking. A damaged one finds nothing."""
+        """Read all manifests; blocking. A damaged manifest is skipped."""
         self._root = root
         self._books: dict[int, list[Candidate]] = {}
         with root.opened() as fd, opened(fd, MANIFESTS) as manifests, os.scandir(manifests) as entries:
@@ -53,6 +55,24 @@ class BookFinder:
             return self._books.get(_key(_children(entries)), [])
 
 
+class PosixBookFinder:
+    """Implements :class:`librarian_daemon.ports.store_capabilities.BookFinder`."""
+
+    def __init__(self, root: Root, threads: Threads, books: BooksByContent) -> None:
+        self._root = root
+        self._threads = threads
+        self._books = books
+
+    async def candidates(self, directory: bytes) -> Sequence[Candidate]:
+        """Books that a directory may be, by its direct content.
+
+        Raises:
+            StoreNotMounted, StoreFault: the store does not answer.
+        """
+        with naming(f"listing {os.fsdecode(directory)!a}", self._root.path):
+            return await self._threads.run(self._books.candidates, directory)
+
+
 def _children(entries: Iterable[os.DirEntry[str]]) -> Iterator[tuple[bytes, int | None]]:
     for entry in entries:
         size = None if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False).st_size
@@ -67,19 +87,19 @@ def _key_of_members(members: Iterable[Member]) -> tuple[int, int]:
         size_bytes += member.size_bytes if isinstance(member, MemberFile) else 0
         first, slash, _ = path.partition(b"/")
         if slash or not isinstance(member, MemberFile):
-            if first != last:  # members below one directory follow one another
-                total += _one(first, None)
+            if first != last:  # the members of one directory follow one another
+                total += _entry_key(first, None)
             last = first
         else:
-            total += _one(path, member.size_bytes)
+            total += _entry_key(path, member.size_bytes)
     return total % _MODULUS, size_bytes
 
 
 def _key(children: Iterable[tuple[bytes, int | None]]) -> int:
-    return sum(_one(name, size) for name, size in children) % _MODULUS
+    return sum(_entry_key(name, size) for name, size in children) % _MODULUS
 
 
-def _one(name: bytes, size: int | None) -> int:
-    """Of one thing in a directory; a directory has no size."""
+def _entry_key(name: bytes, size: int | None) -> int:
+    """The sum of one entry in a directory; a directory has no size."""
     text = name + b"\0" + (b"directory" if size is None else str(size).encode())
     return int.from_bytes(blake3(text).digest(16), "big")

@@ -1,4 +1,4 @@
-"""Holding what stands on disk against what a landing says should."""
+"""Compares the bytes on disk with what a landing says."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from librarian_daemon.ports import Landing
-from librarian_daemon.store import books
-from librarian_daemon.store.confined import READ_FILE, open_beneath, opened, split, stat_beneath
-from librarian_daemon.store.layout import STAGING, manifest_path
-from librarian_daemon.store.reading import hash_fd
+from librarian_adapters.beneath import READ_FILE, open_beneath
+from librarian_daemon.fs import book_tree
+from librarian_daemon.fs.beneath import opened, split, stat_beneath
+from librarian_daemon.fs.hashing import hash_fd
+from librarian_daemon.ports.store import Landing
+from librarian_daemon.ports.store_capabilities import Expected
+from librarian_daemon.stores.posix.layout import STAGING, manifest_path
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import ChecksumMismatch, LibrarianError, SizeMismatch, SourceMissing
 
 
 def missing(landing: Landing) -> LibrarianError:
-    """The bytes stand nowhere."""
+    """The bytes are in none of the expected places."""
     return SourceMissing(
         f"the bytes of {landing.name!a} are neither at {landing.rel!a} in {landing.root} nor at their name"
     )
 
 
 def exists(dirfd: int, path: bytes) -> bool:
-    """Whether anything stands there; a link counts as itself."""
+    """Whether anything is there; a link counts as itself."""
     try:
         stat_beneath(dirfd, path)
     except (FileNotFoundError, NotADirectoryError):
@@ -40,13 +42,13 @@ def listed(dirfd: int, path: bytes) -> bool:
 
 
 @contextmanager
-def landing_manifest(root: int, landing: Landing) -> Generator[int]:
-    """The manifest of a book that is landing: in staging, or in its place already.
+def landing_manifest(root: int, landing: Landing | Expected) -> Generator[int]:
+    """The manifest of a book: in its place, or, if the book is landing, in staging.
 
     Raises:
         FileNotFoundError: in neither.
     """
-    if landing.manifest_rel:
+    if isinstance(landing, Landing) and landing.manifest_rel:
         try:
             fd = open_beneath(root, STAGING + b"/" + os.fsencode(landing.manifest_rel), READ_FILE)
         except FileNotFoundError:
@@ -59,8 +61,16 @@ def landing_manifest(root: int, landing: Landing) -> Generator[int]:
         os.close(fd)
 
 
-def compare(root: int, base: int, path: bytes, landing: Landing, *, read_bytes: bool) -> LibrarianError | None:
-    """What is wrong with what stands at ``path`` below ``base``; None where it is the landing's file.
+def compare(
+    root: int,
+    base: int,
+    path: bytes,
+    landing: Landing | Expected,
+    *,
+    read_bytes: bool,
+    extra: book_tree.Extra | None = None,
+) -> LibrarianError | None:
+    """What is wrong with the bytes at ``path`` below ``base``; None if they are the landing's, or expected, file.
 
     With ``read_bytes`` every byte is read and hashed; else only kinds, names and sizes are looked at.
 
@@ -72,7 +82,7 @@ def compare(root: int, base: int, path: bytes, landing: Landing, *, read_bytes: 
         if not stat.S_ISDIR(mode):
             return ChecksumMismatch("it is not a directory, as a book is")
         with opened(base, path) as book, landing_manifest(root, landing) as manifest:
-            return books.compare(book, manifest, landing.digest, read_bytes=read_bytes)[1]
+            return book_tree.compare(book, manifest, landing.digest, read_bytes=read_bytes, extra=extra)[1]
     if not stat.S_ISREG(mode):
         return ChecksumMismatch("it is not a regular file")
     with opened(base, path, READ_FILE) as fd:

@@ -1,33 +1,30 @@
-"""What a store keeps for itself on disk (docs/architecture.md), and whether the store is mounted::
+"""A store's own files on disk (docs/architecture.md), and whether the store is mounted::
 
 <root>/.librarian/store       the marker: JSON {id, label, site}
 <root>/.librarian/head        the site's journal head, so that a restored catalog learns of it
 <root>/.librarian/staging/    bytes on their way in
 <root>/.librarian/manifests/  <hex of a book's digest>
+<root>/.librarian/attributes/ <hex of the digest of a list of attributes>
 <root>/.librarian/trash/      evicted, not yet ended
 <root>/.librarian/conflict/   set aside
+<root>/.librarian/withdrawn/  what an administrator withdrew: <hex of the digest>, <hex>.2, …
+<root>/.librarian/bad/        what stood at a name and was not its file; named likewise
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 import msgspec
 
-from librarian_daemon.store.confined import (
-    DIRECTORY,
-    READ_FILE,
-    directory,
-    make_directories,
-    opened,
-    rename_noreplace,
-    stat_beneath,
-    write_file,
-)
-from librarian_daemon.store.faults import naming, store_error
+from librarian_adapters.beneath import DIRECTORY, READ_FILE
+from librarian_daemon.fs.beneath import directory, make_directories, opened, rename_noreplace, stat_beneath, write_file
+from librarian_daemon.fs.os_errors import naming, store_error
+from librarian_daemon.stores.posix.modes import DEFAULT, Modes
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Label, StoreId
@@ -39,7 +36,12 @@ MARKER = b"store"
 HEAD = b"head"
 STAGING = OURS + b"/staging"
 MANIFESTS = OURS + b"/manifests"
-_DIRECTORIES = (STAGING, MANIFESTS, OURS + b"/trash", OURS + b"/conflict")
+ATTRIBUTES = OURS + b"/attributes"
+WITHDRAWN = OURS + b"/withdrawn"
+BAD = OURS + b"/bad"
+_DIRECTORIES = (STAGING, MANIFESTS, ATTRIBUTES, OURS + b"/trash", OURS + b"/conflict", WITHDRAWN, BAD)
+#: Everybody who can read the store's files can read these, with any program.
+_READ_BY_OTHERS = (OURS, MANIFESTS, ATTRIBUTES)
 _MAX_SMALL_BYTES = 1 << 20
 _PROBES = (b"probe", b"probe-renamed")
 #: The filesystem takes no new file now.
@@ -47,7 +49,7 @@ _NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """What says that this directory is a store, and which."""
+    """Says that this directory is a store, and which."""
 
     id: StoreId
     label: Label
@@ -58,12 +60,17 @@ _MARKER_DECODER = wire.decoder(Marker)
 
 
 def manifest_path(digest: Digest) -> bytes:
-    """Where a book's manifest stands below the root."""
+    """Path of a book's manifest below the root."""
     return MANIFESTS + b"/" + digest.hex.encode()
 
 
+def list_path(digest: Digest) -> bytes:
+    """Path of a list of attributes below the root."""
+    return ATTRIBUTES + b"/" + digest.hex.encode()
+
+
 def read_marker(root: str) -> Marker | None:
-    """The marker of the store at ``root``; None where there is none, or no such directory.
+    """The marker of the store at ``root``; None if there is none, or no such directory.
 
     Raises:
         StoreFault: there is one, and it cannot be read.
@@ -90,7 +97,7 @@ def _read_marker(root_fd: int, root: str) -> Marker | None:
 
 
 def read_small(root_fd: int, name: bytes) -> bytes | None:
-    """A small file of ``.librarian``, whole; None where it is missing."""
+    """A small file of ``.librarian``, whole; None if it is missing."""
     try:
         with opened(root_fd, OURS + b"/" + name, READ_FILE) as fd:
             return os.read(fd, _MAX_SMALL_BYTES)
@@ -98,18 +105,38 @@ def read_small(root_fd: int, name: bytes) -> bytes | None:
         return None
 
 
-def create(root: str, marker: Marker) -> None:
+def marker_at(root_fd: int, root: str) -> Marker | None:
+    """As :func:`read_marker`, of a root that is open. Raises OSError if it cannot be read."""
+    try:
+        return _read_marker(root_fd, root)
+    except NotADirectoryError:
+        return None
+
+
+def mark(root_fd: int, marker: Marker, modes: Modes = DEFAULT) -> None:
+    """Write a marker into an open root, durably, and make what is missing in ``.librarian``. Raises OSError."""
+    _make_directories(root_fd, modes)
+    with opened(root_fd, OURS) as ours:
+        write_file(ours, MARKER, wire.encode(marker) + b"\n")
+    os.fsync(root_fd)
+
+
+def create(root: str, marker: Marker, modes: Modes = DEFAULT) -> None:
     """Make an empty or new directory a store: all of ``.librarian``, the marker last, durably.
 
-    Idempotent for the same marker, also after a crash half-way.
+    A directory that is made gets the modes of those above names. Idempotent for the same marker, also after a crash
+    half-way.
 
     Raises:
         ConfigInvalid: the directory holds something already, or is another store.
         StoreFault, StoreFull, NoInodes: the filesystem refuses.
     """
     with naming("making a store", root):
+        is_new = not os.path.isdir(root)
         os.makedirs(root, 0o755, exist_ok=True)
         with directory(root) as fd:
+            if is_new:
+                modes.settle_above(fd)
             found = _read_marker(fd, root)
             if found == marker:
                 return
@@ -124,29 +151,32 @@ def create(root: str, marker: Marker) -> None:
                     f"{root} is to become a store but holds {foreign[0]!a}",
                     hint="give a new or empty directory, and ingest what is there through a drop directory",
                 )
-            _make_directories(fd)
-            with opened(fd, OURS) as ours:
-                write_file(ours, MARKER, wire.encode(marker) + b"\n")
-            os.fsync(fd)
+            mark(fd, marker, modes)
 
 
-def _make_directories(root_fd: int) -> None:
+def _make_directories(root_fd: int, modes: Modes) -> None:
     for path in _DIRECTORIES:
         make_directories(root_fd, path)
     for path in _DIRECTORIES:
-        if not path.endswith(b"/manifests"):
+        if path not in _READ_BY_OTHERS:
             with opened(root_fd, path) as fd:
                 os.fchmod(fd, 0o700)
+    for path in _READ_BY_OTHERS:
+        with opened(root_fd, path) as fd:
+            modes.settle_ours(fd)
 
 
 class Root:
-    """The root directory of one store, opened anew for each piece of work: it may be unmounted between two."""
+    """The root directory of one store. It is opened for each operation, since it may be unmounted between two."""
 
-    def __init__(self, path: str, marker: Marker) -> None:
+    def __init__(self, path: str, marker: Marker, modes: Modes = DEFAULT) -> None:
         self.path = path
         self.marker = marker
-        #: Root and marker as they were when the marker was last read and right: devices, inodes, the marker's mtime.
+        self.modes = modes
+        #: Root and marker when the marker was last read correctly: devices, inodes, the marker's mtime.
         self._seen: tuple[int, int, int, int, int] | None = None
+        #: Why the store is withheld: it was not there at the start. "" if it is not withheld.
+        self.withheld = ""
 
     @contextmanager
     def opened(self) -> Generator[int]:
@@ -164,6 +194,8 @@ class Root:
             raise store_error(exc, "opening the store", self.path) from exc
         try:
             self._check(fd)
+            if self.withheld:
+                raise self._not_mounted(self.withheld)
             yield fd
         finally:
             os.close(fd)
@@ -185,12 +217,12 @@ class Root:
                 os.close(fd)
 
     def _check(self, fd: int) -> None:
-        """The marker is looked at each time: all below the root may be moved away while the root stays."""
+        """The marker is checked each time: everything below the root may be moved away while the root stays."""
         try:
             marker = stat_beneath(fd, OURS + b"/" + MARKER)
         except (FileNotFoundError, NotADirectoryError) as exc:
             self._seen = None
-            raise self._not_mounted("its marker .librarian/store is missing") from exc
+            raise self._unmarked() from exc
         except OSError as exc:
             raise store_error(exc, "looking at the store's marker", self.path) from exc
         state = os.fstat(fd)
@@ -200,21 +232,29 @@ class Root:
         with naming("reading the store's marker", self.path):
             found = _read_marker(fd, self.path)
         if found is None:
-            raise self._not_mounted("its marker .librarian/store is missing")
+            raise self._unmarked()
         if found.id != self.marker.id:
             raise self._not_mounted(f"another store stands there: {found.label!r} ({found.id})")
         self._seen = seen
 
+    def _unmarked(self) -> StoreNotMounted:
+        error = self._not_mounted("its marker .librarian/store is missing")
+        error.hint += (
+            f". If it is mounted and its marker was deleted: `lbctl store mark {shlex.quote(self.path)} --store"
+            f" {self.marker.id}`"
+        )
+        return error
+
     def _not_mounted(self, why: str) -> StoreNotMounted:
         return StoreNotMounted(
             f"store {self.marker.label!r} is not mounted at {self.path}: {why}",
-            hint="mount it; work goes on by itself, and nothing is taken for lost meanwhile",
+            hint="mount it; work continues by itself, and no file counts as lost meanwhile",
         )
 
     def prepare(self) -> bool:
-        """Make what is missing in ``.librarian``, and see what the filesystem can do.
+        """Make what is missing in ``.librarian``, and test the filesystem's abilities.
 
-        A store that is full or read-only opens all the same: what is in it can be served.
+        A store that is full or read-only opens too: its files can be served.
 
         Returns:
             Whether names that differ only in letter case are one file there.
@@ -225,7 +265,7 @@ class Root:
         """
         with self.opened() as root, naming("preparing the store", self.path):
             try:
-                _make_directories(root)
+                _make_directories(root, self.modes)
             except OSError as exc:
                 if exc.errno not in _NO_WRITING:
                     raise
@@ -246,7 +286,7 @@ class Root:
                 rename_noreplace(staging, before, staging, after)
         except OSError as exc:
             if exc.errno in _NO_WRITING:
-                return  # a rename will say so by itself
+                return  # a rename will fail with the reason
             if exc.errno not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
                 raise
             raise StoreFault(
@@ -260,5 +300,5 @@ class Root:
 
 
 def staging_root(store_root: str) -> str:
-    """The directory that :attr:`librarian_daemon.ports.Landing.root` names for what stands in staging."""
+    """The directory that :attr:`librarian_daemon.ports.store.Landing.root` has for staged bytes."""
     return os.path.join(store_root, os.fsdecode(STAGING))

@@ -1,6 +1,6 @@
-"""Bringing sealed bytes to their names, and finishing what a crash interrupted. Blocking code.
+"""Brings sealed bytes to their names, and finishes what a crash interrupted. Blocking code.
 
-A rename never overwrites, and both directories are durable before anybody says that the file is there
+A rename never overwrites, and both directories are durable before the file is registered
 (docs/architecture.md, the commit protocol).
 """
 
@@ -11,22 +11,26 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from librarian_daemon.ports import Landing, NotPlaced, Placed
-from librarian_daemon.store.comparing import compare, exists, listed, missing
-from librarian_daemon.store.confined import (
-    READ_FILE,
-    directory,
-    fsync_beneath,
-    make_directories,
-    move,
-    opened,
-    split,
-    stat_beneath,
+from librarian_adapters.beneath import READ_FILE
+from librarian_daemon.fs.beneath import directory, fsync_beneath, make_directories, move, opened, split, stat_beneath
+from librarian_daemon.fs.hashing import hash_fd
+from librarian_daemon.fs.os_errors import store_error
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed
+from librarian_daemon.stores.posix.away import set_bad_aside
+from librarian_daemon.stores.posix.landing_check import compare, exists, listed, missing
+from librarian_daemon.stores.posix.layout import (
+    ATTRIBUTES,
+    MANIFESTS,
+    STAGING,
+    Root,
+    list_path,
+    manifest_path,
+    staging_root,
 )
-from librarian_daemon.store.faults import store_error
-from librarian_daemon.store.layout import MANIFESTS, STAGING, Root, manifest_path, staging_root
-from librarian_daemon.store.sealing import NotDurable, Sealer, fsync
-from librarian_daemon.store.threads import Threads
+from librarian_daemon.stores.posix.lists import of_file
+from librarian_daemon.stores.posix.sealer import NotDurable, Sealer, fsync
+from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import CaseTwin, InputError, LibrarianError, NameOccupied, StoreError, StoreFault
 
@@ -49,7 +53,7 @@ class Placer:
         self.case_insensitive = False
 
     def place(self, landings: Sequence[Landing]) -> list[Placed | NotPlaced]:
-        """As :meth:`librarian_daemon.ports.Store.place`."""
+        """As :meth:`librarian_daemon.ports.store.Store.place`."""
         failed: dict[str, LibrarianError] = {}
         changed: dict[_Touched, list[str]] = {}
         try:
@@ -72,7 +76,7 @@ class Placer:
         ]
 
     def _place(self, root: int, landing: Landing, touched: list[_Touched]) -> LibrarianError | None:
-        """Rename one; ``touched`` gets what must be fsynced afterwards. None: it stands at its name."""
+        """Rename one landing; ``touched`` gets the directories to fsync afterwards. None: it is at its name."""
         name = os.fsencode(landing.name)
         rel = os.fsencode(landing.rel)
         parent = split(name)[0]
@@ -82,11 +86,17 @@ class Placer:
                 return wrong
             if landing.manifest_rel:
                 self._place_manifest(root, landing, touched)
+            self._place_list(root, landing, touched)
             with directory(landing.root) as base:
                 try:
                     move(base, rel, root, name)
                 except (FileExistsError, FileNotFoundError):
                     wrong = self._already(root, base, landing)
+                    if landing.action is Action.HEAL and isinstance(wrong, NameOccupied) and exists(base, rel):
+                        set_bad_aside(root, name, landing.digest)
+                        move(base, rel, root, name)
+                        wrong = None
+                        touched.append((landing.root, split(rel)[0]))
                     if wrong is not None:
                         return wrong
                 else:
@@ -106,7 +116,7 @@ class Placer:
         if len(self._durable) > _REMEMBERED:
             self._durable.clear()
         try:
-            make_directories(root, parent, durable=self._durable)
+            make_directories(root, parent, durable=self._durable, settle=self._root.modes.above)
         except OSError as exc:
             if exc.errno not in {errno.ENOTDIR, errno.ELOOP}:
                 raise
@@ -122,16 +132,33 @@ class Placer:
         with opened(root, STAGING) as staging:
             try:
                 move(staging, staged, root, final)
-            except FileExistsError:  # an equal book's, or this one's before a crash: its name is its content
-                with suppress(FileNotFoundError):
-                    os.unlink(staged, dir_fd=staging)
+            except FileExistsError:  # from an equal book, or from this one before a crash: its name is its digest
+                if landing.action is Action.HEAL and not _is_manifest(root, final, landing.digest):
+                    set_bad_aside(root, final, landing.digest)
+                    move(staging, staged, root, final)
+                else:
+                    with suppress(FileNotFoundError):
+                        os.unlink(staged, dir_fd=staging)
             except FileNotFoundError:
                 stat_beneath(root, final)
         touched.append((self._root.path, MANIFESTS))
         touched.append((self._staging, b""))
 
+    def _place_list(self, root: int, landing: Landing, touched: list[_Touched]) -> None:
+        """Place the list of a book's attributes; if it has vanished, the book has none."""
+        if not landing.list_rel or landing.attributes.list is None:
+            return  # there is none, or it is in its place already
+        staged = os.fsencode(landing.list_rel)
+        with opened(root, STAGING) as staging, suppress(FileNotFoundError):
+            try:
+                move(staging, staged, root, list_path(landing.attributes.list))
+            except FileExistsError:  # its name is its digest
+                os.unlink(staged, dir_fd=staging)
+        touched.append((self._root.path, ATTRIBUTES))
+        touched.append((self._staging, b""))
+
     def _already(self, root: int, base: int, landing: Landing) -> LibrarianError | None:
-        """The rename found its name taken, or nothing to rename. None: the right bytes stand at the name."""
+        """The rename found its name taken, or nothing to rename. None: the right bytes are at the name."""
         name = os.fsencode(landing.name)
         source_is_there = exists(base, os.fsencode(landing.rel))
         if not exists(root, name):
@@ -140,41 +167,42 @@ class Placer:
             return missing(landing)
         if self.case_insensitive and not listed(root, name):
             return CaseTwin(
-                f"{landing.name!a} differs only in letter case from a file that stands here already",
-                hint="this filesystem cannot tell them apart; choose another name or another store",
+                f"{landing.name!a} differs only in letter case from a file that is already here",
+                hint="this filesystem cannot distinguish them; choose another name or another store",
             )
-        # Where the source is gone, what stands there is it, sealed before: size tells. Else every byte must.
+        # If the source is gone, the file there is the sealed source: the size suffices. Otherwise compare every byte.
         wrong = compare(root, root, name, landing, read_bytes=source_is_there)
         if wrong is not None:
             return NameOccupied(
                 f"something else stands at {landing.name!a} in the store: {wrong.message}",
-                hint="look at what stands there; nothing was overwritten",
+                hint="look at what is there; nothing was overwritten",
             )
         if source_is_there:
-            self._make_durable(root, name, landing.unit)
+            self._make_durable(root, name, landing)
         return None
 
-    def _make_durable(self, root: int, name: bytes, unit: Unit) -> None:
-        """What stands there was perhaps put there by somebody who did not care."""
-        if unit is Unit.BOOK:
+    def _make_durable(self, root: int, name: bytes, landing: Landing) -> Landing:
+        """Make a book durable that somebody else may have put there. As :meth:`Sealer.sync_tree`."""
+        if landing.unit is Unit.BOOK:
             with opened(root, name) as book:
-                self._sealer.sync_tree(book)
-        else:
-            with opened(root, name, READ_FILE) as fd:
-                fsync(fd)
+                return self._sealer.sync_tree(root, landing, book)
+        with opened(root, name, READ_FILE) as fd:
+            self._root.modes.settle_file(fd, of_file(landing))
+            fsync(fd)
+        return landing
 
     def recover(self, landing: Landing) -> Placed | NotPlaced:
-        """As :meth:`librarian_daemon.ports.Store.recover`: trust nothing but bytes that are read again now."""
+        """As :meth:`librarian_daemon.ports.store.Store.recover`: trust nothing but bytes that are read again now."""
         name = os.fsencode(landing.name)
         rel = os.fsencode(landing.rel)
         try:
-            with self._root.opened() as root:
-                if exists(root, name):
+            with self._root.opened() as root, directory(landing.root) as base:
+                # If bad bytes may still have its name, they are examined when it is placed.
+                if exists(root, name) and not (landing.action is Action.HEAL and exists(base, rel)):
                     return self._recover_placed(root, landing)
-                with directory(landing.root) as base:
-                    if not exists(base, rel):
-                        return NotPlaced(landing, missing(landing))
-                    wrong = compare(root, base, rel, landing, read_bytes=True)
+                if not exists(base, rel):
+                    return NotPlaced(landing, missing(landing))
+                wrong = compare(root, base, rel, landing, read_bytes=True)
         except StoreError as exc:
             return NotPlaced(landing, exc)
         except InputError as exc:
@@ -191,16 +219,17 @@ class Placer:
         return sealed if isinstance(sealed, NotPlaced) else self.place([sealed])[0]
 
     def _recover_placed(self, root: int, landing: Landing) -> Placed | NotPlaced:
-        """Something stands at the name; the crash may have come before it was durable there."""
+        """Something is at the name; the crash may have come before it was durable there."""
         name = os.fsencode(landing.name)
         wrong = compare(root, root, name, landing, read_bytes=True)
         if wrong is not None:
             return NotPlaced(landing, NameOccupied(f"{landing.name!a} is taken: {wrong.message}"))
-        self._make_durable(root, name, landing.unit)
+        landing = self._make_durable(root, name, landing)
         touched: list[_Touched] = [(self._root.path, split(name)[0])]
         self._make_parent(root, landing, split(name)[0])
         if landing.manifest_rel:
             self._place_manifest(root, landing, touched)
+        self._place_list(root, landing, touched)
         touched.append((landing.root, split(os.fsencode(landing.rel))[0]))
         for where in touched:
             failure = _fsync_directory(where)
@@ -209,11 +238,17 @@ class Placer:
         return Placed(landing)
 
 
+def _is_manifest(root: int, path: bytes, digest: Digest) -> bool:
+    """Whether the file is the manifest of that digest, every byte."""
+    with opened(root, path, READ_FILE) as fd:
+        return hash_fd(fd)[1] == digest
+
+
 def _changing(landing: Landing, wrong: InputError) -> NameOccupied:
-    """What stands at the name was right a moment ago, and somebody works on it."""
+    """The bytes at the name were right just now, and somebody is changing them."""
     return NameOccupied(
-        f"what stands at {landing.name!a} in the store changes while it is looked at: {wrong.message}",
-        hint="look at what stands there; nothing was overwritten",
+        f"what stands at {landing.name!a} in the store changes while it is read: {wrong.message}",
+        hint="look at what is there; nothing was overwritten",
     )
 
 

@@ -1,7 +1,7 @@
 """Directories in staging for programs that write files themselves: implements ``Scratch`` of the adapters' contract.
 
-What such a program leaves is foreign: it is looked at beneath the directory, through no link, and only plain files are
-taken over. A file that another account owns, or that has a second name, could still be written to: it is copied.
+The output of such a program is not trusted: it is opened beneath the directory, never through a link, and only plain
+files are used. A file that another account owns, or that has a second name, could still be written to: it is copied.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import stat
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
+from librarian_adapters.beneath import DIRECTORY, READ_FILE, open_beneath
 from librarian_adapters.contract import Item, Part
-from librarian_daemon.store.confined import DIRECTORY, READ_FILE, open_beneath, opened, split
-from librarian_daemon.store.faults import naming
-from librarian_daemon.store.threads import Threads
+from librarian_daemon.fs.beneath import opened, split
+from librarian_daemon.fs.os_errors import naming
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.stores.posix import sparse
 from librarian_protocol.errors import SizeMismatch, SourceInvalid
 
 _COPY_BYTES = 8 << 20
@@ -27,7 +29,7 @@ Place = Callable[[bytes], AbstractContextManager[tuple[int, bytes]]]
 
 
 class FileScratch:
-    """One directory. Made by :meth:`librarian_daemon.store.staging.FileStaging.scratch`."""
+    """One directory. Made by :meth:`librarian_daemon.stores.posix.staging.FileStaging.scratch`."""
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class FileScratch:
         place: Place,
         threads: Threads,
     ) -> None:
-        """``place`` gives the directory that a staging key stands in, made where it is missing, and its own name."""
+        """``place`` gives the directory of a staging key, made if it is missing, and its own name."""
         self.path = os.path.join(staging_root, name)
         self._name = os.fsencode(name)
         self._root = staging_root
@@ -47,14 +49,14 @@ class FileScratch:
         self._threads = threads
 
     async def make(self) -> None:
-        """Have the directory. Idempotent."""
+        """Make the directory. Idempotent."""
         await self._threads.run(self._make)
 
     def _make(self) -> None:
         with self._staging() as staging, naming("making a directory in staging", self._root):
             with suppress(FileExistsError):
                 os.mkdir(self._name, 0o700, dir_fd=staging)
-            os.close(open_beneath(staging, self._name, DIRECTORY))  # and nothing else stands there
+            os.close(open_beneath(staging, self._name, DIRECTORY))  # and nothing else is there
 
     async def adopt(self, item: Item, relative: str) -> bool:
         """See the contract."""
@@ -73,7 +75,7 @@ class FileScratch:
         except FileNotFoundError:
             return False
         except NotADirectoryError as exc:
-            raise SourceInvalid(f"book {item.name!a}: no directory came, but something else") from exc
+            raise SourceInvalid(f"book {item.name!a}: something else than a directory came") from exc
         try:
             for path in _walk(fd, b"", item):
                 left -= self._take(fd, path, os.fsencode(item.key) + b"/" + path, item, left) or 0
@@ -82,7 +84,7 @@ class FileScratch:
         return True
 
     def _take(self, source: int, relative: bytes, key: bytes, item: Item, most: int) -> int | None:
-        """Move one file to its key; its size, None where nothing stands there."""
+        """Move one file to its key. Returns its size; None if there is no file."""
         parent, name = split(relative)
         try:
             with opened(source, parent) as above:
@@ -148,7 +150,7 @@ class FileScratch:
 
 
 def _is(state: os.stat_result, directory: int, name: bytes) -> bool:
-    """Whether the same file stands there."""
+    """Whether the same file is there."""
     try:
         other = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -157,9 +159,9 @@ def _is(state: os.stat_result, directory: int, name: bytes) -> bool:
 
 
 def _walk(fd: int, below: bytes, item: Item) -> Generator[bytes]:
-    """Paths of all that is no directory, below an open one."""
+    """Paths of everything except directories below an open directory."""
     if len(below) > MAX_PATH_BYTES:
-        raise SourceInvalid(f"book {item.name!a}: directories stand in one another beyond {MAX_PATH_BYTES} bytes")
+        raise SourceInvalid(f"book {item.name!a}: nested directories have paths beyond {MAX_PATH_BYTES} bytes")
     with os.scandir(fd) as entries:
         found = sorted((os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries)
     for name, is_directory in found:
@@ -172,11 +174,10 @@ def _walk(fd: int, below: bytes, item: Item) -> Generator[bytes]:
 
 
 def _copy(source: int, name: bytes, target: int, last: bytes, most: int) -> None:
-    """At most ``most`` bytes, whatever is appended meanwhile."""
+    """Copy at most ``most`` bytes, whatever is appended meanwhile."""
     with opened(source, name, READ_FILE) as read, opened(target, last, _WRITE, 0o600) as write:
         left = most
         while left and (data := os.read(read, min(_COPY_BYTES, left))):
             left -= len(data)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(write, view) :]
+            sparse.write(write, data)
+        sparse.finish(write)

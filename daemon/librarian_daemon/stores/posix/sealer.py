@@ -1,30 +1,39 @@
-"""Making landed bytes durable where they stand, before their landing is written down. Blocking code."""
+"""Makes landed bytes durable in their place, before their landing is recorded. Blocking code."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from librarian_daemon.ports import Landing, NotPlaced
-from librarian_daemon.store import books
-from librarian_daemon.store.comparing import landing_manifest, missing
-from librarian_daemon.store.confined import READ_FILE, directory, opened, split, syncfs
-from librarian_daemon.store.faults import store_error
-from librarian_daemon.store.layout import Root, staging_root
-from librarian_daemon.store.threads import Threads
+import msgspec
+import structlog
+
+from librarian_adapters.beneath import READ_FILE
+from librarian_daemon.fs import book_tree
+from librarian_daemon.fs.beneath import directory, opened, split, syncfs
+from librarian_daemon.fs.os_errors import store_error
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.ports.store import Landing, NotPlaced
+from librarian_daemon.stores.posix.landing_check import landing_manifest, missing
+from librarian_daemon.stores.posix.layout import Root, staging_root
+from librarian_daemon.stores.posix.lists import Fitting, fitting, of_file
+from librarian_protocol.attributes import PLAIN, OfMember
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import ChecksumMismatch, InputError, SizeMismatch, StoreError, StoreFault
 
-#: From so many single files on, one syncfs is cheaper than an fsync for each.
+#: From this number of single files on, one syncfs is cheaper than an fsync for each.
 SYNCFS_FROM = 64
 _PORTION = 256
+#: Behind the last member of a list.
+_END = (b"", PLAIN)
+_log = structlog.get_logger("store")
 
 
 class NotDurable(Exception):
-    """An fsync failed: the kernel may call the same pages clean from now on, so they are worth nothing."""
+    """An fsync failed: the kernel may now treat the same pages as clean, so these bytes cannot be trusted."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(str(cause))
@@ -46,21 +55,20 @@ def fsync(fd: int) -> None:
 class Sealer:
     """Seals landings of one store."""
 
-    def __init__(self, root: Root, threads: Threads, *, file_mode: int, use_syncfs: bool) -> None:
+    def __init__(self, root: Root, threads: Threads, *, use_syncfs: bool) -> None:
         self._root = root
         self._threads = threads
-        self._file_mode = file_mode
         self._use_syncfs = use_syncfs
         self._staging = staging_root(root.path)
 
     def seal(self, landings: Sequence[Landing]) -> list[Landing | NotPlaced]:
-        """As :meth:`librarian_daemon.ports.Store.seal`."""
-        done: dict[str, NotPlaced] = {}
+        """As :meth:`librarian_daemon.ports.store.Store.seal`."""
+        done: dict[str, Landing | NotPlaced] = {}
         try:
             with self._root.opened() as root:
                 files = [landing for landing in landings if landing.unit is Unit.FILE]
                 together = self._use_syncfs and len(files) >= SYNCFS_FROM
-                for failed in self._threads.each(lambda one: self._file(one, sync=not together), files):
+                for failed in self._threads.each(lambda landing: self._file(landing, sync=not together), files):
                     if failed is not None:
                         done[failed.landing.id] = failed
                 if together:
@@ -68,9 +76,7 @@ class Sealer:
                     done |= {failed.landing.id: failed for failed in self._all(root, good)}
                 for landing in landings:
                     if landing.unit is Unit.BOOK:
-                        failed = self._book(root, landing)
-                        if failed is not None:
-                            done[landing.id] = failed
+                        done[landing.id] = self._book(root, landing)
         except StoreError as exc:
             return [NotPlaced(landing, exc) for landing in landings]
         return [done.get(landing.id, landing) for landing in landings]
@@ -84,7 +90,7 @@ class Sealer:
                         f"{landing.name!a} landed with {state.st_size} bytes, not {landing.size_bytes}"
                     )
                     return NotPlaced(landing, wrong)
-                os.fchmod(fd, self._file_mode)
+                self._root.modes.settle_file(fd, of_file(landing))
                 if sync:
                     fsync(fd)
         except NotDurable as exc:
@@ -103,7 +109,7 @@ class Sealer:
         return []
 
     def _give_up(self, landing: Landing, cause: OSError) -> NotPlaced:
-        """Discard what is staged. In a drop directory it is kept: it may be all there is of it."""
+        """Discard staged bytes. In a drop directory they are kept: they may be the only copy."""
         if landing.root == self._staging:
             parent, name = split(os.fsencode(landing.rel))
             with suppress(OSError), directory(landing.root) as base, opened(base, parent) as fd:
@@ -117,7 +123,8 @@ class Sealer:
             StoreFault(error.message, hint="the disk may be failing: look at the kernel's log"),
         )
 
-    def _book(self, root: int, landing: Landing) -> NotPlaced | None:
+    def _book(self, root: int, landing: Landing) -> Landing | NotPlaced:
+        """Seal a book; without its list of attributes, if that is missing or does not fit."""
         rel = os.fsencode(landing.rel)
         try:
             with landing_manifest(root, landing) as manifest, directory(landing.root) as base:
@@ -125,51 +132,74 @@ class Sealer:
                     with suppress(FileExistsError):
                         os.mkdir(rel, 0o755, dir_fd=base)
                 with opened(base, rel) as book:
-                    books.make_empty_directories(book, manifest, landing.digest)
-                    _, wrong = books.compare(book, manifest, landing.digest, read_bytes=False)
+                    book_tree.make_empty_directories(book, manifest, landing.digest)
+                    _, wrong = book_tree.compare(book, manifest, landing.digest, read_bytes=False)
                     if wrong is not None:
                         return NotPlaced(landing, wrong)
-                    os.fchmod(manifest, self._file_mode)
+                    self._root.modes.settle_file(manifest)
                     fsync(manifest)
-                    self.sync_tree(book)
+                    return self.sync_tree(root, landing, book)
         except NotDurable as exc:
             return self._give_up(landing, exc.cause)
         except FileNotFoundError:
             return NotPlaced(landing, missing(landing))
-        except InputError as exc:  # no manifest, or something odd was made in the book meanwhile
+        except InputError as exc:  # no manifest, or an entry of another kind was made in the book meanwhile
             return NotPlaced(landing, ChecksumMismatch(exc.message, hint=exc.hint))
         except OSError as exc:
             return NotPlaced(landing, store_error(exc, f"sealing {landing.name!a}", self._root.path))
-        return None
 
-    def sync_tree(self, book: int) -> None:
-        """Modes and fsync for every file and directory of a book.
+    def sync_tree(self, root: int, landing: Landing, book: int) -> Landing:
+        """Modes, times and fsync for every file and directory of a book.
+
+        Returns:
+            The landing: without its list of attributes, if that is missing or does not fit.
 
         Raises:
             NotDurable: an fsync failed.
             BookRefused: something in it is neither a file nor a directory.
+            ManifestInvalid: the manifest is not that of the book.
             OSError: something cannot be opened.
         """
+        with fitting(root, landing) as kept:
+            if isinstance(kept, Fitting):
+                self._root.modes.settle_file(kept.fd)
+                fsync(kept.fd)
+                self._sync_members(book, kept.members)
+                return landing
+            self._sync_members(book, iter(()))
+        if not kept:
+            return landing
+        _log.warning("attributes_ignored", name=landing.name, reason=kept)
+        return msgspec.structs.replace(
+            landing, list_rel="", attributes=msgspec.structs.replace(landing.attributes, list=None)
+        )
+
+    def _sync_members(self, book: int, kept: Iterator[tuple[bytes, OfMember]]) -> None:
+        modes = self._root.modes
 
         def sync_directory(fd: int) -> None:
-            os.fchmod(fd, 0o755)
+            modes.settle_directory(fd)
             if not self._use_syncfs:
                 fsync(fd)
 
-        def sync_file(path: bytes) -> NotDurable | OSError | None:
+        def sync_file(entry: tuple[bytes, OfMember]) -> NotDurable | OSError | None:
+            path, member = entry
             try:
                 with opened(book, path, READ_FILE) as fd:
-                    os.fchmod(fd, self._file_mode)
+                    modes.settle_file(fd, member)
                     if not self._use_syncfs:
                         fsync(fd)
             except (NotDurable, OSError) as exc:
                 return exc
             return None
 
-        portion: list[bytes] = []
-        for found in books.walk(book, each_directory=sync_directory):
+        path, member = next(kept, _END)
+        portion: list[tuple[bytes, OfMember]] = []
+        for found in book_tree.walk(book, each_directory=sync_directory):
             if not found.is_directory:
-                portion.append(found.path)
+                while path < found.path and path:
+                    path, member = next(kept, _END)
+                portion.append((found.path, member if path == found.path else PLAIN))
             if len(portion) >= _PORTION:
                 _raise_first(self._threads.each(sync_file, portion))
                 portion.clear()

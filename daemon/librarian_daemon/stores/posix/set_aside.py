@@ -1,33 +1,33 @@
-"""Setting an instance aside, and giving it its name back: renames inside the store, never over anything."""
+"""Sets an instance aside, and gives it its name back: renames inside the store, never overwriting."""
 
 from __future__ import annotations
 
 import os
 
-from librarian_daemon.store.comparing import exists
-from librarian_daemon.store.confined import fsync_beneath, make_directories, move, split
-from librarian_daemon.store.layout import OURS, Root
+from librarian_daemon.fs.beneath import fsync_beneath, make_directories, move, split
+from librarian_daemon.stores.posix.landing_check import exists
+from librarian_daemon.stores.posix.layout import OURS, Root
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import NameOccupied, SourceMissing
 from librarian_protocol.names import Name
 
 
 def place(digest: Digest) -> bytes:
-    """Where the bytes of a file stand that is set aside, below the store."""
+    """Path of the bytes of a set-aside file below the store."""
     return OURS + b"/conflict/" + digest.hex.encode()
 
 
 def is_aside(root: Root, digest: Digest) -> bool:
-    """Whether bytes stand aside under this digest."""
+    """Whether bytes are set aside under this digest."""
     with root.opened() as fd:
         return exists(fd, place(digest))
 
 
 def set_aside(root: Root, name: Name, digest: Digest) -> None:
-    """Take the name from the bytes. Idempotent: what stands aside already, stays.
+    """Take the name from the bytes. Idempotent: bytes that are already set aside stay.
 
     Raises:
-        SourceMissing: the bytes stand neither at the name nor aside.
+        SourceMissing: the bytes are neither at the name nor set aside.
     """
     with root.opened() as fd:
         if exists(fd, place(digest)):
@@ -39,8 +39,8 @@ def bring_back(root: Root, name: Name, digest: Digest) -> None:
     """Give the bytes their name back. Idempotent.
 
     Raises:
-        SourceMissing: they do not stand aside, nor does anything at the name.
-        NameOccupied: something else stands at the name.
+        SourceMissing: they are not set aside, and nothing is at the name.
+        NameOccupied: something else is at the name.
     """
     with root.opened() as fd:
         if not exists(fd, place(digest)):
@@ -51,7 +51,7 @@ def bring_back(root: Root, name: Name, digest: Digest) -> None:
             raise NameOccupied(f"something else stands at {name!a}")
         parent = split(os.fsencode(name))[0]
         if parent:
-            make_directories(fd, parent)
+            make_directories(fd, parent, settle=root.modes.above)
         _rename(fd, place(digest), os.fsencode(name), name)
 
 

@@ -1,7 +1,7 @@
 """The staging area of a store on a filesystem: implements :class:`librarian_adapters.contract.Staging`.
 
-A key is a file below ``.librarian/staging``; a member's key has directories, which are made on demand. Nothing
-here is durable before the store seals it, and nothing here bears a file's name.
+A key is a file below ``.librarian/staging``; a member's key has directories, which are made on demand. Blocks of zeros
+become holes. Nothing here is durable before the store seals it, and nothing here has a file's name.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 
+from librarian_adapters.beneath import DIRECTORY, READ_FILE, open_beneath
 from librarian_adapters.contract import Buffer, Item
-from librarian_daemon.store.confined import DIRECTORY, READ_FILE, open_beneath, opened, split
-from librarian_daemon.store.faults import naming
-from librarian_daemon.store.layout import staging_root
-from librarian_daemon.store.reading import hash_fd
-from librarian_daemon.store.scratch import FileScratch
-from librarian_daemon.store.threads import Threads
+from librarian_daemon.fs.beneath import opened, split
+from librarian_daemon.fs.hashing import hash_fd
+from librarian_daemon.fs.os_errors import naming
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.stores.posix import sparse
+from librarian_daemon.stores.posix.layout import staging_root
+from librarian_daemon.stores.posix.scratch import FileScratch
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import StoreError, StoreFault
 
@@ -35,7 +37,7 @@ class FileSink:
         self.offset = offset
 
     async def write(self, data: Buffer) -> None:
-        """Append; returns when the kernel has it.
+        """Append; returns when the kernel has the bytes.
 
         Raises:
             StoreFull, NoInodes, StoreFault: what the filesystem answered, or the sink is closed.
@@ -46,7 +48,7 @@ class FileSink:
         if self._fd is None:
             raise StoreFault("the sink is closed already")
         with naming("writing to staging", self._root):
-            _write_all(self._fd, data)
+            sparse.write(self._fd, data)
 
     def fileno(self) -> int | None:
         """The descriptor, positioned at the end."""
@@ -61,22 +63,25 @@ class FileSink:
         fd, self._fd = self._fd, None
         if fd is not None:
             with naming("closing a staged file", self._root):
-                os.close(fd)
+                try:
+                    sparse.finish(fd)
+                finally:
+                    os.close(fd)
 
 
 class FileStaging:
-    """Files below one directory, opened beneath it whatever a key says (I9)."""
+    """Files below one directory. Every key is opened beneath it (I9)."""
 
     def __init__(self, staging: Callable[[], AbstractContextManager[int]], root: str, threads: Threads) -> None:
-        """``staging`` opens the directory anew for each use: the store may be unmounted between two."""
+        """``staging`` opens the directory for each use: the store may be unmounted between two."""
         self._staging = staging
         self._root = root
         self._threads = threads
 
     async def create(self, item: Item, *, resume: bool = False) -> FileSink:
-        """Open the item's place: empty, or positioned behind what is there if ``resume``.
+        """Open the item's file: empty, or, with ``resume``, positioned at the end of what is there.
 
-        More bytes than ``item.size_bytes`` cannot be a beginning of it; they are thrown away.
+        More bytes than ``item.size_bytes`` cannot be its beginning; they are discarded.
 
         Raises:
             StoreNotMounted, StoreFull, NoInodes, StoreFault: why not.
@@ -97,7 +102,7 @@ class FileStaging:
         return FileSink(fd, offset, self._root, self._threads)
 
     async def put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
-        """Write many small items whole, each replacing what was there. All or none may stand after an error.
+        """Write many small items whole, each replacing what was there. After an error any of them may be there.
 
         Raises:
             StoreNotMounted, StoreFull, NoInodes, StoreFault: why not.
@@ -110,12 +115,13 @@ class FileStaging:
                 with _parent(staging, os.fsencode(item.key)) as (parent, name):
                     fd = os.open(name, _WRITE | os.O_TRUNC, _MODE, dir_fd=parent)
                     try:
-                        _write_all(fd, data)
+                        sparse.write(fd, data)
+                        sparse.finish(fd)
                     finally:
                         os.close(fd)
 
     async def read_back(self, item: Item) -> tuple[int, Digest]:
-        """Size and blake3 of what stands there now, read from the file.
+        """Size and blake3 of the present bytes, read from the file.
 
         Raises:
             StoreFault: it is not there, or cannot be read.
@@ -131,7 +137,7 @@ class FileStaging:
                 os.close(fd)
 
     async def read_back_many(self, items: Sequence[Item]) -> Sequence[tuple[int, Digest] | StoreError]:
-        """As :meth:`read_back` of each, in their order, in one hop to a thread."""
+        """As :meth:`read_back` of each, in order, in one call to a thread."""
         return await self._threads.run(self._read_back_many, items)
 
     def _read_back_many(self, items: Sequence[Item]) -> list[tuple[int, Digest] | StoreError]:
@@ -144,7 +150,7 @@ class FileStaging:
         return found
 
     async def discard(self, item: Item) -> None:
-        """Remove the staged file, or all that stands below a book's own key. Idempotent.
+        """Remove the staged file, or everything below a book's own key. Idempotent.
 
         Raises:
             StoreFault: it is there and cannot be removed.
@@ -202,7 +208,7 @@ class FileStaging:
 
 @contextmanager
 def _parent(staging: int, key: bytes) -> Generator[tuple[int, bytes]]:
-    """The directory that the key's file stands in, made where it is missing, and the file's own name."""
+    """The directory of the key's file, made if it is missing, and the file's own name."""
     parent, name = split(key)
     if not parent:
         yield staging, name
@@ -225,9 +231,3 @@ def _make(staging: int, path: bytes) -> None:
         _make(staging, parent)
     with opened(staging, parent) as fd, suppress(FileExistsError):
         os.mkdir(last, 0o755, dir_fd=fd)
-
-
-def _write_all(fd: int, data: Buffer) -> None:
-    view = memoryview(data).cast("B")
-    while view:
-        view = view[os.write(fd, view) :]

@@ -1,4 +1,4 @@
-"""A store on a POSIX filesystem: implements :class:`librarian_daemon.ports.Store`."""
+"""A store on a POSIX filesystem: implements :class:`librarian_daemon.ports.store.SiteStore`."""
 
 from __future__ import annotations
 
@@ -8,49 +8,40 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
+from typing import TypedDict
 
+from librarian_adapters.beneath import READ_FILE, open_beneath
 from librarian_adapters.contract import Part, Staging
-from librarian_daemon.ports import Check, Landing, NotPlaced, Placed, Space
-from librarian_daemon.store import aside, books, layout, looking
-from librarian_daemon.store.confined import READ_FILE, open_beneath, opened, stat_beneath, write_file
-from librarian_daemon.store.faults import naming, store_error
-from librarian_daemon.store.finding import BookFinder, Candidate
-from librarian_daemon.store.layout import HEAD, OURS, Marker, Root, manifest_path
-from librarian_daemon.store.looking import Standing
-from librarian_daemon.store.placing import Placer
-from librarian_daemon.store.reading import Stopped, hash_fd
-from librarian_daemon.store.sealing import Sealer
-from librarian_daemon.store.staging import FileStaging
-from librarian_daemon.store.threads import Threads
+from librarian_daemon.fs import book_tree
+from librarian_daemon.fs.beneath import opened, stat_beneath, write_file
+from librarian_daemon.fs.hashing import Stopped, hash_fd
+from librarian_daemon.fs.os_errors import naming, store_error
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, Placed, Space
+from librarian_daemon.ports.store_capabilities import Capabilities, Expected
+from librarian_daemon.stores.posix import layout, listing, probe
+from librarian_daemon.stores.posix.keeping import PosixKeeping
+from librarian_daemon.stores.posix.layout import HEAD, OURS, Marker, Root, list_path, manifest_path
+from librarian_daemon.stores.posix.local_directory import PosixDirectory
+from librarian_daemon.stores.posix.modes import DEFAULT, Modes
+from librarian_daemon.stores.posix.placer import Placer
+from librarian_daemon.stores.posix.reader import PosixReader
+from librarian_daemon.stores.posix.sealer import Sealer
+from librarian_daemon.stores.posix.staging import FileStaging
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
-from librarian_protocol.errors import ChecksumMismatch, LibrarianError, SizeMismatch, SourceMissing, StoreError
+from librarian_protocol.errors import ChecksumMismatch, SizeMismatch, SourceMissing, StoreError
 from librarian_protocol.manifest import Member
 from librarian_protocol.names import MemberPath, Name
 
 PAGE_MEMBERS = 1000
-#: A directory, a file in place of a directory, a link: not ours, whatever it is.
+#: A directory, a file in place of a directory, or a link: not our file.
 _SOMETHING_ELSE = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
 
 
-class PosixReader:
-    """An open file of a store."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd: int | None = fd
-        self.size_bytes = os.fstat(fd).st_size
-
-    def fileno(self) -> int:
-        """A descriptor open for reading, positioned at the beginning."""
-        if self._fd is None:
-            raise ValueError("the reader is closed")
-        return self._fd
-
-    def close(self) -> None:
-        """Idempotent."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
+class _Options(TypedDict):
+    modes: Modes
+    use_syncfs: bool
 
 
 class PosixStore:
@@ -62,37 +53,53 @@ class PosixStore:
         marker: Marker,
         role: StoreRole,
         *,
-        file_mode: int = 0o444,
+        modes: Modes = DEFAULT,
         use_syncfs: bool = False,
     ) -> None:
         """Nothing is touched before :meth:`open`.
 
         Args:
             root: the absolute root directory.
-            marker: which store must stand there.
+            marker: which store must be there.
             role: what it is for.
-            file_mode: of files after commit.
+            modes: of files after commit, and of directories.
             use_syncfs: one ``syncfs`` for a batch instead of an fsync for each file; for a disk of its own.
         """
         self.id = str(marker.id)
         self.label = str(marker.label)
         self.role = role
-        self.root = root
-        self._root = Root(root, marker)
+        self.location = self.root = root
+        self._root = Root(root, marker, modes)
+        self._options: _Options = {"modes": modes, "use_syncfs": use_syncfs}
         self._threads = Threads(f"store-{marker.label}")
         self._staging = FileStaging(self._root.staging, root, self._threads)
-        self._sealer = Sealer(self._root, self._threads, file_mode=file_mode, use_syncfs=use_syncfs)
+        self._sealer = Sealer(self._root, self._threads, use_syncfs=use_syncfs)
         self._placer = Placer(self._root, self._threads, self._sealer)
+        self._can = Capabilities(
+            directory=PosixDirectory(self._root),
+            keeping=PosixKeeping(self._root, self._threads),
+            listing=listing.PosixListing(self._root, self._threads),
+        )
 
     @staticmethod
-    def create(root: str, marker: Marker) -> None:
-        """As :func:`librarian_daemon.store.layout.create`: make an empty or new directory a store."""
-        layout.create(root, marker)
+    def create(root: str, marker: Marker, modes: Modes = DEFAULT) -> None:
+        """As :func:`librarian_daemon.stores.posix.layout.create`: make an empty or new directory a store."""
+        layout.create(root, marker, modes)
 
     @staticmethod
     def read_marker(root: str) -> Marker | None:
-        """As :func:`librarian_daemon.store.layout.read_marker`: which store stands there, if any."""
+        """As :func:`librarian_daemon.stores.posix.layout.read_marker`: which store is there, if any."""
         return layout.read_marker(root)
+
+    @property
+    def marker(self) -> Marker:
+        """The marker that the root must have."""
+        return self._root.marker
+
+    @property
+    def can(self) -> Capabilities:
+        """A directory of this host has all capabilities."""
+        return self._can
 
     @property
     def staging(self) -> Staging:
@@ -106,7 +113,7 @@ class PosixStore:
 
     @property
     def case_insensitive(self) -> bool:
-        """Whether the filesystem takes names that differ only in letter case for one. Known once open."""
+        """Whether names that differ only in letter case are one file. Known once open."""
         return self._placer.case_insensitive
 
     async def open(self) -> None:
@@ -119,13 +126,45 @@ class PosixStore:
         self._placer.case_insensitive = await self._threads.run(self._root.prepare)
 
     def close(self) -> None:
-        """Give up the threads. Idempotent."""
+        """Stop the threads. Idempotent."""
         self._threads.close()
 
-    async def seal(self, landings: Sequence[Landing]) -> Sequence[Landing | NotPlaced]:
-        """Make the bytes durable where they stand, modes set, and a book's empty directories made.
+    # ---- one that was not there at the start -------------------------------------------------------------
 
-        One outcome for each, in order. A landing whose fsync failed is discarded if it stands in staging. A book
+    @property
+    def withheld(self) -> bool:
+        """Whether it answers that it is not mounted, whatever is there."""
+        return bool(self._root.withheld)
+
+    def withhold(self, why: str) -> None:
+        """Refuse all work until :meth:`admit`: what a crash left there must be finished first."""
+        self._root.withheld = why
+
+    async def admit(self) -> None:
+        """Work again: what was left is finished. Raises as :meth:`open`; then it is still withheld."""
+        why, self._root.withheld = self._root.withheld, ""
+        try:
+            await self.open()
+        except StoreError:
+            self._root.withheld = why
+            raise
+
+    def twin(self) -> PosixStore:
+        """The same store, not open and not withheld, for the service that finishes what was left."""
+        return PosixStore(self.root, self._root.marker, self.role, **self._options)
+
+    def probe(self) -> Space:
+        """How full it is, having written and removed a small file. Blocks: called in a thread that may hang.
+
+        Raises:
+            StoreNotMounted, StoreFull, NoInodes, StoreFault: what keeps anything from being written there.
+        """
+        return probe.probe(self._root)
+
+    async def seal(self, landings: Sequence[Landing]) -> Sequence[Landing | NotPlaced]:
+        """Make the bytes durable in their place, with their modes and a book's empty directories.
+
+        One outcome for each, in order. A landing whose fsync failed is discarded if it is in staging. A book
         that is not exactly what its manifest lists (names and sizes) is not sealed.
         """
         return await self._threads.run(self._sealer.seal, landings)
@@ -133,19 +172,19 @@ class PosixStore:
     async def place(self, landings: Sequence[Landing]) -> Sequence[Placed | NotPlaced]:
         """Rename each to its name, never over anything, and make both directories durable. Idempotent.
 
-        One outcome for each, in order. Where the same bytes stand at the name already it counts as placed, and
-        what stood in staging is left there: the caller discards it once the catalog has the file.
+        One outcome for each, in order. If the same bytes are already at the name, the landing counts as placed, and its
+        staged bytes stay: the caller discards them once the catalog has the file.
         """
         return await self._threads.run(self._placer.place, landings)
 
     async def recover(self, landing: Landing) -> Placed | NotPlaced:
-        """Finish a landing that a crash interrupted: read the bytes again, wherever they stand. Idempotent."""
+        """Finish a landing that a crash interrupted: read the bytes again, wherever they are. Idempotent."""
         return await self._threads.run(self._placer.recover, landing)
 
     async def check(self, name: Name, digest: Digest, unit: Unit, size_bytes: int) -> Check:
         """Read the instance whole and compare; stops between chunks when cancelled.
 
-        All that is wrong is in ``error``: ``StoreNotMounted`` or ``StoreFault`` say nothing about the bytes.
+        ``error`` has the result: ``StoreNotMounted`` or ``StoreFault`` say nothing about the bytes.
         """
         stop = threading.Event()
         try:
@@ -154,6 +193,7 @@ class PosixStore:
             return Check(size_bytes=0, digest=None, error=exc)
 
     def _check(self, name: Name, digest: Digest, unit: Unit, size_bytes: int, stop: threading.Event) -> Check:
+        extra = book_tree.Extra()
         with self._root.opened() as root:
             try:
                 if unit is Unit.BOOK:
@@ -161,7 +201,9 @@ class PosixStore:
                         opened(root, os.fsencode(name)) as book,
                         opened(root, manifest_path(digest), READ_FILE) as manifest,
                     ):
-                        found_bytes, wrong = books.compare(book, manifest, digest, read_bytes=True, stop=stop)
+                        found_bytes, wrong = book_tree.compare(
+                            book, manifest, digest, read_bytes=True, stop=stop, extra=extra
+                        )
                     found = None if wrong else digest
                 else:
                     with opened(root, os.fsencode(name), READ_FILE) as fd:
@@ -176,13 +218,15 @@ class PosixStore:
                 error = store_error(exc, f"reading {name!a}", self.root)
                 return Check(size_bytes=0, digest=None, error=error)
             except Stopped:
-                return Check(size_bytes=0, digest=None, error=None)  # nobody waits for it
+                return Check(size_bytes=0, digest=None, error=None)  # nobody waits for the result
         if found_bytes != size_bytes and (wrong is None or unit is Unit.FILE):
             wrong = SizeMismatch(f"{name!a} has {found_bytes} bytes, not {size_bytes}")
-        return Check(size_bytes=found_bytes, digest=found, error=wrong)
+        return Check(size_bytes=found_bytes, digest=found, error=wrong, extra=extra.examples, extra_count=extra.count)
 
     async def open_part(self, name: Name, digest: Digest, part: str, member: MemberPath | None) -> PosixReader:
         """Open a file, a book's manifest or a member for reading; the caller closes it.
+
+        A list of attributes is found by its own digest; then the name is that of its book.
 
         Raises:
             SourceMissing: it is not there, or not a regular file.
@@ -197,6 +241,8 @@ class PosixStore:
                 path = os.fsencode(name)
             case Part.MANIFEST:
                 path = manifest_path(digest)
+            case Part.ATTRIBUTES:
+                path = list_path(digest)
             case Part.MEMBER if member is not None:
                 path = os.fsencode(name) + b"/" + os.fsencode(member)
             case _:
@@ -226,11 +272,11 @@ class PosixStore:
             yield page
 
     async def staged_manifest(self, key: str, digest: Digest) -> AsyncIterator[Sequence[Member]]:
-        """The members named by a manifest that stands in staging, in pages of at most 1000.
+        """The members named by a manifest in staging, in pages of at most 1000.
 
         Raises:
-            ManifestInvalid: what stands there is not that manifest; only after the last page.
-            StoreNotMounted, StoreFault: the store does not answer, or nothing stands there.
+            ManifestInvalid: the bytes there are not that manifest; only after the last page.
+            StoreNotMounted, StoreFault: the store does not answer, or nothing is there.
         """
         reader = await self._threads.run(self._open_staged, key)
         async for page in self._pages(reader, digest):
@@ -242,7 +288,7 @@ class PosixStore:
 
     async def _pages(self, reader: PosixReader, digest: Digest) -> AsyncIterator[Sequence[Member]]:
         try:
-            members = books.read_manifest(reader.fileno(), digest)
+            members = book_tree.read_manifest(reader.fileno(), digest)
             while page := await self._threads.run(self._page, members):
                 yield page
         finally:
@@ -252,60 +298,19 @@ class PosixStore:
         with naming("reading a manifest", self.root):
             return list(islice(members, PAGE_MEMBERS))
 
-    async def set_aside(self, name: Name, digest: Digest) -> None:
-        """Take the name from bytes that were found to be these. Idempotent.
-
-        Raises:
-            SourceMissing: they are not there.
-            StoreError: the filesystem does not do it.
-        """
-        with naming(f"setting {name!a} aside", self.root):
-            await self._threads.run(aside.set_aside, self._root, name, digest)
-
-    async def is_aside(self, digest: Digest) -> bool:
-        """Whether bytes stand aside under this digest.
-
-        Raises:
-            StoreError: it cannot be looked at.
-        """
-        with naming("looking at what is set aside", self.root):
-            return await self._threads.run(aside.is_aside, self._root, digest)
-
-    async def bring_back(self, name: Name, digest: Digest) -> None:
-        """Give set-aside bytes their name back. Idempotent.
-
-        Raises:
-            SourceMissing: they are not there.
-            NameOccupied: something else stands at the name.
-            StoreError: the filesystem does not do it.
-        """
-        with naming(f"bringing {name!a} back", self.root):
-            await self._threads.run(aside.bring_back, self._root, name, digest)
-
-    async def entries(self, directory: bytes) -> AsyncIterator[Sequence[Standing]]:
-        """What stands in one directory, in pages; ``b""`` is the store itself, without what it keeps for itself.
-
-        Raises:
-            StoreError: it cannot be listed.
-        """
-        with naming(f"listing {os.fsdecode(directory)!a}", self.root):
-            pages = looking.entries(self._root, directory)
-            while (page := await self._threads.run(next, pages, None)) is not None:
-                yield page
-
-    async def look(self, wanted: Sequence[Landing]) -> list[LibrarianError | None]:
-        """What is wrong with what stands at each name, by kinds, names and sizes; None where nothing is.
+    async def look(self, wanted: Sequence[Expected]) -> list[Looked]:
+        """What is at each name, by kinds, names and sizes.
 
         Raises:
             StoreError: one cannot be looked at.
         """
         return await self._threads.run(self._look, wanted)
 
-    def _look(self, wanted: Sequence[Landing]) -> list[LibrarianError | None]:
-        found: list[LibrarianError | None] = []
-        for one in wanted:
-            with naming(f"looking at {one.name!a}", self.root):
-                found.append(looking.look(self._root, one))
+    def _look(self, wanted: Sequence[Expected]) -> list[Looked]:
+        found: list[Looked] = []
+        for expected in wanted:
+            with naming(f"looking at {expected.name!a}", self.root):
+                found.append(listing.look(self._root, expected))
         return found
 
     async def space(self) -> Space:
@@ -314,17 +319,12 @@ class PosixStore:
         Raises:
             StoreNotMounted, StoreFault: the store does not answer.
         """
-        return await self._threads.run(self._space)
+        return await self._threads.run(self.measure)
 
-    def _space(self) -> Space:
+    def measure(self) -> Space:
+        """As :meth:`space`; blocks."""
         with self._root.opened() as root, naming("asking for free space", self.root):
-            state = os.fstatvfs(root)
-        return Space(
-            total_bytes=state.f_blocks * state.f_frsize,
-            free_bytes=state.f_bavail * state.f_frsize,
-            total_inodes=state.f_files,
-            free_inodes=state.f_favail,
-        )
+            return probe.space(root)
 
     async def discard(self, keys: Sequence[str]) -> None:
         """Remove what is staged under these keys, trees and all. Idempotent.
@@ -335,7 +335,7 @@ class PosixStore:
         await self._threads.run(self._staging.remove, keys)
 
     async def has_staged(self, key: str) -> bool:
-        """Whether anything stands in staging under the key, whole or not.
+        """Whether anything is in staging under the key, complete or not.
 
         Raises:
             StoreNotMounted, StoreFault: the store does not answer.
@@ -351,7 +351,7 @@ class PosixStore:
         return True
 
     async def staged(self) -> frozenset[str]:
-        """The top-level keys of what stands in staging.
+        """The top-level keys in staging.
 
         Raises:
             StoreNotMounted, StoreFault: the store does not answer.
@@ -361,24 +361,6 @@ class PosixStore:
     def _staged(self) -> frozenset[str]:
         with self._root.staging() as staging, naming("listing staging", self.root):
             return frozenset(os.listdir(staging))
-
-    async def books(self) -> BookFinder:
-        """What the store's manifests list, to find books again. Reads all of them.
-
-        Raises:
-            StoreNotMounted, StoreFault: the store does not answer.
-        """
-        with naming("reading manifests", self.root):
-            return await self._threads.run(BookFinder, self._root)
-
-    async def book_candidates(self, finder: BookFinder, directory: bytes) -> Sequence[Candidate]:
-        """Books that a directory may be, by what stands directly in it.
-
-        Raises:
-            StoreNotMounted, StoreFault: the store does not answer.
-        """
-        with naming(f"listing {os.fsdecode(directory)!a}", self.root):
-            return await self._threads.run(finder.candidates, directory)
 
     async def write_head(self, text: str) -> None:
         """Replace ``.librarian/head`` durably. Idempotent.
@@ -397,7 +379,7 @@ class PosixStore:
             write_file(ours, HEAD, text.encode())
 
     async def read_head(self) -> str | None:
-        """What :meth:`write_head` wrote last; None where it never did.
+        """What :meth:`write_head` wrote last; None if it never did.
 
         Raises:
             StoreNotMounted, StoreFault: the store does not answer.

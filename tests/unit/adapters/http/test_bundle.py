@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from librarian_adapters.bundle import (
+from librarian_adapters.contract import Part
+from librarian_adapters.http.bundle import (
     MAX_HEADER_BYTES,
     MAX_ITEMS,
     MAX_REQUEST_BYTES,
@@ -20,7 +21,6 @@ from librarian_adapters.bundle import (
     encode_error,
     encode_frame,
 )
-from librarian_adapters.contract import Part
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import ArgumentInvalid, SourceInvalid

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from librarian_adapters.patience import LONGEST, Patience
+from librarian_adapters.http.patience import LONGEST, Patience
 from librarian_protocol.names import SiteName
 
 SUMMIT = SiteName.parse("summit")

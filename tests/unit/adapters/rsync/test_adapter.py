@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 from tests.support.fetching import Heard, failures, landed_keys, outcomes_of
 from tests.support.hostile_rsync import Entry, hostile_rsync
-from tests.support.rsyncd import needs, rsync_daemon, sshd
+from tests.support.programs import needs
+from tests.support.rsyncd import rsync_daemon, sshd
 from tests.support.source import STORE, SUMMIT, Collection, Destination, noise
 from tests.support.stores import posix
 
-from librarian_adapters import rsync
 from librarian_adapters.contract import Batch, Context, Item, Outcome
-from librarian_adapters.rsync_running import arguments, failure
-from librarian_adapters.rsync_settings import RsyncSettings, place_of
-from librarian_adapters.verifying import Verifying
-from librarian_daemon.store.posix import PosixStore
+from librarian_adapters.rsync import adapter
+from librarian_adapters.rsync.run import arguments, failure
+from librarian_adapters.rsync.settings import RsyncSettings, dialled, place_of
+from librarian_adapters.wrappers.verifying import VerifyingAdapter
+from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
     ConfigInvalid,
@@ -39,9 +40,11 @@ from librarian_protocol.errors import (
 from librarian_protocol.names import SiteName
 
 
-def made(labels: dict[str, str] | None = None, **settings: Any) -> rsync.Rsync:
-    return rsync.factory(
-        Context(site=SUMMIT, sign=Destination().sign, settings=settings, roots={}, labels=labels or {})
+def made(labels: dict[str, str] | None = None, **settings: Any) -> adapter.Rsync:
+    return adapter.factory(
+        Context(
+            site=SUMMIT, sign=Destination().sign, settings=settings, roots={}, loopback_peers=True, labels=labels or {}
+        )
     )
 
 
@@ -61,7 +64,7 @@ async def brought(
 ) -> list[Outcome] | LibrarianError:
     """The outcomes, or why the whole run failed."""
     try:
-        return await outcomes_of(Verifying(made(**settings)), batch(url, items), store.staging)
+        return await outcomes_of(VerifyingAdapter(made(**settings)), batch(url, items), store.staging)
     except LibrarianError as exc:
         return exc
 
@@ -148,6 +151,7 @@ async def test_wrong_bytes_of_the_right_size_are_not_taken(tmp_path: Path) -> No
 
 
 async def test_silence_ends(tmp_path: Path) -> None:
+    """A server that accepts the connection and never answers: the run is ended after ``timeout_s``."""
     needs("rsync")
     store = await opened(tmp_path / "store")
     with hostile_rsync(silent=True) as server:
@@ -201,6 +205,7 @@ def test_an_offer_without_the_store_is_refused(params: dict[str, Any]) -> None:
     ],
 )
 def test_places_become_arguments(url: str, argument: str) -> None:
+    """The URL of an offer becomes the source argument of rsync; the port of ssh is no part of it."""
     assert place_of({"stores": {STORE: url}}, STORE).argument("lb") == argument
 
 
@@ -208,6 +213,7 @@ def test_places_become_arguments(url: str, argument: str) -> None:
 
 
 async def test_refusals_say_so(tmp_path: Path) -> None:
+    """A wrong password and an unknown module: the server's own words reach the operator."""
     store = await opened(tmp_path / "store")
     collection = Collection(tmp_path / "source")
     item = collection.add("a.dat", b"a")
@@ -323,6 +329,26 @@ async def test_a_missing_rsync_is_named(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0x7f000001", "2130706433"])
+@pytest.mark.parametrize("form", ["rsync://{}/main", "ssh://{}/data"])
+async def test_a_peer_that_names_this_machine_is_not_dialled(host: str, form: str) -> None:
+    place = place_of({"stores": {STORE: form.format(host)}}, STORE)
+    with pytest.raises(SourceInvalid, match="not dialled"):
+        await dialled(place, "summit", loopback=False)
+
+
+async def test_the_address_that_was_looked_at_is_the_one_that_is_dialled() -> None:
+    """The program would resolve the name once more; ssh knows the host's key by the name all the same."""
+    place = await dialled(place_of({"stores": {STORE: "rsync://localhost/main"}}, STORE), "summit", loopback=True)
+    assert place.argument("") in {"rsync://127.0.0.1:873/main/", "rsync://[::1]:873/main/"}
+    for port, known_as in [("", "localhost"), (":2222", "[localhost]:2222")]:
+        far = place_of({"stores": {STORE: f"ssh://localhost{port}/data"}}, STORE)
+        place = await dialled(far, "summit", loopback=True)
+        assert place.ssh_options() == ["-o", f"HostName={place.address}", "-o", f"HostKeyAlias={known_as}"]
+    with pytest.raises(SourceUnreachable, match="not resolved"):
+        await dialled(place_of({"stores": {STORE: "rsync://nowhere.invalid/main"}}, STORE), "summit", loopback=True)
+
+
 def test_names_never_stand_among_the_arguments() -> None:
     place = place_of({"stores": {STORE: "ssh://host:2222/data"}}, STORE)
     settings = RsyncSettings(bandwidth=2 << 20, identity_file="/keys/id")
@@ -333,7 +359,7 @@ def test_names_never_stand_among_the_arguments() -> None:
     assert "--no-devices" in command
     assert "--max-size=1000" in command
     assert "--bwlimit=2048" in command
-    (shell,) = [one for one in command if one.startswith("--rsh=")]
+    (shell,) = [option for option in command if option.startswith("--rsh=")]
     assert "BatchMode=yes" in shell
     assert "StrictHostKeyChecking=yes" in shell
     assert "-i /keys/id" in shell
@@ -383,7 +409,25 @@ async def test_a_large_file_goes_on_where_it_stopped(tmp_path: Path) -> None:
         await asyncio.wait([slow])
         kept, _ = await store.staging.read_back(item)
         assert kept >= 4 << 20
-        assert landed_keys(await outcomes_of(Verifying(made()), batch(url, [item]), store.staging)) == {item.key}
+        assert landed_keys(await outcomes_of(VerifyingAdapter(made()), batch(url, [item]), store.staging)) == {item.key}
     left = [path.name for path in (tmp_path / "store" / ".librarian" / "staging").iterdir()]
     assert left == [item.key], "nothing else stays"
+    store.close()
+
+
+async def test_holes_take_no_room_also_where_it_goes_on(tmp_path: Path) -> None:
+    """In place and sparse at once."""
+    store = await opened(tmp_path / "store")
+    collection = Collection(tmp_path / "source")
+    data = noise(2 << 20) + bytes(16 << 20) + noise(1 << 20) + bytes(16 << 20)
+    fresh, begun = (collection.add(name, data) for name in ("fresh.dat", "begun.dat"))
+    sink = await store.staging.create(begun)
+    await sink.write(data[: 5 << 20])
+    await sink.close()
+    with rsync_daemon(tmp_path / "rsyncd", {"main": collection.root}) as port:
+        outcomes = await brought(store, f"rsync://127.0.0.1:{port}/main", [fresh, begun])
+    assert isinstance(outcomes, list)
+    assert landed_keys(outcomes) == {fresh.key, begun.key}
+    for item in (fresh, begun):
+        assert (Path(store.staging_root) / item.key).stat().st_blocks * 512 <= 4 << 20
     store.close()

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from librarian_daemon.bus.connection import Connection, Target, heeding
-from librarian_daemon.clock import SystemClock
+from librarian_daemon.runtime.clock import SystemClock
 
 
 @pytest.mark.parametrize("turns", range(60))

@@ -8,7 +8,7 @@ import pytest
 
 from librarian_daemon.bus import keys
 from librarian_daemon.bus.server_config import is_public_user_key
-from librarian_daemon.clock import SystemRng
+from librarian_daemon.runtime.clock import SystemRng
 from librarian_protocol.errors import ConfigInvalid
 
 

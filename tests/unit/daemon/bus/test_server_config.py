@@ -23,7 +23,7 @@ from librarian_daemon.bus.server_config import (
 )
 from librarian_protocol.names import SiteName
 
-SAMPLE = Path(__file__).parents[3] / "nats" / "sample.conf"
+SAMPLE = Path(__file__).parents[4] / "nats" / "sample.conf"
 A, B, C = SiteName("a"), SiteName("b"), SiteName("c-1")
 KEYS = (
     "UBTCUJAP5BEELZPWSVY5YK3OTP4SUYT75GVMGYR4TVQHUBCUXJ5YOAVH",
@@ -90,7 +90,7 @@ def test_a_leaf_whose_key_is_anothers_is_left_out() -> None:
     config = msgspec.structs.replace(hub_sample(), leaves={B: LeafUser(key=KEYS[2]), C: LeafUser(key=KEYS[0])})
     found, left_out = usable(config)
     assert set(found.leaves) == {B}
-    assert "the leaf link of site 'c-1' is not let in" in left_out[0]
+    assert "the leaf link of site 'c-1' is left out" in left_out[0]
 
 
 def with_c() -> ServerConfig:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from librarian_daemon import config
-from librarian_daemon.settings import SiteSettings
+from librarian_daemon.config import loader
+from librarian_daemon.config.settings import SiteSettings
 from librarian_protocol.errors import ConfigInvalid
 
 MINIMAL = """\
@@ -22,7 +22,7 @@ INTAKE = MINIMAL + '[[intake]]\npath = "drop"\nstore = "main"\n'
 def loaded(directory: Path, text: str, **environ: str) -> SiteSettings:
     path = directory / "site.toml"
     path.write_text(text)
-    return config.load(path, environ)
+    return loader.load(path, environ)
 
 
 def refused(directory: Path, text: str, **environ: str) -> ConfigInvalid:
@@ -123,19 +123,19 @@ def test_a_variable_below_what_is_no_table_is_refused(tmp_path: Path, text: str)
 
 def test_a_missing_file_hints_at_init(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="no such file") as caught:
-        config.load(tmp_path / "site.toml", {})
+        loader.load(tmp_path / "site.toml", {})
     assert caught.value.hint == f"`lbctl init {tmp_path} --site NAME` writes one"
 
 
 def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="cannot be read: Is a directory"):
-        config.load(tmp_path, {})
+        loader.load(tmp_path, {})
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_bytes(b'site = "\xff"')
     with pytest.raises(ConfigInvalid, match="not UTF-8 at byte 8"):
-        config.load(tmp_path / "site.toml", {})
+        loader.load(tmp_path / "site.toml", {})
 
 
 def test_broken_toml_is_refused_with_line_and_column(tmp_path: Path) -> None:
@@ -184,6 +184,22 @@ REFUSED = [
         'an octal mode in quotes, such as "0444"',
     ),
     (
+        MINIMAL + 'dir_mode = "750"\n',
+        "store[0].dir_mode: not of the right form",
+        'an octal mode of four digits in quotes, such as "2750"',
+    ),
+    (MINIMAL + 'dir_mode = "0550"\n', "store[0].dir_mode: 0550 denies access to the daemon itself", 'such as "2750"'),
+    (
+        MINIMAL + 'dir_mode = "0777"\n',
+        "store[0].dir_mode: 0777 lets everybody remove what is stored",
+        'such as "2750", or "0755" to be read',
+    ),
+    (
+        MINIMAL + 'group = "no such group"\n',
+        "store[0].group: this machine knows no group 'no such group'",
+        "groupadd --system 'no such group', or another",
+    ),
+    (
         MINIMAL.replace("main", "Main"),
         "store[0].label: not of the right form",
         "lower-case letters, digits and '-', not beginning with '-'; 63 characters at most",
@@ -227,7 +243,7 @@ REFUSED = [
     (
         INTAKE + 'complete = "marker"\n',
         'intake[0].complete: "marker" is for books: a single file has no place for one',
-        '"rename" or "quiet"',
+        '"rename", "quiet" or "moved"',
     ),
     (
         INTAKE + "depth = 2\n",
@@ -329,10 +345,10 @@ def test_a_url_of_an_external_bus_is_accepted(tmp_path: Path, url: str) -> None:
 
 
 def test_every_key_is_documented() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    text = (Path(__file__).parents[4] / "docs" / "configuration.md").read_text()
     sections = {part.split("\n")[0].strip("`[]"): part for part in text.split("\n## ")}
     missing: list[str] = []
-    for path in config.key_paths():
+    for path in loader.key_paths():
         table, _, key = path.rpartition(".")
         if f"| `{key}` |" not in sections[table.removesuffix("[]") or "Site"]:
             missing.append(path)

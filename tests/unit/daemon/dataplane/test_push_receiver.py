@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from tests.support.fetching import WatchedStaging, batch_of, failures, landed_keys, outcomes_of
-from tests.support.pushing import PushPair
+from tests.support.pushing import PushPair, SourceClock
 from tests.support.source import ARCHIVE, SUMMIT, Collection, Destination, noise
 
-from librarian_adapters.bundle import BYTES_TYPE
 from librarian_adapters.contract import Item, Outcome
-from librarian_adapters.pushes import PUSH_TARGET, PushMe, decode_push_me
-from librarian_adapters.verifying import Verifying
-from librarian_protocol.entries import Dial
+from librarian_adapters.http.bundle import BYTES_TYPE
+from librarian_adapters.http.bundle_receiver import asked
+from librarian_adapters.http.push_letters import PUSH_ME, PUSH_TARGET, PushMe, decode_push_me
+from librarian_adapters.wrappers.verifying import VerifyingAdapter
+from librarian_daemon.dataplane.push_sender import WORKERS, Pusher
+from librarian_daemon.dataplane.sender import Sender
+from librarian_protocol import wire
+from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
     ArgumentInvalid,
     NotOffered,
@@ -28,6 +34,7 @@ from librarian_protocol.errors import (
     SourceUnreachable,
     TransferTimeout,
 )
+from librarian_protocol.mail import Mail
 from librarian_protocol.names import SiteName
 
 LARGE = noise(3 << 20)
@@ -44,7 +51,7 @@ class Pushed(PushPair):
     def fetch(self, *items: Item) -> asyncio.Task[list[Outcome]]:
         """A batch that waits."""
         batch = batch_of(items, dial=Dial.SOURCE)
-        return asyncio.create_task(outcomes_of(Verifying(self.adapter), batch, self.staging))
+        return asyncio.create_task(outcomes_of(VerifyingAdapter(self.adapter), batch, self.staging))
 
     async def asked(self) -> PushMe:
         """The newest letter, when it is there."""
@@ -83,7 +90,7 @@ async def test_what_was_asked_for_lands(pair: Pushed) -> None:
     item = pair.collection.add("large", LARGE)
     fetching = pair.fetch(item)
     asked = await pair.asked()
-    assert (asked.bundle, asked.begin, [one.digest for one in asked.items]) == (False, 0, [item.digest])
+    assert (asked.bundle, asked.begin, [part.digest for part in asked.items]) == (False, 0, [item.digest])
     assert await pair.push(asked.ticket, LARGE) == 200
     assert landed_keys(await fetching) == {item.key}
 
@@ -173,6 +180,7 @@ async def test_after_the_batch_is_given_up_nothing_is_written(pair: Pushed) -> N
 
 
 async def test_silence_is_a_timeout(pair: Pushed) -> None:
+    """The source was asked by letter to push, and never connects."""
     item = pair.collection.add("large", LARGE)
     (error,) = failures(await pair.fetch(item)).values()
     assert isinstance(error, TransferTimeout)
@@ -198,6 +206,7 @@ async def test_what_is_not_offered_is_refused_by_letter_or_by_frame(pair: Pushed
 
 
 async def test_a_witness_gets_nothing(pair: Pushed) -> None:
+    """A witness holds the journal only: the source refuses to give it bytes, and says why."""
     pair.delivering = True
     item = pair.collection.add("small", b"x")
     pair.collection.may_not[ARCHIVE] = "it is a witness"
@@ -221,3 +230,61 @@ async def test_an_address_that_no_site_can_have_is_not_dialled(pair: Pushed, add
 def test_a_letter_that_makes_no_sense_is_refused(body: bytes) -> None:
     with pytest.raises(ArgumentInvalid):
         decode_push_me(body)
+
+
+class SlowReaders:
+    """Stands for the client: whoever is slow takes a request and never answers; the others do at once."""
+
+    def __init__(self, *slow: SiteName) -> None:
+        self.slow = slow
+        self.held: list[SiteName] = []
+        self.served: asyncio.Queue[SiteName] = asyncio.Queue()
+
+    @asynccontextmanager
+    async def request(self, site: SiteName, *_: object, **__: object) -> AsyncGenerator[None]:
+        if site in self.slow:
+            self.held.append(site)
+            await asyncio.Event().wait()
+        self.served.put_nowait(site)
+        yield
+
+
+async def test_a_destination_that_reads_slowly_does_not_hold_all_workers(tmp_path: Path) -> None:
+    """Every letter of one site is held up; another one's push goes out all the same."""
+    collection = Collection(tmp_path / "store")
+    item = collection.add("f", b"bytes")
+    dome = SiteName("dome")
+    client: Any = SlowReaders(ARCHIVE)
+    for site in (ARCHIVE, dome):
+        collection.keys[site] = Destination().key.public
+
+    async def send(*_: object) -> None:
+        raise AssertionError("nothing is refused")
+
+    offer = AdapterOffer(name="http", version=1, address="192.0.2.1:7400", dial=Dial.DESTINATION)
+    pusher = Pusher(
+        client=client,
+        sender=Sender(SUMMIT, collection, collection),
+        holdings=collection,
+        offers=lambda _: [offer],
+        send=send,
+        clock=SourceClock(),
+    )
+    sealed: Any = None
+
+    async def ask(site: SiteName, ticket: int) -> None:
+        body = wire.encode(PushMe(ticket=f"{ticket:032x}", expires=1 << 40, items=[asked(item)], bundle=True))
+        letter = Mail(v=1, id="0" * 32, at="", sender=site, to=SUMMIT, verb=PUSH_ME, body=msgspec.Raw(body))
+        await pusher.push_me(letter, sealed)
+
+    running = asyncio.create_task(pusher.run())
+    for number in range(20):
+        await ask(ARCHIVE, number)
+    async with asyncio.timeout(10):
+        while len(client.held) < WORKERS - 1:
+            await asyncio.sleep(0)
+        await ask(dome, 99)
+        assert await client.served.get() == dome
+    assert client.held == [ARCHIVE] * (WORKERS - 1)
+    running.cancel()
+    await asyncio.wait([running])

@@ -14,9 +14,9 @@ import pytest
 from tests.support.source import NOW, SUMMIT, Collection, Destination, Source, noise
 from yarl import URL
 
-from librarian_adapters.bundle import BUNDLE_TARGET, BYTES_TARGET, Asked, FrameReader
 from librarian_adapters.contract import Item, Part
-from librarian_daemon.datagate import DataLimits
+from librarian_adapters.http.bundle import BUNDLE_TARGET, BYTES_TARGET, Asked, FrameReader
+from librarian_daemon.dataplane.gate import DataLimits
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.names import MemberPath, SiteName
@@ -160,6 +160,45 @@ async def test_a_stranger_learns_nothing_of_what_is_here(asker: Asker) -> None:
     assert len(answers) == 1
     assert asker.collection.lookups == 0
     assert asker.collection.suspected == []
+
+
+async def test_a_stranger_learns_neither_who_is_a_member_nor_what_was_made_of_its_headers(asker: Asker) -> None:
+    target = target_of(asker.collection.add("f", b"bytes"))
+    good = asker.signed(target)
+    asker.source.clock.now += 10_000  # a late request that is well signed is told of the clocks; these are not
+    changes = [
+        {"Lb-Signature": "0" * 128},
+        {"Lb-Signature": "x"},
+        {"Lb-Site": "nobody"},
+        {"Lb-Site": "No Site"},
+        {"Lb-Expires": "tomorrow"},
+        {"Lb-Expires": "9" * 5000},
+        {"Lb-Body": "short"},
+    ]
+    answers = {await asker.send(target, good | change) for change in changes}
+    assert len(answers) == 1
+    ((status, body),) = answers
+    assert status == 401
+    assert not any(word in body for word in (b"ed25519", b"invalid literal", b"tomorrow", b"nobody", b"archive"))
+    assert b"clock" in (await asker.send(target, good))[1]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "nonsense"])
+async def test_a_signed_body_that_cannot_be_unpacked_is_a_bad_request(asker: Asker, encoding: str) -> None:
+    headers = asker.signed(BUNDLE_TARGET, method="POST", body=b"not packed") | {"Content-Encoding": encoding}
+    status, body = await asker.send(BUNDLE_TARGET, headers, method="POST", body=b"not packed")
+    assert (status, b'"code":"E108"' in body) == (400, True)
+
+
+async def test_a_signed_body_in_broken_chunks_is_a_bad_request(asker: Asker) -> None:
+    lines = [f"POST {BUNDLE_TARGET} HTTP/1.1", "Host: x", "Transfer-Encoding: chunked"]
+    lines += [f"{key}: {value}" for key, value in asker.signed(BUNDLE_TARGET, method="POST", body=b"[]").items()]
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", asker.source.port)
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        writer.write(b"nonsense\r\n")
+        assert (await reader.readuntil(b"\r\n")).endswith(b" 400 Bad Request\r\n")
+        writer.transport.abort()
 
 
 async def status_line(
@@ -307,18 +346,18 @@ async def test_a_file_cut_while_it_is_sent_breaks_the_answer(asker: Asker, monke
 
 
 async def test_a_bundle_answers_each_item_by_its_place(asker: Asker) -> None:
-    one = asker.collection.add("one", b"1")
+    file = asker.collection.add("one", b"1")
     manifest, member = asker.collection.add_book("book", {"a b": b"22"})
     body = wire.encode(
         [
-            asked(one),
-            asked(one, digest=Digest.blake3(b"absent")),
+            asked(file),
+            asked(file, digest=Digest.blake3(b"absent")),
             asked(member),
             asked(member, member=MemberPath.parse("other")),
             asked(manifest),
             asked(manifest, size_bytes=5),
-            asked(one, part=Part.MEMBER),
-            asked(one),
+            asked(file, part=Part.MEMBER),
+            asked(file),
         ]
     )
     status, answer = await asker.bundle(body)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from librarian_daemon.channels import open_channels
-from librarian_daemon.settings import NotifySettings
+from librarian_daemon.config.settings import NotifySettings
+from librarian_daemon.incidents.channels import open_channels
 from librarian_protocol.errors import ConfigInvalid, NotifyFailed
 from librarian_protocol.incidents import Severity
-from librarian_protocol.notifying import Message
+from librarian_protocol.notification_rules import Message
 
 SECRET = "hunter2hunter2"
 TOKEN = "T0KENT0KENT0KEN"
@@ -64,8 +64,8 @@ async def test_a_message_arrives(severity: Severity | None, kind: str) -> None:
     with server(200) as (address, heard):
         (channel,) = await open_channels([settings(f"json://user:{SECRET}@{address}/{TOKEN}")])
         await channel.send(a_message(severity))
-    (one,) = heard
-    assert (one["title"], one["message"], one["type"]) == ("it broke", "mend it", kind)
+    (posted,) = heard
+    assert (posted["title"], posted["message"], posted["type"]) == ("it broke", "mend it", kind)
     assert channel.service == "JSON"
 
 
@@ -121,6 +121,7 @@ async def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 async def test_no_handler_stays_behind() -> None:
+    """A failed message is explained by what apprise logs; the handler that collects it is removed afterwards."""
     before = list(logging.getLogger("apprise").handlers)
     with server(500) as (address, _):
         (channel,) = await open_channels([settings(f"json://{address}/")])

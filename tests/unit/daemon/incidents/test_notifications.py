@@ -9,16 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from librarian_daemon.catalog import notified
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.notifications import Notifications
-from librarian_daemon.ports import Clock
-from librarian_daemon.settings import NotifySettings
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.incidents import deliveries
+from librarian_daemon.config.settings import NotifySettings
+from librarian_daemon.incidents.notifications import Notifications
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol.api import Incident
 from librarian_protocol.errors import NotFound, NotifyFailed
 from librarian_protocol.names import SiteName
-from librarian_protocol.notifying import Message
+from librarian_protocol.notification_rules import Message
 
 AT = "2026-01-01T00:00:00Z"
 
@@ -66,13 +66,13 @@ class Told:
             )
         )
 
-    async def read(self, work: object, label: str) -> notified.Pending:
-        assert work is notified.pending
-        new = [one for one in self.incidents if one.id > self.seen.get(label, 0)]
-        return notified.Pending(new=new, over=[], upto=len(self.incidents))
+    async def read(self, work: object, label: str) -> deliveries.PendingNotices:
+        assert work is deliveries.pending
+        new = [incident for incident in self.incidents if incident.id > self.seen.get(label, 0)]
+        return deliveries.PendingNotices(new=new, over=[], upto=len(self.incidents))
 
     async def write(self, work: object, label: str, _opened: list[int], _over: list[int], upto: int) -> None:
-        assert work is notified.told
+        assert work is deliveries.told
         self.seen[label] = upto
 
     async def open(self, code: str, subject: str, _message: str, _hint: str) -> None:
@@ -143,8 +143,8 @@ async def test_what_happens_together_is_told_together() -> None:
     async with world.running():
         await world.until(lambda: wire.sent)
         await world.until(lambda: world.time.now_s > 2000)
-    (one,) = wire.sent
-    assert "2 new" in one.title
+    (message,) = wire.sent
+    assert "2 new" in message.title
 
 
 async def test_messages_keep_their_distance_and_nothing_is_left_out() -> None:
@@ -204,7 +204,7 @@ async def test_an_incident_of_a_channel_that_is_configured_no_more_is_over() -> 
 async def test_trying_says_of_each_channel_how_it_went() -> None:
     world = World(Wire("good"), Wire("bad", fails=1))
     tried = await world.service.test("")
-    assert [(one.label, one.problem) for one in tried] == [("good", ""), ("bad", "bad: no answer")]
-    assert [one.problem for one in await world.service.test("bad")] == [""]
+    assert [(result.label, result.problem) for result in tried] == [("good", ""), ("bad", "bad: no answer")]
+    assert [result.problem for result in await world.service.test("bad")] == [""]
     with pytest.raises(NotFound):
         await world.service.test("none")

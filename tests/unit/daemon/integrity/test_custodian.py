@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from librarian_daemon.catalog import asides, reconciling
-from librarian_daemon.catalog.asides import Place
-from librarian_daemon.catalog.holdings import Holding
-from librarian_daemon.custodian import Custodian
-from librarian_daemon.metrics import Metrics
-from librarian_daemon.ports import Check
+from tests.support.memory_store import MemoryStore
+from tests.support.memory_volume import Inode, Volume
+
+from librarian_daemon.catalog.integrity import comparison, set_aside
+from librarian_daemon.catalog.integrity.instances import Holding
+from librarian_daemon.catalog.integrity.set_aside import Place
+from librarian_daemon.integrity.custodian import Custodian
+from librarian_daemon.ports.store import Check
+from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
-from librarian_protocol.errors import SourceMissing
 from librarian_protocol.names import Name, SiteName
 
 HOLDING = Holding(
@@ -31,8 +33,6 @@ HOLDING = Holding(
 class World:
     """A store that finds nothing at the name the first ``misses`` times, and a catalog that says where it stands."""
 
-    label = "main"
-
     def __init__(self, places: Sequence[Place], misses: int) -> None:
         self.places = list(places)
         self.misses = misses
@@ -40,20 +40,22 @@ class World:
         self.said: list[bool] = []
         self.opened: list[str] = []
         self.suspected = 0
+        self.store = MemoryStore(Volume(), id_="s", label="main", at=self._at)
+
+    async def _at(self, step: str, _what: str) -> None:
+        assert step == "check"
+        self.checks += 1
+        if self.checks > self.misses:
+            self.store.volume.named[HOLDING.name] = Inode(b"x")
 
     async def read(self, work: object, *_: object) -> Place | int:
-        if work is reconciling.suspected:
+        if work is comparison.suspected:
             return self.suspected
-        assert work is asides.place
+        assert work is set_aside.place
         return self.places.pop(0)
 
     async def write(self, _work: object, _site: SiteName, _holding: Holding, check: Check, _complaint: str) -> None:
         self.said.append(check.error is None)
-
-    async def check(self, *_: object) -> Check:
-        self.checks += 1
-        error = SourceMissing("it is not there") if self.checks <= self.misses else None
-        return Check(size_bytes=1, digest=None, error=error)
 
     async def open(self, code: str, *_: object) -> None:
         self.opened.append(code)
@@ -66,7 +68,7 @@ async def examined(*places: Place, misses: int, suspected: int = 0, insist: bool
     world: Any = World(places, misses)
     world.suspected = suspected
     custodian = Custodian(
-        world, {"s": world}, world, cast(Any, None), SiteName("summit"), Metrics(SiteName("summit")), 3
+        world, {"s": world.store}, world, cast(Any, None), SiteName("summit"), Metrics(SiteName("summit")), 3
     )
     return world, await custodian.examine(HOLDING, insist=insist)
 

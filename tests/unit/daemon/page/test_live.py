@@ -51,8 +51,8 @@ async def test_one_rendering_is_for_all() -> None:
     page, time = Page(), SteppedClock()
     live = Live(page.render, time)
     async with running(live):
-        with live.listening() as one, live.listening() as other:
-            assert await one.get() == await other.get() == "first"
+        with live.listening() as queue, live.listening() as other:
+            assert await queue.get() == await other.get() == "first"
             assert page.rendered == 1
 
 
@@ -87,12 +87,12 @@ async def test_nothing_is_rendered_while_nobody_looks() -> None:
 async def test_too_many_are_told_to_come_again() -> None:
     live = Live(Page().render, SteppedClock())
     held = [live.listening() for _ in range(MAX_LISTENERS)]
-    for one in held:
-        one.__enter__()
+    for listening in held:
+        listening.__enter__()
     with pytest.raises(Full), live.listening():
         pass
     held.pop().__exit__(None, None, None)
     with live.listening():
         pass
-    for one in held:
-        one.__exit__(None, None, None)
+    for listening in held:
+        listening.__exit__(None, None, None)

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from librarian_daemon.page.rendering import ASSETS, Renderer, asset
-from librarian_daemon.ports import Clock
+from librarian_daemon.ports.time import Clock
 from librarian_protocol.errors import NotFound
 
 
@@ -22,6 +22,7 @@ def shown(message: str, hint: str = "") -> str:
 
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", '"><script>1</script>', "'&lt;"])
 def test_markup_is_text(name: str) -> None:
+    """A file's name or an error holds HTML: it is shown, and never becomes part of the page."""
     page = shown(name, hint=name)
     assert name not in page
     assert "<script" not in page

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from librarian_daemon.page import guarding
+from librarian_daemon.page import security
 
 
 async def answered(host: str) -> tuple[int, str, dict[str, str]]:
@@ -15,8 +15,8 @@ async def answered(host: str) -> tuple[int, str, dict[str, str]]:
     async def handle(_request: web.Request) -> web.Response:
         return web.Response(text="secret")
 
-    app = web.Application(middlewares=[guarding.guard])
-    app.on_response_prepare.append(guarding.add_headers)
+    app = web.Application(middlewares=[security.guard])
+    app.on_response_prepare.append(security.add_headers)
     app.router.add_get("/", handle)
     async with TestClient(TestServer(app)) as client, client.get("/", headers={"Host": host}) as reply:
         return reply.status, await reply.text(), dict(reply.headers)
@@ -33,6 +33,7 @@ async def test_names_of_this_machine_are_answered(host: str) -> None:
     ["evil.example", "evil.example:7480", "127.0.0.1.evil.example", "[::1", "10.0.0.1", "localhost.evil.example:80"],
 )
 async def test_other_names_are_not(host: str) -> None:
+    """A foreign name that resolves to this machine (DNS rebinding) reads nothing from the page."""
     status, text, headers = await answered(host)
     assert status == 421
     assert "secret" not in text

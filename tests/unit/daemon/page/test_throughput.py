@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from librarian_daemon.page.throughput import EVERY_S, SAMPLES, Rates, Throughput, Totals
-from librarian_daemon.ports import Clock
+from librarian_daemon.page.throughput import EVERY_S, SAMPLES, Rates, Throughput
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.runtime.metrics import Totals
 
 
 class Time:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tests.support.intake import FakeIncidents
 
-from librarian_daemon.supervising import supervise
+from librarian_daemon.runtime.supervisor import supervise
 from librarian_protocol.errors import BusUnsafe, CatalogFault, LibrarianError, StoreFault
 
 

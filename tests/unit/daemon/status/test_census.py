@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from librarian_daemon.catalog.counting import Counted
-from librarian_daemon.catalog.writer import Catalog
-from librarian_daemon.census import Census
-from librarian_daemon.ports import Clock
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.status.totals import Counted
+from librarian_daemon.ports.time import Clock
+from librarian_daemon.status.census import Census
 from librarian_protocol import api
 from librarian_protocol.names import SiteName
 

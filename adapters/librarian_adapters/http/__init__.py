@@ -1,0 +1,1 @@
+"""Bytes by HTTP, pulled and pushed."""

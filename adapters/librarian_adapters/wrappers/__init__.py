@@ -1,0 +1,1 @@
+"""What every adapter is put into: patience, least rates, verification."""

@@ -1,0 +1,28 @@
+"""Intake: one service for each drop directory. They begin and end with the configuration (``Intakes``)."""
+
+from __future__ import annotations
+
+import structlog
+
+from librarian_daemon.assembly.ports import Ports
+from librarian_daemon.assembly.stores import directories
+from librarian_daemon.config.settings import IntakeSettings, SiteSettings
+from librarian_daemon.intake.intakes import Intakes
+from librarian_daemon.intake.ledger import CatalogLedger
+from librarian_daemon.intake.service import Intake
+from librarian_daemon.transfers.pauses import Pauses
+
+
+def build_intakes(ports: Ports, settings: SiteSettings, pauses: Pauses) -> Intakes:
+    """A pause of intake that begins or ends has them look at once."""
+    ledger = CatalogLedger(ports.catalog, ports.metrics, ports.incidents)
+    by_label = {store.label: store for store in ports.stores}
+
+    def intake_of(drop: IntakeSettings) -> Intake:
+        log = structlog.get_logger("intake")
+        store = by_label[drop.store]
+        return Intake(drop, store, ledger, ports.incidents, ports.clock, ports.rng, log, pauses.intake)
+
+    intakes = Intakes(settings.intake, intake_of, ports.incidents, ports.clock, directories(ports.stores))
+    pauses.watch(intakes.look_again)
+    return intakes

@@ -1,0 +1,83 @@
+"""Builds the transfer services: planning, fetching in order, and landing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from librarian_adapters.contract import Adapter
+from librarian_adapters.wrappers.least_rate import Paces
+from librarian_daemon.assembly.ports import Ports, Services
+from librarian_daemon.config.settings import SiteSettings
+from librarian_daemon.runtime.signals import Signal
+from librarian_daemon.transfers.adapters import slots_of
+from librarian_daemon.transfers.batches import Batches
+from librarian_daemon.transfers.fetcher import TransferProgress
+from librarian_daemon.transfers.lander import Lander
+from librarian_daemon.transfers.pauses import Pauses
+from librarian_daemon.transfers.planner import Planner
+from librarian_daemon.transfers.replicator import Replicator
+from librarian_daemon.transfers.turns import Turns
+
+
+class Transfers(msgspec.Struct, frozen=True, kw_only=True):
+    """The transfer services, from planning to landing."""
+
+    adapters: Mapping[str, Adapter]
+    planner: Planner
+    replicator: Replicator
+    lander: Lander
+    progress: TransferProgress
+    pauses: Pauses
+    turns: Turns
+    #: Wakes the replicator.
+    changed: Signal
+
+    def services(self) -> Services:
+        """What runs."""
+        return {"planner": self.planner.run, "replicator": self.replicator.run, "pauses": self.pauses.run}
+
+
+def build_transfers(
+    ports: Ports, settings: SiteSettings, adapters: Mapping[str, Adapter], paces: Paces, pauses: Pauses
+) -> Transfers:
+    """``adapters`` by name, in order of preference; ``paces`` is what they learn of sites."""
+    catalog, clock, site, by_id = ports.catalog, ports.clock, ports.site, ports.by_id
+    slots = slots_of(settings, adapters, paces)
+    batches = Batches(
+        adapters=adapters,
+        stores=frozenset(by_id),
+        settings=settings.replicator,
+        limits=settings.adapters.limits,
+        slots=slots,
+        slow=paces.slow,
+        paused=pauses.peers,
+        rng=ports.rng,
+    )
+    progress = TransferProgress(catalog, clock)
+    lander = Lander(catalog, clock, ports.metrics, ports.incidents)
+    changed = Signal()
+    replicator = Replicator(
+        catalog=catalog,
+        stores=by_id,
+        lander=lander,
+        progress=progress,
+        clock=clock,
+        site=site,
+        batches=batches,
+        metrics=ports.metrics,
+        pauses=pauses,
+        wake=changed,
+    )
+    pauses.watch(changed.set)
+    return Transfers(
+        adapters=adapters,
+        planner=Planner(catalog, clock, site, list(adapters), changed),
+        replicator=replicator,
+        lander=lander,
+        progress=progress,
+        pauses=pauses,
+        turns=Turns(catalog, site, list(adapters), batches, slots, pauses),
+        changed=changed,
+    )

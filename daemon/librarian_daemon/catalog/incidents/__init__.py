@@ -1,0 +1,1 @@
+"""Incidents, and which channels have sent them."""

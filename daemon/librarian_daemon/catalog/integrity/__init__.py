@@ -1,0 +1,1 @@
+"""Instances: what stands where, compared, set aside, withdrawn."""

@@ -1,0 +1,1 @@
+"""The record of all journals, and which part of it counts."""

@@ -1,0 +1,1 @@
+"""The roster, and what depends on it."""

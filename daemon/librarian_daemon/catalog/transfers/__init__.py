@@ -1,0 +1,1 @@
+"""Transfers and what is to be fetched."""

@@ -1,0 +1,1 @@
+"""The configuration: its types, reading and checking."""

@@ -1,0 +1,1 @@
+"""Serves bytes to other sites: on request, and by pushing."""

@@ -1,0 +1,1 @@
+"""Files and directories, safely: nothing here knows what they are for."""

@@ -1,0 +1,1 @@
+"""Incidents: what is wrong, and notifying people of it."""

@@ -1,0 +1,1 @@
+"""Journals: publishing, receiving, heads, letters, and checks of the record."""

@@ -1,0 +1,1 @@
+"""Gives verified bytes their names."""

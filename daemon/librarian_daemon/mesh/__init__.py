@@ -1,0 +1,1 @@
+"""The sites of the mesh: inviting, joining, keys, and presence."""

@@ -1,0 +1,1 @@
+"""The interfaces through which services use the outside world."""

@@ -1,0 +1,1 @@
+"""The base of every service: clock, signals, logs, metrics, servers, certificates."""

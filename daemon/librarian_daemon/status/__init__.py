@@ -1,0 +1,1 @@
+"""The views of the site: for people, Prometheus and load balancers."""

@@ -1,0 +1,75 @@
+"""Moves bytes away from their name and keeps them: implements
+:class:`librarian_daemon.ports.store_capabilities.Keeping`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from librarian_daemon.fs.os_errors import naming
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.stores.posix import away, set_aside
+from librarian_daemon.stores.posix.layout import Root
+from librarian_protocol.digests import Digest
+from librarian_protocol.names import Name
+
+
+class PosixKeeping:
+    """Renames inside one store, never overwriting."""
+
+    def __init__(self, root: Root, threads: Threads) -> None:
+        self._root = root
+        self._threads = threads
+
+    async def set_aside(self, name: Name, digest: Digest) -> None:
+        """Take the name from bytes that were found to be these. Idempotent.
+
+        Raises:
+            SourceMissing: they are not there.
+            StoreError: the filesystem does not do it.
+        """
+        with naming(f"setting {name!a} aside", self._root.path):
+            await self._threads.run(set_aside.set_aside, self._root, name, digest)
+
+    async def is_aside(self, digest: Digest) -> bool:
+        """Whether bytes are set aside under this digest.
+
+        Raises:
+            StoreError: it cannot be looked at.
+        """
+        with naming("looking at what is set aside", self._root.path):
+            return await self._threads.run(set_aside.is_aside, self._root, digest)
+
+    async def bring_back(self, name: Name, digest: Digest) -> None:
+        """Give set-aside bytes their name back. Idempotent.
+
+        Raises:
+            SourceMissing: they are not there.
+            NameOccupied: something else is at the name.
+            StoreError: the filesystem does not do it.
+        """
+        with naming(f"bringing {name!a} back", self._root.path):
+            await self._threads.run(set_aside.bring_back, self._root, name, digest)
+
+    async def free_place(self, digest: Digest, *, withdrawn: bool) -> str:
+        """A free path below the store for bytes that leave their name for good.
+
+        Raises:
+            StoreError: it cannot be looked at.
+        """
+        kind = away.WITHDRAWN if withdrawn else away.BAD
+        return await self._threads.run(self._free_place, kind, digest)
+
+    def _free_place(self, kind: bytes, digest: Digest) -> str:
+        with self._root.opened() as root, naming("looking at what is kept", self._root.path):
+            return os.fsdecode(away.free_place(root, kind, digest))
+
+    async def move_away(self, name: Name, digest: Digest, place: str, *, aside: bool) -> bool:
+        """Move the bytes at the name, or set aside, to ``place``. Idempotent. Returns whether anything is there.
+
+        Raises:
+            StoreError: the filesystem does not do it.
+        """
+        old = set_aside.place(digest) if aside else b""
+        with naming(f"moving {name!a} away", self._root.path):
+            return await self._threads.run(away.move_away, self._root, name, os.fsencode(place), old)

@@ -1,0 +1,1 @@
+"""Transfers of files to this site: planned, fetched, landed."""

@@ -1,0 +1,92 @@
+"""Services over a store that is no directory of this host; and over one that cannot set aside, nor list."""
+
+from __future__ import annotations
+
+import pytest
+from tests.conformance.catalog.peers import Peer, ingested, withdrawn
+from tests.conformance.catalog.running import SITE, say
+from tests.support.intake import FakeIncidents
+from tests.support.memory_store import MemoryStore
+from tests.support.memory_volume import OURS, Inode, Volume
+
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.integrity import comparison
+from librarian_daemon.config.settings import ReconcileSettings
+from librarian_daemon.integrity.custodian import Custodian
+from librarian_daemon.integrity.reconciler import Reconciler
+from librarian_daemon.integrity.withdrawals import Withdrawals
+from librarian_daemon.recovery.restatement import Restater
+from librarian_daemon.runtime.clock import SystemClock, SystemRng
+from librarian_daemon.runtime.metrics import Metrics
+from librarian_protocol.entries import StoreDeclared, StoreRole
+from librarian_protocol.names import Name
+
+OWN = Peer(SITE)
+DECLARED = StoreDeclared(
+    store=OWN.store, label="main", role=StoreRole.ARCHIVE, technology="posix", active=True, ingestable=True
+)
+CASES = pytest.mark.parametrize("able", [True, False], ids=["able", "core-only"])
+
+
+def store_with(*names: str, able: bool) -> MemoryStore:
+    """Files whose bytes are their names."""
+    volume = Volume()
+    volume.named = {name: Inode(name.encode()) for name in names}
+    return MemoryStore(volume, id_=OWN.store, label="main", keeps=able, lists=able)
+
+
+async def known(catalog: Catalog, *names: str) -> None:
+    await say(catalog, DECLARED, *(ingested(OWN.store, name, size_bytes=len(name)) for name in names))
+
+
+@CASES
+async def test_what_is_withdrawn_leaves_its_name_or_the_reason_is_told(catalog: Catalog, able: bool) -> None:
+    store, incidents = store_with("raw/1", able=able), FakeIncidents()
+    await known(catalog, "raw/1")
+    await say(catalog, withdrawn("raw/1"))
+    await Withdrawals(catalog, {store.id: store}, incidents, SystemRng(), SITE).carry_out()
+    (where,) = store.volume.named
+    if able:
+        assert where.startswith(f"{OURS}/withdrawn/")
+        assert incidents.now == {}
+    else:
+        assert where == "raw/1"
+        assert "store 'main' cannot set bytes aside" in incidents.now["name-not-moved", "raw/1"]
+
+
+@CASES
+async def test_rows_are_compared_in_every_store_and_names_where_they_can_be_listed(
+    catalog: Catalog, able: bool
+) -> None:
+    store, incidents, clock = store_with("here", "unknown", able=able), FakeIncidents(), SystemClock()
+    await known(catalog, "here", "lost")
+    metrics = Metrics(SITE)
+    reconciler = Reconciler(
+        catalog=catalog,
+        stores=[store],
+        custodian=Custodian(catalog, {store.id: store}, incidents, clock, SITE, metrics, 50),
+        incidents=incidents,
+        clock=clock,
+        site=SITE,
+        settings=ReconcileSettings(),
+        metrics=metrics,
+    )
+    (report,) = await reconciler.once()
+    assert (report.wrong, report.acted) == (1, True)
+    if able:
+        assert (report.unknown, report.unknown_examples, report.error) == (1, ["unknown"], "")
+    else:
+        assert report.error == "store 'main' cannot list what stands in it"
+
+
+@CASES
+async def test_a_restored_catalog_is_stated_anew_as_far_as_the_store_can_be_looked_at(
+    catalog: Catalog, able: bool
+) -> None:
+    store = store_with("here", "accepted-since", able=able)
+    await known(catalog, "here", "lost")
+    await Restater(catalog, [store], SITE).run()
+    page = await catalog.read(comparison.instances_after, SITE, store.id, 0, 10)
+    states = {holding.name: holding.state for holding in page.holdings}
+    since = {Name("accepted-since"): "available"} if able else {}
+    assert states == {Name("here"): "available", Name("lost"): "suspected"} | since
