@@ -1,0 +1,163 @@
+"""A row's result: as JSON, which is kept, and as a table, which people read."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench.row import Figure, Row, Turn, Turns, Variant
+
+
+def result(
+    row: Row,
+    variants: Sequence[Variant],
+    turns: Turns,
+    counts: Mapping[str, Mapping[str, float]],
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What is kept of a row. ``about``: command, commit, date, machine, filesystem, rounds, scale."""
+    return {
+        "schema": "lb.bench/1",
+        "id": row.id,
+        "work": row.work,
+        "against": row.against,
+        "method": row.bench.method,
+        "unit": row.bench.unit,
+        **about,
+        "figures": [_figure(figure) for figure in row.figures(turns)],
+        "variants": [_variant(variant, row.bench.unit, turns.get(variant.name, ())) for variant in variants],
+        "counts": {name: {what: _short(each) for what, each in found.items()} for name, found in counts.items()},
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "name": figure.name,
+        "unit": figure.unit,
+        "median": _short(figure.median),
+        "least": _short(figure.least),
+        "most": _short(figure.most),
+        "target": figure.target,
+    }
+
+
+def _variant(variant: Variant, unit: str, turns: Sequence[Turn]) -> dict[str, Any]:
+    if not turns:
+        return {"name": variant.name, "recorded": variant.recorded} | (
+            {} if variant.recorded else {"absent": variant.absent or "it was not run"}
+        )
+    return {
+        "name": variant.name,
+        "unit": f"{unit}/s",
+        "rate": _spread(turn.rate for turn in turns),
+        "seconds": _spread(turn.seconds for turn in turns),
+        "amount": turns[0].amount,
+        "cpu_seconds": _each(turns, lambda turn: turn.cpu_seconds),
+        "peak_mib": _each(turns, lambda turn: {name: size / (1 << 20) for name, size in turn.peak_bytes.items()}),
+        "values": _each(turns, lambda turn: turn.values),
+    }
+
+
+def _each(turns: Sequence[Turn], of: Callable[[Turn], Mapping[str, float]]) -> dict[str, float | None]:
+    names = dict.fromkeys(name for turn in turns for name in of(turn))
+    return {name: _short(statistics.median(of(turn)[name] for turn in turns if name in of(turn))) for name in names}
+
+
+def _spread(numbers: Iterable[float]) -> dict[str, float | None]:
+    found = list(numbers)
+    return {"median": _short(statistics.median(found)), "least": _short(min(found)), "most": _short(max(found))}
+
+
+def _short(number: float | None) -> float | None:
+    """Four digits say more than these figures hold."""
+    return None if number is None else float(f"{number:.4g}")
+
+
+def table(kept: Mapping[str, Any]) -> str:
+    """A result as text."""
+    machine = kept["machine"]
+    lines = [
+        f"{kept['id']}: {kept['work']}",
+        f"against: {kept['against']}",
+        *_wrapped(f"method: {kept['method']}"),
+        f"commit {kept['commit'][:12]}{'+' if kept['commit'].endswith('+') else ''}, {kept['date']}; "
+        f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']}; "
+        f"{kept['filesystem']}; load before it {kept['load_before']}",
+        f"{kept['rounds']} rounds; median (least to most)"
+        + (f"; AMOUNTS SCALED BY {kept['scale']}: not a result" if kept["scale"] != 1 else ""),
+        "",
+        *_columns([["figure", "median", "spread", "target"], *(_figure_cells(figure) for figure in kept["figures"])]),
+        "",
+        *_columns(
+            [
+                ["variant", "rate", "spread", "seconds", "CPU s", "peak MiB", "values"],
+                *(_variant_cells(variant) for variant in kept["variants"]),
+            ]
+        ),
+    ]
+    for name, counts in kept["counts"].items():
+        lines += ["", f"counted of {name}, for each of the {kept['unit']}, in a turn that is not timed:"]
+        lines += _columns([[what, number(each)] for what, each in counts.items()])
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _figure_cells(figure: Mapping[str, Any]) -> list[str]:
+    unit = figure["unit"]
+    if figure["median"] is None:
+        return [figure["name"], "not measured", "", figure["target"]]
+    spread = f"{number(figure['least'])} to {number(figure['most'])}" if figure["least"] is not None else ""
+    return [figure["name"], f"{number(figure['median'])} {unit}", spread, figure["target"]]
+
+
+def _variant_cells(variant: Mapping[str, Any]) -> list[str]:
+    if "rate" not in variant:
+        return [variant["name"], variant.get("recorded") or f"absent: {variant['absent']}", "", "", "", "", ""]
+    rate, big = variant["rate"], variant["unit"] == "bytes/s"
+
+    def shown(each: float) -> str:
+        return number(each / (1 << 20)) if big else number(each)
+
+    return [
+        variant["name"],
+        f"{shown(rate['median'])} {'MiB/s' if big else variant['unit']}",
+        f"{shown(rate['least'])} to {shown(rate['most'])}",
+        number(variant["seconds"]["median"]),
+        _named(variant["cpu_seconds"]),
+        _named(variant["peak_mib"]),
+        _named(variant["values"]),
+    ]
+
+
+def _named(numbers: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {number(each)}" for name, each in numbers.items())
+
+
+def number(each: float) -> str:
+    """Three digits or more, none of them idle."""
+    return f"{each:,.0f}" if abs(each) >= 100 else f"{each:.3g}"
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def _wrapped(text: str, width: int = 120) -> list[str]:
+    lines, line = [], ""
+    for word in text.split():
+        if line and len(line) + 1 + len(word) > width:
+            lines.append(line)
+            line = f"  {word}"
+        else:
+            line = f"{line} {word}" if line else word
+    return [*lines, line]
+
+
+def keep(kept: Mapping[str, Any], directory: Path) -> None:
+    """Write ``bench-ID.json`` and ``bench-ID.txt``."""
+    name = f"bench-{kept['id']}"
+    (directory / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (directory / f"{name}.txt").write_text(table(kept), encoding="utf-8")
