@@ -174,15 +174,15 @@ MUTANTS = [
     Mutant(
         "a file is not made durable before its rename",
         "daemon/librarian_daemon/stores/posix/sealer.py",
-        "                if sync:\n                    fsync(fd)\n",
-        "",
+        "        fsync(file[1])\n",
+        "        pass\n",
         "tests/conformance/stores/test_posix.py::test_a_failed_fsync_discards_the_staged_file",
     ),
     Mutant(
         "what stands at a name is overwritten",
-        "daemon/librarian_daemon/fs/beneath.py",
-        "        rename_noreplace(source, old_name, target, new_name)\n",
-        "        os.rename(old_name, new_name, src_dir_fd=source, dst_dir_fd=target)\n",
+        "daemon/librarian_daemon/fs/kept.py",
+        "    rename_noreplace(source.at(old_parent), old_name, target.at(new_parent), new_name)\n",
+        "    os.rename(old_name, new_name, src_dir_fd=source.at(old_parent), dst_dir_fd=target.at(new_parent))\n",
         "tests/conformance/stores/test_store.py::test_nothing_is_ever_overwritten",
     ),
     Mutant(

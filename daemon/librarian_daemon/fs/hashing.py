@@ -18,18 +18,25 @@ class Stopped(Exception):
 
 
 def hash_fd(
-    fd: int, stop: threading.Event | None = None, also: Callable[[memoryview], None] | None = None
+    fd: int,
+    stop: threading.Event | None = None,
+    also: Callable[[memoryview], None] | None = None,
+    *,
+    expected_bytes: int | None = None,
 ) -> tuple[int, Digest]:
     """Read from the descriptor's position to the end: how many bytes, and their blake3 digest.
 
-    ``also`` gets every chunk, which it may use until it returns.
+    ``also`` gets every chunk, which it may use until it returns. ``expected_bytes`` is its size as far as the caller
+    knows: the buffer is chosen by it.
 
     Raises:
         OSError: it cannot be read.
         Stopped: ``stop`` was set meanwhile.
     """
     hasher = blake3()
-    buffer = bytearray(min(CHUNK_BYTES, max(os.fstat(fd).st_size, 1) + 1))
+    if expected_bytes is None:
+        expected_bytes = os.fstat(fd).st_size
+    buffer = bytearray(min(CHUNK_BYTES, max(expected_bytes, 1) + 1))
     view = memoryview(buffer)
     size_bytes = 0
     while count := os.readv(fd, [buffer]):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import count
+from typing import ParamSpec, TypeVar, cast
 
 from librarian_adapters.threads import outcome
 
@@ -26,6 +27,7 @@ class Threads:
         # A second pool: work in the first pool waits for work in the second, so one pool could wait for itself for
         # ever.
         self._fsync = ThreadPoolExecutor(fsync_threads, thread_name_prefix=f"{name}-fsync")
+        self._fsync_threads = fsync_threads
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do ``work`` in a thread. When cancelled, waits for its end first: a thread cannot be stopped."""
@@ -39,9 +41,22 @@ class Threads:
     def each(self, work: Callable[[A], T], items: Iterable[A]) -> list[T]:
         """``work`` on every item, many at once, results in order. Called from a thread of :meth:`run`.
 
-        ``work`` returns its errors: the first one raised would hide the others.
+        ``work`` returns its errors: the first one raised would hide the others. The threads take the items from one
+        list: handing each over by itself would cost more than a small ``work``.
         """
-        return list(self._fsync.map(work, items))
+        todo = list(items)
+        results: list[T | None] = [None] * len(todo)
+        number = count()
+
+        def take() -> None:
+            while (mine := next(number)) < len(todo):
+                results[mine] = work(todo[mine])
+
+        running = [self._fsync.submit(take) for _ in range(min(self._fsync_threads, len(todo)))]
+        wait(running)  # all of them, also where one raises
+        for one in running:
+            one.result()
+        return cast(list[T], results)
 
     def close(self) -> None:
         """End the threads once idle. Idempotent."""

@@ -24,7 +24,7 @@ from librarian_daemon.intake.copier import SMALL_BYTES, Copier, file_item, list_
 from librarian_daemon.intake.directory import claims
 from librarian_daemon.intake.directory.claims import Claimed
 from librarian_daemon.intake.directory.drop import Drop, shown
-from librarian_daemon.intake.directory.examination import BookExamination, Examined, Gone, examine_file, odd
+from librarian_daemon.intake.directory.examination import BookExamination, Examined, Gone, examine_files, odd
 from librarian_daemon.intake.directory.lease import StillWritten
 from librarian_daemon.intake.directory.scanner import Kind
 from librarian_daemon.intake.examined import Ready, landing_of
@@ -117,10 +117,10 @@ class Ingest:
         stop = threading.Event()
         files = [claimed for claimed in batch if claimed.kind is Kind.FILE]
         read = await self._threads.run_stoppable(stop, self._examine_files, files, stop)
-        for claimed, (name, found) in zip(files, read, strict=True):
-            if isinstance(found, Examined) and name is not None:
-                ready.append(Ready(id=self._new_id(), claimed=claimed, name=name, found=found))
-            elif not isinstance(found, Examined):
+        for claimed, found in zip(files, read, strict=True):
+            if isinstance(found, Ready):
+                ready.append(found)
+            else:
                 await self._not_taken(claimed, found)
         for claimed in batch:
             try:
@@ -134,14 +134,24 @@ class Ingest:
 
     def _examine_files(
         self, files: Sequence[Claimed], stop: threading.Event
-    ) -> list[tuple[Name | None, Examined | InputError | StillWritten | Gone]]:
-        found: list[tuple[Name | None, Examined | InputError | StillWritten | Gone]] = []
-        for claimed in files:
-            try:
-                found.append((Name.parse(self._prefix + claimed.rel), examine_file(self._drop, claimed, stop)))
-            except (InputError, StillWritten, Gone) as exc:
-                found.append((None, exc))
+    ) -> list[Ready | InputError | StillWritten | Gone]:
+        names = [self._name(claimed) for claimed in files]
+        named = [claimed for claimed, name in zip(files, names, strict=True) if isinstance(name, Name)]
+        read = iter(examine_files(self._drop, named, stop))
+        found: list[Ready | InputError | StillWritten | Gone] = []
+        for claimed, name in zip(files, names, strict=True):
+            result = next(read) if isinstance(name, Name) else name
+            if isinstance(name, Name) and isinstance(result, Examined):
+                found.append(Ready(id=self._new_id(), claimed=claimed, name=name, found=result))
+            elif not isinstance(result, Examined):
+                found.append(result)
         return found
+
+    def _name(self, claimed: Claimed) -> Name | InputError:
+        try:
+            return Name.parse(self._prefix + claimed.rel)
+        except InputError as exc:
+            return exc
 
     async def _examine_book(self, claimed: Claimed) -> Ready:
         name = Name.parse(self._prefix + claimed.rel)

@@ -16,7 +16,8 @@ import msgspec
 
 from librarian_adapters.beneath import READ_FILE
 from librarian_daemon.fs import book_tree
-from librarian_daemon.fs.beneath import make_directories, move, opened, split, stat_beneath
+from librarian_daemon.fs.beneath import make_directories, opened, split, stat_beneath
+from librarian_daemon.fs.kept import OTHERS, Kept, move
 from librarian_daemon.intake.directory.drop import (
     CLAIMED,
     Drop,
@@ -80,7 +81,7 @@ def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
             again in ``.claimed``.
     """
     result = Claims(claimed=[], left=[])
-    with drop.opened("claiming") as fd:
+    with drop.opened("claiming") as fd, Kept(fd, OTHERS) as theirs, Kept(fd) as ours:
         made: set[bytes] = set()
         left_parents: set[bytes] = set()
         for candidate in candidates:
@@ -89,7 +90,7 @@ def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
             if parent not in made:
                 _make(fd, parent, made)
             try:
-                move(fd, candidate.rel, fd, target)
+                move(theirs, candidate.rel, ours, target)
             except OSError as exc:
                 if exc.errno in _OF_THE_PLACE:
                     raise
@@ -119,10 +120,10 @@ def put_back(drop: Drop, claimed: Claimed) -> bool:
         StoreFull, NoInodes, StoreFault: the drop directory's filesystem does not take it.
     """
     parent = split(claimed.rel)[0]
-    with drop.opened("putting back what is not to be taken yet") as fd:
+    with drop.opened("putting back what is not to be taken yet") as fd, Kept(fd) as ours, Kept(fd) as theirs:
         try:
             make_directories(fd, parent, 0o777)
-            move(fd, claimed.path, fd, claimed.rel)
+            move(ours, claimed.path, theirs, claimed.rel)
         except FileExistsError:
             return False
         except FileNotFoundError:
@@ -142,22 +143,23 @@ def held_up(drop: Drop, candidates: Sequence[Candidate]) -> dict[bytes, NotClaim
         StoreFault: the drop directory cannot be opened.
     """
     found: dict[bytes, NotClaimed] = {}
-    with drop.opened("looking for writers") as fd:
+    with drop.opened("looking for writers") as fd, Kept(fd, OTHERS) as directories:
         for candidate in candidates:
-            reason, detail = _hindrance(fd, candidate)
+            reason, detail = _hindrance(directories, candidate)
             if reason is not None:
                 found[candidate.rel] = NotClaimed(candidate.rel, reason, detail)
     return found
 
 
-def _hindrance(drop: int, candidate: Candidate) -> tuple[Reason | None, str]:
+def _hindrance(directories: Kept, candidate: Candidate) -> tuple[Reason | None, str]:
     member = b""
+    parent, name = split(candidate.rel)
     try:
         if candidate.kind is Kind.FILE:
-            with opened(drop, candidate.rel, READ_FILE) as file:
+            with opened(directories.at(parent), name, READ_FILE) as file:
                 check_unwritten(file)
         elif candidate.kind is Kind.BOOK:
-            with opened(drop, candidate.rel) as book:
+            with opened(directories.at(parent), name) as book:
                 for found in book_tree.walk(book):
                     member = found.path
                     if not found.is_directory:

@@ -7,7 +7,7 @@ import os
 import pwd
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,8 +16,9 @@ from blake3 import blake3
 
 from librarian_adapters.beneath import READ_FILE
 from librarian_daemon.fs import book_tree
-from librarian_daemon.fs.beneath import opened, stat_beneath
+from librarian_daemon.fs.beneath import opened, split, stat_beneath
 from librarian_daemon.fs.hashing import hash_fd
+from librarian_daemon.fs.kept import Kept
 from librarian_daemon.intake.directory.claims import Claimed
 from librarian_daemon.intake.directory.drop import Drop
 from librarian_daemon.intake.directory.lease import NotReadable, StillWritten, check_unwritten, unwritten
@@ -71,34 +72,59 @@ def examine_file(drop: Drop, claimed: Claimed, stop: threading.Event | None = No
         InputError: it is not a file that we can take.
         StoreFault: it cannot be read.
     """
-    with drop.opened("reading a claimed file") as fd:
-        try:
-            state = stat_beneath(fd, claimed.path)
-            if not stat.S_ISREG(state.st_mode):
-                raise _odd(state.st_mode)
-            with opened(fd, claimed.path, READ_FILE) as file:
-                mode = stat.S_IMODE(os.fstat(file).st_mode)
-                ours = _take_over(file)
-                try:
-                    with unwritten(file) as state:
-                        if not stat.S_ISREG(state.st_mode):
-                            raise _odd(state.st_mode)
-                        _check_size(state.st_size)
-                        size_bytes, digest = hash_fd(file, stop)
-                    if size_bytes != state.st_size:
-                        raise StillWritten("its size changed while it was read")
-                except StillWritten:
-                    if ours:
-                        os.fchmod(file, mode)  # it goes back to its writer, who may have to write to it
-                    raise
-        except FileNotFoundError as exc:
-            raise Gone from exc
-        except PermissionError as exc:
-            raise NotReadable("the daemon's user may not read it") from exc
-        except OSError as exc:
-            if exc.errno == errno.EIO:
-                raise _damaged() from exc
-            raise
+    with drop.opened("reading a claimed file") as fd, Kept(fd) as directories:
+        return _examine_file(directories, claimed, stop)
+
+
+def examine_files(
+    drop: Drop, files: Sequence[Claimed], stop: threading.Event | None = None
+) -> list[Examined | InputError | StillWritten | Gone]:
+    """As :func:`examine_file` for many; one result for each, in order.
+
+    Raises:
+        StoreFault: one cannot be read.
+    """
+    found: list[Examined | InputError | StillWritten | Gone] = []
+    with drop.opened("reading claimed files") as fd, Kept(fd) as directories:
+        for claimed in files:
+            try:
+                found.append(_examine_file(directories, claimed, stop))
+            except (InputError, StillWritten, Gone) as exc:
+                found.append(exc)
+    return found
+
+
+def _examine_file(directories: Kept, claimed: Claimed, stop: threading.Event | None) -> Examined:
+    parent, name = split(claimed.path)
+    try:
+        here = directories.at(parent)
+        state = os.stat(name, dir_fd=here, follow_symlinks=False)
+        if not stat.S_ISREG(state.st_mode):
+            raise _odd(state.st_mode)
+        with opened(here, name, READ_FILE) as file:
+            state = os.fstat(file)
+            mode = stat.S_IMODE(state.st_mode)
+            ours = _take_over(file, state)
+            try:
+                with unwritten(file) as state:
+                    if not stat.S_ISREG(state.st_mode):
+                        raise _odd(state.st_mode)
+                    _check_size(state.st_size)
+                    size_bytes, digest = hash_fd(file, stop, expected_bytes=state.st_size)
+                if size_bytes != state.st_size:
+                    raise StillWritten("its size changed while it was read")
+            except StillWritten:
+                if ours:
+                    os.fchmod(file, mode)  # it goes back to its writer, who may have to write to it
+                raise
+    except FileNotFoundError as exc:
+        raise Gone from exc
+    except PermissionError as exc:
+        raise NotReadable("the daemon's user may not read it") from exc
+    except OSError as exc:
+        if exc.errno == errno.EIO:
+            raise _damaged() from exc
+        raise
     return Examined(
         size_bytes=size_bytes,
         digest=digest,
@@ -152,12 +178,11 @@ def _damaged() -> InputError:
     return NotPossible("reading it failed with an I/O error", hint="its disk may be failing")
 
 
-def _take_over(fd: int) -> bool:
+def _take_over(fd: int, state: os.stat_result) -> bool:
     """Whether a file is ours alone; if so nobody else may open it for writing from now on.
 
     Another user who has it open for reading could open it for writing through ``/proc`` if its mode allowed that.
     """
-    state = os.fstat(fd)
     if state.st_uid != os.geteuid() or (stat.S_ISREG(state.st_mode) and state.st_nlink != 1):
         return False
     if state.st_mode & _SHARED_WRITE:
@@ -220,13 +245,13 @@ class BookExamination:
         self._owner, self._newest_ns = state.st_uid, state.st_mtime_ns
 
         def each_directory(fd: int) -> None:
-            self._ours = _take_over(fd) and self._ours
+            self._ours = _take_over(fd, os.fstat(fd)) and self._ours
 
         for found in book_tree.walk(book, each_directory=each_directory):
             MemberPath.parse(found.path)
             if not found.is_directory:
                 with opened(book, found.path, READ_FILE) as file:
-                    self._ours = _take_over(file) and self._ours
+                    self._ours = _take_over(file, os.fstat(file)) and self._ours
                     check_unwritten(file)
 
     def _text(self, book: int) -> Iterator[Portion]:

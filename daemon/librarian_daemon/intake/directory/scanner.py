@@ -149,7 +149,7 @@ class Scanner:
                         if self._is_descended_into(entry, rel):
                             pending.append(rel)
                             continue
-                        found = self.look(base, rel)
+                        found = self.look(fd, rel)
                         if found is None:
                             continue
                         if found.kind is Kind.BOOK and self._marker and each_directory is not None:
@@ -164,13 +164,16 @@ class Scanner:
     def _is_descended_into(self, entry: os.DirEntry[str], rel: bytes) -> bool:
         return entry.is_dir(follow_symlinks=False) and self.is_above_books(rel) and len(rel) <= MAX_NAME_BYTES
 
-    def look(self, base: int, rel: bytes) -> Candidate | None:
+    def look(self, parent: int, rel: bytes) -> Candidate | None:
         """The candidate as it is now; None for a directory that only contains candidates.
+
+        ``parent`` is the descriptor of its directory.
 
         Raises:
             OSError: it is gone, or cannot be looked at.
         """
-        state = stat_beneath(base, rel)
+        name = split(rel)[1]
+        state = os.stat(name, dir_fd=parent, follow_symlinks=False)
         newest_ns = max(state.st_mtime_ns, state.st_ctime_ns)
         fingerprint = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         if stat.S_ISDIR(state.st_mode):
@@ -178,7 +181,7 @@ class Scanner:
                 if len(rel) <= MAX_NAME_BYTES:
                     return None
                 return Candidate(rel, Kind.ODD, 0, fingerprint, newest_ns)
-            with opened(base, rel) as book:
+            with opened(parent, name) as book:
                 return _book(rel, book)
         kind = Kind.FILE if stat.S_ISREG(state.st_mode) and not self._books else Kind.ODD
         stopped = kind is Kind.FILE and is_stopped(state.st_mtime_ns)

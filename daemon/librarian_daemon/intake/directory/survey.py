@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from librarian_daemon.fs.beneath import opened
+from librarian_daemon.fs.kept import OTHERS, Kept
 from librarian_daemon.intake.directory.drop import Drop
 from librarian_daemon.intake.directory.file_times import has_set_time
 from librarian_daemon.intake.directory.ignore_report import IgnoreReport
-from librarian_daemon.intake.directory.scanner import VANISHED, Candidate, Kind, Scanner, Unreadable
+from librarian_daemon.intake.directory.scanner import VANISHED, Candidate, Kind, Scanner, Unreadable, parent_of
 from librarian_daemon.intake.directory.watcher import Arrival, Watcher
 
 #: What is at a path: a path if it is a directory above candidates, b"" if nothing is there.
@@ -37,12 +38,12 @@ class Survey:
 
     def look_at(self, rels: Sequence[tuple[bytes, Arrival]]) -> list[tuple[Look, Arrival]]:
         """What is at each path now, and how it arrived."""
-        with self._drop.opened("looking at the drop directory") as fd:
-            return [self._look(fd, rel, arrival) for rel, arrival in rels]
+        with self._drop.opened("looking at the drop directory") as fd, Kept(fd, OTHERS) as directories:
+            return [self._look(fd, directories, rel, arrival) for rel, arrival in rels]
 
-    def _look(self, drop: int, rel: bytes, arrival: Arrival) -> tuple[Look, Arrival]:
+    def _look(self, drop: int, directories: Kept, rel: bytes, arrival: Arrival) -> tuple[Look, Arrival]:
         try:
-            found = self._scanner.look(drop, rel)
+            found = self._scanner.look(directories.at(parent_of(rel)), rel)
             if found is not None and found.kind is Kind.BOOK and self._for_markers:
                 with opened(drop, rel) as book:
                     self._watcher.add(book, rel)

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from librarian_adapters.beneath import READ_FILE
-from librarian_daemon.fs.beneath import directory, fsync_beneath, make_directories, move, opened, split, stat_beneath
+from librarian_daemon.fs import beneath
+from librarian_daemon.fs.beneath import directory, fsync_beneath, make_directories, opened, split, stat_beneath
 from librarian_daemon.fs.hashing import hash_fd
+from librarian_daemon.fs.kept import Kept, KeptRoots, move
 from librarian_daemon.fs.os_errors import store_error
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed
@@ -38,6 +40,20 @@ from librarian_protocol.errors import CaseTwin, InputError, LibrarianError, Name
 _REMEMBERED = 65_536
 #: A directory whose entries changed: a root, and a path below it.
 _Touched = tuple[str, bytes]
+#: Device and inode.
+_Inode = tuple[int, int]
+
+
+class _Batch:
+    """What one call of :meth:`Placer.place` keeps."""
+
+    def __init__(self, root: int, named: Kept, sources: KeptRoots) -> None:
+        self.root = root
+        #: Directories above names, and those that bytes leave.
+        self.named = named
+        self.sources = sources
+        #: Directories that were renamed into.
+        self.entered: dict[_Touched, _Inode] = {}
 
 
 class Placer:
@@ -57,15 +73,17 @@ class Placer:
         failed: dict[str, LibrarianError] = {}
         changed: dict[_Touched, list[str]] = {}
         try:
-            with self._root.opened() as root:
+            with self._root.opened() as root, Kept(root) as named, KeptRoots() as sources:
+                batch = _Batch(root, named, sources)
                 for landing in landings:
                     touched: list[_Touched] = []
-                    wrong = self._place(root, landing, touched)
+                    wrong = self._place(batch, landing, touched)
                     if wrong is not None:
                         failed[landing.id] = wrong
                     for where in touched:
                         changed.setdefault(where, []).append(landing.id)
-                for where, exc in zip(changed, self._threads.each(_fsync_directory, changed), strict=True):
+                fsyncs = self._threads.each(lambda where: _fsync_directory(where, batch.entered.get(where)), changed)
+                for where, exc in zip(changed, fsyncs, strict=True):
                     if exc is not None:
                         error = store_error(exc, "making a rename durable", self._root.path)
                         failed |= dict.fromkeys(changed[where], error)
@@ -75,33 +93,38 @@ class Placer:
             NotPlaced(landing, failed[landing.id]) if landing.id in failed else Placed(landing) for landing in landings
         ]
 
-    def _place(self, root: int, landing: Landing, touched: list[_Touched]) -> LibrarianError | None:
+    def _place(self, batch: _Batch, landing: Landing, touched: list[_Touched]) -> LibrarianError | None:
         """Rename one landing; ``touched`` gets the directories to fsync afterwards. None: it is at its name."""
+        root, named = batch.root, batch.named
         name = os.fsencode(landing.name)
         rel = os.fsencode(landing.rel)
         parent = split(name)[0]
         try:
-            wrong = self._make_parent(root, landing, parent)
-            if wrong is not None:
-                return wrong
+            if parent not in named:
+                wrong = self._make_parent(root, landing, parent)
+                if wrong is not None:
+                    return wrong
             if landing.manifest_rel:
                 self._place_manifest(root, landing, touched)
             self._place_list(root, landing, touched)
-            with directory(landing.root) as base:
-                try:
-                    move(base, rel, root, name)
-                except (FileExistsError, FileNotFoundError):
-                    wrong = self._already(root, base, landing)
-                    if landing.action is Action.HEAL and isinstance(wrong, NameOccupied) and exists(base, rel):
-                        set_bad_aside(root, name, landing.digest)
-                        move(base, rel, root, name)
-                        wrong = None
-                        touched.append((landing.root, split(rel)[0]))
-                    if wrong is not None:
-                        return wrong
-                else:
+            source = batch.sources.below(landing.root)
+            try:
+                move(source, rel, named, name)
+            except (FileExistsError, FileNotFoundError):
+                base = source.base
+                wrong = self._already(root, base, landing)
+                if landing.action is Action.HEAL and isinstance(wrong, NameOccupied) and exists(base, rel):
+                    set_bad_aside(root, name, landing.digest)
+                    move(source, rel, named, name)
+                    wrong = None
                     touched.append((landing.root, split(rel)[0]))
-                touched.append((self._root.path, parent))
+                if wrong is not None:
+                    return wrong
+            else:
+                touched.append((landing.root, split(rel)[0]))
+                if (self._root.path, parent) not in batch.entered:
+                    batch.entered[(self._root.path, parent)] = _inode(named.at(parent))
+            touched.append((self._root.path, parent))
         except NotDurable as exc:
             return store_error(exc.cause, f"making {landing.name!a} durable", self._root.path)
         except InputError as exc:
@@ -131,11 +154,11 @@ class Placer:
         staged = os.fsencode(landing.manifest_rel)
         with opened(root, STAGING) as staging:
             try:
-                move(staging, staged, root, final)
+                beneath.move(staging, staged, root, final)
             except FileExistsError:  # from an equal book, or from this one before a crash: its name is its digest
                 if landing.action is Action.HEAL and not _is_manifest(root, final, landing.digest):
                     set_bad_aside(root, final, landing.digest)
-                    move(staging, staged, root, final)
+                    beneath.move(staging, staged, root, final)
                 else:
                     with suppress(FileNotFoundError):
                         os.unlink(staged, dir_fd=staging)
@@ -151,7 +174,7 @@ class Placer:
         staged = os.fsencode(landing.list_rel)
         with opened(root, STAGING) as staging, suppress(FileNotFoundError):
             try:
-                move(staging, staged, root, list_path(landing.attributes.list))
+                beneath.move(staging, staged, root, list_path(landing.attributes.list))
             except FileExistsError:  # its name is its digest
                 os.unlink(staged, dir_fd=staging)
         touched.append((self._root.path, ATTRIBUTES))
@@ -252,10 +275,20 @@ def _changing(landing: Landing, wrong: InputError) -> NameOccupied:
     )
 
 
-def _fsync_directory(where: _Touched) -> OSError | None:
+def _inode(fd: int) -> _Inode:
+    state = os.fstat(fd)
+    return state.st_dev, state.st_ino
+
+
+def _fsync_directory(where: _Touched, entered: _Inode | None = None) -> OSError | None:
+    """``entered`` is the directory that was renamed into: somebody may have moved it away since."""
     root, path = where
     try:
         with directory(root) as fd:
+            if entered is not None:
+                with opened(fd, path) as here:
+                    if _inode(here) != entered:
+                        return OSError(errno.ESTALE, "another directory stands there now")
             fsync_beneath(fd, path)
     except OSError as exc:
         return exc

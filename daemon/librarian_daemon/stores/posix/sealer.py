@@ -6,14 +6,15 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import msgspec
 import structlog
 
-from librarian_adapters.beneath import READ_FILE
+from librarian_adapters.beneath import READ_FILE, open_beneath
 from librarian_daemon.fs import book_tree
 from librarian_daemon.fs.beneath import directory, opened, split, syncfs
+from librarian_daemon.fs.kept import KeptRoots
 from librarian_daemon.fs.os_errors import store_error
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.ports.store import Landing, NotPlaced
@@ -26,7 +27,8 @@ from librarian_protocol.errors import ChecksumMismatch, InputError, SizeMismatch
 
 #: From this number of single files on, one syncfs is cheaper than an fsync for each.
 SYNCFS_FROM = 64
-_PORTION = 256
+#: Files that are open at once.
+_PORTION = 128
 #: Behind the last member of a list.
 _END = (b"", PLAIN)
 _log = structlog.get_logger("store")
@@ -68,9 +70,10 @@ class Sealer:
             with self._root.opened() as root:
                 files = [landing for landing in landings if landing.unit is Unit.FILE]
                 together = self._use_syncfs and len(files) >= SYNCFS_FROM
-                for failed in self._threads.each(lambda landing: self._file(landing, sync=not together), files):
-                    if failed is not None:
-                        done[failed.landing.id] = failed
+                with KeptRoots() as directories:
+                    for portion in _portions(files):
+                        failed = self._files(directories, portion, sync=not together)
+                        done |= {outcome.landing.id: outcome for outcome in failed}
                 if together:
                     good = [landing for landing in files if landing.id not in done]
                     done |= {failed.landing.id: failed for failed in self._all(root, good)}
@@ -81,24 +84,49 @@ class Sealer:
             return [NotPlaced(landing, exc) for landing in landings]
         return [done.get(landing.id, landing) for landing in landings]
 
-    def _file(self, landing: Landing, *, sync: bool) -> NotPlaced | None:
-        try:
-            with directory(landing.root) as base, opened(base, os.fsencode(landing.rel), READ_FILE) as fd:
-                state = os.fstat(fd)
-                if not stat.S_ISREG(state.st_mode) or state.st_size != landing.size_bytes:
-                    wrong = SizeMismatch(
-                        f"{landing.name!a} landed with {state.st_size} bytes, not {landing.size_bytes}"
-                    )
-                    return NotPlaced(landing, wrong)
-                self._root.modes.settle_file(fd, of_file(landing))
+    def _files(self, directories: KeptRoots, portion: Sequence[Landing], *, sync: bool) -> list[NotPlaced]:
+        """Seal single files, all of them open at once where each is fsynced; the failures."""
+        failed: list[NotPlaced] = []
+        with ExitStack() as files:
+            unsynced: list[tuple[Landing, int]] = []
+            for landing in portion:
+                try:
+                    parent, name = split(os.fsencode(landing.rel))
+                    fd = open_beneath(directories.below(landing.root).at(parent), name, READ_FILE)
+                except OSError as exc:
+                    failed.append(self._not_opened(landing, exc))
+                    continue
                 if sync:
-                    fsync(fd)
-        except NotDurable as exc:
-            return self._give_up(landing, exc.cause)
-        except FileNotFoundError:
+                    files.callback(os.close, fd)
+                try:
+                    wrong = self._settle(landing, fd)
+                finally:
+                    if not sync:
+                        os.close(fd)
+                if wrong is not None:
+                    failed.append(wrong)
+                elif sync:
+                    unsynced.append((landing, fd))
+            for (landing, _), failure in zip(unsynced, self._threads.each(_try_fsync, unsynced), strict=True):
+                if failure is not None:
+                    failed.append(self._give_up(landing, failure.cause))
+        return failed
+
+    def _not_opened(self, landing: Landing, exc: OSError) -> NotPlaced:
+        if isinstance(exc, FileNotFoundError):
             return NotPlaced(landing, missing(landing))
+        return NotPlaced(landing, store_error(exc, f"sealing {landing.name!a}", self._root.path))
+
+    def _settle(self, landing: Landing, fd: int) -> NotPlaced | None:
+        """Compare the size of a single file, and set its mode, group and time."""
+        try:
+            state = os.fstat(fd)
+            if not stat.S_ISREG(state.st_mode) or state.st_size != landing.size_bytes:
+                wrong = SizeMismatch(f"{landing.name!a} landed with {state.st_size} bytes, not {landing.size_bytes}")
+                return NotPlaced(landing, wrong)
+            self._root.modes.settle_file(fd, of_file(landing))
         except OSError as exc:
-            return NotPlaced(landing, store_error(exc, f"sealing {landing.name!a}", self._root.path))
+            return self._not_opened(landing, exc)
         return None
 
     def _all(self, root: int, landings: Sequence[Landing]) -> list[NotPlaced]:
@@ -209,6 +237,18 @@ class Sealer:
                 syncfs(book)
             except OSError as exc:
                 raise NotDurable(exc) from exc
+
+
+def _try_fsync(file: tuple[Landing, int]) -> NotDurable | None:
+    try:
+        fsync(file[1])
+    except NotDurable as exc:
+        return exc
+    return None
+
+
+def _portions(files: Sequence[Landing]) -> Iterator[Sequence[Landing]]:
+    return (files[first : first + _PORTION] for first in range(0, len(files), _PORTION))
 
 
 def _raise_first(failures: Sequence[NotDurable | OSError | None]) -> None:
