@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, closing, suppress
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -14,7 +14,9 @@ from aiohttp import web
 from librarian_adapters.contract import Buffer, Part
 from librarian_adapters.http.bundle import BUNDLE_TARGET, BUNDLE_TYPE, BYTES_TARGET, BYTES_TYPE, Asked, decode_request
 from librarian_daemon.dataplane.gate import Gate, begin_of, cut
+from librarian_daemon.dataplane.kernel_copy import CannotCopy, Cut, KernelCopy
 from librarian_daemon.dataplane.sender import Sender
+from librarian_daemon.ports.store import Reader
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import ArgumentInvalid, DigestInvalid, NameInvalid, SourceMissing
 from librarian_protocol.names import MemberPath, SiteName
@@ -51,15 +53,44 @@ class DataPlane:
                 response.headers["Content-Range"] = f"bytes {begin}-{end - 1}/{end}"
             await response.prepare(request)
             try:
+                begin = await self._copied(request, response, site, asked, reader, begin)
                 async with aclosing(self._sender.read(asked, reader, begin)) as chunks:
                     async for chunk in chunks:
                         if not await self._sent(site, response, chunk):
                             return cut(request, response)
-            except SourceMissing:
+            except (Cut, SourceMissing):
                 return cut(request, response)
         finally:
             reader.close()
         return response
+
+    async def _copied(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        site: SiteName,
+        asked: Asked,
+        reader: Reader,
+        begin: int,
+    ) -> int:
+        """Have the kernel send the bytes from ``begin``, where it can. Returns up to where it did."""
+        file, transport = reader.fileno(), request.transport
+        if file is None or transport is None or transport.get_extra_info("sslcontext") is not None:
+            return begin
+        await response.write(b"")  # the header goes first
+        if transport.is_closing() or transport.get_write_buffer_size():
+            return begin
+        copy = KernelCopy(
+            file,
+            begin,
+            reader.size_bytes,
+            transport.get_extra_info("socket"),
+            stall_s=self._gate.limits.stall_s,
+            may_go_on=lambda: not self._gate.paused(site),
+        )
+        with closing(copy), suppress(CannotCopy):
+            await self._sender.copy(asked, copy)
+        return copy.at
 
     async def _sent(self, site: SiteName, response: web.StreamResponse, data: Buffer) -> bool:
         """Whether the other side took it in time; nothing is sent to a paused site."""

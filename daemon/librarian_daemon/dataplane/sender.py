@@ -14,6 +14,7 @@ import msgspec
 from librarian_adapters.contract import Buffer, Part
 from librarian_adapters.http.bundle import MAX_ITEM_BYTES, Asked, encode_error, encode_frame
 from librarian_adapters.threads import in_thread
+from librarian_daemon.dataplane.kernel_copy import KernelCopy
 from librarian_daemon.ports.store import Reader
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
@@ -139,15 +140,37 @@ class Sender:
             try:
                 chunk = await reader.read(begin, min(CHUNK_BYTES, end - begin))
             except StoreError as exc:
-                await self._suspect(asked, f"reading {asked.part} failed: {exc.message}")
-                raise SourceMissing(f"site {self._site} cannot read {asked.part} of {asked.digest}") from exc
+                raise await self._unreadable(asked, exc.message) from exc
             if not chunk:
-                await self._suspect(asked, f"{asked.part} ends at {begin}, not at {end}")
-                raise SourceMissing(f"{asked.part} of {asked.digest} ends at {begin}, not at {end}")
+                raise await self._cut_short(asked, begin, end)
             view = memoryview(chunk)
             for at in range(0, len(chunk), SENT_BYTES):
                 yield view[at : at + SENT_BYTES]
             begin += len(chunk)
+
+    async def copy(self, asked: Asked, copy: KernelCopy) -> None:
+        """Have the kernel send the bytes.
+
+        Raises:
+            SourceMissing: as :meth:`read`.
+            Cut, CannotCopy, ConnectionError: as :meth:`KernelCopy.run`.
+        """
+        try:
+            await copy.run()
+        except ConnectionError:
+            raise
+        except OSError as exc:
+            raise await self._unreadable(asked, exc.strerror or str(exc)) from exc
+        if copy.at < copy.end:
+            raise await self._cut_short(asked, copy.at, copy.end)
+
+    async def _unreadable(self, asked: Asked, why: str) -> SourceMissing:
+        await self._suspect(asked, f"reading {asked.part} failed: {why}")
+        return SourceMissing(f"site {self._site} cannot read {asked.part} of {asked.digest}")
+
+    async def _cut_short(self, asked: Asked, at: int, end: int) -> SourceMissing:
+        await self._suspect(asked, f"{asked.part} ends at {at}, not at {end}")
+        return SourceMissing(f"{asked.part} of {asked.digest} ends at {at}, not at {end}")
 
     async def frames(self, asker: SiteName, asked: Sequence[Asked]) -> AsyncGenerator[bytes]:
         """A bundle: the frames of all items, some together."""
@@ -187,8 +210,7 @@ class Sender:
                 if isinstance(data, bytes):
                     frames.append(encode_frame(item, data))
                     continue
-                await self._suspect(asked[item], f"reading {asked[item].part} failed: {data}")
-                error = SourceMissing(f"site {self._site} cannot read {asked[item].part} of {asked[item].digest}")
+                error = await self._unreadable(asked[item], data)
                 frames.append(encode_error(item, error.code, error.message))
         finally:
             for reader in readers.values():

@@ -21,7 +21,7 @@ from librarian_protocol.pausing import INTAKE, TRANSFERS, Pause
 
 #: The latest time at which a jump of the wall clock is noticed.
 _LOOK_EVERY_S = 30.0
-#: Why nothing is exchanged with a site now; "" if it is not paused.
+#: Why nothing is exchanged with a site now; "" if it is not paused. Asked from any thread.
 PeerPaused = Callable[[SiteName], str]
 
 

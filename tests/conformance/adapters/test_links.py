@@ -24,6 +24,7 @@ from librarian_adapters.http.client import HttpClient
 from librarian_adapters.wrappers.least_rate import LeastRate, Paces
 from librarian_adapters.wrappers.stalling import StallingAdapter
 from librarian_adapters.wrappers.verifying import VerifyingAdapter
+from librarian_daemon.dataplane.kernel_copy import KernelCopy
 from librarian_daemon.ports.store import Reader
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import (
@@ -55,7 +56,7 @@ class Served:
 
     def __init__(self, source: Source) -> None:
         self.ranges: dict[Digest, list[list[int]]] = {}
-        real = source.giver.read
+        real, real_copy = source.giver.read, source.giver.copy
 
         async def read(asked: Asked, reader: Reader, begin: int) -> AsyncGenerator[Buffer]:
             mine = [begin, begin]
@@ -64,7 +65,15 @@ class Served:
                 yield chunk
                 mine[1] += len(chunk)
 
+        async def copy(asked: Asked, copy: KernelCopy) -> None:
+            begin = copy.at
+            try:
+                await real_copy(asked, copy)
+            finally:
+                self.ranges.setdefault(asked.digest, []).append([begin, copy.at])
+
         source.giver.read = read  # type: ignore[method-assign]  # looks on
+        source.giver.copy = copy  # type: ignore[method-assign]
 
     def most(self, digest: Digest) -> int:
         """How often the byte that was sent most often was sent."""

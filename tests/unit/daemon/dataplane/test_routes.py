@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncGenerator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -335,14 +337,56 @@ async def test_a_store_that_is_not_mounted_is_not_an_empty_one(asker: Asker) -> 
 
 async def test_a_file_cut_while_it_is_sent_breaks_the_answer(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
     item = asker.collection.add("f", noise(3 << 20))
+    send = os.sendfile
 
-    def pread(descriptor: int, count: int, offset: int) -> bytes:
-        return b"" if offset else b"x" * count
+    def sendfile(connection: int, file: int, offset: int, count: int) -> int:
+        return 0 if offset else send(connection, file, offset, count)
 
-    monkeypatch.setattr("os.pread", pread)
+    monkeypatch.setattr("os.sendfile", sendfile)
     with pytest.raises(aiohttp.ClientPayloadError):
         await asker.get(target_of(item))
     assert [digest for digest, _ in asker.collection.suspected] == [item.digest]
+
+
+async def test_where_the_kernel_cannot_go_on_the_rest_is_read(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some filesystems do not send."""
+    data = noise(3 << 20)
+    item = asker.collection.add("f", data)
+    send = os.sendfile
+
+    def sendfile(connection: int, file: int, offset: int, count: int) -> int:
+        if offset >= 1 << 20:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return send(connection, file, offset, count)
+
+    monkeypatch.setattr("os.sendfile", sendfile)
+    assert await asker.get(target_of(item)) == (200, data)
+    assert asker.collection.suspected == []
+
+
+async def test_a_file_that_cannot_be_read_while_it_is_sent_is_suspected(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = asker.collection.add("f", noise(3 << 20))
+
+    def failing(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.sendfile", failing)
+    monkeypatch.setattr("os.pread", failing)
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await asker.get(target_of(item))
+    assert [digest for digest, _ in asker.collection.suspected] == [item.digest]
+
+
+async def test_what_the_kernel_sends_is_followed_by_the_next_answer(asker: Asker) -> None:
+    """On one connection."""
+    data = noise(2 << 20)
+    item = asker.collection.add("f", data)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as asker.session:
+        for begin in (0, 1 << 20, 0):
+            status, body = await asker.get(target_of(item), f"bytes={begin}-")
+            assert (status, body == data[begin:]) == (206 if begin else 200, True)
 
 
 async def test_a_bundle_answers_each_item_by_its_place(asker: Asker) -> None:
