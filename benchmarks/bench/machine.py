@@ -28,12 +28,12 @@ def load() -> float:
 
 
 def commit(root: Path) -> str:
-    """The commit that is checked out, with ``+`` where files of the code differ from it."""
+    """The commit whose daemon runs, with ``+`` where its code is not just that."""
     command = ["git", "-C", str(root)]
     head = subprocess.run([*command, "rev-parse", "HEAD"], capture_output=True, text=True)
     if head.returncode != 0:
         return "unknown"
-    code = ("protocol", "adapters", "daemon", "cli", "benchmarks/bench")
+    code = ("protocol", "adapters", "daemon", "cli")
     dirty = subprocess.run([*command, "diff", "--quiet", "HEAD", "--", *code], capture_output=True)
     return head.stdout.strip() + ("+" if dirty.returncode else "")
 

@@ -14,6 +14,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backlog", action="store_true", help="also the long rows of the IDs: 20,000 and 100,000 owed")
     parser.add_argument("--list", action="store_true", help="name the rows")
     parser.add_argument("--dir", type=Path, help="where the scratch filesystem is made [the directory for such]")
+    parser.add_argument("--gib", type=float, default=0.0, metavar="N", help="size of a large file, where 4 do not fit")
     parser.add_argument("--no-keep", action="store_true", help="print only")
     parser.add_argument("--no-mount", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--scale", type=float, default=1.0, help=argparse.SUPPRESS)
@@ -53,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"there is no row {', '.join(unknown)}: scripts/bench --list\n")
         return 2
     for bench in dict.fromkeys(row.bench for row in rows):
-        for kept in asyncio.run(run(bench, [row for row in rows if row.bench is bench], asked)):
-            sys.stdout.write(table(kept) + "\n")
-            sys.stdout.flush()
-            if asked.scale == 1 and not asked.no_keep:
+        results = asyncio.run(run(bench, [row for row in rows if row.bench is bench], asked))
+        sys.stdout.write(table(results) + "\n")
+        sys.stdout.flush()
+        if asked.scale == 1 and not asked.no_keep:
+            for kept in results:
                 keep(kept, RESULTS)
     return 0
 
@@ -80,15 +83,17 @@ async def run(bench: Bench, rows: Sequence[Row], asked: argparse.Namespace) -> l
 
     size_gib = max(0.5, bench.scratch_gib * asked.scale)
     with scratch(size_gib, asked.dir, mounted=not asked.no_mount) as place:
-        variants, turns = await measure(bench, Setting(scratch=place, scale=asked.scale), asked.rounds, say)
+        setting = Setting(scratch=place, scale=asked.scale, large_gib=asked.gib)
+        variants, turns = await measure(bench, setting, asked.rounds, say)
         filesystem = place.filesystem
     counts: dict[str, Mapping[str, float]] = {}
     if asked.count:
         with scratch(size_gib, asked.dir, mounted=not asked.no_mount) as place:
-            counts = await count(bench, Setting(scratch=place, scale=asked.scale))
+            counts = await count(bench, replace(setting, scratch=place))
     about: dict[str, Any] = {
         "command": f"scripts/bench {' '.join(row.id for row in rows)} --rounds {asked.rounds}"
-        + (" --count" if asked.count else ""),
+        + (" --count" if asked.count else "")
+        + (f" --gib {asked.gib:g}" if asked.gib else ""),
         "commit": commit(ROOT),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine(),
@@ -96,6 +101,7 @@ async def run(bench: Bench, rows: Sequence[Row], asked: argparse.Namespace) -> l
         "load_before": before,
         "rounds": asked.rounds,
         "scale": asked.scale,
+        "large_gib": asked.gib,
     }
     return [result(row, variants, turns, counts, about) for row in rows]
 

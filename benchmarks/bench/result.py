@@ -76,30 +76,35 @@ def _short(number: float | None) -> float | None:
     return None if number is None else float(f"{number:.4g}")
 
 
-def table(kept: Mapping[str, Any]) -> str:
-    """A result as text."""
-    machine = kept["machine"]
-    lines = [
-        f"{kept['id']}: {kept['work']}",
-        f"against: {kept['against']}",
-        *_wrapped(f"method: {kept['method']}"),
-        f"commit {kept['commit'][:12]}{'+' if kept['commit'].endswith('+') else ''}, {kept['date']}; "
-        f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']}; "
-        f"{kept['filesystem']}; load before it {kept['load_before']}",
-        f"{kept['rounds']} rounds; median (least to most)"
-        + (f"; AMOUNTS SCALED BY {kept['scale']}: not a result" if kept["scale"] != 1 else ""),
-        "",
-        *_columns([["figure", "median", "spread", "target"], *(_figure_cells(figure) for figure in kept["figures"])]),
-        "",
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Results of rows that share one bench, as text."""
+    shared = results[0]
+    machine = shared["machine"]
+    lines: list[str] = []
+    for kept in results:
+        lines += [f"{kept['id']}: {kept['work']}", f"against: {kept['against']}"]
+        lines += _columns([["", "median", "spread", "target"], *(_figure_cells(figure) for figure in kept["figures"])])
+        lines += [""]
+    lines += [
         *_columns(
             [
                 ["variant", "rate", "spread", "seconds", "CPU s", "peak MiB", "values"],
-                *(_variant_cells(variant) for variant in kept["variants"]),
+                *(_variant_cells(variant) for variant in shared["variants"]),
             ]
         ),
+        "",
+        *_wrapped(f"method: {shared['method']}"),
+        f"machine: {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['kernel']},"
+        f" Python {machine['python']}; {shared['filesystem']}; load before it {shared['load_before']}",
+        f"commit {shared['commit'][:12]}{'+' if shared['commit'].endswith('+') else ''}, {shared['date']}; "
+        f"{shared['rounds']} rounds; median, and least to most of the rounds",
     ]
-    for name, counts in kept["counts"].items():
-        lines += ["", f"counted of {name}, for each of the {kept['unit']}, in a turn that is not timed:"]
+    if shared["large_gib"]:
+        lines += [f"large files had {shared['large_gib']:g} GiB, not what the work says"]
+    if shared["scale"] != 1:
+        lines += [f"AMOUNTS SCALED BY {shared['scale']}: not a result"]
+    for name, counts in shared["counts"].items():
+        lines += ["", f"counted of {name}, for each of the {shared['unit']}, in a turn that is not timed:"]
         lines += _columns([[what, number(each)] for what, each in counts.items()])
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -115,15 +120,11 @@ def _figure_cells(figure: Mapping[str, Any]) -> list[str]:
 def _variant_cells(variant: Mapping[str, Any]) -> list[str]:
     if "rate" not in variant:
         return [variant["name"], variant.get("recorded") or f"absent: {variant['absent']}", "", "", "", "", ""]
-    rate, big = variant["rate"], variant["unit"] == "bytes/s"
-
-    def shown(each: float) -> str:
-        return number(each / (1 << 20)) if big else number(each)
-
+    rate = variant["rate"]
     return [
         variant["name"],
-        f"{shown(rate['median'])} {'MiB/s' if big else variant['unit']}",
-        f"{shown(rate['least'])} to {shown(rate['most'])}",
+        f"{number(rate['median'])} {variant['unit']}",
+        f"{number(rate['least'])} to {number(rate['most'])}",
         number(variant["seconds"]["median"]),
         _named(variant["cpu_seconds"]),
         _named(variant["peak_mib"]),
@@ -160,4 +161,4 @@ def keep(kept: Mapping[str, Any], directory: Path) -> None:
     """Write ``bench-ID.json`` and ``bench-ID.txt``."""
     name = f"bench-{kept['id']}"
     (directory / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (directory / f"{name}.txt").write_text(table(kept), encoding="utf-8")
+    (directory / f"{name}.txt").write_text(table([kept]), encoding="utf-8")

@@ -15,7 +15,7 @@ class Turn:
 
     #: Wall clock of the work itself, without what was prepared for it.
     seconds: float
-    #: How much was done: files, bytes, commits, … as the bench says in ``unit``.
+    #: How much was done: files, MiB, commits, … as the bench says in ``unit``.
     amount: float
     #: Seconds of processor, user and system, by name of the process.
     cpu_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -50,6 +50,8 @@ class Setting:
     scratch: Scratch
     #: The amounts are multiplied by it. Anything but 1 is for trying the bench, and its results are not kept.
     scale: float = 1.0
+    #: Size of a large file where the full one does not fit; 0: as the bench says. The result tells.
+    large_gib: float = 0.0
     #: Whether :attr:`Turn.counts` are wanted: processes are then started so that they count, which makes them slow, and
     #: only variants that count are opened.
     count: bool = False
@@ -64,7 +66,7 @@ class Bench:
     """Work with its variants, which several rows may share: it runs once for all of them."""
 
     name: str
-    #: Unit of the amounts: ``files``, ``bytes``.
+    #: Unit of the amounts: ``files``, ``MiB``.
     unit: str
     #: What both sides do, said so that one sees that like is compared with like.
     method: str

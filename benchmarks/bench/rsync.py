@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+from benchmarks.bench.listening import listening
 from benchmarks.bench.processes import cpu_seconds, own_children_cpu_seconds
 from benchmarks.bench.row import Turn
 from tests.support.sites import free_port
-
-START_S = 15.0
 
 
 def why_absent() -> str:
@@ -27,6 +24,11 @@ def why_absent() -> str:
     return "" if "--fsync" in done.stdout else "this rsync has no --fsync (3.2.4 and later have)"
 
 
+def version() -> str:
+    """Such as ``rsync 3.2.7``."""
+    return " ".join(subprocess.run(["rsync", "--version"], capture_output=True, text=True).stdout.split()[0:3:2])
+
+
 class Rsync:
     """A running daemon. Made by :func:`rsync_daemon`."""
 
@@ -35,7 +37,7 @@ class Rsync:
         self._pid = pid
 
     def copy(self, path: str, destination: Path, options: Sequence[str], amount: float) -> Turn:
-        """Copy ``path`` below the served directory to a directory that is not there yet."""
+        """Copy ``path`` below the served directory to what is not there yet."""
         before = own_children_cpu_seconds(), cpu_seconds(self._pid)
         began = time.monotonic()
         source = f"rsync://127.0.0.1:{self._port}/served/{path}"
@@ -54,26 +56,11 @@ class Rsync:
 @asynccontextmanager
 async def rsync_daemon(serves: Path, root: Path) -> AsyncGenerator[Rsync]:
     """One that serves a directory; ``root`` is for its configuration."""
-    root.mkdir(exist_ok=True)
+    root.mkdir()
     port = free_port()
     config = root / "rsyncd.conf"
     as_root = "uid = 0\ngid = 0\n" if os.geteuid() == 0 else ""
     config.write_text(f"[served]\npath = {serves}\nuse chroot = no\nread only = yes\n{as_root}")
     command = ["rsync", "--daemon", "--no-detach", f"--config={config}", f"--port={port}", "--address=127.0.0.1"]
-    daemon = subprocess.Popen([*command, f"--log-file={root / 'rsyncd.log'}"], stdin=subprocess.DEVNULL)
-    try:
-        await _listens(port)
+    async with listening([*command, f"--log-file={root / 'rsyncd.log'}"], port) as daemon:
         yield Rsync(port, daemon.pid)
-    finally:
-        daemon.terminate()
-        daemon.wait()
-
-
-async def _listens(port: int) -> None:
-    end = time.monotonic() + START_S
-    while True:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        if time.monotonic() > end:
-            raise RuntimeError(f"nobody listens on port {port} after {START_S:g} s")
-        await asyncio.sleep(0.02)

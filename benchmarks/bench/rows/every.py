@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from benchmarks.bench.row import Row
-from benchmarks.bench.rows import transfer
+from benchmarks.bench.rows import intake, large, latency, original, transfer
 
-ROWS: list[Row] = [*transfer.ROWS]
+ROWS: list[Row] = [*large.ROWS, *transfer.ROWS, *intake.ROWS, *latency.ROWS, *original.ROWS]

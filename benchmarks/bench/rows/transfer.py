@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from benchmarks.bench import rsync
 from benchmarks.bench.measure import cpu, ratio, value
 from benchmarks.bench.row import Bench, Figure, Row, Setting, Turn, Turns, Variant
-from benchmarks.bench.sites import Sites, two_sites
+from benchmarks.bench.sites import TwoSites, two_sites
 
 LIBRARIAN = "librarian"
 DURABLE = "rsync -a --fsync"
 PLAIN = "rsync -a"
+#: Files in each directory of a tree.
+EACH_DIRECTORY = 500
 PEERS = {DURABLE: ["-a", "--fsync"], PLAIN: ["-a"]}
 METHOD = (
     "Librarian: a tree of {files:,} files of {kib} KiB is dropped at summit and committed there while archive is"
@@ -31,37 +31,19 @@ METHOD = (
 class Pulls:
     """Trees that go from summit to archive, one a turn; peers copy the last one."""
 
-    def __init__(self, setting: Setting, sites: Sites, files: int, size_bytes: int) -> None:
+    def __init__(self, setting: Setting, sites: TwoSites, files: int, size_bytes: int) -> None:
         self._setting = setting
         self._sites = sites
         self._files = files
         self._size_bytes = size_bytes
-        self._acknowledged = 0
-        self.tree = ""
+        self._directories = [f"{number:05}" for number in range(-(-files // EACH_DIRECTORY))]
+        self._tree = ""
 
     async def turn(self) -> Turn:
         """One tree by the Librarian."""
-        sites = self._sites
-        sites.hold()
-        tree = sites.make_tree(self._files, self._size_bytes)
-        self.tree = tree.name
-        ingested_s = sites.take_in(tree, self._files)
-        self._setting.scratch.settle()
-        wanted = sites.entries(sites.archive) + self._files
-        sites.watch.begin()
-        began = time.monotonic()
-        sites.release()
-        ended = sites.until("acknowledged", lambda: sites.entries(sites.archive) >= wanted)
-        usage = sites.watch.end()
-        self._acknowledged += self._files
-        sites.confirm_acknowledged(self._acknowledged)
-        return Turn(
-            seconds=ended - began,
-            amount=self._files,
-            cpu_seconds=usage.cpu_seconds,
-            peak_bytes=usage.peak_bytes,
-            values={"ingested files/s": self._files / ingested_s},
-        )
+        tree = self._sites.make_tree(self._files, self._size_bytes, self._directories)
+        self._tree = tree.name
+        return self._sites.pull(tree, self._files, self._files)
 
     def peer(self, daemon: rsync.Rsync, options: Sequence[str]) -> Callable[[], Awaitable[Turn]]:
         """The same tree by rsync."""
@@ -69,7 +51,7 @@ class Pulls:
         async def turn() -> Turn:
             destination = self._setting.scratch.path / "copied"
             try:
-                return daemon.copy(f"{self.tree}/", destination, options, self._files)
+                return daemon.copy(f"{self._tree}/", destination, options, self._files)
             finally:
                 shutil.rmtree(destination)
 
@@ -77,9 +59,9 @@ class Pulls:
 
 
 def pulls(
-    files: int, size_bytes: int, peers: Sequence[str] = tuple(PEERS)
+    files: int, size_bytes: int, others: Sequence[Variant] = (), *, peers: Sequence[str] = tuple(PEERS)
 ) -> Callable[[Setting], AbstractAsyncContextManager[Sequence[Variant]]]:
-    """Opens a bench of so many files of that size."""
+    """Opens a bench of so many files of that size; ``others`` are named beside."""
 
     @asynccontextmanager
     async def opened(setting: Setting) -> AsyncGenerator[Sequence[Variant]]:
@@ -88,13 +70,15 @@ def pulls(
             sites = await stack.enter_async_context(two_sites(setting))
             work = Pulls(setting, sites, setting.amount(files, 10), size_bytes)
             variants = [Variant(name=LIBRARIAN, run=work.turn)]
-            if peers and not absent:
-                root: Path = setting.scratch.path / "rsyncd"
+            if setting.count:
+                pass
+            elif peers and not absent:
+                root = setting.scratch.path / "rsyncd"
                 daemon = await stack.enter_async_context(rsync.rsync_daemon(sites.summit.store, root))
                 variants += [Variant(name=peer, run=work.peer(daemon, PEERS[peer])) for peer in peers]
             else:
                 variants += [Variant(name=peer, run=None, absent=absent) for peer in peers]
-            yield variants
+            yield [*variants, *others]
 
     return opened
 

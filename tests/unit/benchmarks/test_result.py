@@ -40,6 +40,7 @@ ABOUT = {
     "load_before": 0.1,
     "rounds": 2,
     "scale": 1,
+    "large_gib": 0,
 }
 
 
@@ -71,7 +72,7 @@ def test_a_result_holds_medians_spreads_processor_memory_and_counts() -> None:
 
 
 def test_what_is_absent_and_what_is_recorded_is_named_in_the_table() -> None:
-    text = table(kept())
+    text = table([kept()])
     assert "absent: c is not installed" in text
     assert "5 files/s, recorded, not run" in text
     assert "not measured" in text
@@ -79,14 +80,19 @@ def test_what_is_absent_and_what_is_recorded_is_named_in_the_table() -> None:
 
 
 def test_a_scaled_run_says_that_it_is_no_result() -> None:
-    assert "not a result" in table(kept(scale=0.01))
-    assert "not a result" not in table(kept())
+    assert "not a result" in table([kept(scale=0.01)])
+    assert "not a result" not in table([kept()])
+
+
+def test_a_large_file_of_another_size_is_told() -> None:
+    assert "large files had 1 GiB" in table([kept(large_gib=1.0)])
+    assert "large files" not in table([kept()])
 
 
 def test_a_result_is_kept_as_json_and_as_text(tmp_path: Path) -> None:
     keep(kept(), tmp_path)
     assert json.loads((tmp_path / "bench-X1.json").read_text())["id"] == "X1"
-    assert (tmp_path / "bench-X1.txt").read_text() == table(kept())
+    assert (tmp_path / "bench-X1.txt").read_text() == table([kept()])
 
 
 def test_figures_are_shown_without_idle_digits() -> None:
