@@ -19,7 +19,7 @@ from tests.support.sites import SQLITE, Pair, pair
 
 FILES = 300
 BOOKS = 3
-KILLS = int(os.environ.get("LIBRARIAN_KILLS", "6"))
+KILLS = int(os.environ.get("LIBRARIAN_KILLS", "4"))
 SEED = int(os.environ.get("LIBRARIAN_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
 #: A kill comes so long after the last one's victim was started again,
 LONGEST_PAUSE_S = 1.0

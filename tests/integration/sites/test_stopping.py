@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -17,8 +16,8 @@ from tests.support.sites import Pair, Site, free_port, pair, sites, wait_for
 from librarian_protocol import tokens
 
 DATA = some_bytes(16 << 20)
-#: From the signal to the end, a transfer being under way.
-SOON_S = 5.0
+#: From the signal to the end, a transfer being under way: a second on an idle machine; systemd waits two minutes.
+SOON_S = 30.0
 
 
 @pytest.mark.parametrize("stopped", ["source", "destination"])
@@ -32,9 +31,7 @@ def test_a_stop_in_the_middle_of_a_transfer_is_soon_and_quiet_and_the_next_start
         both.wait_for("it is under way", lambda: [path.stat().st_size for path in both.destination.left_in_staging()])
         site = both.source if stopped == "source" else both.destination
         before = len(site.log.read_bytes())
-        began = time.monotonic()
-        assert site.stop() == 0
-        assert time.monotonic() - began < SOON_S
+        assert site.stop(SOON_S) == 0
         said = site.log.read_bytes()[before:].decode()
         assert "Traceback" not in said
         lines = [json.loads(line) for line in said.splitlines()]
