@@ -26,6 +26,12 @@ def peak_bytes(pid: int) -> int:
     return 0
 
 
+def resident_bytes(pid: int) -> int:
+    """Resident memory now."""
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def forget_peak(pid: int) -> None:
     """Count the greatest resident memory from now on; where that is not permitted, from the process's begin."""
     with suppress(PermissionError):

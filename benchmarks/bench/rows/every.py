@@ -3,6 +3,30 @@
 from __future__ import annotations
 
 from benchmarks.bench.row import Row
-from benchmarks.bench.rows import intake, large, latency, original, transfer
+from benchmarks.bench.rows import (
+    catalog,
+    commands,
+    intake,
+    large,
+    latency,
+    local,
+    memory,
+    original,
+    replay,
+    restart,
+    transfer,
+)
 
-ROWS: list[Row] = [*large.ROWS, *transfer.ROWS, *intake.ROWS, *latency.ROWS, *original.ROWS]
+ROWS: list[Row] = [
+    *large.ROWS,
+    *transfer.ROWS,
+    *intake.ROWS,
+    *latency.ROWS,
+    *original.ROWS,
+    *catalog.ROWS,
+    *restart.ROWS,
+    *replay.ROWS,
+    *local.ROWS,
+    *commands.ROWS,
+    *memory.ROWS,
+]
