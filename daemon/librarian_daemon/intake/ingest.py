@@ -10,6 +10,7 @@ the same code at the next start, and after every pause.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Sequence
@@ -92,27 +93,45 @@ class Ingest:
 
     # ---- a batch -----------------------------------------------------------------------------------------
 
-    async def take(self, batch: Sequence[Claimed]) -> None:
-        """Finish a claimed batch: each file is accepted, refused, put back, or gone.
+    async def land(self, examined: Sequence[Ready], claims_in: Sequence[bytes] = ()) -> None:
+        """Finish a claimed batch that was examined: each file is accepted, refused, or put back.
+
+        ``claims_in`` are the directories that its claims have changed; they are made durable meanwhile. To be called
+        for one batch after the other: what a name means depends on the batch before.
 
         Raises:
             StoreError, SiteError: work cannot go on now. What is unfinished remains in ``.claimed`` and in landing
                 rows, for :meth:`finish` and another call.
         """
+        if not examined:
+            return
+        durable = asyncio.create_task(self._threads.run(claims.make_durable, self._drop, claims_in))
         try:
-            ready = await self._standing(await self._examine(batch))
+            ready = await self._standing(examined)
             place = self._store.can.directory
             may_rename = place is not None and await self._threads.run(self._drop.may_rename_into, place.path)
             ready = await self._copy(ready, may_rename)
-            await self._land(ready)
+            await self._land(ready, durable)
         except (StoreError, SiteError):
-            # Otherwise the next attempt would stage more bytes in a store that may be full.
-            with suppress(StoreError):
-                for key in list(self._staged):
-                    await self._discard(key)
+            await self._discard_staged([file.id for file in examined])
             raise
+        finally:
+            await asyncio.wait([durable])
+            if not durable.cancelled():
+                durable.exception()  # taken: where it mattered, it was raised
 
-    async def _examine(self, batch: Sequence[Claimed]) -> list[Ready]:
+    async def _discard_staged(self, ids: Sequence[str]) -> None:
+        """Work cannot go on now: the next attempt would stage more bytes in a store that may be full."""
+        with suppress(StoreError):
+            for landing_id in ids:
+                await self._discard(landing_id)
+
+    async def examine(self, batch: Sequence[Claimed]) -> list[Ready]:
+        """Read a claimed batch. Files that are not in the result are refused, put back, or gone.
+
+        Raises:
+            StoreError: it cannot be read now; as :meth:`land`.
+        """
         ready: list[Ready] = []
         stop = threading.Event()
         files = [claimed for claimed in batch if claimed.kind is Kind.FILE]
@@ -156,6 +175,13 @@ class Ingest:
     async def _examine_book(self, claimed: Claimed) -> Ready:
         name = Name.parse(self._prefix + claimed.rel)
         landing_id = self._new_id()
+        try:
+            return await self._read_book(claimed, name, landing_id)
+        except StoreError:
+            await self._discard_staged([landing_id])
+            raise
+
+    async def _read_book(self, claimed: Claimed, name: Name, landing_id: str) -> Ready:
         stop = threading.Event()
         examination = BookExamination(self._drop, claimed, self._marker, stop)
         portions = examination.portions()
@@ -251,6 +277,8 @@ class Ingest:
                     await self._refuse(file, exc)
                     continue
                 done.append(msgspec.structs.replace(file, copied=True))
+        if not small:
+            return done
         items = [(file.claimed, file_item(file.id, file.name, file.found)) for file in small]
         for file, outcome in zip(small, await self._copier.small(items), strict=True):
             if isinstance(outcome, StillWritten):
@@ -259,7 +287,7 @@ class Ingest:
                 done.append(msgspec.structs.replace(file, copied=True))
         return done
 
-    async def _land(self, ready: Sequence[Ready]) -> None:
+    async def _land(self, ready: Sequence[Ready], durable: asyncio.Future[None]) -> None:
         if not ready:
             return
         if self._marker:
@@ -280,6 +308,7 @@ class Ingest:
         async def begin(sealed: Sequence[Landing]) -> Sequence[Landing]:
             if not sealed:
                 return ()
+            await durable
             self._unsure = True
             kept.update(self._staged & {landing.id for landing in sealed})
             self._staged -= kept
@@ -367,6 +396,7 @@ class Ingest:
         Raises:
             StoreError, SiteError: it cannot be done now; call again.
         """
+        await self._discard_staged(list(self._staged))  # of batches that were given up
         if not everything and not self._unsure:
             return
         self._unsure = True

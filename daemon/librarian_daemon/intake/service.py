@@ -25,8 +25,10 @@ from librarian_daemon.intake.directory.scanner import Candidate, Kind, Scanner, 
 from librarian_daemon.intake.directory.survey import Survey
 from librarian_daemon.intake.directory.watcher import Arrival, Watcher
 from librarian_daemon.intake.drop_incidents import STUCK, DropIncidents, Refusals, pause_code
+from librarian_daemon.intake.examined import Ready
 from librarian_daemon.intake.exits import Exits
 from librarian_daemon.intake.ingest import Ingest
+from librarian_daemon.intake.lane import Lane
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.ledger import Ledger
 from librarian_daemon.ports.store import Store
@@ -39,7 +41,7 @@ from librarian_protocol.errors import SiteError, StoreError
 
 T = TypeVar("T")
 
-BATCH_FILES = 500
+BATCH_FILES = 1000
 BATCH_BYTES = 1 << 30
 _SHOWN = 20
 #: Longest wait when nothing is due; bounds how late the loss of a drop directory is noticed.
@@ -92,6 +94,8 @@ class Intake:
         )
         self.contents = DropContents(self._drop, self._ignored, self._threads, self._count_again)
         self._cleanup = Cleanup(self._drop, self._threads, settings.quiet_for_s)
+        #: The batch that lands.
+        self._landing = Lane()
         self._batch: list[Candidate] = []
         self._batch_bytes = 0
         self._next_walk_s = 0.0
@@ -205,6 +209,13 @@ class Intake:
     # ---- rounds ------------------------------------------------------------------------------------------
 
     async def _rounds(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self._interrupted = True  # whatever ended it: what is claimed is not finished
+            await self._landing.stop()
+
+    async def _work(self) -> None:
         while True:
             if self._paused is not None:
                 await self._clock.sleep(max(self._retry_at_s - self._clock.boottime_s(), 0.0))
@@ -219,9 +230,17 @@ class Intake:
                 await self._round()
                 await self._resumed()
             except (StoreError, SiteError) as exc:
-                await self._pause(exc)
+                await self._pause(await self._landing_failed() or exc)
                 continue
             await self._signal.wait(self._wait_s())
+
+    async def _landing_failed(self) -> StoreError | SiteError | None:
+        """Wait for the batch that lands; why it failed."""
+        try:
+            await self._landing.ended()
+        except (StoreError, SiteError) as exc:
+            return exc
+        return None
 
     async def _round(self) -> None:
         """Look at everything that may have changed, ingest what is complete, tidy."""
@@ -234,6 +253,7 @@ class Intake:
             await self._walk(b"", Arrival.SEEN)
             self._ignored.end()
             if self._exits.left_claimed and not self._put_off():
+                await self._landing.ended()  # its batch is in .claimed, too
                 self._exits.left_claimed = {}
                 await self._take_up()
             period_s = self._settings.walk_every_s if self._watcher.works else self._settings.poll_every_s
@@ -251,6 +271,7 @@ class Intake:
                 looks.setdefault(candidate, Arrival.SEEN)
         await self._look(looks)
         await self._take_batch()
+        await self._landing.ended()
         await self._cleanup.remove(self._clock.boottime_s())
         await self._tell()
 
@@ -350,6 +371,7 @@ class Intake:
     # ---- claiming and ingesting ------------------------------------------------------------------------------
 
     async def _take_batch(self) -> None:
+        """Claim and read the batch while the one before it lands; then it lands beside what the caller does next."""
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         if not batch:
             return
@@ -359,20 +381,29 @@ class Intake:
                 self._hold(found, NotClaimed(found.rel, Reason.PAUSED), moved=True)
             return
         name = self._rng.hex(16).encode()
-        self._interrupted = True  # until this batch is finished, whatever happens
         made = await self._threads.run(claims.claim, self._drop, name, list(unique.values()))
         for claimed in made.claimed:
             self._candidates.forget(claimed.rel)
         for not_claimed in made.left:
             self._hold(unique[not_claimed.rel], not_claimed, moved=True)
-        await self._take(name, made.claimed)
-        self._interrupted = False
+        ready = await self._examine(made.claimed)
+        await self._landing.ended()
+        self._landing.begin(self._land(name, made.claimed, ready, made.directories))
 
     async def _take(self, batch: bytes, claimed: list[Claimed]) -> None:
+        await self._land(batch, claimed, await self._examine(claimed))
+
+    async def _examine(self, claimed: list[Claimed]) -> list[Ready]:
         self._cleanup.remember((item.rel for item in claimed), self._clock.boottime_s())
         self._taken |= dict.fromkeys(item.rel for item in claimed)
+        return await self._ingest.examine(claimed)
+
+    async def _land(
+        self, batch: bytes, claimed: Sequence[Claimed], ready: Sequence[Ready], directories: Sequence[bytes] = ()
+    ) -> None:
+        """``directories`` were changed by the claims, and are not durable yet."""
         try:
-            await self._ingest.take(claimed)
+            await self._ingest.land(ready, directories)
         finally:
             await self.refusals.tell()
         for item in claimed:

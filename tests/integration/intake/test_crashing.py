@@ -187,6 +187,22 @@ async def test_a_crash_at_any_step_loses_no_file(rig: Rig, step: str, *, copied:
     assert {name: (rig.root / name).read_bytes() for name in FILES} == FILES
 
 
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.fault(1)
+async def test_a_crash_while_the_next_batch_is_claimed_loses_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, step: str, nth: int
+) -> None:
+    monkeypatch.setattr("librarian_daemon.intake.service.BATCH_FILES", 1)
+    for name, data in FILES.items():
+        rig.dropped(name, data)
+    await rig.store.open()
+    await _until_struck(rig, Crashing(step, nth), complete="rename")
+    await _afterwards(rig, list(FILES), clean=True, complete="rename")
+    assert {name: (rig.root / name).read_bytes() for name in FILES} == FILES
+    assert sorted(rig.ledger.names) == sorted(FILES)
+
+
 @pytest.mark.parametrize("copied", [False, True])
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.fault(1)

@@ -72,6 +72,32 @@ async def test_a_full_store_pauses_intake_until_there_is_room(
         assert rig.claimed() == []
 
 
+async def test_a_store_that_fails_while_the_next_batch_is_claimed_pauses_and_all_of_it_goes_on(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("librarian_daemon.intake.service.BATCH_FILES", 1)
+    names = [f"d/{number}" for number in range(6)]
+    for name in names:
+        rig.dropped(name)
+    failing = True
+
+    def fsync_beneath(_: int, __: bytes) -> None:
+        if failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("librarian_daemon.stores.posix.placer.fsync_beneath", fsync_beneath)
+    async with rig.running(complete="rename") as intake:
+        await rig.until(lambda: intake.snapshot().state == "paused")
+        assert rig.ledger.accepted == []
+        failing = False
+        await rig.accepted(*names)
+        await rig.until(lambda: rig.claimed() == [])
+        await rig.until(lambda: intake.snapshot().state != "paused")
+    assert sorted(rig.ledger.names) == names
+    assert rig.ledger.landings == {}
+    assert os.listdir(rig.root / ".librarian/staging") == []
+
+
 async def test_a_store_that_is_not_mounted_pauses_intake_until_it_is(rig: Rig, tmp_path: Path) -> None:
     await rig.store.open()
     rig.root.rename(tmp_path / "away")

@@ -52,6 +52,8 @@ class Claims(msgspec.Struct):
     claimed: list[Claimed]
     #: Candidates that were not claimed, and why; one that is gone has no reason.
     left: list[NotClaimed]
+    #: Directories that were changed: :func:`make_durable` them before anything is renamed out of ``.claimed``.
+    directories: list[bytes]
 
 
 class NotClaimed(msgspec.Struct, frozen=True):
@@ -74,13 +76,13 @@ _OF_THE_PLACE = frozenset(
 
 
 def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
-    """Rename each candidate into ``.claimed/<batch>/`` and make that durable.
+    """Rename each candidate into ``.claimed/<batch>/``.
 
     Raises:
         StoreFull, NoInodes, StoreFault: the drop directory's filesystem refuses it; what is claimed already is found
             again in ``.claimed``.
     """
-    result = Claims(claimed=[], left=[])
+    result = Claims(claimed=[], left=[], directories=[])
     with drop.opened("claiming") as fd, Kept(fd, OTHERS) as theirs, Kept(fd) as ours:
         made: set[bytes] = set()
         left_parents: set[bytes] = set()
@@ -99,9 +101,18 @@ def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
                 continue
             left_parents.add(split(candidate.rel)[0])
             result.claimed.append(Claimed(batch, candidate.rel, candidate.kind))
-        # Both ends: a later rename out of .claimed is worth nothing if this one is not durable.
-        fsync_directories(fd, [*sorted(made), *sorted(left_parents)])
+    result.directories = [*sorted(made), *sorted(left_parents)]
     return result
+
+
+def make_durable(drop: Drop, directories: Sequence[bytes]) -> None:
+    """Make claims durable, at both ends: a later rename out of ``.claimed`` is worth nothing if they are not.
+
+    Raises:
+        StoreFault: the drop directory's filesystem fails.
+    """
+    with drop.opened("making claims durable") as fd:
+        fsync_directories(fd, directories)
 
 
 def _make(drop: int, path: bytes, made: set[bytes]) -> None:

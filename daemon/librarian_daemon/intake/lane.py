@@ -1,0 +1,42 @@
+"""Work that goes on beside its caller, one piece at a time: one batch lands while the next one is claimed and read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+class Lane:
+    """At most one piece of work. Its caller waits for each piece, at the latest before it begins the next one."""
+
+    def __init__(self) -> None:
+        self._work: asyncio.Task[None] | None = None
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin it. :meth:`ended` was awaited since the last piece."""
+        assert self._work is None
+        self._work = asyncio.create_task(work)
+
+    async def ended(self) -> None:
+        """Wait until nothing goes on. A caller that is cancelled cancels the work, and waits for its end.
+
+        Raises:
+            BaseException: what the work raised.
+        """
+        work = self._work
+        if work is None:
+            return
+        try:
+            await work
+        finally:
+            self._work = None
+
+    async def stop(self) -> None:
+        """Cancel the work and wait for its end; what it raises is not told."""
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()
