@@ -79,6 +79,8 @@ path = {toml.store}
 # empty: "0755", and above names no more than the umask allows; and as the filesystem gives it.
 # dir_mode = ""
 # group = ""
+# How many files at once become durable: "syncfs" (a disk of its own), "fsync", or what is quicker: "auto".
+# sync = "auto"
 
 # A drop directory: each file that is put here is ingested under its path below it.
 [[intake]]

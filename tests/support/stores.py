@@ -23,7 +23,7 @@ STORE_ID = "fedcba9876543210fedcba9876543210"
 def posix(root: Path, *, use_syncfs: bool = False) -> PosixStore:
     marker = Marker(id=STORE_ID, label="archive", site=SiteName.parse("here"))
     PosixStore.create(str(root), marker)
-    return PosixStore(str(root), marker, StoreRole.ARCHIVE, use_syncfs=use_syncfs)
+    return PosixStore(str(root), marker, StoreRole.ARCHIVE, sync="syncfs" if use_syncfs else "fsync")
 
 
 def posix_syncfs(root: Path) -> PosixStore:

@@ -84,7 +84,7 @@ def _new(settings: SiteSettings, configured: StoreSettings, rng: Rng) -> PosixSt
 def _store(settings: SiteSettings, configured: StoreSettings, marker: Marker) -> PosixStore:
     if marker.site != settings.site:
         raise ConfigInvalid(f"{configured.path} is a store of site {marker.site!r}", hint="a store belongs to one site")
-    return PosixStore(configured.path, marker, configured.role, modes=modes_of(configured))
+    return PosixStore(configured.path, marker, configured.role, modes=modes_of(configured), sync=configured.sync)
 
 
 def _withhold(store: SiteStore, why: str) -> None:

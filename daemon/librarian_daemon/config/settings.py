@@ -52,6 +52,8 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     dir_mode: Annotated[str, Meta(pattern=r"^(?:|0[0-7]{3}|[0-7]{4})(?!\n)$")] = ""
     #: Group of files and directories; "": as the filesystem gives it.
     group: str = ""
+    #: How many files at once become durable: by one ``syncfs``, by an fsync for each, or by what is quicker.
+    sync: Literal["auto", "syncfs", "fsync"] = "auto"
 
 
 class IntakeSettings(Settings, frozen=True, kw_only=True):

@@ -58,6 +58,10 @@ class LocalDirectory(Protocol):
         """
         ...
 
+    async def try_syncing(self) -> DoctorCheck:
+        """How long small files take to become durable there. Some are made and removed."""
+        ...
+
     async def try_directory(self) -> DoctorCheck:
         """Whether a directory that is made there gets the mode and the group that the settings ask for."""
         ...

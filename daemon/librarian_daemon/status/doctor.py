@@ -170,16 +170,18 @@ class Doctor:
         if seen.code or space is None:
             return [check(name, "error", seen.message, seen.hint)]
         made = await self._directories(store)
+        synced = None if store.can.directory is None else await store.can.directory.try_syncing()
         share = space.free_bytes / max(space.total_bytes, 1)
         if share < LOW_SHARE:
             return [
                 check(name, "warning", f"{share:.1%} of {store.location} are free", "free space, or add a store"),
                 made,
+                synced,
             ]
         if space.total_inodes and space.free_inodes / space.total_inodes < LOW_SHARE:
             hint = "the filesystem needs free inodes"
-            return [check(name, "warning", f"few inodes are free in {store.location}", hint), made]
-        return [check(name, "ok", f"{store.location}: {share:.0%} free"), made]
+            return [check(name, "warning", f"few inodes are free in {store.location}", hint), made, synced]
+        return [check(name, "ok", f"{store.location}: {share:.0%} free"), made, synced]
 
     async def _directories(self, store: Store) -> DoctorCheck | None:
         if store.can.directory is None:

@@ -19,6 +19,7 @@ from librarian_daemon.fs.os_errors import naming
 from librarian_daemon.ports.store_capabilities import Expected, Marked
 from librarian_daemon.stores.posix.layout import Root, mark, marker_at, staging_root
 from librarian_daemon.stores.posix.modes import Modes
+from librarian_daemon.stores.posix.syncing import Syncing
 from librarian_protocol.api import DoctorCheck
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import NotPossible
@@ -31,8 +32,9 @@ _SHARED = "deploy/README.md, Where others read"
 class PosixDirectory:
     """The root directory of one store."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, syncing: Syncing) -> None:
         self._root = root
+        self._syncing = syncing
 
     @property
     def path(self) -> str:
@@ -51,6 +53,10 @@ class PosixDirectory:
     async def try_directory(self) -> DoctorCheck:
         """Whether a directory that is made there gets the mode and the group that the settings ask for."""
         return await asyncio.to_thread(made_directory, self._root.marker.label, self._root.path, self._root.modes)
+
+    async def try_syncing(self) -> DoctorCheck:
+        """How long small files take to become durable, in both ways, and which way is used."""
+        return await asyncio.to_thread(self._syncing.check)
 
 
 def _mark(store: Root, wanted: Sequence[Expected]) -> Marked:

@@ -13,7 +13,7 @@ import structlog
 
 from librarian_adapters.beneath import READ_FILE, open_beneath
 from librarian_daemon.fs import book_tree
-from librarian_daemon.fs.beneath import directory, opened, split, syncfs
+from librarian_daemon.fs.beneath import directory, opened, split
 from librarian_daemon.fs.kept import KeptRoots
 from librarian_daemon.fs.os_errors import store_error
 from librarian_daemon.fs.threads import Threads
@@ -21,12 +21,11 @@ from librarian_daemon.ports.store import Landing, NotPlaced
 from librarian_daemon.stores.posix.landing_check import landing_manifest, missing
 from librarian_daemon.stores.posix.layout import Root, staging_root
 from librarian_daemon.stores.posix.lists import Fitting, fitting, of_file
+from librarian_daemon.stores.posix.syncing import SYNCFS_FROM, Syncing
 from librarian_protocol.attributes import PLAIN, OfMember
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import ChecksumMismatch, InputError, SizeMismatch, StoreError, StoreFault
 
-#: From this number of single files on, one syncfs is cheaper than an fsync for each.
-SYNCFS_FROM = 64
 #: Files that are open at once.
 _PORTION = 128
 #: Behind the last member of a list.
@@ -57,10 +56,10 @@ def fsync(fd: int) -> None:
 class Sealer:
     """Seals landings of one store."""
 
-    def __init__(self, root: Root, threads: Threads, *, use_syncfs: bool) -> None:
+    def __init__(self, root: Root, threads: Threads, syncing: Syncing) -> None:
         self._root = root
         self._threads = threads
-        self._use_syncfs = use_syncfs
+        self._syncing = syncing
         self._staging = staging_root(root.path)
 
     def seal(self, landings: Sequence[Landing]) -> list[Landing | NotPlaced]:
@@ -69,7 +68,7 @@ class Sealer:
         try:
             with self._root.opened() as root:
                 files = [landing for landing in landings if landing.unit is Unit.FILE]
-                together = self._use_syncfs and len(files) >= SYNCFS_FROM
+                together = self._syncing.together(len(files))
                 with KeptRoots() as directories:
                     for portion in _portions(files):
                         failed = self._files(directories, portion, sync=not together)
@@ -80,6 +79,7 @@ class Sealer:
                 for landing in landings:
                     if landing.unit is Unit.BOOK:
                         done[landing.id] = self._book(root, landing)
+            self._syncing.sealed(len(files))
         except StoreError as exc:
             return [NotPlaced(landing, exc) for landing in landings]
         return [done.get(landing.id, landing) for landing in landings]
@@ -131,7 +131,7 @@ class Sealer:
 
     def _all(self, root: int, landings: Sequence[Landing]) -> list[NotPlaced]:
         try:
-            syncfs(root)
+            self._syncing.syncfs(root, len(landings))
         except OSError as exc:
             return [self._give_up(landing, exc) for landing in landings]
         return []
@@ -204,10 +204,12 @@ class Sealer:
 
     def _sync_members(self, book: int, kept: Iterator[tuple[bytes, OfMember]]) -> None:
         modes = self._root.modes
+        together = self._syncing.together(SYNCFS_FROM)  # how many they are is not known yet
+        files = 0
 
         def sync_directory(fd: int) -> None:
             modes.settle_directory(fd)
-            if not self._use_syncfs:
+            if not together:
                 fsync(fd)
 
         def sync_file(entry: tuple[bytes, OfMember]) -> NotDurable | OSError | None:
@@ -215,7 +217,7 @@ class Sealer:
             try:
                 with opened(book, path, READ_FILE) as fd:
                     modes.settle_file(fd, member)
-                    if not self._use_syncfs:
+                    if not together:
                         fsync(fd)
             except (NotDurable, OSError) as exc:
                 return exc
@@ -228,13 +230,14 @@ class Sealer:
                 while path < found.path and path:
                     path, member = next(kept, _END)
                 portion.append((found.path, member if path == found.path else PLAIN))
+                files += 1
             if len(portion) >= _PORTION:
                 _raise_first(self._threads.each(sync_file, portion))
                 portion.clear()
         _raise_first(self._threads.each(sync_file, portion))
-        if self._use_syncfs:
+        if together:
             try:
-                syncfs(book)
+                self._syncing.syncfs(book, files)
             except OSError as exc:
                 raise NotDurable(exc) from exc
 

@@ -28,6 +28,7 @@ from librarian_daemon.stores.posix.placer import Placer
 from librarian_daemon.stores.posix.reader import PosixReader
 from librarian_daemon.stores.posix.sealer import Sealer
 from librarian_daemon.stores.posix.staging import FileStaging
+from librarian_daemon.stores.posix.syncing import Sync, Syncing
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
 from librarian_protocol.errors import ChecksumMismatch, SizeMismatch, SourceMissing, StoreError
@@ -41,7 +42,7 @@ _SOMETHING_ELSE = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
 
 class _Options(TypedDict):
     modes: Modes
-    use_syncfs: bool
+    sync: Sync
 
 
 class PosixStore:
@@ -54,7 +55,7 @@ class PosixStore:
         role: StoreRole,
         *,
         modes: Modes = DEFAULT,
-        use_syncfs: bool = False,
+        sync: Sync = "fsync",
     ) -> None:
         """Nothing is touched before :meth:`open`.
 
@@ -63,20 +64,21 @@ class PosixStore:
             marker: which store must be there.
             role: what it is for.
             modes: of files after commit, and of directories.
-            use_syncfs: one ``syncfs`` for a batch instead of an fsync for each file; for a disk of its own.
+            sync: how many files at once become durable (``stores/posix/syncing.py``).
         """
         self.id = str(marker.id)
         self.label = str(marker.label)
         self.role = role
         self.location = self.root = root
         self._root = Root(root, marker, modes)
-        self._options: _Options = {"modes": modes, "use_syncfs": use_syncfs}
+        self._options: _Options = {"modes": modes, "sync": sync}
         self._threads = Threads(f"store-{marker.label}")
         self._staging = FileStaging(self._root.staging, root, self._threads)
-        self._sealer = Sealer(self._root, self._threads, use_syncfs=use_syncfs)
+        syncing = Syncing(self._root, self._threads, sync)
+        self._sealer = Sealer(self._root, self._threads, syncing)
         self._placer = Placer(self._root, self._threads, self._sealer)
         self._can = Capabilities(
-            directory=PosixDirectory(self._root),
+            directory=PosixDirectory(self._root, syncing),
             keeping=PosixKeeping(self._root, self._threads),
             listing=listing.PosixListing(self._root, self._threads),
         )

@@ -1,0 +1,173 @@
+"""Decides how many files at once become durable: by one ``syncfs``, or by an fsync for each. Blocking code.
+
+One syncfs for a batch is several times quicker on a disk of one's own. It also waits for what everybody else has
+written to that filesystem, so ``auto`` measures both, and looks before each use whether much is waiting to be written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
+import structlog
+
+from librarian_daemon.fs.beneath import opened, syncfs
+from librarian_daemon.fs.threads import Threads
+from librarian_daemon.stores.posix.layout import Root
+from librarian_protocol.api import DoctorCheck
+from librarian_protocol.errors import StoreError
+
+#: ``[[store]] sync``.
+Sync = Literal["auto", "syncfs", "fsync"]
+#: From this number of single files on, one syncfs is cheaper than an fsync for each.
+SYNCFS_FROM = 64
+#: Both are timed again after so long: the disk may have got other users.
+TIMED_EVERY_S = 3600.0
+#: Bytes that all of the machine has written and no disk has yet: an ordinary disk writes them in about a second.
+MUCH_DIRTY_BYTES = 256 << 20
+#: A syncfs that takes so many times as long as the fsyncs would is the last one until both are timed again.
+_SLOWER = 2.0
+#: The directory in staging in which they are timed; a start removes what a crash left of it.
+_PROBE = b"sync-probe"
+_PROBE_BYTES = 4096
+_MEMORY = "/proc/meminfo"
+_log = structlog.get_logger("store")
+
+
+class Timed(msgspec.Struct, frozen=True):
+    """Seconds for :data:`SYNCFS_FROM` new small files."""
+
+    fsync_s: float
+    syncfs_s: float
+
+
+class Syncing:
+    """How one store makes files durable."""
+
+    def __init__(self, root: Root, threads: Threads, sync: Sync) -> None:
+        """Nothing is timed before the first batch of :data:`SYNCFS_FROM` files."""
+        self._root = root
+        self._threads = threads
+        self._sync = sync
+        self._timed: Timed | None = None
+        self._due_s = 0.0
+        #: A syncfs took too long since both were timed.
+        self._slow = False
+
+    def together(self, files: int) -> bool:
+        """Whether so many files are to be made durable by :meth:`syncfs`. A lone file never is."""
+        if self._sync == "fsync" or files < SYNCFS_FROM:
+            return False
+        return self._sync == "syncfs" or (self._is_quicker() and dirty_bytes() < MUCH_DIRTY_BYTES)
+
+    def _is_quicker(self) -> bool:
+        return self._timed is not None and not self._slow and self._timed.syncfs_s < self._timed.fsync_s
+
+    def syncfs(self, fd: int, files: int) -> None:
+        """Make everything on that filesystem durable, so many files of ours with it.
+
+        Raises:
+            OSError: it failed.
+        """
+        began_s = time.perf_counter()
+        syncfs(fd)
+        took_s = time.perf_counter() - began_s
+        if self._timed is None or self._slow:
+            return
+        by_fsync_s = self._timed.fsync_s * max(files, SYNCFS_FROM) / SYNCFS_FROM
+        if took_s > _SLOWER * by_fsync_s:
+            self._slow = True
+            _log.info("syncfs_slow", store=self._root.marker.label, took_s=round(took_s, 3), files=files)
+
+    def sealed(self, files: int) -> None:
+        """A batch of so many files was made durable: time both ways, if that is due."""
+        if self._sync == "auto" and files >= SYNCFS_FROM and time.perf_counter() >= self._due_s:
+            self.time()
+
+    def time(self) -> Timed | None:
+        """Time both; None if that is not possible now: no store there, or nothing can be written."""
+        self._due_s = time.perf_counter() + TIMED_EVERY_S
+        try:
+            with self._root.staging() as staging:
+                try:
+                    os.mkdir(_PROBE, 0o700, dir_fd=staging)
+                    with opened(staging, _PROBE) as fd:
+                        self._timed = Timed(self._fsyncs(fd), _syncfs(fd))
+                finally:
+                    with suppress(OSError):
+                        shutil.rmtree(_PROBE, dir_fd=staging)
+        except (OSError, StoreError):
+            self._timed = None
+        self._slow = False
+        return self._timed
+
+    def _fsyncs(self, fd: int) -> float:
+        files = [_file(fd, b"f%d" % number) for number in range(SYNCFS_FROM)]
+        try:
+            began_s = time.perf_counter()
+            for failed in self._threads.each(_fsync, files):
+                if failed is not None:
+                    raise failed
+            return time.perf_counter() - began_s
+        finally:
+            for file in files:
+                os.close(file)
+
+    def check(self) -> DoctorCheck:
+        """For the doctor: both times, measured now, and what is used."""
+        name = f"durability of store {self._root.marker.label}"
+        if self._sync == "auto" or self._timed is None:
+            self.time()
+        timed = self._timed
+        if timed is None:
+            return DoctorCheck(
+                check=name,
+                level="warning",
+                message="not measured: no small files can be written to staging",
+                hint="is the disk full, or read-only?",
+            )
+        used = "syncfs" if self._sync == "syncfs" or (self._sync == "auto" and self._is_quicker()) else "fsync"
+        return DoctorCheck(
+            check=name,
+            level="ok",
+            message=f"sync = {self._sync}: {used} for {SYNCFS_FROM} files or more; {SYNCFS_FROM} small files take "
+            f"{timed.syncfs_s * 1e3:.1f} ms by syncfs, {timed.fsync_s * 1e3:.1f} ms by fsync",
+            hint="",
+        )
+
+
+def dirty_bytes() -> int:
+    """Bytes that were written on this machine and are on no disk yet; 0 if the kernel does not say."""
+    kib = 0
+    with suppress(OSError, ValueError), open(_MEMORY, encoding="ascii") as memory:
+        for line in memory:
+            if line.startswith(("Dirty:", "Writeback:")):
+                kib += int(line.split()[1])
+    return kib << 10
+
+
+def _file(directory: int, name: bytes) -> int:
+    """A new small file, open and not durable. Raises OSError."""
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    os.write(fd, bytes(_PROBE_BYTES))
+    return fd
+
+
+def _fsync(fd: int) -> OSError | None:
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        return exc
+    return None
+
+
+def _syncfs(directory: int) -> float:
+    for number in range(SYNCFS_FROM):
+        os.close(_file(directory, b"s%d" % number))
+    began_s = time.perf_counter()
+    syncfs(directory)
+    return time.perf_counter() - began_s

@@ -1,0 +1,148 @@
+"""How a store on a POSIX filesystem makes many files durable: ``[[store]] sync``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.support import stores
+from tests.support.stores import staged
+
+from librarian_daemon.ports.store import Landing
+from librarian_daemon.stores.posix import syncing
+from librarian_daemon.stores.posix.layout import Marker
+from librarian_daemon.stores.posix.store import PosixStore
+from librarian_daemon.stores.posix.syncing import SYNCFS_FROM, Sync
+from librarian_protocol.entries import StoreRole
+from librarian_protocol.names import SiteName
+
+SYNCING = "librarian_daemon.stores.posix.syncing"
+
+
+async def made(root: Path, sync: Sync) -> PosixStore:
+    marker = Marker(id=stores.STORE_ID, label="archive", site=SiteName.parse("here"))
+    PosixStore.create(str(root), marker)
+    store = PosixStore(str(root), marker, StoreRole.ARCHIVE, sync=sync)
+    await store.open()
+    return store
+
+
+async def batch(store: PosixStore, files: int, first: int = 0) -> Sequence[Landing]:
+    return [await staged(store, f"k{number}", f"f{number}", b"data") for number in range(first, first + files)]
+
+
+class Disk:
+    """What both ways take there, as far as they are timed; and how often one syncfs was made for a batch."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, fsync_s: float, syncfs_s: float, dirty: int = 0) -> None:
+        self.times = 0
+        self.dirty = dirty
+
+        def syncfs(_: int) -> None:
+            self.times += 1
+
+        def probed(_: int) -> float:
+            return syncfs_s
+
+        def fsyncs(*_: object) -> float:
+            return fsync_s
+
+        def dirty_bytes() -> int:
+            return self.dirty
+
+        monkeypatch.setattr(f"{SYNCING}.syncfs", syncfs)
+        monkeypatch.setattr(f"{SYNCING}._syncfs", probed)
+        monkeypatch.setattr(f"{SYNCING}.Syncing._fsyncs", fsyncs)
+        monkeypatch.setattr(f"{SYNCING}.dirty_bytes", dirty_bytes)
+
+    async def syncs(self, store: PosixStore, files: int, first: int) -> int:
+        """Number of syncfs for a batch."""
+        before = self.times
+        landings = await batch(store, files, first)
+        assert await store.seal(landings) == landings
+        return self.times - before
+
+
+async def test_what_is_quicker_on_this_disk_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch, fsync_s=100.0, syncfs_s=0.1)
+    store = await made(tmp_path / "s", "auto")
+    assert await disk.syncs(store, SYNCFS_FROM, 0) == 0  # nothing was timed before it
+    assert await disk.syncs(store, SYNCFS_FROM, 100) == 1
+    disk = Disk(monkeypatch, fsync_s=0.1, syncfs_s=100.0)
+    other = await made(tmp_path / "other", "auto")
+    assert await disk.syncs(other, SYNCFS_FROM, 0) == 0
+    assert await disk.syncs(other, SYNCFS_FROM, 100) == 0
+
+
+async def test_a_few_files_never_wait_for_a_whole_filesystem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch, fsync_s=100.0, syncfs_s=0.1)
+    for sync in ("auto", "syncfs"):
+        store = await made(tmp_path / sync, sync)
+        await disk.syncs(store, SYNCFS_FROM, 0)
+        assert await disk.syncs(store, 1, 100) == 0
+        assert await disk.syncs(store, SYNCFS_FROM - 1, 200) == 0
+
+
+async def test_while_others_have_much_to_be_written_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, fsync_s=100.0, syncfs_s=0.1)
+    store = await made(tmp_path / "s", "auto")
+    await disk.syncs(store, SYNCFS_FROM, 0)
+    disk.dirty = 1 << 30
+    assert await disk.syncs(store, SYNCFS_FROM, 100) == 0
+    disk.dirty = 0
+    assert await disk.syncs(store, SYNCFS_FROM, 200) == 1
+
+
+async def test_a_syncfs_that_took_long_is_the_last_until_both_are_timed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, fsync_s=1e-9, syncfs_s=0.0)  # the batch's own one takes longer than that
+    store = await made(tmp_path / "s", "auto")
+    await disk.syncs(store, SYNCFS_FROM, 0)
+    assert await disk.syncs(store, SYNCFS_FROM, 100) == 1
+    assert await disk.syncs(store, SYNCFS_FROM, 200) == 0
+    monkeypatch.setattr(f"{SYNCING}.TIMED_EVERY_S", 0.0)
+    assert store.can.directory is not None
+    await store.can.directory.try_syncing()  # times both
+    assert await disk.syncs(store, SYNCFS_FROM, 300) == 1
+
+
+@pytest.mark.parametrize("sync", ["auto", "syncfs", "fsync"])
+async def test_the_doctor_prints_both_times_and_leaves_nothing(tmp_path: Path, sync: Sync) -> None:
+    store = await made(tmp_path / "s", sync)
+    assert store.can.directory is not None
+    check = await store.can.directory.try_syncing()
+    assert check.level == "ok"
+    assert f"sync = {sync}" in check.message
+    assert "ms by syncfs" in check.message
+    assert "ms by fsync" in check.message
+    assert os.listdir(store.staging_root) == []
+
+
+async def test_where_nothing_can_be_written_files_are_fsynced_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await made(tmp_path / "s", "auto")
+    landings = await batch(store, SYNCFS_FROM)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{SYNCING}._file", full)
+        assert await store.seal(landings) == landings
+        assert store.can.directory is not None
+        assert (await store.can.directory.try_syncing()).level == "warning"
+
+
+def test_what_waits_to_be_written_is_read_from_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = tmp_path / "meminfo"
+    memory.write_text("MemTotal: 100 kB\nDirty: 30 kB\nWriteback: 12 kB\nWritebackTmp: 9 kB\n")
+    monkeypatch.setattr(f"{SYNCING}._MEMORY", str(memory))
+    assert syncing.dirty_bytes() == 42 << 10
+    memory.unlink()
+    assert syncing.dirty_bytes() == 0
