@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, select, union_all
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.committer import Tx
@@ -45,16 +45,21 @@ def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Dig
 
 _FILE, _INSTANCE = schema.file.c, schema.instance.c
 _NAMES = expanding("names")
+_FACTS = (_FILE.id, _FILE.folded, _FILE.name, _FILE.digest, _FILE.withdrawn)
+#: Files by their folded form: two arms, since only those with another name than that are indexed by it.
+_TWINS = union_all(
+    select(*_FACTS).where(_FILE.name.in_(expanding("folded")), _FILE.folded == _FILE.name),
+    select(*_FACTS).where(_FILE.folded.in_(expanding("folded")), _FILE.folded != _FILE.name),
+).subquery("twins")
 _FOLDED = (
-    select(_FILE.folded, _FILE.name, _FILE.digest, _FILE.withdrawn, _INSTANCE.file_id)
+    select(_TWINS.c.folded, _TWINS.c.name, _TWINS.c.digest, _TWINS.c.withdrawn, _INSTANCE.file_id)
     .outerjoin(
         schema.instance,
-        (_INSTANCE.file_id == _FILE.id)
+        (_INSTANCE.file_id == _TWINS.c.id)
         & (_INSTANCE.store == bindparam("store"))
         & (_INSTANCE.state == InstanceState.AVAILABLE.value),
     )
-    .where(_FILE.folded.in_(expanding("folded")))
-    .order_by(_FILE.name, _FILE.digest)
+    .order_by(_TWINS.c.name, _TWINS.c.digest)
 )
 
 

@@ -17,7 +17,7 @@ from tests.conformance.catalog.running import count
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.committer import get_meta, put_meta
-from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.database import QUIET_ROWS, Database, open_database
 from librarian_protocol.errors import CatalogFault, InputError
 
 #: A user that owns nothing.
@@ -93,6 +93,26 @@ async def test_a_cancelled_caller_does_not_break_the_database(database: Database
             await task
     await database.write(lambda connection: put_meta(connection, "a", "2"))
     assert await database.read(get_meta, "a") == "2"
+
+
+async def test_what_was_written_goes_into_the_database_when_it_is_quiet(tmp_path: Path) -> None:
+    """A burst of commits waits for no checkpoint, and leaves none to the next one."""
+    path = tmp_path / "catalog.sqlite"
+    database = open_database(f"sqlite:///{path}")
+
+    def work(connection: Connection) -> None:
+        rows = [{"key": f"{number:09}", "value": "x" * 100} for number in range(QUIET_ROWS)]
+        connection.execute(schema.meta.insert(), rows)
+
+    await database.write(schema.metadata.create_all)
+    before = path.stat().st_size
+    await database.write(work)
+    assert path.stat().st_size == before
+    assert (tmp_path / "catalog.sqlite-wal").stat().st_size > 100 * QUIET_ROWS
+    while path.stat().st_size < before + 100 * QUIET_ROWS:
+        await asyncio.sleep(0.05)
+    assert await database.read(count, schema.meta) == QUIET_ROWS
+    await database.close()
 
 
 async def test_text_is_ordered_by_its_bytes(database: Database) -> None:

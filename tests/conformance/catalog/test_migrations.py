@@ -19,8 +19,12 @@ from tests.support.postgres import Postgres
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.database import Database, open_database
+from librarian_daemon.catalog.landings import standing
 from librarian_daemon.catalog.upgrade import upgrade
+from librarian_daemon.ports.ledger import NameStatus
+from librarian_protocol.digests import Digest
 from librarian_protocol.errors import CatalogFault
+from librarian_protocol.names import Name
 
 
 @pytest.fixture
@@ -76,6 +80,51 @@ async def test_two_daemons_that_upgrade_at_once_do_not_disturb_each_other(url: s
     assert await databases[0].read(_differences) == []
     for database in databases:
         await database.close()
+
+
+async def test_case_twins_are_found_in_a_catalog_that_indexed_every_name(database: Database) -> None:
+    """Those that are their own folded form, and the others, of before and of after the upgrade."""
+
+    def go_back(connection: Connection) -> None:
+        connection.execute(text("DROP INDEX file_folded"))
+        connection.execute(text("CREATE INDEX file_folded ON file (folded)"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0010'"))
+
+    await database.write(go_back)
+    catalog = await begun(database, SITE)
+    async with running(catalog):
+        await say(catalog, ingested(store_of(SITE), "lower"), ingested(store_of(SITE), "Upper"))
+        await database.write(upgrade)
+        await say(catalog, ingested(store_of(SITE), "later"), ingested(store_of(SITE), "Later2"))
+    assert await database.read(_differences) == []
+    asked = {
+        "LOWER": (NameStatus.TWIN, "lower"),
+        "upper": (NameStatus.TWIN, "Upper"),
+        "LATER": (NameStatus.TWIN, "later"),
+        "lateR2": (NameStatus.TWIN, "Later2"),
+        "lower": (NameStatus.PRESENT, str(_bytes_of("lower"))),
+        "Upper": (NameStatus.PRESENT, str(_bytes_of("Upper"))),
+        "another": (NameStatus.FREE, ""),
+    }
+    files = [(Name.parse(name), _bytes_of(name)) for name in asked]
+    assert await database.read(standing, store_of(SITE), files) == list(asked.values())
+
+
+def _bytes_of(name: str) -> Digest:
+    return Digest.blake3(name.encode())
+
+
+async def test_only_names_that_are_not_their_own_form_are_indexed_by_it(database: Database) -> None:
+    """An index of random names costs each commit a page for every file."""
+
+    def definition(connection: Connection) -> str:
+        select = {
+            "sqlite": "SELECT sql FROM sqlite_master WHERE name = 'file_folded'",
+            "postgresql": "SELECT indexdef FROM pg_indexes WHERE indexname = 'file_folded'",
+        }
+        return str(connection.scalar(text(select[connection.dialect.name])))
+
+    assert "folded <> name" in await database.read(definition)
 
 
 async def test_a_catalog_of_a_later_version_is_refused_and_left_alone(database: Database) -> None:
