@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,13 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process and of its children that it has waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(int(field) for field in fields[11:15]) / _TICKS  # utime, stime, cutime, cstime
+
+
+def wait_for_children(pid: int, patience_s: float = 5.0) -> None:
+    """Wait until a process has none left, since only then their time is in :func:`cpu_seconds`."""
+    end = time.monotonic() + patience_s
+    while Path(f"/proc/{pid}/task/{pid}/children").read_text() and time.monotonic() < end:
+        time.sleep(0.001)
 
 
 def peak_bytes(pid: int) -> int:

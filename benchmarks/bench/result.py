@@ -10,6 +10,9 @@ from typing import Any
 
 from benchmarks.bench.row import Figure, Row, Turn, Turns, Variant
 
+#: Above this load before a run, somebody else wants a core, and absolute figures say little.
+QUIET = 0.7
+
 
 def result(
     row: Row,
@@ -99,6 +102,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         f"commit {shared['commit'][:12]}{'+' if shared['commit'].endswith('+') else ''}, {shared['date']}; "
         f"{shared['rounds']} rounds; median, and least to most of the rounds",
     ]
+    if shared["load_before"] > QUIET:
+        lines += ["THE MACHINE WAS NOT QUIET: compare within this run only"]
     if shared["large_gib"]:
         lines += [f"large files had {shared['large_gib']:g} GiB, not what the work says"]
     if shared["scale"] != 1:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.bench.listening import listening
-from benchmarks.bench.processes import cpu_seconds, own_children_cpu_seconds
+from benchmarks.bench.processes import cpu_seconds, own_children_cpu_seconds, wait_for_children
 from benchmarks.bench.row import Turn
 from tests.support.sites import free_port
 
@@ -43,6 +43,7 @@ class Rsync:
         source = f"rsync://127.0.0.1:{self._port}/served/{path}"
         subprocess.run(["rsync", *options, source, str(destination)], check=True)
         seconds = time.monotonic() - began
+        wait_for_children(self._pid)  # one serves each connection
         return Turn(
             seconds=seconds,
             amount=amount,
