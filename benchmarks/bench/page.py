@@ -55,7 +55,7 @@ def _summary(kept: Sequence[Mapping[str, Any]]) -> str:
     return _table(
         ("row", "work", "figure", "median", "least to most", "target", ""),
         *(
-            (f"[{row['id']}](#{row['id'].lower()})", row["work"], *_cells(figure))
+            (f"[{row['id']}](#{row['id'].lower()})", row["work"], *_cells(figure, row))
             for row in kept
             for figure in row["figures"]
             if figure["target"]
@@ -63,11 +63,12 @@ def _summary(kept: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _cells(figure: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+def _cells(figure: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    doubt = "; in doubt" if row.get("doubts") else ""
     median = figure["median"]
     shown = "not measured" if median is None else f"{_number(median)} {figure['unit']}"
     spread = "" if figure["least"] is None else f"{_number(figure['least'])} to {_number(figure['most'])}"
-    return figure["name"], shown, spread, figure["target"], verdict(median, figure["target"])
+    return figure["name"], shown, spread, figure["target"], verdict(median, figure["target"]) + doubt
 
 
 def verdict(median: float | None, target: str) -> str:
@@ -88,9 +89,11 @@ def _row(row: Mapping[str, Any], notes: str) -> str:
         f"`{row['command']}`, commit `{row['commit'][:12]}`{' with changes' if row['commit'].endswith('+') else ''},"
         f" {row['date']}, {row['rounds']} rounds. {machine['cores']} cores, {machine['memory_gib']} GiB,"
         f" {machine['kernel'].partition('-')[0]}, Python {machine['python']}; {row['filesystem']}; load before it"
-        f" {row['load_before']}."
+        f" {row['load_before']}." + "".join(f" **In doubt: {doubt}.**" for doubt in row.get("doubts", []))
     )
-    figures = _table(("figure", "median", "least to most", "target", ""), *(_cells(each) for each in row["figures"]))
+    figures = _table(
+        ("figure", "median", "least to most", "target", ""), *(_cells(each, row) for each in row["figures"])
+    )
     variants = _table(
         ("variant", "rate", "least to most", "CPU s", "peak MiB", "values"),
         *(_variant(each) for each in row["variants"]),

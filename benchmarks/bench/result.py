@@ -30,10 +30,23 @@ def result(
         "method": row.bench.method,
         "unit": row.bench.unit,
         **about,
+        "doubts": doubts(about),
         "figures": [_figure(figure) for figure in row.figures(turns)],
         "variants": [_variant(variant, row.bench.unit, turns.get(variant.name, ())) for variant in variants],
         "counts": {name: {what: _short(each) for what, each in found.items()} for name, found in counts.items()},
     }
+
+
+def doubts(about: Mapping[str, Any]) -> list[str]:
+    """Why these figures are not what the work says, or say little."""
+    found: list[str] = []
+    if about["scale"] != 1:
+        found.append(f"all amounts were scaled by {about['scale']}: not a result")
+    if about.get("large_gib"):
+        found.append(f"the large files had {about['large_gib']:g} GiB, not what the work says")
+    if about["load_before"] > QUIET:
+        found.append("others worked on the machine and its disk during the run: compare within it only")
+    return found
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
@@ -102,12 +115,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         f"commit {shared['commit'][:12]}{'+' if shared['commit'].endswith('+') else ''}, {shared['date']}; "
         f"{shared['rounds']} rounds; median, and least to most of the rounds",
     ]
-    if shared["load_before"] > QUIET:
-        lines += ["THE MACHINE WAS NOT QUIET: compare within this run only"]
-    if shared["large_gib"]:
-        lines += [f"large files had {shared['large_gib']:g} GiB, not what the work says"]
-    if shared["scale"] != 1:
-        lines += [f"AMOUNTS SCALED BY {shared['scale']}: not a result"]
+    lines += [f"IN DOUBT: {doubt}" for doubt in shared["doubts"]]
     for name, counts in shared["counts"].items():
         lines += ["", f"counted of {name}, for each of the {shared['unit']}, in a turn that is not timed:"]
         lines += _columns([[what, number(each)] for what, each in counts.items()])

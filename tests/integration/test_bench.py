@@ -13,7 +13,7 @@ def test_a_row_runs_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["P1", "--rounds", "1", "--scale", "0.02", "--no-mount", "--dir", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "P1: 500 × 64 KiB ingested, then cloned" in said
-    assert "AMOUNTS SCALED BY 0.02: not a result" in said
+    assert "all amounts were scaled by 0.02: not a result" in said
     assert "recorded, not run" in said
     assert not list(tmp_path.iterdir())
     assert {path: path.stat().st_mtime_ns for path in RESULTS.iterdir()} == before
