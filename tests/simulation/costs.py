@@ -44,6 +44,12 @@ class Counting(PreparingConnection):
         self.by_statement[statement] += self._steps - before
         return found
 
+    def exec_driver_sql(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        before = self._steps
+        found = super().exec_driver_sql(sql, parameters)
+        self.by_statement[sql] += self._steps - before
+        return found
+
 
 def measured(standing: int, files: int) -> dict[str, dict[str, int]]:
     """Steps by statement: of ``files`` more files where so many are ``standing``, and of a minute without any."""

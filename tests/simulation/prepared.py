@@ -128,8 +128,9 @@ class PreparingConnection:
         row = self.execute(statement, parameters).first()
         return None if row is None else row[0]
 
-    def exec_driver_sql(self, sql: str) -> Any:
-        return self._driver.execute(sql)
+    def exec_driver_sql(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        cursor = self._driver.execute(sql, parameters)
+        return Rows(cursor.fetchall(), cursor.rowcount)
 
 
 class Shapes:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, case, delete, exists, literal, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_, update
 
-from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.upserts import VERSION, chunks, expanding, inserting, later, upsert, write_registers
+from librarian_daemon.catalog import schema, statements
+from librarian_daemon.catalog.upserts import chunks, upsert, write_registers
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
@@ -60,14 +60,33 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 def apply(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     """Apply entries of one kind. Idempotent and commuting."""
     for page in chunks(entries):
-        if isinstance(page[0], FileEntry):
-            _files(connection, cast(list[FileEntry], page), said)
         rule = _RULES.get(type(page[0]))
-        if rule is not None:
+        if isinstance(page[0], FileEntry):
+            for some in _once_each(cast(list[FileEntry], page)):
+                _files(connection, some, said)
+                if rule is not None:
+                    rule(connection, some, said)
+        elif rule is not None:
             rule(connection, page, said)
         if isinstance(page[0], FileEntry | NameResolved):
             names = {str(entry.name) for entry in cast(list[FileEntry | NameResolved], page)}
             conflicts(connection, sorted(names), said.change)
+
+
+def _once_each(entries: list[FileEntry]) -> list[list[FileEntry]]:
+    """The entries in their order, divided so that no part has two of one file: a statement writes a row once."""
+    files = [(entry.name, entry.digest) for entry in entries]
+    if len(set(files)) == len(files):
+        return [entries]
+    parts: list[list[FileEntry]] = [[]]
+    seen: set[tuple[str, str]] = set()
+    for entry, file in zip(entries, files, strict=True):
+        if file in seen:
+            parts.append([])
+            seen = set()
+        seen.add(file)
+        parts[-1].append(entry)
+    return parts
 
 
 # ---- files -----------------------------------------------------------------------------------------------
@@ -75,68 +94,21 @@ def apply(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
 
 def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> None:
     """Insert rows for files that are not known yet, and set the change number of all files."""
-    ingested = isinstance(entries[0], FileIngested)
-    rows = [
-        {
-            "name": str(entry.name),
-            "folded": entry.name.folded,
-            "digest": str(entry.digest),
-            "size_bytes": entry.size_bytes,
-            "unit": entry.unit.value,
-            "origin_site": str(said.site) if ingested else None,
-            "origin_epoch": said.epoch if ingested else None,
-            "origin_incarnation": said.incarnation if ingested else None,
-            "origin_seq": entry.seq if ingested else None,
-            "ingested_at": entry.at if ingested else None,
-            "origin_last": isinstance(entry, FileIngested) and entry.mtime_ns == 0,
-            "mtime_ns": entry.mtime_ns or None if isinstance(entry, FileIngested) else None,
-            "withdrawn": isinstance(entry, FileWithdrawn),
-            "change": said.change,
-        }
-        for entry in entries
-    ]
-    statement = _INGESTED if ingested else _WITHDRAWN if isinstance(entries[0], FileWithdrawn) else _MENTIONED
-    connection.execute(statement(connection), rows)
+    if isinstance(entries[0], FileIngested):
+        origin = {"site": str(said.site), "epoch": said.epoch, "incarnation": said.incarnation}
+        ingested = [
+            (*_facts(entry), entry.seq, entry.at, entry.mtime_ns) for entry in cast(Sequence[FileIngested], entries)
+        ]
+        statements.INGESTED.run(connection, ingested, change=said.change, **origin)
+    else:
+        withdrawn = isinstance(entries[0], FileWithdrawn)
+        statements.MENTIONED.run(
+            connection, [_facts(entry) for entry in entries], change=said.change, withdrawn=withdrawn
+        )
 
 
-def _mentioned(new: Any) -> dict[str, Any]:
-    """The changes to a row that exists."""
-    held = schema.file.c
-    return {
-        "change": new.change,
-        # A digest has one size. If an entry says otherwise, all sites keep the same one of the two.
-        "size_bytes": case((new.size_bytes < held.size_bytes, new.size_bytes), else_=held.size_bytes),
-        "unit": case((new.unit < held.unit, new.unit), else_=held.unit),
-    }
-
-
-#: Columns of a file that only its origin sets.
-ORIGIN = ("origin_last", "origin_site", "origin_epoch", "origin_incarnation", "origin_seq", "ingested_at", "mtime_ns")
-
-
-def _ingested(new: Any) -> dict[str, Any]:
-    """A grow-only set of ingests. The least of them is the origin; those of recoveries sort last."""
-    held = schema.file.c
-    least = or_(
-        held.origin_site.is_(None),
-        tuple_(new.origin_last, new.origin_site, new.origin_epoch, new.origin_incarnation, new.origin_seq)
-        # Rows that exist are written again, so that columns that were added later are filled
-        # (catalog/journal/refold.py).
-        <= tuple_(held.origin_last, held.origin_site, held.origin_epoch, held.origin_incarnation, held.origin_seq),
-    )
-    return _mentioned(new) | {column: case((least, new[column]), else_=held[column]) for column in ORIGIN}
-
-
-def _writing_files(changes: Callable[[Any], dict[str, Any]]) -> Callable[[Connection], Any]:
-    return inserting(
-        schema.file,
-        lambda upsert: upsert.on_conflict_do_update(index_elements=["name", "digest"], set_=changes(upsert.excluded)),
-    )
-
-
-_MENTIONED = _writing_files(_mentioned)
-_INGESTED = _writing_files(_ingested)
-_WITHDRAWN = _writing_files(lambda new: _mentioned(new) | {"withdrawn": literal(True)})
+def _facts(entry: FileEntry) -> tuple[str, str, str, int, str]:
+    return entry.name, entry.name.folded, entry.digest, entry.size_bytes, entry.unit.value
 
 
 def conflicts(connection: Connection, names: Sequence[str], change: int) -> None:
@@ -146,15 +118,20 @@ def conflicts(connection: Connection, names: Sequence[str], change: int) -> None
     """
     file, conflict, naming = schema.file, schema.conflict, schema.naming
     digests: dict[str, set[Digest]] = {}
-    for row in connection.execute(_SPOKEN_OF, {"names": names}):
-        digests.setdefault(row.name, set()).add(Digest(row.digest))
+    before: set[str] = set()
+    kept_before: dict[str, str] = {}
+    for name, digest, what in statements.PECULIAR.run(connection, names) if names else ():
+        if what == "spoken-of":
+            digests.setdefault(name, set()).add(Digest(digest))
+        elif what == "conflict":
+            before.add(name)
+        else:
+            kept_before[name] = digest
     several = {name: found for name, found in digests.items() if len(found) > 1}
     decided = _decided(connection, sorted(several))
     meanings = {name: meaning(found, decided.get(name, ())) for name, found in several.items()}
     now = {name for name, result in meanings.items() if result.conflict}
     kept = {name: str(result.kept) for name, result in meanings.items() if result.kept is not None}
-    before = set(connection.scalars(_IN_CONFLICT, {"names": names}))
-    kept_before = {row.name: row.kept for row in connection.execute(_NAMING, {"names": names})}
     if now - before:
         connection.execute(
             upsert(connection, conflict).on_conflict_do_nothing(), [{"name": n} for n in sorted(now - before)]
@@ -176,14 +153,6 @@ def spoken_of() -> Any:
     """Condition on ``file``: it has an ingest or an instance. Other files were only mentioned."""
     file, instance = schema.file.c, schema.instance.c
     return or_(file.origin_site.is_not(None), exists().where(instance.file_id == file.id))
-
-
-_NAMES = expanding("names")
-_SPOKEN_OF = select(schema.file.c.name, schema.file.c.digest).where(
-    schema.file.c.name.in_(_NAMES), schema.file.c.withdrawn.is_(False), spoken_of()
-)
-_IN_CONFLICT = select(schema.conflict.c.name).where(schema.conflict.c.name.in_(_NAMES))
-_NAMING = select(schema.naming).where(schema.naming.c.name.in_(_NAMES))
 
 
 def _decided(connection: Connection, names: Sequence[str]) -> dict[str, list[Resolution]]:
@@ -212,35 +181,17 @@ _ENTRIES = wire.decoder(list[EntryId])
 
 def _instances(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     """The register (file, site, store). Only the site that owns a store speaks of its instances."""
-    connection.execute(_WRITE_INSTANCES(connection), [_instance_row(cast(FileEntry, entry), said) for entry in entries])
+    by = {"site": str(said.site), "epoch": said.epoch, "incarnation": said.incarnation}
+    statements.INSTANCES.run(connection, [_instance_row(cast(FileEntry, entry)) for entry in entries], **by)
 
 
-def _of_file(upsert: Any) -> Any:
-    """Complete the INSERT of an instance that is given by its file's name and digest."""
-    instance, file = schema.instance, schema.file
-    columns = ["file_id", "site", "store", "state", "how", "source_site", "detail", "at", "size_bytes", *VERSION]
-    values = [bindparam(f"v_{column}", type_=instance.c[column].type) for column in columns[1:]]
-    source = select(file.c.id, *values).where(
-        file.c.name == bindparam("f_name"), file.c.digest == bindparam("f_digest")
-    )
-    new = upsert.excluded
-    return upsert.from_select(columns, source).on_conflict_do_update(
-        index_elements=["file_id", "site", "store"],
-        set_={column: new[column] for column in columns[3:]},
-        where=later(instance, new),
-    )
-
-
-_WRITE_INSTANCES = inserting(schema.instance, _of_file)
-
-
-def _instance_row(entry: FileEntry, said: Said) -> dict[str, Any]:
+def _instance_row(entry: FileEntry) -> tuple[Any, ...]:
     how, source, detail, state = "", None, "", InstanceState.AVAILABLE
     match entry:
         case FileIngested():
             how = "ingested"
         case InstanceRegistered():
-            how, source = entry.how.value, str(entry.source_site)
+            how, source = entry.how.value, entry.source_site
         case InstanceHealed():
             how = "healed"
         case InstanceSuspected():
@@ -249,21 +200,8 @@ def _instance_row(entry: FileEntry, said: Said) -> dict[str, Any]:
             state, detail = InstanceState.REMOVED, entry.reason
         case _:
             raise TypeError(f"{type(entry).__name__} says nothing of an instance")
-    row = {
-        "site": str(said.site),
-        "store": entry.store,
-        "state": state.value,
-        "how": how,
-        "source_site": source,
-        "detail": detail,
-        "at": entry.at,
-        "size_bytes": entry.size_bytes,
-        **said.version(entry),
-    }
-    return {f"v_{key}": value for key, value in row.items()} | {
-        "f_name": str(entry.name),
-        "f_digest": str(entry.digest),
-    }
+    file = (entry.name, entry.digest, entry.store)
+    return *file, state.value, how, source, detail, entry.at, entry.size_bytes, entry.seq
 
 
 def _doubts(connection: Connection, entries: Sequence[Entry], said: Said) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select, union_all
 
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Tx
-from librarian_daemon.catalog.upserts import chunks, expanding, inserting, replacing
+from librarian_daemon.catalog.upserts import chunks, expanding, inserting
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_daemon.ports.store import Action, Landing
 from librarian_protocol import wire
@@ -290,14 +290,5 @@ def _note_verified(tx: Tx, landings: Sequence[Landing]) -> None:
 
 def note_verified(tx: Tx, store: str, files: Sequence[tuple[Name, Digest]]) -> None:
     """Remember that these instances of one store were read whole just now and found right."""
-    wanted = {(str(name), str(digest)) for name, digest in files}
-    rows = tx.connection.execute(_NAMED, {"names": sorted({name for name, _ in wanted})})
-    values = [
-        {"file_id": row.id, "store": store, "at": tx.now} for row in rows.all() if (row.name, row.digest) in wanted
-    ]
-    if values:
-        tx.connection.execute(_VERIFIED(tx.connection), values)
-
-
-_NAMED = select(_FILE.id, _FILE.name, _FILE.digest).where(_FILE.name.in_(_NAMES))
-_VERIFIED = replacing(schema.verified, "file_id", "store")
+    if files:
+        statements.VERIFIED.run(tx.connection, files, store=store, at=tx.now)

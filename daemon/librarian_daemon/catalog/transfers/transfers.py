@@ -21,9 +21,9 @@ from sqlalchemy import (
 )
 from sqlalchemy import Row as SqlRow
 
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Tx
-from librarian_daemon.catalog.upserts import chunks, expanding, inserting
+from librarian_daemon.catalog.upserts import chunks, expanding
 from librarian_daemon.ports.staging_keys import transfer_keys
 from librarian_protocol.digests import Digest
 from librarian_protocol.display import safe
@@ -141,25 +141,9 @@ class NewTransfer(msgspec.Struct, frozen=True, kw_only=True):
 
 def create(tx: Tx, wanted: Sequence[NewTransfer]) -> None:
     """New transfers in state ``wanted``. Repeatable: there is one row for each (file, store)."""
-    rows = [
-        {
-            "file_id": new.file_id,
-            "store": new.store,
-            "state": State.WANTED.value,
-            "message": "",
-            "attempts": 0,
-            "strikes": 0,
-            "subscription": new.subscription,
-            "created_at": tx.now,
-            "changed_at": tx.now,
-        }
-        for new in wanted
-    ]
-    if rows:
-        tx.connection.execute(_CREATE(tx.connection), rows)
-
-
-_CREATE = inserting(schema.transfer, lambda insert: insert.on_conflict_do_nothing())
+    if wanted:
+        rows = [(new.file_id, new.store, new.subscription) for new in wanted]
+        statements.NEW_TRANSFERS.run(tx.connection, rows, now=tx.now)
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,68 +166,101 @@ def apply_transitions(tx: Tx, transitions: Sequence[Transition], now_s: float) -
     row (it was cancelled meanwhile, say) is left as it is and is missing from the answer.
     """
     taken: dict[int, Transfer] = {}
-    for group in chunks(transitions):
-        rows = tx.connection.execute(_TRANSFERS, {"ids": [transition.view.id for transition in group]})
-        known = {row.id: row_of(row) for row in rows.all()}
-        current = {id_: row.transfer for id_, row in known.items()}
-        changes: list[dict[str, Any]] = []
-        tells: list[tuple[Transition, Transfer, Transfer, tuple[Command, ...]]] = []
-        for transition in group:
-            before = current[transition.view.id]
-            try:
-                after, commands = step(before, transition.event, now_s)
-            except InvalidTransition:
-                continue
-            taken[after.id] = current[after.id] = after
-            changes.append(_change(known[after.id], after, transition, tx.now))
-            if commands:
-                tells.append((transition, before, after, commands))
-        if changes:
-            tx.connection.execute(_UPDATE, changes)
-        for transition, before, after, commands in tells:
-            for command in commands:
-                _tell(tx, transition.view, before, after, command, transition.message)
+    ids = {transition.view.id for transition in transitions}
+    if not ids:
+        return taken
+    current = {row[0]: _machine(*row) for row in statements.MACHINE.run(tx.connection, sorted(ids))}
+    moves = _Moves(tx)
+    tells: list[tuple[Transition, Transfer, Transfer, tuple[Command, ...]]] = []
+    for transition in transitions:
+        before = current[transition.view.id]
+        try:
+            after, commands = step(before, transition.event, now_s)
+        except InvalidTransition:
+            continue
+        taken[after.id] = current[after.id] = after
+        moves.add(after, transition)
+        if commands:
+            tells.append((transition, before, after, commands))
+    moves.write()
+    for transition, before, after, commands in tells:
+        for command in commands:
+            _tell(tx, transition.view, before, after, command, transition.message)
     return taken
 
 
-_TRANSFERS = select(schema.transfer).where(_TRANSFER.id.in_(_IDS))
-_COLUMNS = (
-    "state",
-    "reason",
-    "attempts",
-    "strike",
-    "strikes",
-    "next_try_s",
-    "source",
-    "message",
-    "changed_at",
-    "batch",
-    "adapter",
-    "chosen",
-)
-_UPDATE = (
-    update(schema.transfer)
-    .where(schema.transfer.c.id == bindparam("the_id"))
-    .values({column: bindparam(f"new_{column}") for column in _COLUMNS})
-)
+def _machine(
+    id_: int,
+    state: str,
+    reason: str | None,
+    attempts: int,
+    strike: str | None,
+    strikes: int,
+    next_try_s: float | None,
+    source: str | None,
+) -> Transfer:
+    return Transfer(
+        id=id_,
+        state=State(state),
+        reason=Reason(reason) if reason else None,
+        attempts=attempts,
+        strike=Reason(strike) if strike else None,
+        strikes=strikes,
+        next_try_s=next_try_s,
+        source=SiteName(source) if source else None,
+    )
 
 
-def _change(before: Row, after: Transfer, transition: Transition, now: str) -> dict[str, Any]:
-    return {
-        "the_id": after.id,
-        "new_state": after.state.value,
-        "new_reason": after.reason and after.reason.value,
-        "new_attempts": after.attempts,
-        "new_strike": after.strike and after.strike.value,
-        "new_strikes": after.strikes,
-        "new_next_try_s": after.next_try_s,
-        "new_source": after.source and str(after.source),
-        "new_message": transition.message,
-        "new_changed_at": now,
-        "new_batch": transition.batch,
-        "new_adapter": transition.adapter or before.adapter,
-        "new_chosen": transition.chosen or before.chosen,
-    }
+class _Moves:
+    """Transfers by what is written of them: those of a batch mostly go the same way."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._ids: dict[tuple[Any, ...], list[int]] = {}
+        self._moved: set[int] = set()
+
+    def add(self, after: Transfer, transition: Transition) -> None:
+        """A transfer's new state. Steps of one transfer are written in their order."""
+        if after.id in self._moved:
+            self.write()
+        self._moved.add(after.id)
+        values = (
+            after.state,
+            after.reason,
+            after.attempts,
+            after.strike,
+            after.strikes,
+            after.next_try_s,
+            after.source,
+            transition.message,
+            transition.batch,
+            transition.adapter,
+            transition.chosen,
+        )
+        self._ids.setdefault(values, []).append(after.id)
+
+    def write(self) -> None:
+        """Write what was added."""
+        for values, ids in self._ids.items():
+            state, reason, attempts, strike, strikes, next_try_s, source, message, batch, adapter, chosen = values
+            statements.MOVED.run(
+                self._tx.connection,
+                ids,
+                state=state.value,
+                reason=reason and reason.value,
+                attempts=attempts,
+                strike=strike and strike.value,
+                strikes=strikes,
+                next_try_s=next_try_s,
+                source=source and str(source),
+                message=message,
+                now=self._tx.now,
+                batch=batch,
+                adapter=adapter or None,
+                chosen=chosen,
+            )
+        self._ids.clear()
+        self._moved.clear()
 
 
 def _tell(tx: Tx, owed: TransferView, before: Transfer, after: Transfer, command: Command, message: str) -> None:

@@ -1,0 +1,54 @@
+"""Statements over whole sets of rows: one text for both databases, and one call of the driver for all the rows.
+
+SQLAlchemy's binding of values costs several times what a database needs for a row, and SQLite's ``executemany`` takes
+and gives the interpreter's lock for each of them. So the statements that are executed for every file carry their rows
+as one parameter: JSON on SQLite (``json_each``), an array for each column on PostgreSQL (``unnest``).
+
+In a text ``{rows}`` is the set, a table with the given columns, and ``{name}`` a value of the whole statement. SQLite
+begins with the left side of a CROSS JOIN: the set stands there, so that its rows are looked up in the other table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+TEXT = "text"
+INTEGER = "bigint"
+REAL = "double precision"
+BOOLEAN = "boolean"
+#: Our own text types are text.
+_JSON = msgspec.json.Encoder(enc_hook=str.__str__)
+
+
+class SetStatement:
+    """A statement; its rows have ``columns``, and ``values`` are the same for all of them. Both say types."""
+
+    def __init__(self, text: str, *, columns: Mapping[str, str], values: Mapping[str, str] | None = None) -> None:
+        """Makes the texts for both databases."""
+        values = values or {}
+        self._values = tuple(values)
+        self._one_column = len(columns) == 1
+        # One array of values, or one array of rows, which are arrays themselves.
+        taken = "value" if self._one_column else "value ->> {at}"
+        names = ", ".join(f"{taken.format(at=at)} AS {name}" for at, name in enumerate(columns))
+        self._sqlite = text.format(
+            rows=f"(SELECT {names} FROM json_each(?1))",
+            **{name: f"?{at}" for at, name in enumerate(values, 2)},
+        )
+        arrays = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(columns.values(), 1))
+        self._postgresql = text.format(
+            rows=f"(SELECT * FROM unnest({arrays}) AS given ({', '.join(columns)}))",
+            **{name: f"${at}::{kind}" for at, (name, kind) in enumerate(values.items(), len(columns) + 1)},
+        )
+
+    def run(self, connection: Connection, rows: Sequence[Any], **values: Any) -> Any:
+        """Execute it for at least one row: a tuple in the order of the columns, or the value of the only column."""
+        given = [values[name] for name in self._values]
+        if connection.dialect.name == "sqlite":
+            return connection.exec_driver_sql(self._sqlite, (_JSON.encode(rows).decode(), *given))
+        arrays = [list(rows)] if self._one_column else [list(column) for column in zip(*rows, strict=True)]
+        return connection.exec_driver_sql(self._postgresql, (*arrays, *given))

@@ -1,0 +1,156 @@
+"""The statements that are executed for every file, as sets (``catalog/sets.py``).
+
+What each does is said by the function that runs it. Both databases run the same text: an upsert that selects needs
+``WHERE true`` in SQLite, which otherwise reads its ON as that of a join.
+"""
+
+from __future__ import annotations
+
+from librarian_daemon.catalog.sets import BOOLEAN, INTEGER, REAL, TEXT, SetStatement
+
+_FACTS = {"name": TEXT, "folded": TEXT, "digest": TEXT, "size_bytes": INTEGER, "unit": TEXT}
+_FILE = {"name": TEXT, "digest": TEXT}
+
+# ---- files (catalog/apply.py) ----------------------------------------------------------------------------
+
+#: A digest has one size. If an entry says otherwise, all sites keep the same one of the two.
+_MENTION = """
+    change = excluded.change,
+    size_bytes = CASE WHEN excluded.size_bytes < file.size_bytes THEN excluded.size_bytes ELSE file.size_bytes END,
+    unit = CASE WHEN excluded.unit < file.unit THEN excluded.unit ELSE file.unit END
+"""
+
+MENTIONED = SetStatement(
+    f"""
+    INSERT INTO file (name, folded, digest, size_bytes, unit, origin_last, withdrawn, change)
+    SELECT name, folded, digest, size_bytes, unit, false, {{withdrawn}}, {{change}} FROM {{rows}} AS r WHERE true
+    ON CONFLICT (name, digest) DO UPDATE SET {_MENTION}, withdrawn = file.withdrawn OR excluded.withdrawn
+    """,
+    columns=_FACTS,
+    values={"withdrawn": BOOLEAN, "change": INTEGER},
+)
+
+#: Columns of a file that only its origin sets.
+_ORIGIN = ("origin_last", "origin_site", "origin_epoch", "origin_incarnation", "origin_seq", "ingested_at", "mtime_ns")
+_ORDER = _ORIGIN[:5]
+
+
+def _row(table: str) -> str:
+    return ", ".join(f"{table}.{column}" for column in _ORDER)
+
+
+#: A grow-only set of ingests. The least of them is the origin; those of recoveries, which know no time, sort last. Rows
+#: that exist are written again, so that columns that were added later are filled (catalog/journal/refold.py).
+_LEAST = f"file.origin_site IS NULL OR ({_row('excluded')}) <= ({_row('file')})"
+_SET_ORIGIN = ", ".join(f"{name} = CASE WHEN {_LEAST} THEN excluded.{name} ELSE file.{name} END" for name in _ORIGIN)
+
+INGESTED = SetStatement(
+    f"""
+    INSERT INTO file (name, folded, digest, size_bytes, unit, {", ".join(_ORIGIN)}, withdrawn, change)
+    SELECT name, folded, digest, size_bytes, unit,
+           mtime_ns = 0, {{site}}, {{epoch}}, {{incarnation}}, seq, at, NULLIF(mtime_ns, 0), false, {{change}}
+    FROM {{rows}} AS r WHERE true
+    ON CONFLICT (name, digest) DO UPDATE SET {_MENTION}, {_SET_ORIGIN}
+    """,
+    columns=_FACTS | {"seq": INTEGER, "at": TEXT, "mtime_ns": INTEGER},
+    values={"site": TEXT, "epoch": INTEGER, "incarnation": TEXT, "change": INTEGER},
+)
+
+#: What is peculiar about names: those of several files that are spoken of, with each digest; those in conflict; those
+#: of which a digest was kept.
+PECULIAR = SetStatement(
+    """
+    SELECT f.name, f.digest, 'spoken-of' AS what FROM {rows} AS r CROSS JOIN file AS f
+    WHERE f.name = r.name AND NOT f.withdrawn
+      AND EXISTS (SELECT 1 FROM file AS other WHERE other.name = r.name AND other.digest <> f.digest)
+      AND (f.origin_site IS NOT NULL OR EXISTS (SELECT 1 FROM instance AS i WHERE i.file_id = f.id))
+    UNION ALL
+    SELECT c.name, '', 'conflict' FROM {rows} AS r CROSS JOIN conflict AS c WHERE c.name = r.name
+    UNION ALL
+    SELECT n.name, n.kept, 'naming' FROM {rows} AS r CROSS JOIN naming AS n WHERE n.name = r.name
+    """,
+    columns={"name": TEXT},
+)
+
+# ---- instances (catalog/apply.py, catalog/landings.py) ---------------------------------------------------
+
+_INSTANCE = ("state", "how", "source_site", "detail", "at", "size_bytes", "epoch", "incarnation", "seq")
+
+INSTANCES = SetStatement(
+    f"""
+    INSERT INTO instance (file_id, site, store, {", ".join(_INSTANCE)})
+    SELECT f.id, {{site}}, r.store, r.state, r.how, r.source_site, r.detail, r.at, r.size_bytes,
+           {{epoch}}, {{incarnation}}, r.seq
+    FROM {{rows}} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
+    ON CONFLICT (file_id, site, store) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _INSTANCE)}
+    WHERE (excluded.epoch, excluded.incarnation, excluded.seq) > (instance.epoch, instance.incarnation, instance.seq)
+    """,
+    columns=_FILE
+    | {
+        "store": TEXT,
+        "state": TEXT,
+        "how": TEXT,
+        "source_site": TEXT,
+        "detail": TEXT,
+        "at": TEXT,
+        "size_bytes": INTEGER,
+        "seq": INTEGER,
+    },
+    values={"site": TEXT, "epoch": INTEGER, "incarnation": TEXT},
+)
+
+VERIFIED = SetStatement(
+    """
+    INSERT INTO verified (file_id, store, at)
+    SELECT f.id, {store}, {at} FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
+    ON CONFLICT (file_id, store) DO UPDATE SET at = excluded.at
+    """,
+    columns=_FILE,
+    values={"store": TEXT, "at": TEXT},
+)
+
+# ---- transfers (catalog/transfers/transfers.py) ----------------------------------------------------------
+
+NEW_TRANSFERS = SetStatement(
+    """
+    INSERT INTO transfer (file_id, store, state, message, attempts, strikes, subscription, created_at, changed_at)
+    SELECT file_id, store, 'wanted', '', 0, 0, subscription, {now}, {now} FROM {rows} AS r WHERE true
+    ON CONFLICT DO NOTHING
+    """,
+    columns={"file_id": INTEGER, "store": TEXT, "subscription": TEXT},
+    values={"now": TEXT},
+)
+
+#: What the machine decides on.
+MACHINE = SetStatement(
+    """
+    SELECT t.id, t.state, t.reason, t.attempts, t.strike, t.strikes, t.next_try_s, t.source
+    FROM {rows} AS r CROSS JOIN transfer AS t WHERE t.id = r.id
+    """,
+    columns={"id": INTEGER},
+)
+
+MOVED = SetStatement(
+    """
+    UPDATE transfer SET
+        state = {state}, reason = {reason}, attempts = {attempts}, strike = {strike}, strikes = {strikes},
+        next_try_s = {next_try_s}, source = {source}, message = {message}, changed_at = {now}, batch = {batch},
+        adapter = COALESCE({adapter}, adapter), chosen = CASE WHEN {chosen} = '' THEN chosen ELSE {chosen} END
+    WHERE id IN (SELECT id FROM {rows} AS r)
+    """,
+    columns={"id": INTEGER},
+    values={
+        "state": TEXT,
+        "reason": TEXT,
+        "attempts": INTEGER,
+        "strike": TEXT,
+        "strikes": INTEGER,
+        "next_try_s": REAL,
+        "source": TEXT,
+        "message": TEXT,
+        "now": TEXT,
+        "batch": TEXT,
+        "adapter": TEXT,
+        "chosen": TEXT,
+    },
+)
