@@ -154,3 +154,60 @@ MOVED = SetStatement(
         "chosen": TEXT,
     },
 )
+
+# ---- planning (catalog/transfers/planning.py) ------------------------------------------------------------
+
+#: The files of which more is to be read than their own row and their instances: all others are plain.
+NOT_PLAIN = SetStatement(
+    """
+    SELECT r.id FROM {rows} AS r
+    WHERE EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = r.id)
+       OR EXISTS (SELECT 1 FROM one_off AS o WHERE o.file_id = r.id)
+       OR EXISTS (SELECT 1 FROM conflict AS c WHERE c.name = r.name)
+       OR EXISTS (SELECT 1 FROM naming AS n WHERE n.name = r.name)
+       OR EXISTS (SELECT 1 FROM file AS f WHERE f.name = r.name AND f.withdrawn)
+    """,
+    columns={"id": INTEGER, "name": TEXT},
+)
+
+#: The files of which nothing can be wanted or ended: no transfer of them goes on, nobody asked for them, and this site
+#: has a good instance in a store, and no bad one.
+SETTLED = SetStatement(
+    """
+    SELECT r.id FROM {rows} AS r
+    WHERE EXISTS (SELECT 1 FROM instance AS i WHERE i.file_id = r.id AND i.site = {site} AND i.store = {store}
+                  AND i.state = 'available')
+      AND NOT EXISTS (SELECT 1 FROM instance AS i WHERE i.file_id = r.id AND i.site = {site}
+                      AND i.state = 'suspected')
+      AND NOT EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = r.id AND t.state NOT IN ('stored', 'cancelled'))
+      AND NOT EXISTS (SELECT 1 FROM one_off AS o WHERE o.file_id = r.id)
+    """,
+    columns={"id": INTEGER},
+    values={"site": TEXT, "store": TEXT},
+)
+
+#: Origins of files, and their instances: whose, in which state, and whether somebody doubts them
+#: (``apply.unanswered``). A file without instances comes once.
+HOLDINGS = SetStatement(
+    """
+    SELECT f.id, f.origin_site, i.site, i.store, i.state, EXISTS (
+        SELECT 1 FROM doubt AS d WHERE d.file_id = i.file_id AND d.site = i.site AND d.store = i.store
+        AND (i.epoch, i.incarnation, i.seq) <= (d.of_epoch, d.of_incarnation, d.of_seq))
+    FROM {rows} AS r CROSS JOIN file AS f LEFT JOIN instance AS i ON i.file_id = f.id WHERE f.id = r.id
+    """,
+    columns={"id": INTEGER},
+)
+
+#: The files that still have the change number that they are given with.
+UNCHANGED = SetStatement(
+    "SELECT r.id FROM {rows} AS r CROSS JOIN file AS f WHERE f.id = r.id AND f.change = r.change",
+    columns={"id": INTEGER, "change": INTEGER},
+)
+
+FROZEN = SetStatement(
+    """
+    SELECT f.id FROM {rows} AS r CROSS JOIN file AS f WHERE f.id = r.id
+      AND (f.withdrawn OR EXISTS (SELECT 1 FROM conflict AS c WHERE c.name = f.name))
+    """,
+    columns={"id": INTEGER},
+)

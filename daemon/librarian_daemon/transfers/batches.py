@@ -65,6 +65,11 @@ class Batches:
         self._paused = paused
         self._rng = rng
 
+    @property
+    def files(self) -> int:
+        """Files of a batch at most."""
+        return self._settings.batch_files
+
     def open(self, ways: Sequence[Source]) -> Sequence[Source]:
         """The ways through sites that are not paused."""
         paused = self._paused()

@@ -18,12 +18,12 @@ from librarian_daemon.catalog.transfers.planning import FileState, Look
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView, Transition
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.signals import Signal
-from librarian_protocol import wire
+from librarian_protocol import globs, wire
 from librarian_protocol.names import SiteName
 from librarian_protocol.segments import hash_of
 from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, Reason, State
 from librarian_protocol.transfer import Want as WantAgain
-from librarian_protocol.wanted import Here, SubscriptionFacts, UnwantedReason, Want, healing, wanted
+from librarian_protocol.wanted import Here, SubscriptionFacts, Unwanted, UnwantedReason, Want, healing, wanted
 
 #: Files in one page; bounds memory and the length of a transaction.
 PAGE = 2000
@@ -107,7 +107,7 @@ class Planner:
         subscription_id, after = look.backfills[0]
         mine = [subscription for subscription in look.subscriptions if subscription.id == subscription_id]
         page = await self._catalog.read(
-            planning.files_after, after, PAGE, [subscription.match for subscription in mine]
+            planning.files_after, after, PAGE, [subscription.match for subscription in mine], planning.settling(mine)
         )
         plan = decide(page.known, mine, look.here, may_cancel=False)
 
@@ -130,6 +130,7 @@ def decide(
 ) -> Plan:
     """The consequences for each file of the page. Pure."""
     plan = Plan()
+    answers = _Answers(here)
     for seen in page:
         known = planning.admitted(seen, here)
         stores: set[str] = set()
@@ -138,7 +139,7 @@ def decide(
         for subscription in [*subscriptions, *known.one_offs, *heals]:
             if known.file_id <= subscription.after_file:
                 continue
-            answer = wanted(known.file, subscription, known.instances, here)
+            answer = answers.wanted(known, subscription)
             if isinstance(answer, Want):
                 if answer.store not in stores:
                     stores.add(answer.store)
@@ -150,6 +151,26 @@ def decide(
                 if store not in stores and row.transfer.state in LIVE and row.transfer.state is not State.LANDED:
                     plan.moves.append(Transition(view=_owed(known, store), event=Cancel(), message="no longer wanted"))
     return plan
+
+
+class _Answers:
+    """What is wanted of files that match. Files that differ in names and sizes only have one answer."""
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+        self._known: dict[tuple[object, ...], Want | Unwanted] = {}
+
+    def wanted(self, known: FileState, subscription: SubscriptionFacts) -> Want | Unwanted:
+        """As :func:`librarian_protocol.wanted.wanted`."""
+        file = known.file
+        if not globs.matches(subscription.match, file.name):
+            return Unwanted(UnwantedReason.NAME_DOES_NOT_MATCH)
+        flags = file.withdrawn, file.conflict, file.set_aside, file.occupied
+        rule = subscription.match, tuple(subscription.into), subscription.from_site
+        key = (rule, file.origin, flags, tuple(known.instances))
+        if key not in self._known:
+            self._known[key] = wanted(file, subscription, known.instances, self._here)
+        return self._known[key]
 
 
 def _want(plan: Plan, known: FileState, store: str, subscription: str) -> None:

@@ -7,7 +7,7 @@ keys.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import aclosing
 
 import msgspec
@@ -228,22 +228,29 @@ class Replicator:
         # A transfer that was paused or cancelled and is wanted again may still be written by its earlier batch.
         brought = {view.id for job, _ in self._running.values() for view in job.owed if view.id not in job.failed}
         passed = full | self._pauses.peers()
+        # As many of each origin as the free slots can take. If none of them can begin, all are looked at.
+        each = sum(slots.free for slots in free) * self._batches.files
+        owed = await self._catalog.read(transfers.first_wanted, PAGE_WANTED, each, passed)
+        if begun := await self._jobs_of(owed, brought):
+            return begun
         after = transfers.FIRST
-        for _ in range(LOOKED_AT):
+        for _ in range(LOOKED_AT if owed else 0):
             owed = await self._catalog.read(transfers.wanted_now, PAGE_WANTED, after, passed)
             if not owed:
                 break
             after = owed[-1].place
-            owed = [view for view in owed if view.id not in brought]
-            files = [view.row.file_id for view in owed]
-            found = await self._catalog.read(planning.find_sources, self._site, list(self._adapters), files)
-            jobs, hopeless = self._batches.choose(owed, found)
-            if jobs or hopeless:
-                begun = await self._catalog.write(self._begin, jobs, hopeless)
-                if begun:
-                    return begun
+            if begun := await self._jobs_of(owed, brought):
+                return begun
         self._look_again_s = self._clock.boottime_s() + LOOK_AGAIN_S if full else 0.0
         return []
+
+    async def _jobs_of(self, owed: Sequence[TransferView], brought: Set[int]) -> list[Job]:
+        """New jobs out of these wanted transfers. Those of ``brought`` are passed by."""
+        owed = [view for view in owed if view.id not in brought]
+        files = [view.row.file_id for view in owed]
+        found = await self._catalog.read(planning.find_sources, self._site, list(self._adapters), files)
+        jobs, hopeless = self._batches.choose(owed, found)
+        return await self._catalog.write(self._begin, jobs, hopeless) if jobs or hopeless else []
 
     def _begin(self, tx: Tx, jobs: Sequence[Job], hopeless: Sequence[Transition]) -> list[Job]:
         transfers.apply_transitions(tx, hopeless, self._clock.boottime_s())

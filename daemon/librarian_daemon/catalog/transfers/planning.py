@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     bindparam,
     delete,
-    exists,
     func,
     insert,
     literal,
@@ -23,8 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Row as SqlRow
 
-from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.apply import unanswered
+from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Tx, get_meta, put_meta
 from librarian_daemon.catalog.mesh.holders import holders
 from librarian_daemon.catalog.mesh.roster import roster
@@ -55,7 +53,7 @@ class FileState(msgspec.Struct, frozen=True, kw_only=True):
     file_id: int
     change: int
     file: FileFacts
-    instances: list[InstanceFacts]
+    instances: Sequence[InstanceFacts]
     #: Transfers of the file into stores of this site, by store.
     transfers: dict[str, Row]
     #: What a person wants of it, as subscriptions to this one name.
@@ -94,19 +92,26 @@ def look(connection: Connection, site: SiteName, adapters: Sequence[str], limit:
         subscriptions=mine,
         here=here,
         surroundings=get_meta(connection, SURROUNDINGS),
-        changed=changed_files(connection, limit, [subscription.match for subscription in mine]),
+        changed=changed_files(connection, limit, [subscription.match for subscription in mine], settling(mine)),
         backfills=backfills(connection),
     )
 
 
-def changed_files(connection: Connection, limit: int, matches: Sequence[str]) -> Page:
+def settling(subscriptions: Sequence[SubscriptionFacts]) -> list[str]:
+    """The stores into which each of the subscriptions brings its files: where a file stands well, none wants it."""
+    stores = [set(subscription.into) for subscription in subscriptions]
+    return sorted(set.intersection(*stores)) if stores else []
+
+
+def changed_files(connection: Connection, limit: int, matches: Sequence[str], settling: Sequence[str] = ()) -> Page:
     """The next files after the planner's cursor, in the order of their changes.
 
-    ``known`` has those that one of the globs matches, and those that have a transfer.
+    ``known`` has those that one of the globs matches, and those that have a transfer. ``settling`` are stores into
+    which every subscription brings its files: what stands well in one of them is left out.
     """
     change, file_id = _cursor(connection)
     rows = connection.execute(_CHANGED, {"change": change, "file_id": file_id, "limit": limit}).all()
-    return _page(connection, rows, matches, full=len(rows) == limit)
+    return _page(connection, rows, matches, full=len(rows) == limit, settling=settling)
 
 
 def _changed_files() -> Any:
@@ -123,23 +128,39 @@ def _changed_files() -> Any:
 _CHANGED = _changed_files()
 
 
-def files_after(connection: Connection, file_id: int, limit: int, matches: Sequence[str]) -> Page:
+def files_after(
+    connection: Connection, file_id: int, limit: int, matches: Sequence[str], settling: Sequence[str] = ()
+) -> Page:
     """The next files in the order of their rows: how a new subscription pages through the catalog."""
     file = schema.file.c
     rows = connection.execute(select(schema.file).where(file.id > file_id).order_by(file.id).limit(limit)).all()
-    return _page(connection, rows, matches, full=len(rows) == limit)
+    return _page(connection, rows, matches, full=len(rows) == limit, settling=settling)
 
 
-def _page(connection: Connection, rows: Sequence[SqlRow[Any]], matches: Sequence[str], *, full: bool) -> Page:
-    with_transfer = {
-        found for ids in chunks(row.id for row in rows) for found in connection.scalars(_WITH_TRANSFER, {"ids": ids})
-    }
-    with_transfer |= _suspected(connection, [row.id for row in rows])
-    needed = [
-        row for row in rows if row.id in with_transfer or any(globs.matches(match, row.name) for match in matches)
-    ]
-    known = [state for group in chunks(needed) for state in know(connection, group)]
+def _page(
+    connection: Connection, rows: Sequence[SqlRow[Any]], matches: Sequence[str], *, full: bool, settling: Sequence[str]
+) -> Page:
+    settled = _settled(connection, [row.id for row in rows], settling)
+    left = [row for row in rows if row.id not in settled]
+    needed = {row.id for row in left if any(globs.matches(match, row.name) for match in matches)}
+    others = [row.id for row in left if row.id not in needed]
+    needed |= {found for ids in chunks(others) for found in connection.scalars(_WITH_TRANSFER, {"ids": ids})}
+    needed |= _suspected(connection, others)
+    known = know(connection, [row for row in left if row.id in needed])
     return Page(known=known, last=(rows[-1].change, rows[-1].id) if rows else None, full=full)
+
+
+def _settled(connection: Connection, ids: Sequence[int], stores: Sequence[str]) -> set[int]:
+    """The files that need no look, because they stand well in one of these stores, and it counts."""
+    if not ids or not stores:
+        return set()
+    site, holding = get_meta(connection, "site") or "", holders(connection)
+    return {
+        found
+        for store in stores
+        if holding.store_counts(site, store)
+        for (found,) in statements.SETTLED.run(connection, ids, site=site, store=store)
+    }
 
 
 def _suspected(connection: Connection, ids: Sequence[int]) -> set[int]:
@@ -157,37 +178,22 @@ def replan_suspected(tx: Tx) -> None:
 
 def unchanged(connection: Connection, seen: Mapping[int, int]) -> set[int]:
     """Those of the files that still have the change number they were seen with."""
-    return {
-        row.id
-        for ids in chunks(seen)
-        for row in connection.execute(_CHANGES, {"ids": ids})
-        if row.change == seen[row.id]
-    }
+    if not seen:
+        return set()
+    return {found for (found,) in statements.UNCHANGED.run(connection, list(seen.items()))}
 
 
 def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState]:
-    """Everything known of these rows of ``file``."""
-    rows = {row.id: row for row in files}
-    if not rows:
+    """Everything known of these rows of ``file``.
+
+    Most are plain: no transfer, nothing a person asked for, nothing peculiar about the name.
+    """
+    if not files:
         return []
-    ids = {"ids": list(rows)}
-    instances: dict[int, list[InstanceFacts]] = {key: [] for key in rows}
-    known_holders = holders(connection)
-    for row in connection.execute(_INSTANCES, ids):
-        if not known_holders.store_counts(row.site, row.store):
-            continue
-        instances[row.file_id].append(
-            InstanceFacts(site=SiteName(row.site), store=row.store, state=InstanceState(row.state), doubted=row.doubted)
-        )
-    transfers: dict[int, dict[str, Row]] = {key: {} for key in rows}
-    for row in connection.execute(_TRANSFERS, ids):
-        transfers[row.file_id][row.store] = row_of(row)
-    one_offs = _one_offs(connection, rows)
-    meanings = connection.execute(_MEANINGS, {"names": sorted({row.name for row in rows.values()})}).all()
-    kept = {row.name: row.kept for row in meanings if row.kept is not None}
-    withdrawn = {row.name for row in meanings if row.withdrawn}
-    standing = _standing(connection, sorted(withdrawn | kept.keys()))
-    conflicts = {row.name for row in meanings if row.conflict}
+    instances = {id_: held for id_, (_, held) in _holdings(connection, [row.id for row in files]).items()}
+    named = [(row.id, row.name) for row in files]
+    rest = {found for (found,) in statements.NOT_PLAIN.run(connection, named)}
+    more = _More(connection, [row for row in files if row.id in rest])
     return [
         FileState(
             file_id=row.id,
@@ -199,32 +205,57 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState
                 unit=Unit(row.unit),
                 origin=SiteName(row.origin_site) if row.origin_site else None,
                 withdrawn=row.withdrawn,
-                conflict=row.name in conflicts,
-                set_aside=kept.get(row.name, row.digest) != row.digest,
-                occupied=bool(standing.get(row.name, set()) - {row.digest}),
+                conflict=row.name in more.conflicts,
+                set_aside=more.kept.get(row.name, row.digest) != row.digest,
+                occupied=bool(more.standing.get(row.name, set()) - {row.digest}),
             ),
             instances=instances[row.id],
-            transfers=transfers[row.id],
-            one_offs=one_offs.get(row.id, ()),
+            transfers=more.transfers.get(row.id, {}),
+            one_offs=more.one_offs.get(row.id, ()),
         )
-        for row in rows.values()
+        for row in files
     ]
 
 
-def _instances() -> Any:
-    """Instances of files, and whether somebody doubts them."""
-    instance = schema.instance.c
-    return (
-        select(
-            instance.file_id,
-            instance.site,
-            instance.store,
-            instance.state,
-            exists().where(unanswered()).label("doubted"),
-        )
-        .where(instance.file_id.in_(_IDS))
-        .order_by(instance.file_id, instance.site, instance.store)
-    )
+class _More:
+    """What is known of files that are not plain."""
+
+    def __init__(self, connection: Connection, files: Sequence[SqlRow[Any]]) -> None:
+        rows = {row.id: row for row in files}
+        names = sorted({row.name for row in files})
+        self.transfers: dict[int, dict[str, Row]] = {key: {} for key in rows}
+        for ids in chunks(rows):
+            for row in connection.execute(_TRANSFERS, {"ids": ids}):
+                self.transfers[row.file_id][row.store] = row_of(row)
+        self.one_offs = _one_offs(connection, rows)
+        meanings = [row for some in chunks(names) for row in connection.execute(_MEANINGS, {"names": some})]
+        self.kept = {row.name: row.kept for row in meanings if row.kept is not None}
+        withdrawn = {row.name for row in meanings if row.withdrawn}
+        self.standing = _standing(connection, sorted(withdrawn | self.kept.keys()))
+        self.conflicts = {row.name for row in meanings if row.conflict}
+
+
+def _holdings(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str | None, list[InstanceFacts]]]:
+    """By file: its origin, and its instances in stores that count. What is alike is made once."""
+    if not ids:
+        return {}
+    counting = holders(connection)
+    known: dict[tuple[Any, ...], InstanceFacts] = {}
+    found: dict[int, tuple[str | None, list[InstanceFacts]]] = {}
+    for id_, origin, *held in statements.HOLDINGS.run(connection, ids):
+        _, facts = found.setdefault(id_, (origin, []))
+        site, store, state, doubted = key = tuple(held)
+        if site is None or not counting.store_counts(site, store):
+            continue
+        if key not in known:
+            known[key] = InstanceFacts(
+                site=SiteName(site), store=store, state=InstanceState(state), doubted=bool(doubted)
+            )
+        facts.append(known[key])
+    for _, facts in found.values():
+        if len(facts) > 1:
+            facts.sort(key=lambda instance: (instance.site, instance.store))
+    return found
 
 
 def _meanings() -> Any:
@@ -239,12 +270,10 @@ def _meanings() -> Any:
 
 
 _IDS = expanding("ids")
-_CHANGES = select(schema.file.c.id, schema.file.c.change).where(schema.file.c.id.in_(_IDS))
 _WITH_TRANSFER = select(schema.transfer.c.file_id).where(schema.transfer.c.file_id.in_(_IDS))
 _OWN_SUSPECTED = select(schema.instance.c.file_id).where(
     schema.instance.c.file_id.in_(_IDS), schema.instance.c.site == bindparam("site"), schema.SUSPECTED
 )
-_INSTANCES = _instances()
 _TRANSFERS = select(schema.transfer).where(schema.transfer.c.file_id.in_(_IDS))
 _ONE_OFFS = select(schema.one_off).where(schema.one_off.c.file_id.in_(_IDS)).order_by(schema.one_off.c.store)
 _MEANINGS = _meanings()
@@ -254,8 +283,9 @@ ONE_OFF = "one-off"
 
 def _one_offs(connection: Connection, files: Mapping[int, SqlRow[Any]]) -> dict[int, list[SubscriptionFacts]]:
     found: dict[int, list[SubscriptionFacts]] = {}
-    for row in connection.execute(_ONE_OFFS, {"ids": list(files)}):
-        found.setdefault(row.file_id, []).append(one_off_facts(files[row.file_id].name, row.store, row.from_site))
+    for ids in chunks(files):
+        for row in connection.execute(_ONE_OFFS, {"ids": ids}):
+            found.setdefault(row.file_id, []).append(one_off_facts(files[row.file_id].name, row.store, row.from_site))
     return found
 
 
@@ -283,16 +313,17 @@ def _standing(connection: Connection, names: Sequence[str]) -> dict[str, set[str
     """Digests of which own instances stand at these names: not removed, and not set aside."""
     file, instance, aside = schema.file.c, schema.instance.c, schema.aside.c
     found: dict[str, set[str]] = {}
-    if names:
+    site = get_meta(connection, "site") or ""
+    for some in chunks(names):
         rows = connection.execute(
             select(file.name, file.digest)
             .join(schema.instance, instance.file_id == file.id)
             .outerjoin(schema.aside, (aside.file_id == instance.file_id) & (aside.store == instance.store))
             .where(
-                file.name.in_(names),
+                file.name.in_(some),
                 instance.state != InstanceState.REMOVED,
                 aside.file_id.is_(None),
-                instance.site == (get_meta(connection, "site") or ""),
+                instance.site == site,
             )
         )
         for row in rows:
@@ -387,23 +418,19 @@ def load_here(connection: Connection, site: SiteName, adapters: Sequence[str]) -
 
 def frozen(connection: Connection, file_ids: Sequence[int]) -> set[int]:
     """Those of the files that must not be placed now: in conflict, or withdrawn."""
-    found: set[int] = set()
-    for page in chunks(file_ids):
-        found.update(connection.scalars(_FROZEN, {"ids": page}))
-    return found
+    if not file_ids:
+        return set()
+    return {found for (found,) in statements.FROZEN.run(connection, file_ids)}
 
 
-_FROZEN = (
-    select(schema.file.c.id)
-    .outerjoin(schema.conflict, schema.conflict.c.name == schema.file.c.name)
-    .where(schema.file.c.id.in_(_IDS), schema.conflict.c.name.is_not(None) | schema.file.c.withdrawn.is_(True))
-)
+def counting(instances: Sequence[InstanceFacts], here: Here) -> list[InstanceFacts]:
+    """Those at sites that are in the roster."""
+    return [instance for instance in instances if instance.site in here.offers or instance.site == here.site]
 
 
 def admitted(known: FileState, here: Here) -> FileState:
     """The same file without instances at sites that are not in the roster."""
-    kept = [instance for instance in known.instances if instance.site in here.offers or instance.site == here.site]
-    return msgspec.structs.replace(known, instances=kept)
+    return msgspec.structs.replace(known, instances=counting(known.instances, here))
 
 
 def find_sources(
@@ -412,14 +439,13 @@ def find_sources(
     """For each file, its possible sources, or why there is none."""
     _, here = load_here(connection, site, adapters)
     found: dict[int, Sequence[Source] | UnwantedReason] = {}
-    for page in chunks(file_ids):
-        rows = connection.execute(_FILES, {"ids": page}).all()
-        for known in know(connection, rows):
-            found[known.file_id] = sources(admitted(known, here).instances, here, first=known.file.origin)
+    known: dict[tuple[str | None, tuple[InstanceFacts, ...]], Sequence[Source] | UnwantedReason] = {}
+    for id_, (origin, held) in _holdings(connection, file_ids).items():
+        key = origin, tuple(held)
+        if key not in known:
+            known[key] = sources(counting(held, here), here, first=SiteName(origin) if origin else None)
+        found[id_] = known[key]
     return found
-
-
-_FILES = select(schema.file).where(schema.file.c.id.in_(_IDS)).order_by(schema.file.c.id)
 
 
 def replan_live(tx: Tx) -> None:

@@ -348,6 +348,32 @@ _WANTED_ELSEWHERE = WANTED.where(
 )
 
 
+def first_wanted(
+    connection: Connection, limit: int, each: int, full: Set[SiteName] = frozenset()
+) -> list[TransferView]:
+    """Of the first so many of :func:`wanted_now`, the first ``each`` of every origin.
+
+    Others of them can begin only if these cannot.
+    """
+    values: dict[str, Any] = {"rank": FIRST[0], "after": FIRST[1], "limit": limit, "each": each}
+    if not full:
+        return _views(connection.execute(_FIRST, values).all())
+    return _views(connection.execute(_FIRST_ELSEWHERE, {**values, "full": sorted(map(str, full))}).all())
+
+
+def _first_of(wanted: Any) -> Any:
+    window = wanted.with_only_columns(_TRANSFER.id, _TRANSFER.rank, schema.file.c.origin_site).subquery().c
+    order = window.rank, window.id
+    place = func.row_number().over(partition_by=window.origin_site, order_by=order)
+    placed = select(window.id, place.label("place")).subquery().c
+    chosen = select(placed.id).where(placed.place <= bindparam("each"))
+    return _VIEW.where(_TRANSFER.id.in_(chosen)).order_by(_TRANSFER.rank, _TRANSFER.id)
+
+
+_FIRST = _first_of(WANTED)
+_FIRST_ELSEWHERE = _first_of(_WANTED_ELSEWHERE)
+
+
 def prioritise(tx: Tx, file_id: int, store: str, priority: int) -> None:
     """Have the transfer of a file into a store go before or after others. Repeatable."""
     where = (_TRANSFER.file_id == file_id) & (_TRANSFER.store == store)
