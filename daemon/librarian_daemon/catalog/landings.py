@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select, union_all
+from sqlalchemy import Connection, bindparam, select, union_all
 
 from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Tx
-from librarian_daemon.catalog.upserts import chunks, expanding, inserting
+from librarian_daemon.catalog.upserts import chunks, expanding
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_daemon.ports.store import Action, Landing
 from librarian_protocol import wire
@@ -65,24 +65,24 @@ _FOLDED = (
 
 def below_files(connection: Connection, names: Sequence[Name]) -> dict[Name, str]:
     """Those of the names that lie below a known file, and that file's name."""
-    ancestors = {above for name in names for above in _ancestors(name)}
-    taken: set[str] = set()
-    for page in chunks(sorted(ancestors)):
-        taken.update(connection.scalars(_TAKEN, {"names": page}))
-    found: dict[Name, str] = {}
-    for name in names:
-        above = next((ancestor for ancestor in _ancestors(name) if ancestor in taken), None)
-        if above is not None:
-            found[name] = above
-    return found
+    directories = {name.rpartition("/")[0] for name in names}
+    above = {directory: _and_above(directory) for directory in directories if directory}
+    ancestors = sorted({ancestor for some in above.values() for ancestor in some})
+    if not ancestors:
+        return {}
+    taken = {name for (name,) in statements.TAKEN.run(connection, ancestors)}
+    below = {
+        directory: next(ancestor for ancestor in some if ancestor in taken)
+        for directory, some in above.items()
+        if not taken.isdisjoint(some)
+    }
+    return {name: below[directory] for name in names if (directory := name.rpartition("/")[0]) in below}
 
 
-_TAKEN = select(_FILE.name).where(_FILE.name.in_(_NAMES), _FILE.withdrawn.is_(False))
-
-
-def _ancestors(name: Name) -> list[str]:
-    parts = name.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+def _and_above(directory: str) -> list[str]:
+    """The directory and all that it lies in, from the top."""
+    parts = directory.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _stands(name: Name, digest: Digest, known: list[tuple[str, str, bool, bool]]) -> tuple[NameStatus, str]:
@@ -112,56 +112,43 @@ def begin(tx: Tx, landings: Sequence[Landing]) -> list[Landing]:
     """
     landings = _healing(tx, landings)
     rows = [
-        {
-            "id": landing.id,
-            "store": landing.store,
-            "root": landing.root,
-            "rel": landing.rel,
-            "name": str(landing.name),
-            "digest": str(landing.digest),
-            "size_bytes": landing.size_bytes,
-            "unit": landing.unit.value,
-            "manifest_rel": landing.manifest_rel,
-            "kind": kind_of(landing.entry),
-            "entry": wire.encode(landing.entry),
-            "transfer": landing.transfer,
-            "action": landing.action.value,
-            "attributes": wire.encode(landing.attributes).decode(),
-            "list_rel": landing.list_rel,
-        }
+        (
+            landing.id,
+            landing.store,
+            landing.root,
+            landing.rel,
+            landing.name,
+            landing.digest,
+            landing.size_bytes,
+            landing.unit.value,
+            landing.manifest_rel,
+            kind_of(landing.entry),
+            wire.encode(landing.entry).decode(),
+            landing.transfer,
+            landing.action.value,
+            wire.encode(landing.attributes).decode(),
+            landing.list_rel,
+        )
         for landing in landings
     ]
     if rows:
-        tx.connection.execute(_BEGIN(tx.connection), rows)
+        statements.BEGUN.run(tx.connection, rows)
     return list(landings)
 
 
 def _healing(tx: Tx, landings: Sequence[Landing]) -> Sequence[Landing]:
-    suspected: set[tuple[str, str, str]] = set()
-    placing = [landing for landing in landings if landing.action is Action.PLACE]
-    for page in chunks(sorted({str(landing.name) for landing in placing})):
-        rows = tx.connection.execute(_SUSPECTED, {"names": page, "site": str(tx.site)})
-        suspected.update((row.name, row.digest, row.store) for row in rows if row.store is not None)
+    placing = sorted({landing.name for landing in landings if landing.action is Action.PLACE})
+    if not placing:
+        return landings
+    suspected = {tuple(row) for row in statements.SUSPECTED.run(tx.connection, placing, site=str(tx.site))}
     if not suspected:
         return landings
     return [
         msgspec.structs.replace(landing, action=Action.HEAL)
-        if landing.action is Action.PLACE and (str(landing.name), str(landing.digest), landing.store) in suspected
+        if landing.action is Action.PLACE and (landing.name, landing.digest, landing.store) in suspected
         else landing
         for landing in landings
     ]
-
-
-#: An outer join, since SQLite begins with the left side of one: it would begin with all instances of the site.
-_SUSPECTED = (
-    select(_FILE.name, _FILE.digest, _INSTANCE.store)
-    .outerjoin(
-        schema.instance,
-        (_INSTANCE.file_id == _FILE.id) & (_INSTANCE.site == bindparam("site")) & schema.SUSPECTED,
-    )
-    .where(_FILE.name.in_(_NAMES))
-)
-_BEGIN = inserting(schema.landing, lambda insert: insert.on_conflict_do_nothing())
 
 
 def finish(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> list[Landing]:
@@ -170,7 +157,7 @@ def finish(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> lis
     Repeatable: a landing whose row is gone was finished before and is said no more. Returns those said now, with what
     was said: a file whose ingest is known was found again, and keeps its origin.
     """
-    live = _still_there(tx.connection, landings)
+    live = _drop(tx.connection, landings)
     now = _found_again(tx, [landing for landing in landings if landing.id in live])
     # Before the ingests: a site that has received a file's ingest then also knows its attributes.
     tx.append(*[said for landing in now for said in _attributed(landing)])
@@ -184,7 +171,6 @@ def finish(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> lis
     tx.append(*run)
     if verified:
         _note_verified(tx, now)
-    _drop(tx.connection, now)
     return now
 
 
@@ -206,18 +192,16 @@ def _attributed(landing: Landing) -> list[FileAttributed]:
 
 def _found_again(tx: Tx, landings: Sequence[Landing]) -> list[Landing]:
     ingesting = [landing for landing in landings if isinstance(landing.entry, FileIngested)]
-    known: set[tuple[str, str]] = set()
-    for page in chunks(sorted({str(landing.name) for landing in ingesting})):
-        known.update((row.name, row.digest) for row in tx.connection.execute(_WITH_ORIGIN, {"names": page}))
+    if not ingesting:
+        return list(landings)
+    files = [(landing.name, landing.digest) for landing in ingesting]
+    known = {tuple(row) for row in statements.WITH_ORIGIN.run(tx.connection, files)}
     return [
         msgspec.structs.replace(landing, entry=_registered(landing, tx.site))
-        if isinstance(landing.entry, FileIngested) and (str(landing.name), str(landing.digest)) in known
+        if isinstance(landing.entry, FileIngested) and (landing.name, landing.digest) in known
         else landing
         for landing in landings
     ]
-
-
-_WITH_ORIGIN = select(_FILE.name, _FILE.digest).where(_FILE.name.in_(_NAMES), _FILE.origin_site.is_not(None))
 
 
 def _registered(landing: Landing, site: SiteName) -> InstanceRegistered:
@@ -266,26 +250,16 @@ def unfinished(connection: Connection, store: str) -> list[Landing]:
 _ATTRIBUTES = wire.decoder(Attributes)
 
 
-def _still_there(connection: Connection, landings: Sequence[Landing]) -> set[str]:
-    found: set[str] = set()
-    for page in chunks(landings):
-        found.update(connection.scalars(_LANDINGS, {"ids": [landing.id for landing in page]}))
-    return found
-
-
-_IDS = expanding("ids")
-_LANDINGS = select(schema.landing.c.id).where(schema.landing.c.id.in_(_IDS))
-_END = delete(schema.landing).where(schema.landing.c.id.in_(_IDS))
-
-
-def _drop(connection: Connection, landings: Sequence[Landing]) -> None:
-    for page in chunks(landings):
-        connection.execute(_END, {"ids": [landing.id for landing in page]})
+def _drop(connection: Connection, landings: Sequence[Landing]) -> set[str]:
+    """Those of the landings whose rows were still there."""
+    if not landings:
+        return set()
+    return {id_ for (id_,) in statements.ENDED.run(connection, [landing.id for landing in landings])}
 
 
 def _note_verified(tx: Tx, landings: Sequence[Landing]) -> None:
-    for page in chunks(landings):
-        note_verified(tx, page[0].store, [(landing.name, landing.digest) for landing in page])
+    for store in {landing.store for landing in landings}:
+        note_verified(tx, store, [(landing.name, landing.digest) for landing in landings if landing.store == store])
 
 
 def note_verified(tx: Tx, store: str, files: Sequence[tuple[Name, Digest]]) -> None:

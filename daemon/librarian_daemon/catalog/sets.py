@@ -20,6 +20,8 @@ TEXT = "text"
 INTEGER = "bigint"
 REAL = "double precision"
 BOOLEAN = "boolean"
+#: Text that is kept as bytes.
+UTF8 = "utf8"
 #: Our own text types are text.
 _JSON = msgspec.json.Encoder(enc_hook=str.__str__)
 
@@ -34,14 +36,20 @@ class SetStatement:
         self._one_column = len(columns) == 1
         # One array of values, or one array of rows, which are arrays themselves.
         taken = "value" if self._one_column else "value ->> {at}"
-        names = ", ".join(f"{taken.format(at=at)} AS {name}" for at, name in enumerate(columns))
+        cells = [(taken.format(at=at), name, kind) for at, (name, kind) in enumerate(columns.items())]
+        names = ", ".join(
+            f"CAST({cell} AS BLOB) AS {name}" if kind == UTF8 else f"{cell} AS {name}" for cell, name, kind in cells
+        )
         self._sqlite = text.format(
             rows=f"(SELECT {names} FROM json_each(?1))",
             **{name: f"?{at}" for at, name in enumerate(values, 2)},
         )
-        arrays = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(columns.values(), 1))
+        arrays = ", ".join(f"${at}::{TEXT if kind == UTF8 else kind}[]" for at, kind in enumerate(columns.values(), 1))
+        names = ", ".join(
+            f"convert_to({name}, 'UTF8') AS {name}" if kind == UTF8 else name for name, kind in columns.items()
+        )
         self._postgresql = text.format(
-            rows=f"(SELECT * FROM unnest({arrays}) AS given ({', '.join(columns)}))",
+            rows=f"(SELECT {names} FROM unnest({arrays}) AS given ({', '.join(columns)}))",
             **{name: f"${at}::{kind}" for at, (name, kind) in enumerate(values.items(), len(columns) + 1)},
         )
 

@@ -6,7 +6,7 @@ What each does is said by the function that runs it. Both databases run the same
 
 from __future__ import annotations
 
-from librarian_daemon.catalog.sets import BOOLEAN, INTEGER, REAL, TEXT, SetStatement
+from librarian_daemon.catalog.sets import BOOLEAN, INTEGER, REAL, TEXT, UTF8, SetStatement
 
 _FACTS = {"name": TEXT, "folded": TEXT, "digest": TEXT, "size_bytes": INTEGER, "unit": TEXT}
 _FILE = {"name": TEXT, "digest": TEXT}
@@ -153,6 +153,63 @@ MOVED = SetStatement(
         "adapter": TEXT,
         "chosen": TEXT,
     },
+)
+
+# ---- landings (catalog/landings.py) ----------------------------------------------------------------------
+
+_LANDING = {
+    "id": TEXT,
+    "store": TEXT,
+    "root": TEXT,
+    "rel": TEXT,
+    "name": TEXT,
+    "digest": TEXT,
+    "size_bytes": INTEGER,
+    "unit": TEXT,
+    "manifest_rel": TEXT,
+    "kind": TEXT,
+    "entry": UTF8,
+    "transfer": INTEGER,
+    "action": TEXT,
+    "attributes": TEXT,
+    "list_rel": TEXT,
+}
+
+BEGUN = SetStatement(
+    f"""
+    INSERT INTO landing ({", ".join(_LANDING)}) SELECT {", ".join(_LANDING)} FROM {{rows}} AS r WHERE true
+    ON CONFLICT DO NOTHING
+    """,
+    columns=_LANDING,
+)
+
+ENDED = SetStatement("DELETE FROM landing WHERE id IN (SELECT id FROM {rows} AS r) RETURNING id", columns={"id": TEXT})
+
+#: Own instances that are suspected, of files with these names.
+SUSPECTED = SetStatement(
+    """
+    SELECT f.name, f.digest, i.store FROM {rows} AS r CROSS JOIN file AS f CROSS JOIN instance AS i
+    WHERE f.name = r.name AND i.file_id = f.id AND i.site = {site} AND i.state = 'suspected'
+    """,
+    columns={"name": TEXT},
+    values={"site": TEXT},
+)
+
+#: Those of the names that a file has.
+TAKEN = SetStatement(
+    """
+    SELECT r.name FROM {rows} AS r WHERE EXISTS (SELECT 1 FROM file AS f WHERE f.name = r.name AND NOT f.withdrawn)
+    """,
+    columns={"name": TEXT},
+)
+
+#: Files of which an ingest is known.
+WITH_ORIGIN = SetStatement(
+    """
+    SELECT f.name, f.digest FROM {rows} AS r CROSS JOIN file AS f
+    WHERE f.name = r.name AND f.digest = r.digest AND f.origin_site IS NOT NULL
+    """,
+    columns=_FILE,
 )
 
 # ---- planning (catalog/transfers/planning.py) ------------------------------------------------------------

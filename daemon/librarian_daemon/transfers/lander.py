@@ -131,13 +131,17 @@ class Lander:
             transfers.apply_transitions(tx, moves, self._clock.boottime_s())
             return said
 
-        for landing in await self._catalog.write(work):
+        said = await self._catalog.write(work)
+        sums: dict[tuple[SiteName, str], list[int]] = {}
+        for landing in said:
             file = by_id[landing.id]
-            labels = {"peer": file.source, "adapter": file.adapter}
-            self._metrics.stored_files.labels(**labels).inc()
-            self._metrics.stored_bytes.labels(**labels).inc(landing.size_bytes)
-            self._log.info("stored", transfer=landing.transfer, name=landing.name, peer=file.source)
+            sums.setdefault((file.source, file.adapter), []).append(landing.size_bytes)
+            self._log.debug("file_stored", transfer=landing.transfer, name=landing.name, peer=file.source)
             await self._healed(landing)
+        for (peer, adapter), sizes in sums.items():
+            self._metrics.stored_files.labels(peer=peer, adapter=adapter).inc(len(sizes))
+            self._metrics.stored_bytes.labels(peer=peer, adapter=adapter).inc(sum(sizes))
+            self._log.info("stored", peer=peer, files=len(sizes), size_bytes=sum(sizes), first=said[0].name)
 
     async def _healed(self, landing: Landing) -> None:
         """Resolve the incident of a bad instance that good bytes replaced."""

@@ -261,19 +261,19 @@ class Replicator:
 
     def _started(self, tx: Tx, job: Job) -> Job:
         """The job with the transfers that could be reserved and started."""
-        now_s = self._clock.boottime_s()
-        reserved = transfers.apply_transitions(
-            tx,
-            [Transition(view=view, event=Reserve(job.source), batch=job.id, adapter=job.adapter) for view in job.owed],
-            now_s,
-        )
-        owed = [view for view in job.owed if view.id in reserved]
         moves = [
-            Transition(view=view, event=Start(), batch=job.id, adapter=job.adapter, chosen=job.why.get(view.id, ""))
-            for view in owed
+            Transition(
+                view=view,
+                event=Reserve(job.source),
+                then=Start(),
+                batch=job.id,
+                adapter=job.adapter,
+                chosen=job.why.get(view.id, ""),
+            )
+            for view in job.owed
         ]
-        transfers.apply_transitions(tx, moves, now_s)
-        return msgspec.structs.replace(job, owed=owed)
+        started = transfers.apply_transitions(tx, moves, self._clock.boottime_s())
+        return msgspec.structs.replace(job, owed=[view for view in job.owed if view.id in started])
 
     # ---- running ---------------------------------------------------------------------------------------
 

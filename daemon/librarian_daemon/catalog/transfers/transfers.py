@@ -19,7 +19,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Tx
@@ -37,7 +36,7 @@ from librarian_protocol.entries import (
 from librarian_protocol.errors import InvalidTransition
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.priorities import MOST, Queued
-from librarian_protocol.transfer import LINK, POLICIES, Command, Event, Reason, Restart, State, Transfer, step
+from librarian_protocol.transfer import LINK, POLICIES, Command, Event, Reason, Restart, State, Step, Transfer, step
 from librarian_protocol.wanted import InstanceState
 
 #: Characters of a reason in a journal.
@@ -88,15 +87,8 @@ FIRST = (-MOST - 1, 0)
 def row_of(row: Any) -> Row:
     """A row of ``transfer``."""
     return Row(
-        transfer=Transfer(
-            id=row.id,
-            state=State(row.state),
-            reason=Reason(row.reason) if row.reason else None,
-            attempts=row.attempts,
-            strike=Reason(row.strike) if row.strike else None,
-            strikes=row.strikes,
-            next_try_s=row.next_try_s,
-            source=SiteName(row.source) if row.source else None,
+        transfer=_machine(
+            row.id, row.state, row.reason, row.attempts, row.strike, row.strikes, row.next_try_s, row.source
         ),
         file_id=row.file_id,
         store=row.store,
@@ -111,17 +103,47 @@ def row_of(row: Any) -> Row:
     )
 
 
-def _views(rows: Sequence[SqlRow[Any]]) -> list[TransferView]:
-    return [
-        TransferView(
-            row=row_of(row),
-            name=Name(row.name),
-            digest=Digest(row.digest),
-            size_bytes=row.size_bytes,
-            unit=Unit(row.unit),
-        )
-        for row in rows
-    ]
+def _views(rows: Sequence[Any]) -> list[TransferView]:
+    return [_view(*row) for row in rows]
+
+
+def _view(
+    id_: int,
+    file_id: int,
+    store: str,
+    state: str,
+    reason: str | None,
+    message: str,
+    attempts: int,
+    strike: str | None,
+    strikes: int,
+    next_try_s: float | None,
+    source: str | None,
+    adapter: str | None,
+    batch: str | None,
+    subscription: str,
+    chosen: str,
+    rank: int,
+    created_at: str,
+    changed_at: str,
+    *file: Any,
+) -> TransferView:
+    """From the columns of ``transfer`` in their order, and those of the file."""
+    name, digest, size_bytes, unit = file
+    row = Row(
+        transfer=_machine(id_, state, reason, attempts, strike, strikes, next_try_s, source),
+        file_id=file_id,
+        store=store,
+        message=message,
+        adapter=adapter,
+        batch=batch,
+        subscription=subscription,
+        created_at=created_at,
+        changed_at=changed_at,
+        chosen=chosen,
+        priority=-rank,
+    )
+    return TransferView(row=row, name=Name(name), digest=Digest(digest), size_bytes=size_bytes, unit=Unit(unit))
 
 
 _VIEW = select(
@@ -151,6 +173,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     view: TransferView
     event: Event
+    #: Another that follows at once.
+    then: Event | None = None
     message: str = ""
     #: The batch that the transfer is in afterwards, and its adapter.
     batch: str | None = None
@@ -175,7 +199,7 @@ def apply_transitions(tx: Tx, transitions: Sequence[Transition], now_s: float) -
     for transition in transitions:
         before = current[transition.view.id]
         try:
-            after, commands = step(before, transition.event, now_s)
+            after, commands = _stepped(before, transition, now_s)
         except InvalidTransition:
             continue
         taken[after.id] = current[after.id] = after
@@ -187,6 +211,14 @@ def apply_transitions(tx: Tx, transitions: Sequence[Transition], now_s: float) -
         for command in commands:
             _tell(tx, transition.view, before, after, command, transition.message)
     return taken
+
+
+def _stepped(before: Transfer, transition: Transition, now_s: float) -> Step:
+    after, commands = step(before, transition.event, now_s)
+    if transition.then is None:
+        return after, commands
+    last, more = step(after, transition.then, now_s)
+    return last, (*commands, *more)
 
 
 def _machine(
