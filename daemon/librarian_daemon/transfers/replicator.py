@@ -314,7 +314,8 @@ class Replicator:
                 finally:
                     self._fetching.pop(job.id, None)
                 await arrived.put(None)
-                await self._catalog.write(transfers.apply_transitions, failed, self._clock.boottime_s())
+                if failed:
+                    await self._catalog.write(transfers.apply_transitions, failed, self._clock.boottime_s())
             if scope.expired():
                 await self._let_go(job, store)
         finally:

@@ -1,0 +1,150 @@
+"""Planning by sets leaves out what needs no look: the plan is the same as with a look at everything of every file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.conformance.catalog.peers import (
+    Peer,
+    doubted,
+    facts,
+    healed,
+    ingested,
+    registered,
+    removed,
+    store_declared,
+    store_of,
+    suspected,
+    withdrawn,
+)
+from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, say
+
+from librarian_daemon.catalog import statements
+from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers.planning import Page
+from librarian_daemon.catalog.transfers.transfers import NewTransfer, Transition
+from librarian_daemon.transfers.planner import Plan, decide
+from librarian_protocol.entries import AdapterOffer, Dial, Entry, SiteAnnounced
+from librarian_protocol.names import SiteName
+from librarian_protocol.transfer import Cancel, Event, Fail, Land, Reason, Reserve, Start, Store
+from librarian_protocol.wanted import SubscriptionFacts
+
+OWN = Peer(SITE)
+SECOND = store_of(SITE, 1)
+HTTP = AdapterOffer(name="http", version=1, address="http://data.example", dial=Dial.DESTINATION)
+SUMMIT = SiteName.parse("summit")
+FILES = [("raw/a", "1"), ("raw/a", "2"), ("raw/b", ""), ("cooked/c", "")]
+#: How far a transfer goes.
+WAYS: list[tuple[Event, ...]] = [
+    (),
+    (Reserve(SUMMIT), Start()),
+    (Reserve(SUMMIT), Start(), Land(), Store()),
+    (Fail(Reason.NAME_OCCUPIED),),
+    (Cancel(),),
+]
+SAID = {
+    "ingested": lambda store, file: ingested(store, *file, mtime_ns=1),
+    "registered": lambda store, file: registered(store, *file),
+    "suspected": lambda store, file: suspected(store, *file),
+    "healed": lambda store, file: healed(store, *file),
+    "removed": lambda store, file: removed(store, *file),
+    "withdrawn": lambda store, file: withdrawn(*file),
+}
+FILE = st.sampled_from(FILES)
+HAPPENING = st.one_of(
+    st.tuples(st.just("peer"), st.sampled_from(["ingested", "registered", "suspected", "removed", "withdrawn"]), FILE),
+    st.tuples(st.just("own"), st.sampled_from(["ingested", "registered", "suspected", "healed", "removed"]), FILE),
+    st.tuples(st.just("beside"), st.sampled_from(["registered", "removed"]), FILE),
+    st.tuples(st.just("doubted"), st.just(""), FILE),
+    st.tuples(st.just("asked for"), st.just(""), FILE),
+    st.tuples(st.just("transfer"), st.integers(0, len(WAYS) - 1), FILE),
+)
+SUBSCRIPTIONS = st.lists(
+    st.builds(
+        SubscriptionFacts,
+        id=st.sampled_from(["s1", "s2"]),
+        from_site=st.sampled_from([None, SUMMIT, SiteName.parse("dome")]),
+        match=st.sampled_from(["**", "raw/*", "cooked/**"]),
+        into=st.sampled_from([[OWN.store], [SECOND], [OWN.store, SECOND], [SECOND, OWN.store]]),
+        after_file=st.sampled_from([0, 2]),
+    ),
+    max_size=2,
+)
+
+
+@pytest.fixture
+async def summit(catalog: Catalog) -> Peer:
+    """A peer from which files can be had, and two stores here."""
+    peer = Peer("summit")
+    await admit(catalog, peer, may_admit=True)
+    await receive(catalog, *peer.say(SiteAnnounced(software="x", adapters=[HTTP])))
+    await say(catalog, store_declared(OWN.store), store_declared(SECOND))
+    return peer
+
+
+async def _happen(catalog: Catalog, peer: Peer, what: str, how: Any, file: tuple[str, str]) -> None:
+    if what == "peer":
+        await receive(catalog, *peer.say(SAID[how](peer.store, file)))
+    elif what in {"own", "beside"}:
+        entry: Entry = SAID[how](OWN.store if what == "own" else SECOND, file)
+        await say(catalog, entry)
+    elif what == "doubted":
+        await say(catalog, doubted(peer, peer.position.seq, *file))
+    else:
+        found = await catalog.read(planning.named, facts(*file)["name"])
+        for state in found:
+            if what == "asked for":
+                await catalog.write(planning.add_one_off, state.file_id, SECOND, None)
+                continue
+            await catalog.write(
+                transfers.create, [NewTransfer(file_id=state.file_id, store=OWN.store, subscription="")]
+            )
+            for view in await catalog.read(transfers.of_file, state.file_id):
+                for event in WAYS[how]:
+                    await catalog.write(transfers.apply_transitions, [Transition(view=view, event=event)], NOW_S)
+
+
+class _Everything:
+    """In place of the statement that finds what is not plain: nothing is."""
+
+    def run(self, connection: object, rows: Sequence[tuple[int, str]]) -> list[tuple[int]]:
+        return [(id_,) for id_, _ in rows]
+
+
+def _summary(plan: Plan) -> tuple[list[tuple[int, str, str]], list[tuple[int, type[Event], str]], dict[int, int]]:
+    return (
+        [(wish.file_id, wish.store, wish.subscription) for wish in plan.wishes],
+        [(move.view.id, type(move.event), move.message) for move in plan.moves],
+        plan.wished,
+    )
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(happened=st.lists(HAPPENING, min_size=1, max_size=8), mine=SUBSCRIPTIONS)
+async def test_what_is_left_out_would_have_changed_nothing(
+    catalog: Catalog, summit: Peer, happened: list[tuple[str, Any, tuple[str, str]]], mine: list[SubscriptionFacts]
+) -> None:
+    """Each example goes on with what those before it have left."""
+    for what, how, file in happened:
+        await _happen(catalog, summit, what, how, file)
+
+    def looks(tx: Tx) -> list[Page]:
+        planning.planned_until(tx, 0, 0)
+        matches = [subscription.match for subscription in mine]
+        stores = planning.settling(mine)
+        by_sets = planning.changed_files(tx.connection, 1000, matches, stores)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(statements, "NOT_PLAIN", _Everything())
+            return [by_sets, planning.changed_files(tx.connection, 1000, matches)]
+
+    by_sets, whole = await catalog.write(looks)
+    _, here = await catalog.read(planning.load_here, SITE, ["http"])
+    assert _summary(decide(by_sets.known, mine, here)) == _summary(decide(whole.known, mine, here))
+    known = {state.file_id: state for state in whole.known}
+    assert all(state == known[state.file_id] for state in by_sets.known)
+    assert by_sets.last == whole.last
