@@ -36,6 +36,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: Units in one transaction, and units that may wait; beyond that callers wait to hand in.
 GROUP = 64
+#: Segments of other sites in one transaction: each can take as long as all the rest.
+SEGMENTS = 2
 #: How long a group waits for company, when the one before it was not alone (docs/architecture.md).
 COMPANY_S = 0.005
 #: A commit that takes longer is reported: another process holds the catalog, or its disk hangs.
@@ -175,9 +177,10 @@ class Failed(msgspec.Struct, frozen=True):
 class _Unit:
     """A unit of work and whoever waits for it."""
 
-    def __init__(self, work: Callable[[Tx], Any], result: asyncio.Future[Any]) -> None:
+    def __init__(self, work: Callable[[Tx], Any], result: asyncio.Future[Any], *, behind: bool) -> None:
         self.work = work
         self.result = result
+        self.behind = behind
 
 
 class Catalog:
@@ -191,6 +194,9 @@ class Catalog:
         self._clock = clock
         self._key = key
         self._queue: asyncio.Queue[_Unit] = asyncio.Queue(maxsize=4 * GROUP)
+        #: Those of :meth:`write_behind`; and whether one stands in either of the two.
+        self._behind: asyncio.Queue[_Unit] = asyncio.Queue(maxsize=GROUP)
+        self._handed_in = asyncio.Event()
         #: Groups and a new incarnation do not overlap.
         self._exclusive = asyncio.Lock()
         self._position: Position | None = None
@@ -266,8 +272,20 @@ class Catalog:
         def call(tx: Tx) -> T:
             return work(tx, *args, **kwargs)
 
+        return await self._done(self._queue, call, behind=False)
+
+    async def write_behind(self, work: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As :meth:`write`, for long units that nobody here waits for: few of them in a group, behind the others."""
+
+        def call(tx: Tx) -> T:
+            return work(tx, *args, **kwargs)
+
+        return await self._done(self._behind, call, behind=True)
+
+    async def _done(self, queue: asyncio.Queue[_Unit], call: Callable[[Tx], T], *, behind: bool) -> T:
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        await self._queue.put(_Unit(call, result))
+        await queue.put(_Unit(call, result, behind=behind))
+        self._handed_in.set()
         done: T = await result
         return done
 
@@ -275,18 +293,29 @@ class Catalog:
         """The committer."""
         alone = True
         while True:
-            units = [await self._queue.get()]
+            units = [await self._first()]
             try:
                 if not alone:
                     await self._clock.sleep(COMPANY_S)
+                segments_left = SEGMENTS - units[0].behind
                 while len(units) < GROUP and not self._queue.empty():
                     units.append(self._queue.get_nowait())
+                while segments_left and not self._behind.empty():
+                    units.append(self._behind.get_nowait())
+                    segments_left -= 1
+                units.sort(key=lambda unit: unit.behind)
                 alone = len(units) == 1
                 await self._commit(units)
             finally:
                 for unit in units:
                     if not unit.result.done():
                         unit.result.cancel()
+
+    async def _first(self) -> _Unit:
+        while self._queue.empty() and self._behind.empty():
+            self._handed_in.clear()
+            await self._handed_in.wait()
+        return (self._behind if self._queue.empty() else self._queue).get_nowait()
 
     async def _commit(self, units: list[_Unit]) -> None:
         async with self._exclusive:

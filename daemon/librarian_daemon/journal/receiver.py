@@ -55,7 +55,7 @@ class Receiver:
             segment = signed.segment
             if kind is not None and kind != segment.kind:
                 raise SegmentInvalid(f"a {segment.kind} segment was published as {kind[:100]!r}")
-            received = await self._catalog.write(segments.receive, signed, stream_seq)
+            received = await self._catalog.write_behind(segments.receive, signed, stream_seq)
         except PeerError as exc:
             if isinstance(exc, SignatureInvalid) and by is None:
                 self.refusing[origin] = exc.message

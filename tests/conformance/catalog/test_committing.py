@@ -79,6 +79,26 @@ def _saying(*entries: Entry) -> Callable[[Tx], None]:
     return work
 
 
+async def test_segments_of_others_come_few_at_a_time_and_behind_what_is_waited_for(database: Database) -> None:
+    counting = _Counting(database)
+    catalog = await begun(counting, SITE)
+    done: list[str] = []
+
+    def noting(name: str) -> Callable[[Tx], None]:
+        return lambda tx: done.append(f"{name} in {counting.writes - before}")
+
+    segments_ = [asyncio.create_task(catalog.write_behind(noting(f"segment {n}"))) for n in range(committer.SEGMENTS)]
+    more = asyncio.create_task(catalog.write_behind(noting("last")))
+    await asyncio.sleep(0)  # each hands its unit in
+    units = [asyncio.create_task(catalog.write(noting(f"unit {n}"))) for n in range(2)]
+    await asyncio.sleep(0)
+    before = counting.writes
+    async with running(catalog):
+        await asyncio.gather(*segments_, more, *units)
+    first = ["unit 0", "unit 1", *(f"segment {n}" for n in range(committer.SEGMENTS))]
+    assert done == [*(f"{name} in 1" for name in first), "last in 2"]
+
+
 async def test_many_units_are_few_transactions(database: Database) -> None:
     """Durability costs one fsync a group, not one a file."""
     counting = _Counting(database)

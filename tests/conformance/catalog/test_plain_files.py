@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -47,7 +47,7 @@ WAYS: list[tuple[Event, ...]] = [
     (Fail(Reason.NAME_OCCUPIED),),
     (Cancel(),),
 ]
-SAID = {
+SAID: dict[str, Callable[[str, tuple[str, str]], Entry]] = {
     "ingested": lambda store, file: ingested(store, *file, mtime_ns=1),
     "registered": lambda store, file: registered(store, *file),
     "suspected": lambda store, file: suspected(store, *file),
@@ -91,8 +91,7 @@ async def _happen(catalog: Catalog, peer: Peer, what: str, how: Any, file: tuple
     if what == "peer":
         await receive(catalog, *peer.say(SAID[how](peer.store, file)))
     elif what in {"own", "beside"}:
-        entry: Entry = SAID[how](OWN.store if what == "own" else SECOND, file)
-        await say(catalog, entry)
+        await say(catalog, SAID[how](OWN.store if what == "own" else SECOND, file))
     elif what == "doubted":
         await say(catalog, doubted(peer, peer.position.seq, *file))
     else:
