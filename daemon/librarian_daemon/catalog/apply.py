@@ -120,7 +120,7 @@ def conflicts(connection: Connection, names: Sequence[str], change: int) -> None
     digests: dict[str, set[Digest]] = {}
     before: set[str] = set()
     kept_before: dict[str, str] = {}
-    for name, digest, what in statements.PECULIAR.run(connection, names) if names else ():
+    for name, digest, what in statements.PECULIAR.rows(connection, names) if names else ():
         if what == "spoken-of":
             digests.setdefault(name, set()).add(Digest(digest))
         elif what == "conflict":

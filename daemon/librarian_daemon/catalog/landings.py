@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, select, union_all
@@ -70,7 +71,7 @@ def below_files(connection: Connection, names: Sequence[Name]) -> dict[Name, str
     ancestors = sorted({ancestor for some in above.values() for ancestor in some})
     if not ancestors:
         return {}
-    taken = {name for (name,) in statements.TAKEN.run(connection, ancestors)}
+    taken = {name for (name,) in statements.TAKEN.rows(connection, ancestors)}
     below = {
         directory: next(ancestor for ancestor in some if ancestor in taken)
         for directory, some in above.items()
@@ -111,28 +112,33 @@ def begin(tx: Tx, landings: Sequence[Landing]) -> list[Landing]:
     Returns them; those whose own instance is suspected heal it.
     """
     landings = _healing(tx, landings)
-    rows = [
-        (
-            landing.id,
-            landing.store,
-            landing.root,
-            landing.rel,
-            landing.name,
-            landing.digest,
-            landing.size_bytes,
-            landing.unit.value,
-            landing.manifest_rel,
-            kind_of(landing.entry),
-            wire.encode(landing.entry).decode(),
-            landing.transfer,
-            landing.action.value,
-            wire.encode(landing.attributes).decode(),
-            landing.list_rel,
+    alike: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for landing in landings:
+        of_all = (landing.store, landing.root, landing.unit, kind_of(landing.entry), landing.action)
+        alike.setdefault(of_all, []).append(
+            (
+                landing.id,
+                landing.rel,
+                landing.name,
+                landing.digest,
+                landing.size_bytes,
+                wire.encode(landing.entry).decode(),
+                landing.transfer,
+                landing.manifest_rel,
+                landing.list_rel,
+                wire.encode(landing.attributes).decode(),
+            )
         )
-        for landing in landings
-    ]
-    if rows:
-        statements.BEGUN.run(tx.connection, rows)
+    for (store, root, unit, kind, action), rows in alike.items():
+        statements.BEGUN.run(
+            tx.connection,
+            rows,
+            store=store,
+            root=root,
+            unit=unit.value,
+            kind=kind,
+            action=action.value,
+        )
     return list(landings)
 
 
@@ -140,7 +146,7 @@ def _healing(tx: Tx, landings: Sequence[Landing]) -> Sequence[Landing]:
     placing = sorted({landing.name for landing in landings if landing.action is Action.PLACE})
     if not placing:
         return landings
-    suspected = {tuple(row) for row in statements.SUSPECTED.run(tx.connection, placing, site=str(tx.site))}
+    suspected = {tuple(row) for row in statements.SUSPECTED.rows(tx.connection, placing, site=str(tx.site))}
     if not suspected:
         return landings
     return [
@@ -195,7 +201,7 @@ def _found_again(tx: Tx, landings: Sequence[Landing]) -> list[Landing]:
     if not ingesting:
         return list(landings)
     files = [(landing.name, landing.digest) for landing in ingesting]
-    known = {tuple(row) for row in statements.WITH_ORIGIN.run(tx.connection, files)}
+    known = {tuple(row) for row in statements.WITH_ORIGIN.rows(tx.connection, files)}
     return [
         msgspec.structs.replace(landing, entry=_registered(landing, tx.site))
         if isinstance(landing.entry, FileIngested) and (landing.name, landing.digest) in known
@@ -254,7 +260,7 @@ def _drop(connection: Connection, landings: Sequence[Landing]) -> set[str]:
     """Those of the landings whose rows were still there."""
     if not landings:
         return set()
-    return {id_ for (id_,) in statements.ENDED.run(connection, [landing.id for landing in landings])}
+    return {id_ for (id_,) in statements.ENDED.rows(connection, [landing.id for landing in landings])}
 
 
 def _note_verified(tx: Tx, landings: Sequence[Landing]) -> None:

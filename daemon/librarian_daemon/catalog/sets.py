@@ -53,6 +53,11 @@ class SetStatement:
             **{name: f"${at}::{kind}" for at, (name, kind) in enumerate(values.items(), len(columns) + 1)},
         )
 
+    def rows(self, connection: Connection, rows: Sequence[Any], **values: Any) -> Sequence[Any]:
+        """What it returns, all at once: by one, each row would cost a call of the driver."""
+        found: Sequence[Any] = self.run(connection, rows, **values).all()
+        return found
+
     def run(self, connection: Connection, rows: Sequence[Any], **values: Any) -> Any:
         """Execute it for at least one row: a tuple in the order of the columns, or the value of the only column."""
         given = [values[name] for name in self._values]

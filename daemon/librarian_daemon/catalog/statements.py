@@ -155,32 +155,39 @@ MOVED = SetStatement(
     },
 )
 
+STOPPED = SetStatement(
+    """
+    SELECT t.id, t.state FROM {rows} AS r CROSS JOIN transfer AS t
+    WHERE t.id = r.id AND t.state IN ('cancelled', 'paused')
+    """,
+    columns={"id": INTEGER},
+)
+
 # ---- landings (catalog/landings.py) ----------------------------------------------------------------------
 
+#: Those of a batch differ in these; the other columns are mostly the same for all of them.
 _LANDING = {
     "id": TEXT,
-    "store": TEXT,
-    "root": TEXT,
     "rel": TEXT,
     "name": TEXT,
     "digest": TEXT,
     "size_bytes": INTEGER,
-    "unit": TEXT,
-    "manifest_rel": TEXT,
-    "kind": TEXT,
     "entry": UTF8,
     "transfer": INTEGER,
-    "action": TEXT,
-    "attributes": TEXT,
+    "manifest_rel": TEXT,
     "list_rel": TEXT,
+    "attributes": TEXT,
 }
+_LANDING_OF_ALL = ("store", "root", "unit", "kind", "action")
 
 BEGUN = SetStatement(
     f"""
-    INSERT INTO landing ({", ".join(_LANDING)}) SELECT {", ".join(_LANDING)} FROM {{rows}} AS r WHERE true
+    INSERT INTO landing ({", ".join((*_LANDING, *_LANDING_OF_ALL))})
+    SELECT {", ".join(_LANDING)}, {", ".join(f"{{{name}}}" for name in _LANDING_OF_ALL)} FROM {{rows}} AS r WHERE true
     ON CONFLICT DO NOTHING
     """,
     columns=_LANDING,
+    values=dict.fromkeys(_LANDING_OF_ALL, TEXT),
 )
 
 ENDED = SetStatement("DELETE FROM landing WHERE id IN (SELECT id FROM {rows} AS r) RETURNING id", columns={"id": TEXT})

@@ -11,7 +11,8 @@ from librarian_daemon.catalog.journal import letters, mail
 from librarian_daemon.catalog.journal.letters import Sealed
 from librarian_daemon.catalog.mesh.roster import known_members, roster
 from librarian_daemon.ports.incidents import Incidents
-from librarian_protocol.entries import Access
+from librarian_daemon.runtime.signals import Signal
+from librarian_protocol.entries import Access, SiteAdmitted, SiteRevoked
 from librarian_protocol.errors import SegmentInvalid
 from librarian_protocol.letters import TELL_AGAIN
 from librarian_protocol.mail import Mail
@@ -31,15 +32,22 @@ class LetterService:
         self._incidents = incidents
         self._site = site
         self._new_id = new_id
+        #: Set when a site may have become one that is told by letter, or ceased to be one.
+        self._members_changed = Signal()
+        catalog.watch(self._members_changed, SiteAdmitted, SiteRevoked)
         self._log = structlog.get_logger("telling")
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            members = await self._catalog.read(roster)
+            told = [peer for peer, member in members.items() if member.access == Access.CALLBACK and peer != self._site]
+            if not told:
+                await self._members_changed.wait(_LOOK_EVERY_S)
+                continue
             again = False
-            for peer, member in (await self._catalog.read(roster)).items():
-                if peer != self._site and member.access == Access.CALLBACK:
-                    again |= await self._catalog.write(letters.tell, peer, self._new_id)
+            for peer in told:
+                again |= await self._catalog.write(letters.tell, peer, self._new_id)
             if not again:
                 await self._catalog.recorded.wait(_LOOK_EVERY_S)
 

@@ -111,7 +111,7 @@ async def _happen(catalog: Catalog, peer: Peer, what: str, how: Any, file: tuple
 class _Everything:
     """In place of the statement that finds what is not plain: nothing is."""
 
-    def run(self, connection: object, rows: Sequence[tuple[int, str]]) -> list[tuple[int]]:
+    def rows(self, connection: object, rows: Sequence[tuple[int, str]]) -> list[tuple[int]]:
         return [(id_,) for id_, _ in rows]
 
 

@@ -45,6 +45,8 @@ from librarian_protocol.wanted import (
 )
 
 _STORES = wire.decoder(list[str])
+#: Looking a member up is a tenth of what calling its enumeration costs.
+_UNITS = {unit.value: unit for unit in Unit}
 
 
 class FileState(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +161,7 @@ def _settled(connection: Connection, ids: Sequence[int], stores: Sequence[str]) 
         found
         for store in stores
         if holding.store_counts(site, store)
-        for (found,) in statements.SETTLED.run(connection, ids, site=site, store=store)
+        for (found,) in statements.SETTLED.rows(connection, ids, site=site, store=store)
     }
 
 
@@ -180,7 +182,7 @@ def unchanged(connection: Connection, seen: Mapping[int, int]) -> set[int]:
     """Those of the files that still have the change number they were seen with."""
     if not seen:
         return set()
-    return {found for (found,) in statements.UNCHANGED.run(connection, list(seen.items()))}
+    return {found for (found,) in statements.UNCHANGED.rows(connection, list(seen.items()))}
 
 
 def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState]:
@@ -192,7 +194,7 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState
         return []
     instances = {id_: held for id_, (_, held) in _holdings(connection, [row.id for row in files]).items()}
     named = [(row.id, row.name) for row in files]
-    rest = {found for (found,) in statements.NOT_PLAIN.run(connection, named)}
+    rest = {found for (found,) in statements.NOT_PLAIN.rows(connection, named)}
     more = _More(connection, [row for row in files if row.id in rest])
     return [
         FileState(
@@ -202,7 +204,7 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState
                 name=Name(row.name),
                 digest=Digest(row.digest),
                 size_bytes=row.size_bytes,
-                unit=Unit(row.unit),
+                unit=_UNITS[row.unit],
                 origin=SiteName(row.origin_site) if row.origin_site else None,
                 withdrawn=row.withdrawn,
                 conflict=row.name in more.conflicts,
@@ -242,7 +244,7 @@ def _holdings(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str
     counting = holders(connection)
     known: dict[tuple[Any, ...], InstanceFacts] = {}
     found: dict[int, tuple[str | None, list[InstanceFacts]]] = {}
-    for id_, origin, *held in statements.HOLDINGS.run(connection, ids):
+    for id_, origin, *held in statements.HOLDINGS.rows(connection, ids):
         _, facts = found.setdefault(id_, (origin, []))
         site, store, state, doubted = key = tuple(held)
         if site is None or not counting.store_counts(site, store):
@@ -420,7 +422,7 @@ def frozen(connection: Connection, file_ids: Sequence[int]) -> set[int]:
     """Those of the files that must not be placed now: in conflict, or withdrawn."""
     if not file_ids:
         return set()
-    return {found for (found,) in statements.FROZEN.run(connection, file_ids)}
+    return {found for (found,) in statements.FROZEN.rows(connection, file_ids)}
 
 
 def counting(instances: Sequence[InstanceFacts], here: Here) -> list[InstanceFacts]:
