@@ -104,7 +104,8 @@ async def _happen(catalog: Catalog, peer: Peer, what: str, how: Any, file: tuple
                 transfers.create, [NewTransfer(file_id=state.file_id, store=OWN.store, subscription="")]
             )
             for view in await catalog.read(transfers.of_file, state.file_id):
-                for event in WAYS[how]:
+                way: tuple[Event, ...] = WAYS[how]
+                for event in way:
                     await catalog.write(transfers.apply_transitions, [Transition(view=view, event=event)], NOW_S)
 
 

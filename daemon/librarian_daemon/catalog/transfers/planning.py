@@ -101,8 +101,12 @@ def look(connection: Connection, site: SiteName, adapters: Sequence[str], limit:
 
 def settling(subscriptions: Sequence[SubscriptionFacts]) -> list[str]:
     """The stores into which each of the subscriptions brings its files: where a file stands well, none wants it."""
-    stores = [set(subscription.into) for subscription in subscriptions]
-    return sorted(set.intersection(*stores)) if stores else []
+    if not subscriptions:
+        return []
+    common = set(subscriptions[0].into)
+    for subscription in subscriptions:
+        common &= set(subscription.into)
+    return sorted(common)
 
 
 def changed_files(connection: Connection, limit: int, matches: Sequence[str], settling: Sequence[str] = ()) -> Page:
