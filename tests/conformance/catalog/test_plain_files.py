@@ -104,8 +104,7 @@ async def _happen(catalog: Catalog, peer: Peer, what: str, how: Any, file: tuple
                 transfers.create, [NewTransfer(file_id=state.file_id, store=OWN.store, subscription="")]
             )
             for view in await catalog.read(transfers.of_file, state.file_id):
-                way: tuple[Event, ...] = WAYS[how]
-                for event in way:
+                for event in WAYS[int(how)]:
                     await catalog.write(transfers.apply_transitions, [Transition(view=view, event=event)], NOW_S)
 
 
