@@ -172,6 +172,21 @@ MUTANTS = [
         "tests/conformance/stores/test_posix.py::test_a_failed_directory_fsync_is_not_called_placed",
     ),
     Mutant(
+        "a directory that was moved away counts as the one at its path",
+        "daemon/librarian_daemon/stores/posix/placer.py",
+        "                    if _inode(here) != entered:\n",
+        "                    if False:\n",
+        "tests/conformance/stores/test_posix.py"
+        "::test_a_directory_that_is_moved_away_during_a_batch_is_not_called_entered",
+    ),
+    Mutant(
+        "a batch waits for what others have written to the filesystem",
+        "daemon/librarian_daemon/stores/posix/syncing.py",
+        " and dirty_bytes() < MUCH_DIRTY_BYTES)",
+        ")",
+        "tests/conformance/stores/test_syncing.py::test_while_others_have_much_to_be_written_nobody_waits_for_it",
+    ),
+    Mutant(
         "a file is not made durable before its rename",
         "daemon/librarian_daemon/stores/posix/sealer.py",
         "        fsync(file[1])\n",

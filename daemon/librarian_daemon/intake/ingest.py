@@ -49,6 +49,8 @@ from librarian_protocol.errors import (
 )
 from librarian_protocol.names import Name
 
+#: Files that are accepted in one commit after a crash; each is durable at its name before.
+RECOVERED_TOGETHER = 100
 #: Errors of placing that concern the file itself, not the store.
 _REFUSED = (NameOccupied, CaseTwin, InputError, TransferError)
 
@@ -401,6 +403,13 @@ class Ingest:
             return
         self._unsure = True
         failures: list[LibrarianError] = []
+        placed: list[Landing] = []
+
+        async def accept(landings: Sequence[Landing]) -> None:
+            placed.extend(landings)
+            if len(placed) >= RECOVERED_TOGETHER:
+                await self._accept(placed)
+                placed.clear()
 
         async def not_placed(failed: Sequence[NotPlaced]) -> None:
             for failure in failed:
@@ -416,7 +425,9 @@ class Ingest:
         left = [
             landing for landing in await self._ledger.unfinished(self._store.id) if self._is_mine(landing, everything)
         ]
-        await commit.recover(self._store, left, Ends(accept=self._accept, not_placed=not_placed))
+        await commit.recover(self._store, left, Ends(accept=accept, not_placed=not_placed))
+        if placed:
+            await self._accept(placed)
         if failures:
             raise failures[-1]
         self._unsure = False

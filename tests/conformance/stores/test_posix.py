@@ -16,6 +16,7 @@ from tests.support.stores import file_item, staged
 
 from librarian_adapters import beneath
 from librarian_daemon.fs.beneath import directory
+from librarian_daemon.fs.kept import Kept, move
 from librarian_daemon.ports.store import NotPlaced, Placed
 from librarian_daemon.stores.posix.layout import Marker
 from librarian_daemon.stores.posix.store import PosixStore
@@ -188,6 +189,24 @@ async def test_a_failed_directory_fsync_is_not_called_placed(
         assert isinstance(outcome, NotPlaced)
         assert isinstance(outcome.error, StoreFault)
     assert await store.recover(landing) == Placed(landing)
+
+
+async def test_a_directory_that_is_moved_away_during_a_batch_is_not_called_entered(
+    store: PosixStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing = await staged(store, "k1", "d/x", b"data")
+    await store.seal([landing])
+
+    def renamed_then_moved_away(source: Kept, old: bytes, target: Kept, new: bytes) -> None:
+        move(source, old, target, new)
+        Path(store.root, "d").rename(tmp_path / "away")
+        Path(store.root, "d").mkdir()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("librarian_daemon.stores.posix.placer.move", renamed_then_moved_away)
+        (outcome,) = await store.place([landing])
+    assert isinstance(outcome, NotPlaced)
+    assert isinstance(outcome.error, StoreFault)
 
 
 @pytest.mark.fault(33)

@@ -267,6 +267,18 @@ async def test_a_crash_at_any_rename_or_fsync_loses_nothing(
     await _afterwards(rig, names, clean=True, complete="rename")
 
 
+async def test_what_a_crash_left_is_accepted_together(rig: Rig) -> None:
+    for name, data in FILES.items():
+        rig.dropped(name, data)
+    await rig.store.open()
+    await _until_struck(rig, Crashing("placed"), complete="rename")
+    steps: list[str] = []
+    rig.ledger.hook = steps.append
+    await rig.intake(complete="rename").recover()
+    assert steps.count("accept") == 1
+    assert sorted(rig.ledger.names) == sorted(FILES)
+
+
 async def test_a_crash_while_refusing_loses_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     for nth, (where, after) in enumerate([("move", False), ("move", True), ("write_file", True)]):
         rig.dropped(f"bad\n{nth}", b"kept")
