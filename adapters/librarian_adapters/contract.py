@@ -131,7 +131,7 @@ class Sink(Protocol):
     offset: int
 
     async def write(self, data: Buffer) -> None:
-        """Append. The buffer may be reused when this returns.
+        """Append. The buffer may be reused when this returns. Large ones that begin at a page are written fastest.
 
         Raises:
             StoreError: the store is full or fails.
@@ -205,7 +205,7 @@ class Staging(Protocol):
         ...
 
     async def read_back(self, item: Item) -> tuple[int, Digest]:
-        """Size and blake3 of what stands there now, read from the file, not remembered.
+        """Size and blake3 of what stands there now: read from the file, or hashed by the sink that wrote all of it.
 
         Raises:
             StoreError: it cannot be read.

@@ -73,6 +73,8 @@ class Proxy:
         self._port = port
         self.cut_after: int | None = None
         self.connections = 0
+        #: Bytes of answers that were passed on.
+        self.passed = 0
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection. For :func:`serving`."""
@@ -87,6 +89,7 @@ class Proxy:
                 writer.write(chunk)
                 await writer.drain()
                 passed += len(chunk)
+                self.passed += len(chunk)
                 if passed == self.cut_after:
                     writer.close()
                     await writer.wait_closed()

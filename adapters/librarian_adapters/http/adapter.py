@@ -31,6 +31,7 @@ from librarian_adapters.contract import (
 )
 from librarian_adapters.http.address import Identities
 from librarian_adapters.http.awaited_push import Expected, expected
+from librarian_adapters.http.body import received
 from librarian_adapters.http.bundle import BUNDLE_TARGET, BUNDLE_TYPE, BYTES_TARGET, BYTES_TYPE
 from librarian_adapters.http.bundle_receiver import BundleReceiver, asked
 from librarian_adapters.http.client import HttpClient, HttpSettings
@@ -244,15 +245,16 @@ class _Run:
             content_type=BYTES_TYPE,
             byte_range=byte_range,
         ) as response:
-            self._check_length(item, begin, response.content_length)
+            length = self._check_length(item, begin, response.content_length)
             answered = (response.status, response.headers.get("Content-Range", ""))
             if answered != ((206, f"bytes {begin}-{end - 1}/{end}") if begin else (200, "")):
                 raise SourceInvalid(
                     f"{self._batch.source}: asked for {byte_range!r}, answered {response.status} with another range"
                 )
-            async for chunk in response.content.iter_any():
-                await sink.write(chunk)
-                self._progress.moved(item, len(chunk))
+            async with aclosing(received(response, begin, length)) as pieces:
+                async for piece in pieces:
+                    await sink.write(piece)
+                    self._progress.moved(item, len(piece))
 
     def _check_length(self, item: Item, begin: int, length: int | None) -> int:
         end = item.size_bytes

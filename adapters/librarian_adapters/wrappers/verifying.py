@@ -1,4 +1,4 @@
-"""A wrapper that believes no adapter: it reads back what landed, and holds the adapter to the contract."""
+"""A wrapper that believes no adapter: it asks staging what landed, and holds the adapter to the contract."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOGETHER_BYTES = 8 << 20
 
 
 class VerifyingAdapter:
-    """Only what was read back from staging, with the right size and digest, leaves as ``Landed``.
+    """Only what stands in staging with the right size and digest, as staging says, leaves as ``Landed``.
 
     * Wrong bytes are discarded from staging, or the next attempt would resume behind them.
     * Every item of the batch gets exactly one outcome; what the adapter is silent about failed. Outcomes of foreign

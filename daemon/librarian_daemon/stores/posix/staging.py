@@ -20,53 +20,14 @@ from librarian_daemon.fs.threads import Threads
 from librarian_daemon.stores.posix import sparse
 from librarian_daemon.stores.posix.layout import staging_root
 from librarian_daemon.stores.posix.scratch import FileScratch
+from librarian_daemon.stores.posix.sink import FileSink, Written, stamp_of
 from librarian_protocol.digests import Digest
-from librarian_protocol.errors import StoreError, StoreFault
+from librarian_protocol.errors import StoreError
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
 _MODE = 0o600
-
-
-class FileSink:
-    """An open file in staging. Made by :meth:`FileStaging.create`."""
-
-    def __init__(self, fd: int, offset: int, root: str, threads: Threads) -> None:
-        self._fd: int | None = fd
-        self._root = root
-        self._threads = threads
-        self.offset = offset
-
-    async def write(self, data: Buffer) -> None:
-        """Append; returns when the kernel has the bytes.
-
-        Raises:
-            StoreFull, NoInodes, StoreFault: what the filesystem answered, or the sink is closed.
-        """
-        await self._threads.run(self._write, data)
-
-    def _write(self, data: Buffer) -> None:
-        if self._fd is None:
-            raise StoreFault("the sink is closed already")
-        with naming("writing to staging", self._root):
-            sparse.write(self._fd, data)
-
-    def fileno(self) -> int | None:
-        """The descriptor, positioned at the end."""
-        return self._fd
-
-    async def close(self) -> None:
-        """Idempotent.
-
-        Raises:
-            StoreFault: the filesystem kept an error until now.
-        """
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            with naming("closing a staged file", self._root):
-                try:
-                    sparse.finish(fd)
-                finally:
-                    os.close(fd)
+#: Digests that are remembered; others are read from the file.
+_MOST_WRITTEN = 1000
 
 
 class FileStaging:
@@ -77,6 +38,8 @@ class FileStaging:
         self._staging = staging
         self._root = root
         self._threads = threads
+        #: By key, what sinks wrote from the first byte to the last, and nobody has asked for yet.
+        self._written: dict[str, Written] = {}
 
     async def create(self, item: Item, *, resume: bool = False) -> FileSink:
         """Open the item's file: empty, or, with ``resume``, positioned at the end of what is there.
@@ -99,7 +62,13 @@ class FileStaging:
             except OSError:
                 os.close(fd)
                 raise
-        return FileSink(fd, offset, self._root, self._threads)
+
+        def closed(written: Written) -> None:
+            if len(self._written) >= _MOST_WRITTEN:
+                self._written.clear()
+            self._written[item.key] = written
+
+        return FileSink(fd, offset, self._root, self._threads, closed)
 
     async def put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
         """Write many small items whole, each replacing what was there. After an error any of them may be there.
@@ -121,7 +90,10 @@ class FileStaging:
                         os.close(fd)
 
     async def read_back(self, item: Item) -> tuple[int, Digest]:
-        """Size and blake3 of the present bytes, read from the file.
+        """Size and blake3 of the present bytes (docs/adr/0033).
+
+        They are read from the file; but not where one sink wrote all of it and nobody wrote to it since: that sink
+        hashed what it wrote.
 
         Raises:
             StoreFault: it is not there, or cannot be read.
@@ -132,6 +104,9 @@ class FileStaging:
         with self._staging() as staging, naming("reading a staged file", self._root):
             fd = open_beneath(staging, os.fsencode(item.key), READ_FILE)
             try:
+                written = self._written.pop(item.key, None)
+                if written is not None and written.stamp == stamp_of(fd):
+                    return written.size_bytes, written.digest
                 return hash_fd(fd)
             finally:
                 os.close(fd)
