@@ -123,10 +123,24 @@ MUTANTS = [
     ),
     Mutant(
         "what is pulled goes on through a pause",
+        "daemon/librarian_daemon/dataplane/kernel_copy.py",
+        "            if not self._may_go_on():\n",
+        "            if False:\n",
+        "tests/unit/daemon/dataplane/test_paused.py::test_what_is_under_way_stops_and_what_came_is_kept",
+    ),
+    Mutant(
+        "what is pulled over TLS goes on through a pause",
         "daemon/librarian_daemon/dataplane/routes.py",
         "        if self._gate.paused(site):\n",
         "        if False:\n",
         "tests/unit/daemon/dataplane/test_paused.py::test_what_is_under_way_stops_and_what_came_is_kept",
+    ),
+    Mutant(
+        "a staged file that was changed since it was hashed is believed",
+        "daemon/librarian_daemon/stores/posix/staging.py",
+        "                if written is not None and written.stamp == stamp_of(fd):\n",
+        "                if written is not None:\n",
+        "tests/unit/daemon/stores/test_sink.py::test_what_was_changed_since_is_read",
     ),
     Mutant(
         "what is dropped during a pause is taken",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.fetching import WatchedStaging, batch_of, outcomes_of
-from tests.support.pushing import PushPair
+from tests.support.pushing import Certified, PushPair, certified
 from tests.support.source import ARCHIVE, Collection, Destination, Source, noise
 
 from librarian_adapters.contract import Context, Failed
@@ -28,15 +28,22 @@ def after(asked: int) -> Callable[[SiteName], str]:
     return lambda _: "" if next(times) < asked else "paused until tomorrow by anna: new disks"
 
 
-async def pulled(root: Path, asked: int) -> tuple[LibrarianError, int]:
+async def pulled(root: Path, asked: int, tls: Certified | None = None) -> tuple[LibrarianError, int]:
     """Why a file that is pulled does not come, and how much of it came."""
     collection = Collection(root / "store")
     destination = Destination()
     collection.keys[ARCHIVE] = destination.key.public
-    source = Source(collection, paused=after(asked))
+    source = Source(collection, paused=after(asked), tls=tls.context if tls else None)
     settings = {"idle_s": 2.0, "connect_s": 2.0}
     adapter = http.factory(
-        Context(site=ARCHIVE, sign=destination.sign, settings=settings, roots={}, loopback_peers=True)
+        Context(
+            site=ARCHIVE,
+            sign=destination.sign,
+            settings=settings,
+            roots={},
+            loopback_peers=True,
+            certificate=lambda _: tls.certificate if tls else None,
+        )
     )
     await source.start()
     item, staging = collection.add("large", LARGE), WatchedStaging()
@@ -47,6 +54,11 @@ async def pulled(root: Path, asked: int) -> tuple[LibrarianError, int]:
         await source.stop()
     assert isinstance(outcome, Failed)
     return outcome.error, len(staging.held.get(item.key, b""))
+
+
+async def pulled_over_tls(root: Path, asked: int) -> tuple[LibrarianError, int]:
+    """The same, where no kernel sends."""
+    return await pulled(root, asked, certified(root / "tls"))
 
 
 async def pushed(root: Path, asked: int) -> tuple[LibrarianError, int]:
@@ -62,7 +74,7 @@ async def pushed(root: Path, asked: int) -> tuple[LibrarianError, int]:
     return outcome.error, len(staging.held.get(item.key, b""))
 
 
-@pytest.mark.parametrize("how", [pulled, pushed])
+@pytest.mark.parametrize("how", [pulled, pulled_over_tls, pushed])
 async def test_a_paused_site_is_told_so_and_gets_nothing(tmp_path: Path, how: How) -> None:
     error, came = await how(tmp_path, 0)
     assert isinstance(error, SourceUnreachable), "which waits for ever, and parks nothing"
@@ -70,7 +82,7 @@ async def test_a_paused_site_is_told_so_and_gets_nothing(tmp_path: Path, how: Ho
     assert came == 0
 
 
-@pytest.mark.parametrize("how", [pulled, pushed])
+@pytest.mark.parametrize("how", [pulled, pulled_over_tls, pushed])
 async def test_what_is_under_way_stops_and_what_came_is_kept(tmp_path: Path, how: How) -> None:
     error, came = await how(tmp_path, 6)
     assert isinstance(error, SourceUnreachable)
