@@ -108,7 +108,9 @@ class Session:
         self._inboxes: set[Inbox] = set()
 
     async def end(self) -> None:
-        """Called by nats-py when it closed the connection: wake all that wait for it."""
+        """Called by nats-py when it closed the connection: wake all that wait for it. Idempotent."""
+        if self._ended.is_set():
+            return
         self._ended.set()
         for inbox in self._inboxes:
             inbox.end()
