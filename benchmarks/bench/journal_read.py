@@ -1,6 +1,6 @@
-"""Reads a site's whole stream from a bus server, and does nothing with it: what the bus itself allows.
+"""Reads a stream from a bus server, and does nothing with it: what the bus and its client allow.
 
-    python -m benchmarks.bench.journal_read URL SITE
+    python -m benchmarks.bench.journal_read URL STREAM SUBJECT
 
 The messages are pushed in order to one connection of nats-py. Prints one object of JSON.
 """
@@ -13,31 +13,32 @@ import sys
 import time
 
 import nats
-
-from librarian_protocol import subjects
-from librarian_protocol.names import SiteName
+from nats.aio.msg import Msg
 
 
-async def read(url: str, site: SiteName) -> dict[str, float]:
-    """Up to the message that is the last one when it begins."""
+async def read(url: str, name: str, subject: str) -> dict[str, float]:
+    """All messages that are there when it begins; a callback takes them, as this costs the client least."""
     connection = await nats.connect(url)
     try:
         stream = connection.jetstream()
-        info = await stream.stream_info(subjects.stream(site))
-        begun = time.monotonic(), time.process_time()
-        size_bytes = count = 0
-        (everything,) = subjects.stream_subjects(site)
-        subscription = await stream.subscribe(everything, stream=subjects.stream(site), ordered_consumer=True)
-        while True:
-            message = await subscription.next_msg(timeout=30)
+        info = await stream.stream_info(name)
+        ended = asyncio.get_running_loop().create_future()
+        left, size_bytes = info.state.messages, 0
+
+        async def take(message: Msg) -> None:
+            nonlocal left, size_bytes
             size_bytes += len(message.data)
-            count += 1
-            if message.metadata.sequence.stream >= info.state.last_seq:
-                break
+            left -= 1
+            if left == 0:
+                ended.set_result(None)
+
+        begun = time.monotonic(), time.process_time()
+        await stream.subscribe(subject, cb=take, stream=name, ordered_consumer=True, manual_ack=True)
+        await ended
         return {
             "seconds": time.monotonic() - begun[0],
             "cpu_seconds": time.process_time() - begun[1],
-            "messages": count,
+            "messages": info.state.messages,
             "bytes": size_bytes,
         }
     finally:
@@ -45,4 +46,4 @@ async def read(url: str, site: SiteName) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(read(sys.argv[1], SiteName.parse(sys.argv[2])))) + "\n")
+    sys.stdout.write(json.dumps(asyncio.run(read(*sys.argv[1:]))) + "\n")

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from benchmarks.bench import journal_single
 from benchmarks.bench.child import child
 from benchmarks.bench.journals import tell, until
 from benchmarks.bench.measure import cpu, ratio, value
 from benchmarks.bench.processes import Watch
 from benchmarks.bench.row import Bench, Figure, Row, Setting, Turn, Turns, Variant
-from tests.support.nats import NatsServer, nats_server
+from tests.support.nats import nats_server
 from tests.support.sites import Site, free_port, sites
 
+from librarian_protocol import subjects
 from librarian_protocol.errors import LibrarianError
+from librarian_protocol.names import SiteName
 
 LIBRARIAN = "librarian"
-RAW = "raw read of the stream"
+RAW = "raw read, an entry a message"
+SEGMENTS = "raw read of the segments"
 #: Between two looks at a daemon that works for many seconds.
 LOOK_S = 0.1
 REPLAY = (
-    "A nats-server of its own (sync_interval always) has the journal of summit, which tells of {files:,} files in"
-    " segments of up to 512 entries. Librarian: a new site joins; time goes from the first entries that it has applied"
-    " to the last, each segment verified and committed durably to SQLite. Raw: nats-py has the same messages pushed to"
-    " it in order, and does nothing with them. Both count entries."
+    "A nats-server of its own has the journal of summit, which tells of {files:,} files in segments of up to 512"
+    " entries. Librarian: a new site joins; time goes from the first entries that it has applied to the last, each"
+    " segment verified and committed durably to SQLite. Raw: a callback of nats-py is given messages in order, and does"
+    " nothing with them: the same entries, each a message of its own in another stream; and the very segments, which"
+    " shows what segments save. All count entries."
 )
 
 
@@ -39,10 +44,9 @@ def applied(site: Site, origin: str) -> int:
 class Newcomers:
     """One joins each turn, and is killed when it has read all."""
 
-    def __init__(self, root: Path, summit: Site, bus: NatsServer, files: int) -> None:
+    def __init__(self, root: Path, summit: Site, files: int) -> None:
         self._root = root
         self._summit = summit
-        self._bus = bus
         self._files = files
         self._turns = 0
 
@@ -67,15 +71,19 @@ class Newcomers:
             peak_bytes=usage.peak_bytes,
         )
 
-    async def raw(self) -> Turn:
+    def raw(self, url: str, stream: str, subject: str) -> Callable[[], Awaitable[Turn]]:
         """The bus alone."""
-        found = await child("journal_read", self._bus.url, "summit")
-        return Turn(
-            seconds=found["seconds"],
-            amount=self._files,
-            cpu_seconds={"reader": found["cpu_seconds"]},
-            values={"messages": found["messages"], "MiB": found["bytes"] / (1 << 20)},
-        )
+
+        async def turn() -> Turn:
+            found = await child("journal_read", url, stream, subject)
+            return Turn(
+                seconds=found["seconds"],
+                amount=self._files,
+                cpu_seconds={"reader": found["cpu_seconds"]},
+                values={"messages": found["messages"], "MiB": found["bytes"] / (1 << 20)},
+            )
+
+        return turn
 
 
 def replay(files: int) -> Callable[[Setting], AbstractAsyncContextManager[Sequence[Variant]]]:
@@ -91,8 +99,19 @@ def replay(files: int) -> Callable[[Setting], AbstractAsyncContextManager[Sequen
             await tell(summit, amount)
             summit.start()
             until("all is published", lambda: _is_published(summit), LOOK_S)
-            work = Newcomers(root, summit, bus, amount)
-            yield [Variant(name=LIBRARIAN, run=work.read), Variant(name=RAW, run=work.raw)]
+            single = stack.enter_context(nats_server(root / "single", free_port()))
+            single.kill()
+            single.configure(sync="2m")  # it is only read: what the filling of it costs is not measured
+            single.start()
+            await child("journal_single", single.url, amount)
+            work = Newcomers(root, summit, amount)
+            name = SiteName.parse(summit.name)
+            segments = (subjects.stream(name), *subjects.stream_subjects(name))
+            yield [
+                Variant(name=LIBRARIAN, run=work.read),
+                Variant(name=RAW, run=work.raw(single.url, *journal_single.NAMES)),
+                Variant(name=SEGMENTS, run=work.raw(bus.url, *segments)),
+            ]
 
     return opened
 
@@ -105,7 +124,8 @@ def _is_published(site: Site) -> bool:
 def figures(turns: Turns) -> list[Figure]:
     """The ratio, and what an entry costs."""
     return [
-        ratio("rate of the raw read", turns, LIBRARIAN, RAW, "≥ 0.3, stretch 0.4"),
+        ratio("rate of the raw read, an entry a message", turns, LIBRARIAN, RAW, "≥ 0.3, stretch 0.4"),
+        ratio("rate of the raw read of the segments", turns, LIBRARIAN, SEGMENTS),
         value("replayed", "entries/s", turns, LIBRARIAN, lambda turn: turn.rate),
         value("CPU", "µs/entry", turns, LIBRARIAN, lambda turn: cpu(turn) / turn.amount * 1e6),
     ]
