@@ -101,7 +101,7 @@ def replay(files: int) -> Callable[[Setting], AbstractAsyncContextManager[Sequen
             until("all is published", lambda: _is_published(summit), LOOK_S)
             single = stack.enter_context(nats_server(root / "single", free_port()))
             single.kill()
-            single.configure(sync="2m")  # it is only read: what the filling of it costs is not measured
+            single.configure(sync='"2m"')  # it is only read: what the filling of it costs is not measured
             single.start()
             await child("journal_single", single.url, amount)
             work = Newcomers(root, summit, amount)
