@@ -19,14 +19,18 @@ from tests.support.postgres import Postgres, postgres_server
 COMMITS = 20
 LOOK_UPS = 20
 SMALL = 10_000
-DATABASES = ("SQLite", "PostgreSQL")
+SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
 METHOD = (
     "A process with the daemon's own catalog code makes {commits} commits of 500 files with random names, one after"
     " another, each durable: rows, journal, signature, outbox. Then it looks up {look_ups} times 500 names that are"
     " there, as intake does. The catalog of 10,000 files is a new copy each turn; the large one grows by 1 % a turn at"
-    " most. SQLite stands on the scratch filesystem; PostgreSQL (as installed: shared_buffers 128 MB; fsync on) on the"
-    " machine's disk. CPU and memory are of the process, without those of the PostgreSQL server."
+    " most. {place}"
 )
+PLACES = {
+    SQLITE: "SQLite, on the scratch filesystem.",
+    POSTGRESQL: "PostgreSQL as it is installed (shared_buffers 128 MB, fsync on), on the machine's disk. CPU and memory"
+    " are without those of its server.",
+}
 
 
 class Filled:
@@ -92,94 +96,79 @@ async def on_postgresql(server: Postgres, large: int) -> dict[int, Filled]:
     }
 
 
-def named(database: str, files: int) -> str:
+def named(files: int) -> str:
     """The name of a variant."""
-    return f"{database}, {files:,} files"
+    return f"{files:,} files"
 
 
-def catalogs(large: int) -> Callable[[Setting], AbstractAsyncContextManager[Sequence[Variant]]]:
+def catalogs(database: str, large: int) -> Callable[[Setting], AbstractAsyncContextManager[Sequence[Variant]]]:
     """Opens a bench with catalogs of 10,000 and of so many files."""
 
     @asynccontextmanager
     async def opened(setting: Setting) -> AsyncGenerator[Sequence[Variant]]:
         files = setting.amount(large, 2 * SMALL)
-        root = setting.scratch.path / "catalogs"
-        root.mkdir()
         with ExitStack() as stack:
-            made = {"SQLite": await on_sqlite(root, files)}
-            made["PostgreSQL"] = await on_postgresql(stack.enter_context(postgres_server(durable=True)), files)
+            if database == SQLITE:
+                made = await on_sqlite(setting.scratch.path, files)
+            else:
+                made = await on_postgresql(stack.enter_context(postgres_server(durable=True)), files)
             # The names say what was meant, also where the amounts are scaled.
             yield [
-                Variant(name=named(database, size), run=made[database][SMALL if size == SMALL else files].turn)
-                for database in DATABASES
-                for size in (SMALL, large)
+                Variant(name=named(SMALL), run=made[SMALL].turn),
+                Variant(name=named(large), run=made[files].turn),
             ]
 
     return opened
 
 
-def rates(large: int, targets: Sequence[str]) -> Callable[[Turns], Sequence[Figure]]:
-    """Commits: the rate at the large size, and how much of the small one's it is."""
-
-    def figures(turns: Turns) -> list[Figure]:
-        found: list[Figure] = []
-        for database, target in zip(DATABASES, targets, strict=True):
-            name = named(database, large)
-            found += [
-                value(f"{database}, files committed", "files/s", turns, name, lambda turn: turn.rate, target),
-                ratio(f"{database}, rate at 10,000 files", turns, name, named(database, SMALL)),
-                value(f"{database}, memory", "MiB", turns, name, lambda turn: turn.peak_bytes["catalog"] / (1 << 20)),
-            ]
-        return found
-
-    return figures
-
-
-def look_ups(large: int) -> Callable[[Turns], Sequence[Figure]]:
-    """Look-ups by name."""
+def commits(large: int, target: str) -> Callable[[Turns], Sequence[Figure]]:
+    """The rate at the large size, and how much of the small one's it is."""
     return lambda turns: [
-        value(
-            f"{database}, a look-up",
-            "µs",
-            turns,
-            named(database, large),
-            lambda turn: turn.values["µs a look-up"],
-            target,
-        )
-        for database, target in zip(DATABASES, ("≤ 8", "≤ 60"), strict=True)
+        value("files committed", "files/s", turns, named(large), lambda turn: turn.rate, target),
+        ratio("rate at 10,000 files", turns, named(large), named(SMALL)),
+        value("memory", "MiB", turns, named(large), lambda turn: turn.peak_bytes["catalog"] / (1 << 20)),
     ]
 
 
-def rows(large: int, suffix: str, targets: Sequence[str], scratch_gib: float) -> list[Row]:
-    """D1 and D2 at a size."""
+def look_ups(large: int, target: str) -> Callable[[Turns], Sequence[Figure]]:
+    """Look-ups by name."""
+    return lambda turns: [
+        value("a look-up", "µs", turns, named(large), lambda turn: turn.values["µs a look-up"], target)
+    ]
+
+
+def rows(database: str, large: int, suffix: str, targets: tuple[str, str], scratch_gib: float) -> list[Row]:
+    """D1 and D2 of a database at a size; ``targets`` of commits and of look-ups."""
     bench = Bench(
         name=f"D1{suffix}, D2{suffix}",
         unit="files",
-        method=METHOD.format(commits=COMMITS, look_ups=LOOK_UPS),
-        open=catalogs(large),
+        method=METHOD.format(commits=COMMITS, look_ups=LOOK_UPS, place=PLACES[database]),
+        open=catalogs(database, large),
         scratch_gib=scratch_gib,
     )
     return [
         Row(
             id=f"D1{suffix}",
-            work=f"commits of 500 files with random names into a catalog of {large:,} files",
+            work=f"commits of 500 files with random names into {database} with {large:,} files",
             against="the same into one of 10,000",
             bench=bench,
-            figures=rates(large, targets),
-            only_named=bool(suffix),
+            figures=commits(large, targets[0]),
+            only_named="10m" in suffix,
         ),
         Row(
             id=f"D2{suffix}",
-            work=f"look-ups of names in batches of 500, in a catalog of {large:,} files",
+            work=f"look-ups of names in batches of 500, in {database} with {large:,} files",
             against="-",
             bench=bench,
-            figures=look_ups(large),
-            only_named=bool(suffix),
+            figures=look_ups(large, targets[1]),
+            only_named="10m" in suffix,
         ),
     ]
 
 
 ROWS = [
-    *rows(1_000_000, "", ("≥ 15,000", "≥ 20,000"), 6.0),
-    *rows(10_000_000, "-10m", ("≥ 20,000", "≥ 30,000"), 24.0),
+    *rows(SQLITE, 1_000_000, "", ("≥ 15,000", "≤ 8"), 6.0),
+    *rows(POSTGRESQL, 1_000_000, "-pg", ("≥ 20,000", "≤ 60"), 0.5),
+    *rows(SQLITE, 10_000_000, "-10m", ("≥ 20,000", "≤ 8"), 24.0),
+    *rows(POSTGRESQL, 10_000_000, "-pg-10m", ("≥ 30,000", "≤ 60"), 0.5),
 ]
