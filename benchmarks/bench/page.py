@@ -17,6 +17,8 @@ BUDGETS = (
     *("L1", "L2", "L3", "L4", "S1", "S2", "S3", "S4", "I1", "I2", "E1", "P1"),
     *("D1", "D2", "R1", "R2", "C1", "K1", "M1"),
 )
+#: Rows in which these are equal were measured by one run.
+_OF_A_RUN = ("command", "commit", "method", "load_before", "variants")
 _TARGET = re.compile(r"([≥≤]) ([\d.,]*\d)")
 
 
@@ -24,11 +26,11 @@ def page(results: Path, notes: str, generated: str) -> str:
     """The page. ``results`` is a directory with ``bench-ID.json``."""
     kept = sorted((json.loads(path.read_text("utf-8")) for path in results.glob("bench-*.json")), key=_place)
     intro, sections = _sections(notes)
-    missing = [one for one in BUDGETS if one not in {row["id"] for row in kept}]
+    missing = [budget for budget in BUDGETS if budget not in {row["id"] for row in kept}]
     parts = [
         f"# Performance\n\n{generated}\n{intro}\n",
         "## All rows\n\n" + _summary(kept) + (f"\nNo result yet: {', '.join(missing)}.\n" if missing else ""),
-        *(_row(row, sections.get(row["id"], "")) for row in kept),
+        *(_row(row, first, sections.get(row["id"], "")) for row, first in _with_first(kept)),
         *(f"## {heading}\n\n{text}\n" for heading, text in sections.items() if heading in missing),
         *(f"## {heading}\n\n{text}\n" for heading, text in sections.items() if not _is_row(heading)),
     ]
@@ -38,6 +40,12 @@ def page(results: Path, notes: str, generated: str) -> str:
 def _place(row: Mapping[str, Any]) -> tuple[int, int, str]:
     base, _, suffix = row["id"].partition("-")
     return (BUDGETS.index(base) if base in BUDGETS else len(BUDGETS), len(suffix), row["id"])
+
+
+def _with_first(kept: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:
+    """Each row, and the ID of the first row that the same run measured."""
+    first: dict[str, str] = {}
+    return [(row, first.setdefault(json.dumps([row[key] for key in _OF_A_RUN]), row["id"])) for row in kept]
 
 
 def _is_row(heading: str) -> bool:
@@ -83,16 +91,20 @@ def verdict(median: float | None, target: str) -> str:
     return f"misses by {least / most:.2g} ×" if most > 0 else "misses"
 
 
-def _row(row: Mapping[str, Any], notes: str) -> str:
+def _row(row: Mapping[str, Any], first: str, notes: str) -> str:
+    what = f"## {row['id']}\n\n{row['work']}; against {row['against']}."
+    figures = _table(
+        ("figure", "median", "least to most", "target", ""), *(_cells(each, row) for each in row["figures"])
+    )
+    said = f"\n{notes}\n" if notes else ""
+    if first != row["id"]:
+        return f"{what} Method, machine and variants: [{first}](#{first.lower()}), the same run.\n\n{figures}{said}"
     machine = row["machine"]
     about = (
         f"`{row['command']}`, commit `{row['commit'][:12]}`{' with changes' if row['commit'].endswith('+') else ''},"
         f" {row['date']}, {row['rounds']} rounds. {machine['cores']} cores, {machine['memory_gib']} GiB,"
         f" {machine['kernel'].partition('-')[0]}, Python {machine['python']}; {row['filesystem']}; load before it"
         f" {row['load_before']}." + "".join(f" **In doubt: {doubt}.**" for doubt in row.get("doubts", []))
-    )
-    figures = _table(
-        ("figure", "median", "least to most", "target", ""), *(_cells(each, row) for each in row["figures"])
     )
     variants = _table(
         ("variant", "rate", "least to most", "CPU s", "peak MiB", "values"),
@@ -104,8 +116,7 @@ def _row(row: Mapping[str, Any], notes: str) -> str:
         + ".\n"
         for name, found in row.get("counts", {}).items()
     )
-    text = f"## {row['id']}\n\n{row['work']}; against {row['against']}. {row['method']}\n\n{about}\n\n"
-    return f"{text}{figures}\n{variants}{counts}" + (f"\n{notes}\n" if notes else "")
+    return f"{what} {row['method']}\n\n{about}\n\n{figures}\n{variants}{counts}{said}"
 
 
 def _variant(variant: Mapping[str, Any]) -> tuple[str, ...]:

@@ -83,3 +83,13 @@ def test_rows_stand_in_the_order_of_the_budgets_with_their_notes_and_others_at_t
 
 def test_without_any_result_it_says_so(tmp_path: Path) -> None:
     assert "No result yet: L1, L2, " in page(tmp_path, "Intro.\n", "")
+
+
+def test_what_one_run_measured_of_several_rows_stands_once(tmp_path: Path) -> None:
+    together = {"command": "scripts/bench L1 L2", "method": "As both are done."}
+    for result in (kept("L1", 2.0, "≥ 1") | together, kept("L2", 3.0, "≥ 1") | together, kept("L3", 3.0, "≥ 1")):
+        (tmp_path / f"bench-{result['id']}.json").write_text(json.dumps(result))
+    text = page(tmp_path, "How fast it is.", "")
+    assert text.count("As both are done.") == 1
+    assert text.count("| librarian |") == 2
+    assert "against others. Method, machine and variants: [L1](#l1), the same run." in text
