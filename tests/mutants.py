@@ -195,10 +195,10 @@ MUTANTS = [
     ),
     Mutant(
         "a batch waits for what others have written to the filesystem",
-        "daemon/librarian_daemon/stores/posix/syncing.py",
+        "daemon/librarian_daemon/stores/posix/durability.py",
         " and dirty_bytes() < MUCH_DIRTY_BYTES)",
         ")",
-        "tests/conformance/stores/test_syncing.py::test_while_others_have_much_to_be_written_nobody_waits_for_it",
+        "tests/conformance/stores/test_durability.py::test_while_others_have_much_to_be_written_nobody_waits_for_it",
     ),
     Mutant(
         "a file is not made durable before its rename",

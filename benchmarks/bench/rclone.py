@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from benchmarks.bench.listening import listening
+from benchmarks.bench.peer_server import listening
 from benchmarks.bench.processes import cpu_seconds, own_children_cpu_seconds
 from benchmarks.bench.row import Turn
 from tests.support.sites import free_port

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.bench import counting_daemon
-from benchmarks.bench.counting import Counting
+from benchmarks.bench import counted_daemon
+from benchmarks.bench.counts import Counting
 from benchmarks.bench.processes import Watch
 from benchmarks.bench.row import Setting, Turn
 from tests.support.sites import Site, free_port, join, sites, wait_for
@@ -152,7 +152,7 @@ class TwoSites(Sites):
 def _site(setting: Setting, root: Path, name: str, bus: str, overlay: Mapping[str, str]) -> Site:
     """One that is made, but does not run; with ``setting.count`` its daemon will count what it does."""
     counts = root / f"{name}.counts"
-    run_on = [sys.executable, counting_daemon.__file__, str(counts)] if setting.count else []
+    run_on = [sys.executable, counted_daemon.__file__, str(counts)] if setting.count else []
     return Site(root / name, name, bus=bus, overlay=overlay, run_on=run_on)
 
 

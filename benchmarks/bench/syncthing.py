@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from benchmarks.bench.listening import listening
+from benchmarks.bench.peer_server import listening
 from tests.support.sites import free_port
 
 _PROGRAM = "syncthing"

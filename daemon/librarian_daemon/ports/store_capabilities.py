@@ -58,7 +58,7 @@ class LocalDirectory(Protocol):
         """
         ...
 
-    async def try_syncing(self) -> DoctorCheck:
+    async def try_durability(self) -> DoctorCheck:
         """How long small files take to become durable there. Some are made and removed."""
         ...
 

@@ -170,7 +170,7 @@ class Doctor:
         if seen.code or space is None:
             return [check(name, "error", seen.message, seen.hint)]
         made = await self._directories(store)
-        synced = None if store.can.directory is None else await store.can.directory.try_syncing()
+        synced = None if store.can.directory is None else await store.can.directory.try_durability()
         share = space.free_bytes / max(space.total_bytes, 1)
         if share < LOW_SHARE:
             return [

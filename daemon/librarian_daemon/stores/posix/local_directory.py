@@ -17,9 +17,9 @@ from pathlib import Path
 from librarian_daemon.fs.beneath import directory, stat_beneath
 from librarian_daemon.fs.os_errors import naming
 from librarian_daemon.ports.store_capabilities import Expected, Marked
+from librarian_daemon.stores.posix.durability import Durability
 from librarian_daemon.stores.posix.layout import Root, mark, marker_at, staging_root
 from librarian_daemon.stores.posix.modes import Modes
-from librarian_daemon.stores.posix.syncing import Syncing
 from librarian_protocol.api import DoctorCheck
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import NotPossible
@@ -32,9 +32,9 @@ _SHARED = "deploy/README.md, Where others read"
 class PosixDirectory:
     """The root directory of one store."""
 
-    def __init__(self, root: Root, syncing: Syncing) -> None:
+    def __init__(self, root: Root, durability: Durability) -> None:
         self._root = root
-        self._syncing = syncing
+        self._durability = durability
 
     @property
     def path(self) -> str:
@@ -54,9 +54,9 @@ class PosixDirectory:
         """Whether a directory that is made there gets the mode and the group that the settings ask for."""
         return await asyncio.to_thread(made_directory, self._root.marker.label, self._root.path, self._root.modes)
 
-    async def try_syncing(self) -> DoctorCheck:
+    async def try_durability(self) -> DoctorCheck:
         """How long small files take to become durable, in both ways, and which way is used."""
-        return await asyncio.to_thread(self._syncing.check)
+        return await asyncio.to_thread(self._durability.check)
 
 
 def _mark(store: Root, wanted: Sequence[Expected]) -> Marked:

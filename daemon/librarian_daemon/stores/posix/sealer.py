@@ -18,10 +18,10 @@ from librarian_daemon.fs.kept import KeptRoots
 from librarian_daemon.fs.os_errors import store_error
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.ports.store import Landing, NotPlaced
+from librarian_daemon.stores.posix.durability import SYNCFS_FROM, Durability
 from librarian_daemon.stores.posix.landing_check import landing_manifest, missing
 from librarian_daemon.stores.posix.layout import Root, staging_root
 from librarian_daemon.stores.posix.lists import Fitting, fitting, of_file
-from librarian_daemon.stores.posix.syncing import SYNCFS_FROM, Syncing
 from librarian_protocol.attributes import PLAIN, OfMember
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import ChecksumMismatch, InputError, SizeMismatch, StoreError, StoreFault
@@ -56,10 +56,10 @@ def fsync(fd: int) -> None:
 class Sealer:
     """Seals landings of one store."""
 
-    def __init__(self, root: Root, threads: Threads, syncing: Syncing) -> None:
+    def __init__(self, root: Root, threads: Threads, durability: Durability) -> None:
         self._root = root
         self._threads = threads
-        self._syncing = syncing
+        self._durability = durability
         self._staging = staging_root(root.path)
 
     def seal(self, landings: Sequence[Landing]) -> list[Landing | NotPlaced]:
@@ -68,7 +68,7 @@ class Sealer:
         try:
             with self._root.opened() as root:
                 files = [landing for landing in landings if landing.unit is Unit.FILE]
-                together = self._syncing.together(len(files))
+                together = self._durability.together(len(files))
                 with KeptRoots() as directories:
                     for portion in _portions(files):
                         failed = self._files(directories, portion, sync=not together)
@@ -79,7 +79,7 @@ class Sealer:
                 for landing in landings:
                     if landing.unit is Unit.BOOK:
                         done[landing.id] = self._book(root, landing)
-            self._syncing.sealed(len(files))
+            self._durability.sealed(len(files))
         except StoreError as exc:
             return [NotPlaced(landing, exc) for landing in landings]
         return [done.get(landing.id, landing) for landing in landings]
@@ -131,7 +131,7 @@ class Sealer:
 
     def _all(self, root: int, landings: Sequence[Landing]) -> list[NotPlaced]:
         try:
-            self._syncing.syncfs(root, len(landings))
+            self._durability.syncfs(root, len(landings))
         except OSError as exc:
             return [self._give_up(landing, exc) for landing in landings]
         return []
@@ -204,7 +204,7 @@ class Sealer:
 
     def _sync_members(self, book: int, kept: Iterator[tuple[bytes, OfMember]]) -> None:
         modes = self._root.modes
-        together = self._syncing.together(SYNCFS_FROM)  # how many they are is not known yet
+        together = self._durability.together(SYNCFS_FROM)  # how many they are is not known yet
         files = 0
 
         def sync_directory(fd: int) -> None:
@@ -237,7 +237,7 @@ class Sealer:
         _raise_first(self._threads.each(sync_file, portion))
         if together:
             try:
-                self._syncing.syncfs(book, files)
+                self._durability.syncfs(book, files)
             except OSError as exc:
                 raise NotDurable(exc) from exc
 

@@ -20,6 +20,7 @@ from librarian_daemon.fs.threads import Threads
 from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, Placed, Space
 from librarian_daemon.ports.store_capabilities import Capabilities, Expected
 from librarian_daemon.stores.posix import layout, listing, probe
+from librarian_daemon.stores.posix.durability import Durability, Sync
 from librarian_daemon.stores.posix.keeping import PosixKeeping
 from librarian_daemon.stores.posix.layout import HEAD, OURS, Marker, Root, list_path, manifest_path
 from librarian_daemon.stores.posix.local_directory import PosixDirectory
@@ -28,7 +29,6 @@ from librarian_daemon.stores.posix.placer import Placer
 from librarian_daemon.stores.posix.reader import PosixReader
 from librarian_daemon.stores.posix.sealer import Sealer
 from librarian_daemon.stores.posix.staging import FileStaging
-from librarian_daemon.stores.posix.syncing import Sync, Syncing
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
 from librarian_protocol.errors import ChecksumMismatch, SizeMismatch, SourceMissing, StoreError
@@ -64,7 +64,7 @@ class PosixStore:
             marker: which store must be there.
             role: what it is for.
             modes: of files after commit, and of directories.
-            sync: how many files at once become durable (``stores/posix/syncing.py``).
+            sync: how many files at once become durable (``stores/posix/durability.py``).
         """
         self.id = str(marker.id)
         self.label = str(marker.label)
@@ -74,11 +74,11 @@ class PosixStore:
         self._options: _Options = {"modes": modes, "sync": sync}
         self._threads = Threads(f"store-{marker.label}")
         self._staging = FileStaging(self._root.staging, root, self._threads)
-        syncing = Syncing(self._root, self._threads, sync)
-        self._sealer = Sealer(self._root, self._threads, syncing)
+        durability = Durability(self._root, self._threads, sync)
+        self._sealer = Sealer(self._root, self._threads, durability)
         self._placer = Placer(self._root, self._threads, self._sealer)
         self._can = Capabilities(
-            directory=PosixDirectory(self._root, syncing),
+            directory=PosixDirectory(self._root, durability),
             keeping=PosixKeeping(self._root, self._threads),
             listing=listing.PosixListing(self._root, self._threads),
         )

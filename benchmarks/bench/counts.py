@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.bench.counting_daemon import KINDS
+from benchmarks.bench.counted_daemon import KINDS
 
 #: System calls by what they are called in a result.
 CALLS = {
@@ -32,7 +32,7 @@ CALLS = {
 
 
 class Counting:
-    """Of daemons that run ``counting_daemon``: what each does between :meth:`begin` and :meth:`end`."""
+    """Of daemons that run ``counted_daemon``: what each does between :meth:`begin` and :meth:`end`."""
 
     def __init__(self, root: Path, daemons: Mapping[str, int]) -> None:
         """``daemons``: process ids by name; the counters of each stand in ``root/NAME.counts``."""

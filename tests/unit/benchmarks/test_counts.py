@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.bench import counting_daemon
-from benchmarks.bench.counting import parse_summary
-from benchmarks.bench.counting_daemon import KINDS, Counters, Statements
+from benchmarks.bench import counted_daemon
+from benchmarks.bench.counted_daemon import KINDS, Counters, Statements
+from benchmarks.bench.counts import parse_summary
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,7 +43,7 @@ def test_the_daemon_that_counts_is_the_daemon(tmp_path: Path) -> None:
     """Its options arrive, and a thread's way back to the loop counts."""
     counts = tmp_path / "counts"
     done = subprocess.run(
-        [sys.executable, counting_daemon.__file__, str(counts), "python", "-m", "librarian_daemon", "--version"],
+        [sys.executable, counted_daemon.__file__, str(counts), "python", "-m", "librarian_daemon", "--version"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """``lbd`` that counts what it does: SQL statements, write transactions, returns to the event loop.
 
-    python counting_daemon.py FILE … -m librarian_daemon OPTION…
+    python counted_daemon.py FILE … -m librarian_daemon OPTION…
 
 Run in place of ``python -m librarian_daemon``, before whose imports it puts its counters. They stand in FILE, a
 number of 64 bits for each of :data:`KINDS`, which others may read at any time. The code of the daemon is not changed.
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: How each is counted stands in benchmarks/bench/counting.py.
+#: How each is counted stands in benchmarks/bench/counts.py.
 KINDS = ("SQL statements", "write transactions", "returns to the loop")
 _WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
 

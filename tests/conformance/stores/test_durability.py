@@ -11,14 +11,14 @@ from tests.support import stores
 from tests.support.stores import staged
 
 from librarian_daemon.ports.store import Landing
-from librarian_daemon.stores.posix import syncing
+from librarian_daemon.stores.posix import durability
+from librarian_daemon.stores.posix.durability import SYNCFS_FROM, Sync
 from librarian_daemon.stores.posix.layout import Marker
 from librarian_daemon.stores.posix.store import PosixStore
-from librarian_daemon.stores.posix.syncing import SYNCFS_FROM, Sync
 from librarian_protocol.entries import StoreRole
 from librarian_protocol.names import SiteName
 
-SYNCING = "librarian_daemon.stores.posix.syncing"
+DURABILITY = "librarian_daemon.stores.posix.durability"
 
 
 async def made(root: Path, sync: Sync) -> PosixStore:
@@ -52,10 +52,10 @@ class Disk:
         def dirty_bytes() -> int:
             return self.dirty
 
-        monkeypatch.setattr(f"{SYNCING}.syncfs", syncfs)
-        monkeypatch.setattr(f"{SYNCING}._syncfs", probed)
-        monkeypatch.setattr(f"{SYNCING}.Syncing._fsyncs", fsyncs)
-        monkeypatch.setattr(f"{SYNCING}.dirty_bytes", dirty_bytes)
+        monkeypatch.setattr(f"{DURABILITY}.syncfs", syncfs)
+        monkeypatch.setattr(f"{DURABILITY}._syncfs", probed)
+        monkeypatch.setattr(f"{DURABILITY}.Durability._fsyncs", fsyncs)
+        monkeypatch.setattr(f"{DURABILITY}.dirty_bytes", dirty_bytes)
 
     async def syncs(self, store: PosixStore, files: int, first: int) -> int:
         """Number of syncfs for a batch."""
@@ -105,9 +105,9 @@ async def test_a_syncfs_that_took_long_is_the_last_until_both_are_timed_again(
     await disk.syncs(store, SYNCFS_FROM, 0)
     assert await disk.syncs(store, SYNCFS_FROM, 100) == 1
     assert await disk.syncs(store, SYNCFS_FROM, 200) == 0
-    monkeypatch.setattr(f"{SYNCING}.TIMED_EVERY_S", 0.0)
+    monkeypatch.setattr(f"{DURABILITY}.TIMED_EVERY_S", 0.0)
     assert store.can.directory is not None
-    await store.can.directory.try_syncing()  # times both
+    await store.can.directory.try_durability()  # times both
     assert await disk.syncs(store, SYNCFS_FROM, 300) == 1
 
 
@@ -115,7 +115,7 @@ async def test_a_syncfs_that_took_long_is_the_last_until_both_are_timed_again(
 async def test_the_doctor_prints_both_times_and_leaves_nothing(tmp_path: Path, sync: Sync) -> None:
     store = await made(tmp_path / "s", sync)
     assert store.can.directory is not None
-    check = await store.can.directory.try_syncing()
+    check = await store.can.directory.try_durability()
     assert check.level == "ok"
     assert f"sync = {sync}" in check.message
     assert "ms by syncfs" in check.message
@@ -133,16 +133,16 @@ async def test_where_nothing_can_be_written_files_are_fsynced_one_by_one(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"{SYNCING}._file", full)
+        patched.setattr(f"{DURABILITY}._file", full)
         assert await store.seal(landings) == landings
         assert store.can.directory is not None
-        assert (await store.can.directory.try_syncing()).level == "warning"
+        assert (await store.can.directory.try_durability()).level == "warning"
 
 
 def test_what_waits_to_be_written_is_read_from_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = tmp_path / "meminfo"
     memory.write_text("MemTotal: 100 kB\nDirty: 30 kB\nWriteback: 12 kB\nWritebackTmp: 9 kB\n")
-    monkeypatch.setattr(f"{SYNCING}._MEMORY", str(memory))
-    assert syncing.dirty_bytes() == 42 << 10
+    monkeypatch.setattr(f"{DURABILITY}._MEMORY", str(memory))
+    assert durability.dirty_bytes() == 42 << 10
     memory.unlink()
-    assert syncing.dirty_bytes() == 0
+    assert durability.dirty_bytes() == 0

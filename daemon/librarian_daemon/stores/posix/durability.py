@@ -45,7 +45,7 @@ class Timed(msgspec.Struct, frozen=True):
     syncfs_s: float
 
 
-class Syncing:
+class Durability:
     """How one store makes files durable."""
 
     def __init__(self, root: Root, threads: Threads, sync: Sync) -> None:
