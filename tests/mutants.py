@@ -201,6 +201,30 @@ MUTANTS = [
         "tests/conformance/stores/test_durability.py::test_while_others_have_much_to_be_written_nobody_waits_for_it",
     ),
     Mutant(
+        "a syncfs that told another batch of an error counts for all of them",
+        "daemon/librarian_daemon/stores/posix/sealer.py",
+        "                with opened(directories.below(landing.root).at(parent), name, READ_FILE) as fd:\n"
+        "                    wait_written(fd)\n",
+        "                pass\n",
+        "tests/conformance/stores/test_durability.py"
+        "::test_a_file_of_which_bytes_were_not_written_is_given_up_though_syncfs_told_another_of_it",
+    ),
+    Mutant(
+        "syncfs is used where it may do nothing",
+        "daemon/librarian_daemon/stores/posix/durability.py",
+        " and filesystem_type(fd) in _SYNCFS_WORKS",
+        "",
+        "tests/conformance/stores/test_durability.py"
+        "::test_syncfs_is_used_only_where_it_is_known_to_write_and_to_report",
+    ),
+    Mutant(
+        "syncfs is used after it failed",
+        "daemon/librarian_daemon/stores/posix/durability.py",
+        "            self._failed = True\n            raise\n",
+        "            raise\n",
+        "tests/conformance/stores/test_durability.py::test_a_syncfs_that_failed_gives_up_its_batch_and_is_the_last_one",
+    ),
+    Mutant(
         "a file is not made durable before its rename",
         "daemon/librarian_daemon/stores/posix/sealer.py",
         "        fsync(file[1])\n",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -19,6 +20,22 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await outcome(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
 
 
+async def ended(work: asyncio.Future[T]) -> None:
+    """Wait for the end of the work, however often the caller is cancelled meanwhile: work goes on all the same.
+
+    Raises:
+        CancelledError: the caller was cancelled; the work has ended.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        raise cancelled
+
+
 async def outcome(running: asyncio.Future[T], stop: Callable[[], None] | None = None) -> T:
     """What a thread's work comes to. A cancellation calls ``stop``, and is passed on when the work has ended."""
     try:
@@ -26,7 +43,8 @@ async def outcome(running: asyncio.Future[T], stop: Callable[[], None] | None = 
     except asyncio.CancelledError:
         if stop is not None:
             stop()
-        await asyncio.wait([running])
+        with suppress(asyncio.CancelledError):
+            await ended(running)
         if not running.cancelled():
             running.exception()  # taken, or asyncio would report it as never retrieved
         raise

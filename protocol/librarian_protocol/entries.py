@@ -36,7 +36,9 @@ IncarnationId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}(?!\n)$")]
 PublicKey = Annotated[str, Meta(pattern=r"^ed25519:[0-9a-f]{64}(?!\n)$")]
 #: An NKEY user's public key, as NATS writes it.
 BusKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}(?!\n)$")]
-Text = Annotated[str, Meta(max_length=1024)]
+#: PostgreSQL has no text with NUL: one would keep a whole commit from it for ever.
+NO_NUL = r"^[^\x00]*$"
+Text = Annotated[str, Meta(max_length=1024, pattern=NO_NUL)]
 #: A segment's hash, or another blake3 in bare hex.
 HexHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}(?!\n)$")]
@@ -89,7 +91,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What every entry has: its number (from 1 on at each site) and its time (for people only)."""
 
     seq: Seq = 0
-    at: Annotated[str, Meta(max_length=40)] = ""
+    at: Annotated[str, Meta(max_length=40, pattern=NO_NUL)] = ""
 
 
 class FileEntry(Entry, frozen=True, kw_only=True):
@@ -206,7 +208,7 @@ class SubscriptionDeclared(Entry, frozen=True, kw_only=True):
     subscription: SubscriptionId
     #: Origin or holder; ``None`` is any site.
     from_site: SiteName | None
-    match: Annotated[str, Meta(max_length=1024)]
+    match: Text
     into: Annotated[list[StoreId], Meta(min_length=1, max_length=16)]
 
 
@@ -278,7 +280,7 @@ class SiteAdmitted(Entry, frozen=True, kw_only=True, omit_defaults=True):
     key: PublicKey
     access: Access
     domain: Label
-    grants: Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(max_length=256)]
+    grants: Annotated[list[Text], Meta(max_length=256)]
     bus: Annotated[list[BusKey], Meta(max_length=2)] = []
     #: NKEY by which the site's own bus server dials out to another's; None where it has none.
     leaf: BusKey | None = None
@@ -317,7 +319,7 @@ class SiteRevoked(Entry, frozen=True, kw_only=True):
     key: PublicKey
     former: Annotated[list[PublicKey], Meta(max_length=64)] = []
     domain: Label
-    grants: Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(max_length=256)]
+    grants: Annotated[list[Text], Meta(max_length=256)]
     reason: Text
     #: Written before there were ``tips``: read as the only one of them.
     cutoff: Cutoff | None = None

@@ -36,6 +36,7 @@ from librarian_adapters.http.bundle import BUNDLE_TARGET, BUNDLE_TYPE, BYTES_TAR
 from librarian_adapters.http.bundle_receiver import BundleReceiver, asked
 from librarian_adapters.http.client import HttpClient, HttpSettings
 from librarian_adapters.http.push_letters import MAX_LETTER_BYTES
+from librarian_adapters.threads import ended
 from librarian_protocol import wire
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
@@ -129,7 +130,7 @@ class Http:
                 raise run.gave_up
         finally:
             working.cancel()
-            await asyncio.wait([working])
+            await ended(working)
 
     def offer(self) -> AdapterOffer | None:
         """The daemon itself offers its data plane."""

@@ -1,4 +1,4 @@
-"""Receives the body of a large answer into a ring of buffers, past aiohttp (docs/adr/0033).
+"""Receives the body of a large answer into a ring of buffers, past aiohttp (docs/adr/0034).
 
 aiohttp connects, sends the request and reads the answer's header. Then :func:`received` takes the connection: the
 socket's bytes come straight into buffers that begin at a page, which a sink can give to the disk as they are. Behind

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Outcome, Part, Progress, Staging
 from librarian_adapters.streams import closing
+from librarian_adapters.threads import ended
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer
 from librarian_protocol.errors import (
@@ -80,7 +81,7 @@ class VerifyingAdapter:
                 await driving
             finally:
                 driving.cancel()
-                await asyncio.wait([driving])
+                await ended(driving)
                 if not driving.cancelled():
                     driving.exception()  # taken, or asyncio would report it as never retrieved
         for item in waiting.values():

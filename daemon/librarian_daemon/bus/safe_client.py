@@ -39,6 +39,9 @@ class HardenedClient(Client):
                     await super()._close(status, do_cbs)
         finally:
             if first and do_cbs:
+                for subscription in self._subs.values():  # those that were not reached, where writing failed
+                    subscription._stop_processing()
+                self._subs.clear()
                 if self._transport is not None:
                     self._transport.close()  # type: ignore[no-untyped-call]  # nats-py types it not
                 if self._closed_cb is not None:

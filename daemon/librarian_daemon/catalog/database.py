@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,6 +38,8 @@ CACHE_KIB = 16_384
 P = ParamSpec("P")
 T = TypeVar("T")
 #: statfs(2) magic numbers of filesystems on which SQLite's locks and shared memory cannot be trusted.
+#: JSON in the texts of catalog/sets.py: ``->>``.
+_SQLITE = (3, 38, 0)
 _NETWORK_FILESYSTEMS = {0x6969: "NFS", 0xFF534D42: "CIFS", 0xFE534D42: "SMB2", 0x0BD00BD0: "Lustre"}
 
 
@@ -71,8 +74,13 @@ class SqliteDatabase:
         """Open or create the file.
 
         Raises:
-            CatalogFault: it stands on a network filesystem, or cannot be opened.
+            CatalogFault: it stands on a network filesystem, or cannot be opened, or SQLite is too old.
         """
+        if sqlite3.sqlite_version_info < _SQLITE:
+            raise CatalogFault(
+                f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _SQLITE))} is needed",
+                hint="use a Python that was built with a newer one, or PostgreSQL: catalog.url = 'postgresql://…'",
+            )
         self._refuse_network(path)
         _keep_private(path)
         self._engine = create_engine(

@@ -271,4 +271,4 @@ def _note_verified(tx: Tx, landings: Sequence[Landing]) -> None:
 def note_verified(tx: Tx, store: str, files: Sequence[tuple[Name, Digest]]) -> None:
     """Remember that these instances of one store were read whole just now and found right."""
     if files:
-        statements.VERIFIED.run(tx.connection, files, store=store, at=tx.now)
+        statements.VERIFIED.run(tx.connection, sorted(set(files)), store=store, at=tx.now)

@@ -14,6 +14,7 @@ from librarian_adapters.beneath import DIRECTORY, open_beneath
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _RENAME_NOREPLACE = 1
+_SYNC_FILE_RANGE_WAIT_BEFORE = 1
 
 
 @contextmanager
@@ -127,6 +128,26 @@ def syncfs(fd: int) -> None:
     if _LIBC.syncfs(ctypes.c_int(fd)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def wait_written(fd: int) -> None:
+    """Wait until the kernel has written what it began to write of this file.
+
+    Raises:
+        OSError: some of its bytes could not be written, and nobody was told of it before.
+    """
+    whole = ctypes.c_int64(0), ctypes.c_int64(0)
+    if _LIBC.sync_file_range(ctypes.c_int(fd), *whole, ctypes.c_uint(_SYNC_FILE_RANGE_WAIT_BEFORE)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def filesystem_type(fd: int) -> int | None:
+    """The number of the filesystem's kind (statfs(2)); None if the kernel does not say."""
+    buffer = (ctypes.c_long * 64)()
+    if _LIBC.fstatfs(ctypes.c_int(fd), ctypes.byref(buffer)) != 0:
+        return None
+    return buffer[0] & 0xFFFFFFFF
 
 
 def write_file(dirfd: int, name: bytes, data: bytes, mode: int = 0o644) -> None:

@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack, suppress
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
+from librarian_adapters import threads
 from librarian_daemon.config.settings import IntakeSettings
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.intake.copier import SMALL_BYTES, Copier, file_item, list_item, manifest_item, whole_item
@@ -118,7 +119,7 @@ class Ingest:
             await self._discard_staged([file.id for file in examined])
             raise
         finally:
-            await asyncio.wait([durable])
+            await threads.ended(durable)
             if not durable.cancelled():
                 durable.exception()  # taken: where it mattered, it was raised
 

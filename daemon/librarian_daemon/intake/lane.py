@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from librarian_adapters import threads
+
 
 class Lane:
     """At most one piece of work. Its caller waits for each piece, at the latest before it begins the next one."""
@@ -37,6 +39,6 @@ class Lane:
         work, self._work = self._work, None
         if work is not None:
             work.cancel()
-            await asyncio.wait([work])
+            await threads.ended(work)
             if not work.cancelled():
                 work.exception()

@@ -391,7 +391,9 @@ class Intake:
         self._landing.begin(self._land(name, made.claimed, ready, made.directories))
 
     async def _take(self, batch: bytes, claimed: list[Claimed]) -> None:
-        await self._land(batch, claimed, await self._examine(claimed))
+        """Of claims that were made before: it is not known whether they were made durable."""
+        directories = claims.directories_of(batch, [item.rel for item in claimed])
+        await self._land(batch, claimed, await self._examine(claimed), directories)
 
     async def _examine(self, claimed: list[Claimed]) -> list[Ready]:
         self._cleanup.remember((item.rel for item in claimed), self._clock.boottime_s())

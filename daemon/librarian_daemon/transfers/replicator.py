@@ -42,6 +42,8 @@ MAX_FAILED = 200
 #: Wanted transfers that are looked at together, and pages of them in one look.
 PAGE_WANTED = 4000
 LOOKED_AT = 10
+#: One look of so many reads all pages, not only the first transfers of each origin.
+LOOKS_AT_FIRST = 8
 #: Delay after a look that found nothing for the slots of other sites.
 LOOK_AGAIN_S = 1.0
 
@@ -83,6 +85,7 @@ class Replicator:
         self._unreachable: set[SiteName] = set()
         #: When to look for other sites' transfers again, if some sites have their share.
         self._look_again_s = 0.0
+        self._looks = 0
         self._log = structlog.get_logger("replicator")
 
     async def run(self) -> None:
@@ -228,19 +231,28 @@ class Replicator:
         # A transfer that was paused or cancelled and is wanted again may still be written by its earlier batch.
         brought = {view.id for job, _ in self._running.values() for view in job.owed if view.id not in job.failed}
         passed = full | self._pauses.peers()
-        # As many of each origin as the free slots can take. If none of them can begin, all are looked at.
-        each = sum(slots.free for slots in free) * self._batches.files
-        owed = await self._catalog.read(transfers.first_wanted, PAGE_WANTED, each, passed)
-        if begun := await self._jobs_of(owed, brought):
-            return begun
+        # As many of each origin as the free slots can take. If none of them can begin, all are looked at; now and then
+        # in any case: behind many that wait for a busy site may be some that another site holds, too.
+        self._looks += 1
+        if self._looks % LOOKS_AT_FIRST:
+            each = sum(slots.free for slots in free) * self._batches.files
+            owed = await self._catalog.read(transfers.first_wanted, PAGE_WANTED, each, passed)
+            if not owed:
+                return self._looked(full)
+            if begun := await self._jobs_of(owed, brought):
+                return begun
         after = transfers.FIRST
-        for _ in range(LOOKED_AT if owed else 0):
+        for _ in range(LOOKED_AT):
             owed = await self._catalog.read(transfers.wanted_now, PAGE_WANTED, after, passed)
             if not owed:
                 break
             after = owed[-1].place
             if begun := await self._jobs_of(owed, brought):
                 return begun
+        return self._looked(full)
+
+    def _looked(self, full: Set[SiteName]) -> list[Job]:
+        """Nothing can begin. If sites are full, the next look waits."""
         self._look_again_s = self._clock.boottime_s() + LOOK_AGAIN_S if full else 0.0
         return []
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from librarian_protocol.api.transfers import FileTransfer
+from librarian_protocol.entries import NO_NUL
 
 
 class FileSummary(msgspec.Struct, kw_only=True):
@@ -78,7 +79,7 @@ class Withdraw(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of ``POST /file/withdraw``: which file is wanted nowhere, for ever. A beginning of the digest will do."""
 
     name: str
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1024, pattern=NO_NUL)]
     digest: str | None = None
 
 

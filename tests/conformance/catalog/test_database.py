@@ -195,3 +195,10 @@ def _refused_to_another(path: Path) -> None:
         return  # only root can be another user
     done = subprocess.run(["cat", path], user=NOBODY, capture_output=True)
     assert b"Permission denied" in done.stderr
+
+
+def test_an_old_sqlite_is_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 37, 2))
+    with pytest.raises(CatalogFault, match=r"too old: 3\.38\.0 is needed"):
+        open_database(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
+    assert list(tmp_path.iterdir()) == []

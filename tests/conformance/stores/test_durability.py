@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from tests.support import stores
 from tests.support.stores import staged
 
-from librarian_daemon.ports.store import Landing
+from librarian_daemon.fs.beneath import wait_written
+from librarian_daemon.ports.store import Landing, NotPlaced
 from librarian_daemon.stores.posix import durability
 from librarian_daemon.stores.posix.durability import SYNCFS_FROM, Sync
 from librarian_daemon.stores.posix.layout import Marker
@@ -52,6 +54,7 @@ class Disk:
         def dirty_bytes() -> int:
             return self.dirty
 
+        monkeypatch.setattr(f"{DURABILITY}.syncfs_works", lambda _: True)
         monkeypatch.setattr(f"{DURABILITY}.syncfs", syncfs)
         monkeypatch.setattr(f"{DURABILITY}._syncfs", probed)
         monkeypatch.setattr(f"{DURABILITY}.Durability._fsyncs", fsyncs)
@@ -111,8 +114,101 @@ async def test_a_syncfs_that_took_long_is_the_last_until_both_are_timed_again(
     assert await disk.syncs(store, SYNCFS_FROM, 300) == 1
 
 
+FUSE, EXT4 = 0x65735546, 0xEF53
+
+
+@pytest.mark.parametrize(
+    ("kind", "release", "works"),
+    [
+        (EXT4, "6.1.0-amd64", True),
+        (EXT4, "5.8.0", True),
+        (EXT4, "5.4.0-150-generic", False),
+        (FUSE, "6.1.0", False),
+        (None, "6.1.0", False),
+    ],
+)
+def test_syncfs_is_used_only_where_it_is_known_to_write_and_to_report(
+    monkeypatch: pytest.MonkeyPatch, kind: int | None, release: str, works: bool
+) -> None:
+    class Name:
+        def __init__(self) -> None:
+            self.release = release
+
+    monkeypatch.setattr(f"{DURABILITY}.filesystem_type", lambda _: kind)
+    monkeypatch.setattr("os.uname", Name)
+    assert durability.syncfs_works(0) is works
+
+
+@pytest.mark.parametrize(("sync", "level"), [("auto", "ok"), ("syncfs", "warning")])
+async def test_where_syncfs_may_do_nothing_every_file_is_fsynced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync, level: str
+) -> None:
+    disk = Disk(monkeypatch, fsync_s=100.0, syncfs_s=0.1)
+    monkeypatch.setattr(f"{DURABILITY}.syncfs_works", lambda _: False)
+    store = await made(tmp_path / "s", sync)
+    await disk.syncs(store, SYNCFS_FROM, 0)
+    assert await disk.syncs(store, SYNCFS_FROM, 100) == 0
+    assert store.can.directory is not None
+    check = await store.can.directory.try_durability()
+    assert check.level == level
+    assert "fsync for every file" in check.message
+
+
+async def test_a_syncfs_that_failed_gives_up_its_batch_and_is_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, fsync_s=100.0, syncfs_s=0.1)
+    store = await made(tmp_path / "s", "syncfs")
+
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{DURABILITY}.syncfs", failing)
+        sealed = await store.seal(await batch(store, SYNCFS_FROM))
+    assert {type(outcome) for outcome in sealed} == {NotPlaced}
+    assert await disk.syncs(store, SYNCFS_FROM, 100) == 0
+    assert store.can.directory is not None
+    check = await store.can.directory.try_durability()
+    assert (check.level, "since a syncfs failed" in check.message) == ("warning", True)
+
+
+async def test_a_file_of_which_bytes_were_not_written_is_given_up_though_syncfs_told_another_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Disk(monkeypatch, fsync_s=100.0, syncfs_s=0.1)
+    store = await made(tmp_path / "s", "syncfs")
+    landings = await batch(store, SYNCFS_FROM)
+    asked = 0
+
+    def waited(_: int) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 7:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("librarian_daemon.stores.posix.sealer.wait_written", waited)
+    sealed = await store.seal(landings)
+    assert [type(outcome) for outcome in sealed] == [*[Landing] * 6, NotPlaced, *[Landing] * (SYNCFS_FROM - 7)]
+    assert asked == SYNCFS_FROM
+
+
+def test_what_the_kernel_wrote_of_a_file_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(1 << 20))
+    with (tmp_path / "f").open("rb") as file:
+        wait_written(file.fileno())
+    read, write = os.pipe()
+    with pytest.raises(OSError, match="Illegal seek"):
+        wait_written(read)
+    os.close(read)
+    os.close(write)
+
+
 @pytest.mark.parametrize("sync", ["auto", "syncfs", "fsync"])
-async def test_the_doctor_prints_both_times_and_leaves_nothing(tmp_path: Path, sync: Sync) -> None:
+async def test_the_doctor_prints_both_times_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync
+) -> None:
+    monkeypatch.setattr(f"{DURABILITY}.syncfs_works", lambda _: True)
     store = await made(tmp_path / "s", sync)
     assert store.can.directory is not None
     check = await store.can.directory.try_durability()
@@ -126,6 +222,7 @@ async def test_the_doctor_prints_both_times_and_leaves_nothing(tmp_path: Path, s
 async def test_where_nothing_can_be_written_files_are_fsynced_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(f"{DURABILITY}.syncfs_works", lambda _: True)
     store = await made(tmp_path / "s", "auto")
     landings = await batch(store, SYNCFS_FROM)
 

@@ -127,6 +127,11 @@ BAD_FIELDS: list[tuple[str, str, object]] = [
     ("site.admitted", "access", "guest"),
     ("site.announced", "adapters", [{}]),
     ("site.announced", "software", "x" * 1025),
+    ("file.ingested", "uploader", "a\0b"),
+    ("file.ingested", "at", "\0"),
+    ("instance.removed", "reason", "a\0"),
+    ("subscription.declared", "match", "\0"),
+    ("site.admitted", "grants", ["\0"]),
 ]
 
 

@@ -442,11 +442,11 @@ def admitted(known: FileState, here: Here) -> FileState:
 def find_sources(
     connection: Connection, site: SiteName, adapters: Sequence[str], file_ids: Sequence[int]
 ) -> dict[int, Sequence[Source] | UnwantedReason]:
-    """For each file, its possible sources, or why there is none."""
+    """For each file, its possible sources, or why there is none. A file may be named several times."""
     _, here = load_here(connection, site, adapters)
     found: dict[int, Sequence[Source] | UnwantedReason] = {}
     known: dict[tuple[str | None, tuple[InstanceFacts, ...]], Sequence[Source] | UnwantedReason] = {}
-    for id_, (origin, held) in _holdings(connection, file_ids).items():
+    for id_, (origin, held) in _holdings(connection, sorted(set(file_ids))).items():
         key = origin, tuple(held)
         if key not in known:
             known[key] = sources(counting(held, here), here, first=SiteName(origin) if origin else None)

@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -103,6 +103,16 @@ def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
             result.claimed.append(Claimed(batch, candidate.rel, candidate.kind))
     result.directories = [*sorted(made), *sorted(left_parents)]
     return result
+
+
+def directories_of(batch: bytes, rels: Iterable[bytes]) -> list[bytes]:
+    """The directories that claims of these candidates have changed, for :func:`make_durable`."""
+    claimed: set[bytes] = set()
+    left: set[bytes] = set()
+    for rel in rels:
+        claimed.update(parents(claimed_path(batch, rel)))
+        left.add(split(rel)[0])
+    return [*sorted(claimed), *sorted(left)]
 
 
 def make_durable(drop: Drop, directories: Sequence[bytes]) -> None:

@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
 import stat
 from collections.abc import Generator, Iterable
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 from librarian_adapters.beneath import DIRECTORY
-from librarian_daemon.fs.beneath import directory, fsync_beneath, make_directories, opened, split
+from librarian_daemon.fs.beneath import directory, filesystem_type, fsync_beneath, make_directories, opened, split
 from librarian_daemon.fs.os_errors import naming
 from librarian_protocol.errors import StoreFault, StoreNotMounted
 
@@ -24,7 +24,6 @@ CLAIMED = b".claimed"
 REJECTED = b".rejected"
 OURS = frozenset({CLAIMED, REJECTED})
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
 #: Filesystems on which another machine's changes raise no event here: NFS, SMB, FUSE, Lustre, GPFS, Ceph, 9P, AFS.
 _EVENTLESS = frozenset(
     {
@@ -41,6 +40,10 @@ _EVENTLESS = frozenset(
         0x19830326,
     }
 )
+
+
+#: A directory is not there, is not one, is a link now, or was closed to us.
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM})
 
 
 class Drop:
@@ -94,11 +97,9 @@ class Drop:
 
     def has_events(self) -> bool:
         """Whether the filesystem reports every change by inotify."""
-        buffer = (ctypes.c_long * 64)()
         with self.opened("looking at the filesystem") as fd:
-            if _LIBC.fstatfs(ctypes.c_int(fd), ctypes.byref(buffer)) != 0:
-                return False
-        return (buffer[0] & 0xFFFFFFFF) not in _EVENTLESS
+            kind = filesystem_type(fd)
+        return kind is not None and kind not in _EVENTLESS
 
     def may_rename_into(self, store_root: str) -> bool:
         """Whether claimed files can be renamed into a store; raises as :meth:`why_copied`."""
@@ -157,10 +158,16 @@ def parents(path: bytes) -> list[bytes]:
 
 
 def fsync_directories(drop: int, paths: Iterable[bytes]) -> None:
-    """Make the entries of these directories durable. A directory that vanished holds nothing of ours."""
+    """Make the entries of these directories durable. A directory that vanished holds nothing of ours.
+
+    Nor does one that was closed to us meanwhile: people change the directories from which files were claimed.
+    """
     for path in paths:
-        with suppress(FileNotFoundError, NotADirectoryError):
+        try:
             fsync_beneath(drop, path)
+        except OSError as exc:
+            if exc.errno not in _GONE:
+                raise
 
 
 def remove_empty(drop: int, path: bytes) -> bool:

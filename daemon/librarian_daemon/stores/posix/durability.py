@@ -2,20 +2,27 @@
 
 One syncfs for a batch is several times quicker on a disk of one's own. It also waits for what everybody else has
 written to that filesystem, so ``auto`` measures both, and looks before each use whether much is waiting to be written.
+
+On some filesystems syncfs does nothing and says nothing: on FUSE it never reaches the server. So it is used only on
+those of which it is known, and only by kernels that report by it what could not be written. It reports an error once,
+perhaps to another batch: after it each file is asked for its own (:func:`wait_written`), and once it failed, files are
+fsynced until the daemon is started again.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Literal
 
 import msgspec
 import structlog
 
-from librarian_daemon.fs.beneath import opened, syncfs
+from librarian_daemon.fs.beneath import filesystem_type, opened, syncfs
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.stores.posix.layout import Root
 from librarian_protocol.api import DoctorCheck
@@ -31,6 +38,10 @@ TIMED_EVERY_S = 3600.0
 MUCH_DIRTY_BYTES = 256 << 20
 #: A syncfs that takes so many times as long as the fsyncs would is the last one until both are timed again.
 _SLOWER = 2.0
+#: ext2 to ext4, xfs, btrfs, f2fs: numbers of statfs(2).
+_SYNCFS_WORKS = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010})
+#: Earlier kernels do not report write-back errors by it.
+_SYNCFS_REPORTS = (5, 8)
 #: The directory in staging in which they are timed; a start removes what a crash left of it.
 _PROBE = b"sync-probe"
 _PROBE_BYTES = 4096
@@ -57,10 +68,15 @@ class Durability:
         self._due_s = 0.0
         #: A syncfs took too long since both were timed.
         self._slow = False
+        #: A syncfs reported an error: what it was about, nobody knows.
+        self._failed = False
 
-    def together(self, files: int) -> bool:
-        """Whether so many files are to be made durable by :meth:`syncfs`. A lone file never is."""
-        if self._sync == "fsync" or files < SYNCFS_FROM:
+    def together(self, fd: int, files: int) -> bool:
+        """Whether so many files are to be made durable by :meth:`syncfs`, on the filesystem of ``fd``.
+
+        A lone file never is.
+        """
+        if self._sync == "fsync" or files < SYNCFS_FROM or self._failed or not syncfs_works(fd):
             return False
         return self._sync == "syncfs" or (self._is_quicker() and dirty_bytes() < MUCH_DIRTY_BYTES)
 
@@ -70,11 +86,17 @@ class Durability:
     def syncfs(self, fd: int, files: int) -> None:
         """Make everything on that filesystem durable, so many files of ours with it.
 
+        Then each of them is still to be asked by :func:`wait_written`.
+
         Raises:
-            OSError: it failed.
+            OSError: it failed, and is used no more.
         """
         began_s = time.perf_counter()
-        syncfs(fd)
+        try:
+            syncfs(fd)
+        except OSError:
+            self._failed = True
+            raise
         took_s = time.perf_counter() - began_s
         if self._timed is None or self._slow:
             return
@@ -93,6 +115,9 @@ class Durability:
         self._due_s = time.perf_counter() + TIMED_EVERY_S
         try:
             with self._root.staging() as staging:
+                if not syncfs_works(staging):
+                    self._timed = None
+                    return None
                 try:
                     os.mkdir(_PROBE, 0o700, dir_fd=staging)
                     with opened(staging, _PROBE) as fd:
@@ -100,26 +125,52 @@ class Durability:
                 finally:
                     with suppress(OSError):
                         shutil.rmtree(_PROBE, dir_fd=staging)
-        except (OSError, StoreError):
+        except OSError as exc:
+            self._timed = None
+            self._failed = self._failed or exc.errno == errno.EIO
+        except StoreError:
             self._timed = None
         self._slow = False
         return self._timed
 
     def _fsyncs(self, fd: int) -> float:
-        files = [_file(fd, b"f%d" % number) for number in range(SYNCFS_FROM)]
-        try:
+        with ExitStack() as files:
+            fds: list[int] = []
+            for number in range(SYNCFS_FROM):
+                fds.append(_file(fd, b"f%d" % number))
+                files.callback(os.close, fds[-1])
             began_s = time.perf_counter()
-            for failed in self._threads.each(_fsync, files):
+            for failed in self._threads.each(_fsync, fds):
                 if failed is not None:
                     raise failed
             return time.perf_counter() - began_s
-        finally:
-            for file in files:
-                os.close(file)
+
+    def _works(self) -> bool:
+        """Whether syncfs is of use in this store; true where that cannot be looked at."""
+        try:
+            with self._root.opened() as fd:
+                return syncfs_works(fd)
+        except StoreError:
+            return True
 
     def check(self) -> DoctorCheck:
         """For the doctor: both times, measured now, and what is used."""
         name = f"durability of store {self._root.marker.label}"
+        if not self._works():
+            return DoctorCheck(
+                check=name,
+                level="warning" if self._sync == "syncfs" else "ok",
+                message=f"sync = {self._sync}: fsync for every file; of this filesystem or kernel it is not known that "
+                "syncfs makes files durable and reports errors",
+                hint='sync = "auto" says the same without this warning' if self._sync == "syncfs" else "",
+            )
+        if self._failed:
+            return DoctorCheck(
+                check=name,
+                level="warning",
+                message=f"sync = {self._sync}: fsync for every file, since a syncfs failed",
+                hint="the disk may be failing: look at the kernel's log; syncfs is used again after the next start",
+            )
         if self._sync == "auto" or self._timed is None:
             self.time()
         timed = self._timed
@@ -140,6 +191,12 @@ class Durability:
         )
 
 
+def syncfs_works(fd: int) -> bool:
+    """Whether syncfs makes files durable on this filesystem, and reports what could not be written."""
+    release = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
+    return release >= _SYNCFS_REPORTS and filesystem_type(fd) in _SYNCFS_WORKS
+
+
 def dirty_bytes() -> int:
     """Bytes that were written on this machine and are on no disk yet; 0 if the kernel does not say."""
     kib = 0
@@ -153,7 +210,11 @@ def dirty_bytes() -> int:
 def _file(directory: int, name: bytes) -> int:
     """A new small file, open and not durable. Raises OSError."""
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    os.write(fd, bytes(_PROBE_BYTES))
+    try:
+        os.write(fd, bytes(_PROBE_BYTES))
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

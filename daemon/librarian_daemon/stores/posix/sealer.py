@@ -13,7 +13,7 @@ import structlog
 
 from librarian_adapters.beneath import READ_FILE, open_beneath
 from librarian_daemon.fs import book_tree
-from librarian_daemon.fs.beneath import directory, opened, split
+from librarian_daemon.fs.beneath import directory, opened, split, wait_written
 from librarian_daemon.fs.kept import KeptRoots
 from librarian_daemon.fs.os_errors import store_error
 from librarian_daemon.fs.threads import Threads
@@ -68,14 +68,14 @@ class Sealer:
         try:
             with self._root.opened() as root:
                 files = [landing for landing in landings if landing.unit is Unit.FILE]
-                together = self._durability.together(len(files))
+                together = self._durability.together(root, len(files))
                 with KeptRoots() as directories:
                     for portion in _portions(files):
                         failed = self._files(directories, portion, sync=not together)
                         done |= {outcome.landing.id: outcome for outcome in failed}
-                if together:
-                    good = [landing for landing in files if landing.id not in done]
-                    done |= {failed.landing.id: failed for failed in self._all(root, good)}
+                    if together:
+                        good = [landing for landing in files if landing.id not in done]
+                        done |= {failed.landing.id: failed for failed in self._all(directories, root, good)}
                 for landing in landings:
                     if landing.unit is Unit.BOOK:
                         done[landing.id] = self._book(root, landing)
@@ -129,12 +129,22 @@ class Sealer:
             return self._not_opened(landing, exc)
         return None
 
-    def _all(self, root: int, landings: Sequence[Landing]) -> list[NotPlaced]:
+    def _all(self, directories: KeptRoots, root: int, landings: Sequence[Landing]) -> list[NotPlaced]:
         try:
             self._durability.syncfs(root, len(landings))
         except OSError as exc:
             return [self._give_up(landing, exc) for landing in landings]
-        return []
+        failed: list[NotPlaced] = []
+        for landing in landings:
+            parent, name = split(os.fsencode(landing.rel))
+            try:
+                with opened(directories.below(landing.root).at(parent), name, READ_FILE) as fd:
+                    wait_written(fd)
+            except FileNotFoundError:
+                failed.append(NotPlaced(landing, missing(landing)))
+            except OSError as exc:
+                failed.append(self._give_up(landing, exc))
+        return failed
 
     def _give_up(self, landing: Landing, cause: OSError) -> NotPlaced:
         """Discard staged bytes. In a drop directory they are kept: they may be the only copy."""
@@ -204,7 +214,7 @@ class Sealer:
 
     def _sync_members(self, book: int, kept: Iterator[tuple[bytes, OfMember]]) -> None:
         modes = self._root.modes
-        together = self._durability.together(SYNCFS_FROM)  # how many they are is not known yet
+        together = self._durability.together(book, SYNCFS_FROM)  # how many they are is not known yet
         files = 0
 
         def sync_directory(fd: int) -> None:
@@ -238,6 +248,10 @@ class Sealer:
         if together:
             try:
                 self._durability.syncfs(book, files)
+                for found in book_tree.walk(book):
+                    if not found.is_directory:
+                        with opened(book, found.path, READ_FILE) as fd:
+                            wait_written(fd)
             except OSError as exc:
                 raise NotDurable(exc) from exc
 
