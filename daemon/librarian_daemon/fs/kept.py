@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import Self
 
 from librarian_adapters.beneath import DIRECTORY, open_beneath
@@ -14,6 +15,15 @@ OURS = 64
 OTHERS = 1
 
 
+def at_once(most: int) -> int:
+    """Descriptors that one piece of work may hold: a sixteenth of what the process may, at least 1, at most ``most``.
+
+    With ``ulimit -n 64`` several pieces of work go on at once, and the bus, the catalog and connections need theirs.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft // 16))
+
+
 class Kept:
     """Directories below one descriptor, by path; each was opened through no symbolic link (I9).
 
@@ -21,9 +31,9 @@ class Kept:
     """
 
     def __init__(self, base: int, most: int = OURS) -> None:
-        """``base`` stays open as long as this is used. At most ``most`` directories are open at a time."""
+        """``base`` stays open as long as this is used. :func:`at_once` says how many directories are open at a time."""
         self.base = base
-        self._most = most
+        self._most = at_once(most)
         self._fds: dict[bytes, int] = {}
 
     def __enter__(self) -> Self:

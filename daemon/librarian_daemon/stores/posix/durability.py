@@ -23,6 +23,7 @@ import msgspec
 import structlog
 
 from librarian_daemon.fs.beneath import filesystem_type, opened, syncfs
+from librarian_daemon.fs.kept import at_once
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.stores.posix.layout import Root
 from librarian_protocol.api import DoctorCheck
@@ -115,7 +116,7 @@ class Durability:
         self._due_s = time.perf_counter() + TIMED_EVERY_S
         try:
             with self._root.staging() as staging:
-                if not syncfs_works(staging):
+                if at_once(SYNCFS_FROM) < SYNCFS_FROM or not syncfs_works(staging):
                     self._timed = None
                     return None
                 try:
@@ -179,7 +180,7 @@ class Durability:
                 check=name,
                 level="warning",
                 message="not measured: no small files can be written to staging",
-                hint="is the disk full, or read-only?",
+                hint="is the disk full, or read-only? may the daemon open too few files (ulimit -n)?",
             )
         used = "syncfs" if self._sync == "syncfs" or (self._sync == "auto" and self._is_quicker()) else "fsync"
         return DoctorCheck(

@@ -14,7 +14,7 @@ import structlog
 from librarian_adapters.beneath import READ_FILE, open_beneath
 from librarian_daemon.fs import book_tree
 from librarian_daemon.fs.beneath import directory, opened, split, wait_written
-from librarian_daemon.fs.kept import KeptRoots
+from librarian_daemon.fs.kept import KeptRoots, at_once
 from librarian_daemon.fs.os_errors import store_error
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.ports.store import Landing, NotPlaced
@@ -265,7 +265,8 @@ def _try_fsync(file: tuple[Landing, int]) -> NotDurable | None:
 
 
 def _portions(files: Sequence[Landing]) -> Iterator[Sequence[Landing]]:
-    return (files[first : first + _PORTION] for first in range(0, len(files), _PORTION))
+    size = at_once(_PORTION)
+    return (files[first : first + size] for first in range(0, len(files), size))
 
 
 def _raise_first(failures: Sequence[NotDurable | OSError | None]) -> None:
