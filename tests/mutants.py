@@ -363,9 +363,9 @@ MUTANTS = [
     ),
     Mutant(
         "a removed instance comes back by an older word",
-        "daemon/librarian_daemon/catalog/upserts.py",
-        "    return new > held\n",
-        "    return new != held\n",
+        "daemon/librarian_daemon/catalog/statements.py",
+        "excluded.seq) > (instance.epoch,",
+        "excluded.seq) <> (instance.epoch,",
         "tests/conformance/catalog/test_applying.py::test_a_removed_instance_is_not_brought_back_by_an_older_word",
     ),
     Mutant(

@@ -67,7 +67,7 @@ def figures(turns: Turns) -> list[Figure]:
 ROWS = [
     Row(
         id="K1",
-        work="lbctl --help; lbctl status against a running daemon",
+        work="two commands: lbctl --help, and lbctl status against a running daemon",
         against=PYTHON,
         bench=Bench(
             name="K1",

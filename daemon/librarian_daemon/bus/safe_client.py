@@ -40,7 +40,7 @@ class HardenedClient(Client):
         finally:
             if first and do_cbs:
                 for subscription in self._subs.values():  # those that were not reached, where writing failed
-                    subscription._stop_processing()
+                    subscription._stop_processing()  # pyright: ignore[reportPrivateUsage]
                 self._subs.clear()
                 if self._transport is not None:
                     self._transport.close()  # type: ignore[no-untyped-call]  # nats-py types it not

@@ -23,6 +23,14 @@ from librarian_protocol.names import SiteName
 DURABILITY = "librarian_daemon.stores.posix.durability"
 
 
+def yes(_: int) -> bool:
+    return True
+
+
+def no(_: int) -> bool:
+    return False
+
+
 async def made(root: Path, sync: Sync) -> PosixStore:
     marker = Marker(id=stores.STORE_ID, label="archive", site=SiteName.parse("here"))
     PosixStore.create(str(root), marker)
@@ -54,7 +62,7 @@ class Disk:
         def dirty_bytes() -> int:
             return self.dirty
 
-        monkeypatch.setattr(f"{DURABILITY}.syncfs_works", lambda _: True)
+        monkeypatch.setattr(f"{DURABILITY}.syncfs_works", yes)
         monkeypatch.setattr(f"{DURABILITY}.syncfs", syncfs)
         monkeypatch.setattr(f"{DURABILITY}._syncfs", probed)
         monkeypatch.setattr(f"{DURABILITY}.Durability._fsyncs", fsyncs)
@@ -134,7 +142,10 @@ def test_syncfs_is_used_only_where_it_is_known_to_write_and_to_report(
         def __init__(self) -> None:
             self.release = release
 
-    monkeypatch.setattr(f"{DURABILITY}.filesystem_type", lambda _: kind)
+    def filesystem(_: int) -> int | None:
+        return kind
+
+    monkeypatch.setattr(f"{DURABILITY}.filesystem_type", filesystem)
     monkeypatch.setattr("os.uname", Name)
     assert durability.syncfs_works(0) is works
 
@@ -144,7 +155,7 @@ async def test_where_syncfs_may_do_nothing_every_file_is_fsynced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync, level: str
 ) -> None:
     disk = Disk(monkeypatch, fsync_s=100.0, syncfs_s=0.1)
-    monkeypatch.setattr(f"{DURABILITY}.syncfs_works", lambda _: False)
+    monkeypatch.setattr(f"{DURABILITY}.syncfs_works", no)
     store = await made(tmp_path / "s", sync)
     await disk.syncs(store, SYNCFS_FROM, 0)
     assert await disk.syncs(store, SYNCFS_FROM, 100) == 0
@@ -208,7 +219,7 @@ def test_what_the_kernel_wrote_of_a_file_is_waited_for(tmp_path: Path) -> None:
 async def test_the_doctor_prints_both_times_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync
 ) -> None:
-    monkeypatch.setattr(f"{DURABILITY}.syncfs_works", lambda _: True)
+    monkeypatch.setattr(f"{DURABILITY}.syncfs_works", yes)
     store = await made(tmp_path / "s", sync)
     assert store.can.directory is not None
     check = await store.can.directory.try_durability()
@@ -222,7 +233,7 @@ async def test_the_doctor_prints_both_times_and_leaves_nothing(
 async def test_where_nothing_can_be_written_files_are_fsynced_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{DURABILITY}.syncfs_works", lambda _: True)
+    monkeypatch.setattr(f"{DURABILITY}.syncfs_works", yes)
     store = await made(tmp_path / "s", "auto")
     landings = await batch(store, SYNCFS_FROM)
 
