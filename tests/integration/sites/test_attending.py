@@ -33,8 +33,8 @@ def test_refusals_are_listed_acknowledged_dropped_again_and_moved_elsewhere_by_c
             site,
         )
         assert found == {f"{site.drop}: name-invalid": MANY, f"{site.drop}: not-possible": 1}
-        ignored = {"*.part": 1, ".*": 1}  # a walk counts them
-        wait_for("both are counted", lambda: site.client.status().intake[0].ignored == ignored, site)
+        passed_over = {"*.part": 1, ".*": 1}  # a walk counts them
+        wait_for("both are counted", lambda: site.client.status().intake[0].ignored == passed_over, site)
         status = site.lbctl("status", exit_code=1)
         assert "2 problems, NOT HEALTHY" in status
         assert f"refused: {MANY + 1} in {site.drop}/.rejected: lbctl rejected list" in status
