@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
+from librarian_adapters.tasks import ended
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -18,22 +20,6 @@ T = TypeVar("T")
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``function`` in a thread. It must be short: a cancellation is passed on only when it has ended."""
     return await outcome(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
-
-
-async def ended(work: asyncio.Future[T]) -> None:
-    """Wait for the end of the work, however often the caller is cancelled meanwhile: work goes on all the same.
-
-    Raises:
-        CancelledError: the caller was cancelled; the work has ended.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as exc:
-            cancelled = exc
-    if cancelled is not None:
-        raise cancelled
 
 
 async def outcome(running: asyncio.Future[T], stop: Callable[[], None] | None = None) -> T:
@@ -45,6 +31,4 @@ async def outcome(running: asyncio.Future[T], stop: Callable[[], None] | None = 
             stop()
         with suppress(asyncio.CancelledError):
             await ended(running)
-        if not running.cancelled():
-            running.exception()  # taken, or asyncio would report it as never retrieved
         raise

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from librarian_adapters import tasks
 from librarian_adapters.contract import (
     Batch,
     Buffer,
@@ -36,7 +37,6 @@ from librarian_adapters.http.bundle import BUNDLE_TARGET, BUNDLE_TYPE, BYTES_TAR
 from librarian_adapters.http.bundle_receiver import BundleReceiver, asked
 from librarian_adapters.http.client import HttpClient, HttpSettings
 from librarian_adapters.http.push_letters import MAX_LETTER_BYTES
-from librarian_adapters.threads import ended
 from librarian_protocol import wire
 from librarian_protocol.entries import AdapterOffer, Dial
 from librarian_protocol.errors import (
@@ -129,8 +129,7 @@ class Http:
             if run.gave_up is not None:
                 raise run.gave_up
         finally:
-            working.cancel()
-            await ended(working)
+            await tasks.stop(working)
 
     def offer(self) -> AdapterOffer | None:
         """The daemon itself offers its data plane."""

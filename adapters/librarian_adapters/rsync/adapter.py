@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
+from librarian_adapters import tasks
 from librarian_adapters.contract import (
     Batch,
     Capabilities,
@@ -101,8 +102,7 @@ class Rsync:
             async for outcome in bringing.rest(code, run.said):
                 yield outcome
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
+            await tasks.stop(watching)
             await run.close()
             await bringing.keep()
             await scratch.remove()

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 
+from librarian_adapters import tasks
 from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Outcome, Part, Progress, Staging
 from librarian_adapters.streams import closing
-from librarian_adapters.threads import ended
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer
 from librarian_protocol.errors import (
@@ -80,10 +80,7 @@ class VerifyingAdapter:
                         yield verified
                 await driving
             finally:
-                driving.cancel()
-                await ended(driving)
-                if not driving.cancelled():
-                    driving.exception()  # taken, or asyncio would report it as never retrieved
+                await tasks.stop(driving)
         for item in waiting.values():
             yield Failed(item, SourceInvalid(f"adapter {self.name} ended without a word on {_shown(item)}"))
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 
+from librarian_adapters import tasks
 from librarian_daemon.bus import jetstream, keys, routing, server_config, sync_check
 from librarian_daemon.bus.connection import Connection, Session, Target, checked, open_session, shown
 from librarian_daemon.bus.embedded import Hosting
@@ -107,14 +108,14 @@ class NatsBus:
         if self._hosting is not None:
             await self._hosting.server.check()
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with asyncio.TaskGroup() as group:
                 if self._hosting is not None:
-                    tasks.create_task(self._hosting.run())
+                    group.create_task(self._hosting.run())
                 if self._settings.monitor_url and self._settings.mode != "embedded":
-                    tasks.create_task(self._watch_durability())
+                    group.create_task(self._watch_durability())
                 for connection in (self._journal, self._link, self._talk):
-                    tasks.create_task(connection.run())
-                self._tasks = tasks
+                    group.create_task(connection.run())
+                self._tasks = group
                 self._started.set()
         finally:
             self._started.clear()
@@ -231,8 +232,7 @@ class NatsBus:
                     yield message
         finally:
             self._readers.discard(connection)
-            running.cancel()
-            await asyncio.wait({running})  # a second cancellation while it closes would leave the socket open
+            await tasks.stop(running)
 
     def links(self) -> Mapping[SiteName, Link]:
         """State of reading each other site."""

@@ -13,6 +13,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import structlog
 
+from librarian_adapters import tasks
 from librarian_adapters.contract import Buffer
 from librarian_adapters.http.bundle import BUNDLE_TYPE, BYTES_TYPE, MAX_MESSAGE_CHARACTERS
 from librarian_adapters.http.client import HttpClient, Stream
@@ -258,8 +259,7 @@ async def _pumped(
     try:
         yield chunks()
     finally:
-        reading.cancel()
-        await asyncio.wait([reading])
+        await tasks.stop(reading)
         while not arrived.empty():
             arrived.get_nowait()
         arrived.put_nowait(None)  # a reader that still waits for a chunk ends

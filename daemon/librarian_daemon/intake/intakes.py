@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from librarian_adapters import tasks
 from librarian_daemon.config.settings import IntakeSettings
 from librarian_daemon.intake.drop_incidents import end_of_others
 from librarian_daemon.intake.service import Intake
@@ -67,8 +68,7 @@ class Intakes:
         for drop, service in running:
             if drop.path not in going_on:
                 task = self._tasks.pop(drop.path)
-                task.cancel()
-                await asyncio.wait([task])
+                await tasks.stop(task)
                 await service.ended()
         services: list[Intake] = []
         for drop in wanted:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from librarian_adapters import threads
+from librarian_adapters import tasks
 
 
 class Lane:
@@ -38,7 +38,4 @@ class Lane:
         """Cancel the work and wait for its end; what it raises is not told."""
         work, self._work = self._work, None
         if work is not None:
-            work.cancel()
-            await threads.ended(work)
-            if not work.cancelled():
-                work.exception()
+            await tasks.stop(work)

@@ -13,6 +13,7 @@ from contextlib import aclosing
 import msgspec
 import structlog
 
+from librarian_adapters import tasks
 from librarian_daemon.catalog import attributes
 from librarian_daemon.catalog.committer import Catalog, Tx
 from librarian_daemon.catalog.journal import record
@@ -198,8 +199,7 @@ class Replicator:
             job, task = self._running[held.id]
             if len(await self._catalog.read(transfers.stopped, [view.id for view in job.owed])) < len(job.owed):
                 return  # it has brought everything, and will end by itself
-            task.cancel()
-            await asyncio.wait([task])
+            await tasks.stop(task)
         try:
             if held.adapter in self._adapters:
                 await self._adapters[held.adapter].abandon(held.ticket)
