@@ -7,7 +7,6 @@ Every operation is one synchronous function on a SQLAlchemy ``Connection``. SQLi
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import sqlite3
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from librarian_adapters.threads import outcome
+from librarian_daemon.fs.beneath import filesystem_type
 from librarian_protocol.errors import CatalogFault
 
 #: Mode of the catalog's files.
@@ -37,9 +37,9 @@ QUIET_ROWS = 1_000
 CACHE_KIB = 16_384
 P = ParamSpec("P")
 T = TypeVar("T")
-#: statfs(2) magic numbers of filesystems on which SQLite's locks and shared memory cannot be trusted.
 #: JSON in the texts of catalog/sets.py: ``->>``.
 _SQLITE = (3, 38, 0)
+#: statfs(2) magic numbers of filesystems on which SQLite's locks and shared memory cannot be trusted.
 _NETWORK_FILESYSTEMS = {0x6969: "NFS", 0xFF534D42: "CIFS", 0xFE534D42: "SMB2", 0x0BD00BD0: "Lustre"}
 
 
@@ -108,7 +108,7 @@ class SqliteDatabase:
     @staticmethod
     def _refuse_network(path: str) -> None:
         directory = os.path.dirname(path) or "."
-        kind = _NETWORK_FILESYSTEMS.get(filesystem_type(directory))
+        kind = _NETWORK_FILESYSTEMS.get(filesystem_type(directory) or 0)
         if kind:
             raise CatalogFault(
                 f"the catalog {path} would stand on {kind}, where SQLite can lose or damage it",
@@ -265,19 +265,6 @@ class PostgresDatabase:
     async def close(self) -> None:
         """See :class:`Database`."""
         await self._engine.dispose()
-
-
-def filesystem_type(directory: str) -> int:
-    """The statfs(2) magic number of the filesystem that a directory is on; 0 where it cannot be told."""
-
-    class _Statfs(ctypes.Structure):
-        _fields_ = (("f_type", ctypes.c_long), ("rest", ctypes.c_byte * 256))
-
-    buffer = _Statfs()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.statfs(os.fsencode(directory), ctypes.byref(buffer)) != 0:
-        return 0
-    return int(buffer.f_type) & 0xFFFFFFFF
 
 
 def open_database(url: str) -> SqliteDatabase | PostgresDatabase:

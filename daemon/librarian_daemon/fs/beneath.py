@@ -97,9 +97,7 @@ def rename_noreplace(from_fd: int, old: bytes, to_fd: int, new: bytes) -> None:
         ctypes.c_char_p(new),
         ctypes.c_uint(_RENAME_NOREPLACE),
     )
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), old, None, new)
+    _raise_failure(result, old, None, new)
 
 
 def move(from_fd: int, old: bytes, to_fd: int, new: bytes) -> None:
@@ -125,9 +123,7 @@ def fsync_beneath(dirfd: int, path: bytes) -> None:
 
 def syncfs(fd: int) -> None:
     """Make everything on that filesystem durable; reports write-back errors since Linux 5.8."""
-    if _LIBC.syncfs(ctypes.c_int(fd)) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    _raise_failure(_LIBC.syncfs(ctypes.c_int(fd)))
 
 
 def wait_written(fd: int) -> None:
@@ -137,17 +133,24 @@ def wait_written(fd: int) -> None:
         OSError: some of its bytes could not be written, and nobody was told of it before.
     """
     whole = ctypes.c_int64(0), ctypes.c_int64(0)
-    if _LIBC.sync_file_range(ctypes.c_int(fd), *whole, ctypes.c_uint(_SYNC_FILE_RANGE_WAIT_BEFORE)) != 0:
+    _raise_failure(_LIBC.sync_file_range(ctypes.c_int(fd), *whole, ctypes.c_uint(_SYNC_FILE_RANGE_WAIT_BEFORE)))
+
+
+def _raise_failure(result: int, *paths: bytes | None) -> None:
+    """Raise the OSError of a call of the C library; ``paths`` as OSError takes them."""
+    if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(number), *paths)
 
 
-def filesystem_type(fd: int) -> int | None:
-    """The number of the filesystem's kind (statfs(2)); None if the kernel does not say."""
+def filesystem_type(where: int | str) -> int | None:
+    """The number of the kind of filesystem that a descriptor or path is on (statfs(2)); None if it cannot be told."""
     buffer = (ctypes.c_long * 64)()
-    if _LIBC.fstatfs(ctypes.c_int(fd), ctypes.byref(buffer)) != 0:
-        return None
-    return buffer[0] & 0xFFFFFFFF
+    if isinstance(where, int):
+        failed = _LIBC.fstatfs(ctypes.c_int(where), ctypes.byref(buffer))
+    else:
+        failed = _LIBC.statfs(ctypes.c_char_p(os.fsencode(where)), ctypes.byref(buffer))
+    return None if failed else buffer[0] & 0xFFFFFFFF
 
 
 def write_file(dirfd: int, name: bytes, data: bytes, mode: int = 0o644) -> None:
