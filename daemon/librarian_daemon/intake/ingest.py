@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack, suppress
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from librarian_adapters import threads
+from librarian_adapters import tasks
 from librarian_daemon.config.settings import IntakeSettings
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.intake.copier import SMALL_BYTES, Copier, file_item, list_item, manifest_item, whole_item
@@ -96,11 +96,11 @@ class Ingest:
 
     # ---- a batch -----------------------------------------------------------------------------------------
 
-    async def land(self, examined: Sequence[Ready], claims_in: Sequence[bytes] = ()) -> None:
-        """Finish a claimed batch that was examined: each file is accepted, refused, or put back.
+    async def land(self, examined: Sequence[Ready], claimed: Sequence[Claimed]) -> None:
+        """Finish a batch that was examined: each file is accepted, refused, or put back.
 
-        ``claims_in`` are the directories that its claims have changed; they are made durable meanwhile. To be called
-        for one batch after the other: what a name means depends on the batch before.
+        All that was ``claimed`` of it is made durable meanwhile. To be called for one batch after the other: what a
+        name means depends on the batch before.
 
         Raises:
             StoreError, SiteError: work cannot go on now. What is unfinished remains in ``.claimed`` and in landing
@@ -108,7 +108,7 @@ class Ingest:
         """
         if not examined:
             return
-        durable = asyncio.create_task(self._threads.run(claims.make_durable, self._drop, claims_in))
+        durable = asyncio.create_task(self._threads.run(claims.make_durable, self._drop, claimed))
         try:
             ready = await self._standing(examined)
             place = self._store.can.directory
@@ -119,9 +119,7 @@ class Ingest:
             await self._discard_staged([file.id for file in examined])
             raise
         finally:
-            await threads.ended(durable)
-            if not durable.cancelled():
-                durable.exception()  # taken: where it mattered, it was raised
+            await tasks.ended(durable)  # where its error mattered, it was raised
 
     async def _discard_staged(self, ids: Sequence[str]) -> None:
         """Work cannot go on now: the next attempt would stage more bytes in a store that may be full."""

@@ -388,24 +388,19 @@ class Intake:
             self._hold(unique[not_claimed.rel], not_claimed, moved=True)
         ready = await self._examine(made.claimed)
         await self._landing.ended()
-        self._landing.begin(self._land(name, made.claimed, ready, made.directories))
+        self._landing.begin(self._land(name, made.claimed, ready))
 
     async def _take(self, batch: bytes, claimed: list[Claimed]) -> None:
-        """Of claims that were made before: it is not known whether they were made durable."""
-        directories = claims.directories_of(batch, [item.rel for item in claimed])
-        await self._land(batch, claimed, await self._examine(claimed), directories)
+        await self._land(batch, claimed, await self._examine(claimed))
 
     async def _examine(self, claimed: list[Claimed]) -> list[Ready]:
         self._cleanup.remember((item.rel for item in claimed), self._clock.boottime_s())
         self._taken |= dict.fromkeys(item.rel for item in claimed)
         return await self._ingest.examine(claimed)
 
-    async def _land(
-        self, batch: bytes, claimed: Sequence[Claimed], ready: Sequence[Ready], directories: Sequence[bytes] = ()
-    ) -> None:
-        """``directories`` were changed by the claims, and are not durable yet."""
+    async def _land(self, batch: bytes, claimed: Sequence[Claimed], ready: Sequence[Ready]) -> None:
         try:
-            await self._ingest.land(ready, directories)
+            await self._ingest.land(ready, claimed)
         finally:
             await self.refusals.tell()
         for item in claimed:

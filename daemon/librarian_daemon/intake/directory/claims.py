@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -20,6 +20,7 @@ from librarian_daemon.fs.beneath import make_directories, opened, split, stat_be
 from librarian_daemon.fs.kept import OTHERS, Kept, move
 from librarian_daemon.intake.directory.drop import (
     CLAIMED,
+    VANISHED,
     Drop,
     claimed_path,
     fsync_directories,
@@ -28,7 +29,7 @@ from librarian_daemon.intake.directory.drop import (
     shown,
 )
 from librarian_daemon.intake.directory.lease import StillWritten, check_unwritten
-from librarian_daemon.intake.directory.scanner import VANISHED, Candidate, Kind
+from librarian_daemon.intake.directory.scanner import Candidate, Kind
 from librarian_protocol.dropped import Reason
 from librarian_protocol.errors import BookRefused
 
@@ -52,8 +53,6 @@ class Claims(msgspec.Struct):
     claimed: list[Claimed]
     #: Candidates that were not claimed, and why; one that is gone has no reason.
     left: list[NotClaimed]
-    #: Directories that were changed: :func:`make_durable` them before anything is renamed out of ``.claimed``.
-    directories: list[bytes]
 
 
 class NotClaimed(msgspec.Struct, frozen=True):
@@ -78,14 +77,15 @@ _OF_THE_PLACE = frozenset(
 def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
     """Rename each candidate into ``.claimed/<batch>/``.
 
+    :func:`make_durable` the claims before anything is renamed out of ``.claimed``.
+
     Raises:
         StoreFull, NoInodes, StoreFault: the drop directory's filesystem refuses it; what is claimed already is found
             again in ``.claimed``.
     """
-    result = Claims(claimed=[], left=[], directories=[])
+    result = Claims(claimed=[], left=[])
     with drop.opened("claiming") as fd, Kept(fd, OTHERS) as theirs, Kept(fd) as ours:
         made: set[bytes] = set()
-        left_parents: set[bytes] = set()
         for candidate in candidates:
             target = claimed_path(batch, candidate.rel)
             parent = split(target)[0]
@@ -99,30 +99,20 @@ def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
                 reason = None if exc.errno in VANISHED else _LEFT.get(exc.errno or 0, Reason.CANNOT_MOVE)
                 result.left.append(NotClaimed(candidate.rel, reason, exc.strerror or str(exc)))
                 continue
-            left_parents.add(split(candidate.rel)[0])
             result.claimed.append(Claimed(batch, candidate.rel, candidate.kind))
-    result.directories = [*sorted(made), *sorted(left_parents)]
     return result
 
 
-def directories_of(batch: bytes, rels: Iterable[bytes]) -> list[bytes]:
-    """The directories that claims of these candidates have changed, for :func:`make_durable`."""
-    claimed: set[bytes] = set()
-    left: set[bytes] = set()
-    for rel in rels:
-        claimed.update(parents(claimed_path(batch, rel)))
-        left.add(split(rel)[0])
-    return [*sorted(claimed), *sorted(left)]
-
-
-def make_durable(drop: Drop, directories: Sequence[bytes]) -> None:
+def make_durable(drop: Drop, claimed: Sequence[Claimed]) -> None:
     """Make claims durable, at both ends: a later rename out of ``.claimed`` is worth nothing if they are not.
 
     Raises:
         StoreFault: the drop directory's filesystem fails.
     """
+    entered = {directory for item in claimed for directory in parents(item.path)}
+    left = {split(item.rel)[0] for item in claimed}
     with drop.opened("making claims durable") as fd:
-        fsync_directories(fd, directories)
+        fsync_directories(fd, [*sorted(entered), *sorted(left)])
 
 
 def _make(drop: int, path: bytes, made: set[bytes]) -> None:

@@ -40,10 +40,10 @@ _EVENTLESS = frozenset(
         0x19830326,
     }
 )
-
-
-#: A directory is not there, is not one, is a link now, or was closed to us.
-_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM})
+#: It is gone, or was replaced just now: an event or the next walk finds it again.
+VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+#: Or it was closed to us.
+_GONE = VANISHED | {errno.EACCES, errno.EPERM}
 
 
 class Drop:

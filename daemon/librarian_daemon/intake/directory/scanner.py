@@ -5,7 +5,6 @@ Only directories are opened.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import msgspec
 from librarian_adapters.beneath import open_beneath
 from librarian_daemon.config.settings import IntakeSettings
 from librarian_daemon.fs.beneath import opened, split, stat_beneath
-from librarian_daemon.intake.directory.drop import OURS, shown
+from librarian_daemon.intake.directory.drop import OURS, VANISHED, shown
 from librarian_daemon.intake.directory.file_times import is_stopped
 from librarian_protocol import globs
 from librarian_protocol.names import MAX_NAME_BYTES
@@ -59,8 +58,6 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 #: Called with each directory before it is read: its descriptor and its path.
 EachDirectory = Callable[[int, bytes], None]
-#: It is gone, or was replaced just now: an event or the next walk finds it again.
-VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 class Scanner:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from librarian_daemon.fs.beneath import opened
 from librarian_daemon.fs.kept import OTHERS, Kept
-from librarian_daemon.intake.directory.drop import Drop
+from librarian_daemon.intake.directory.drop import VANISHED, Drop
 from librarian_daemon.intake.directory.file_times import has_set_time
 from librarian_daemon.intake.directory.ignore_report import IgnoreReport
-from librarian_daemon.intake.directory.scanner import VANISHED, Candidate, Kind, Scanner, Unreadable, parent_of
+from librarian_daemon.intake.directory.scanner import Candidate, Kind, Scanner, Unreadable, parent_of
 from librarian_daemon.intake.directory.watcher import Arrival, Watcher
 
 #: What is at a path: a path if it is a directory above candidates, b"" if nothing is there.
