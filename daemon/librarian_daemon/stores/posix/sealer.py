@@ -6,12 +6,12 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 
 import msgspec
 import structlog
 
-from librarian_adapters.beneath import READ_FILE, open_beneath
+from librarian_adapters.beneath import READ_FILE
 from librarian_daemon.fs import book_tree
 from librarian_daemon.fs.beneath import directory, opened, split, wait_written
 from librarian_daemon.fs.kept import KeptRoots, at_once
@@ -85,49 +85,35 @@ class Sealer:
         return [done.get(landing.id, landing) for landing in landings]
 
     def _files(self, directories: KeptRoots, portion: Sequence[Landing], *, sync: bool) -> list[NotPlaced]:
-        """Seal single files, all of them open at once where each is fsynced; the failures."""
+        """Seal single files, all of them open at once; the failures."""
         failed: list[NotPlaced] = []
         with ExitStack() as files:
-            unsynced: list[tuple[Landing, int]] = []
+            settled: list[tuple[Landing, int]] = []
             for landing in portion:
                 try:
-                    parent, name = split(os.fsencode(landing.rel))
-                    fd = open_beneath(directories.below(landing.root).at(parent), name, READ_FILE)
+                    fd = files.enter_context(_opened(directories, landing))
+                    self._settle(landing, fd)
+                except FileNotFoundError:
+                    failed.append(NotPlaced(landing, missing(landing)))
                 except OSError as exc:
-                    failed.append(self._not_opened(landing, exc))
-                    continue
-                if sync:
-                    files.callback(os.close, fd)
-                try:
-                    wrong = self._settle(landing, fd)
-                finally:
-                    if not sync:
-                        os.close(fd)
-                if wrong is not None:
-                    failed.append(wrong)
-                elif sync:
-                    unsynced.append((landing, fd))
-            for (landing, _), failure in zip(unsynced, self._threads.each(_try_fsync, unsynced), strict=True):
-                if failure is not None:
-                    failed.append(self._give_up(landing, failure.cause))
+                    error = store_error(exc, f"sealing {landing.name!a}", self._root.path)
+                    failed.append(NotPlaced(landing, error))
+                except SizeMismatch as exc:
+                    failed.append(NotPlaced(landing, exc))
+                else:
+                    settled.append((landing, fd))
+            if sync:
+                for (landing, _), failure in zip(settled, self._threads.each(_try_fsync, settled), strict=True):
+                    if failure is not None:
+                        failed.append(self._give_up(landing, failure.cause))
         return failed
 
-    def _not_opened(self, landing: Landing, exc: OSError) -> NotPlaced:
-        if isinstance(exc, FileNotFoundError):
-            return NotPlaced(landing, missing(landing))
-        return NotPlaced(landing, store_error(exc, f"sealing {landing.name!a}", self._root.path))
-
-    def _settle(self, landing: Landing, fd: int) -> NotPlaced | None:
-        """Compare the size of a single file, and set its mode, group and time."""
-        try:
-            state = os.fstat(fd)
-            if not stat.S_ISREG(state.st_mode) or state.st_size != landing.size_bytes:
-                wrong = SizeMismatch(f"{landing.name!a} landed with {state.st_size} bytes, not {landing.size_bytes}")
-                return NotPlaced(landing, wrong)
-            self._root.modes.settle_file(fd, of_file(landing))
-        except OSError as exc:
-            return self._not_opened(landing, exc)
-        return None
+    def _settle(self, landing: Landing, fd: int) -> None:
+        """Compare the size of a single file, and set its mode, group and time. Raises OSError, SizeMismatch."""
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode) or state.st_size != landing.size_bytes:
+            raise SizeMismatch(f"{landing.name!a} landed with {state.st_size} bytes, not {landing.size_bytes}")
+        self._root.modes.settle_file(fd, of_file(landing))
 
     def _all(self, directories: KeptRoots, root: int, landings: Sequence[Landing]) -> list[NotPlaced]:
         try:
@@ -136,9 +122,8 @@ class Sealer:
             return [self._give_up(landing, exc) for landing in landings]
         failed: list[NotPlaced] = []
         for landing in landings:
-            parent, name = split(os.fsencode(landing.rel))
             try:
-                with opened(directories.below(landing.root).at(parent), name, READ_FILE) as fd:
+                with _opened(directories, landing) as fd:
                     wait_written(fd)
             except FileNotFoundError:
                 failed.append(NotPlaced(landing, missing(landing)))
@@ -254,6 +239,12 @@ class Sealer:
                             wait_written(fd)
             except OSError as exc:
                 raise NotDurable(exc) from exc
+
+
+def _opened(directories: KeptRoots, landing: Landing) -> AbstractContextManager[int]:
+    """The file of a landing, to read. Raises OSError."""
+    parent, name = split(os.fsencode(landing.rel))
+    return opened(directories.below(landing.root).at(parent), name, READ_FILE)
 
 
 def _try_fsync(file: tuple[Landing, int]) -> NotDurable | None:
