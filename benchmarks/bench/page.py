@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench.text import named, number
+
 #: The rows of the budgets, in their order; of a row with a suffix, such as S1-20k, the part before it counts.
 BUDGETS = (
     *("L1", "L2", "L3", "L4", "S1", "S2", "S3", "S4", "I1", "I2", "E1", "P1"),
@@ -74,8 +76,8 @@ def _summary(kept: Sequence[Mapping[str, Any]]) -> str:
 def _cells(figure: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     doubt = "; in doubt" if row.get("doubts") else ""
     median = figure["median"]
-    shown = "not measured" if median is None else f"{_number(median)} {figure['unit']}"
-    spread = "" if figure["least"] is None else f"{_number(figure['least'])} to {_number(figure['most'])}"
+    shown = "not measured" if median is None else f"{number(median)} {figure['unit']}"
+    spread = "" if figure["least"] is None else f"{number(figure['least'])} to {number(figure['most'])}"
     return figure["name"], shown, spread, figure["target"], verdict(median, figure["target"]) + doubt
 
 
@@ -112,7 +114,7 @@ def _row(row: Mapping[str, Any], first: str, notes: str) -> str:
     )
     counts = "".join(
         f"\nCounted for {name}, in a turn that is not timed: "
-        + "; ".join(f"{what} {_number(number)}" for what, number in found.items())
+        + "; ".join(f"{what} {number(each)}" for what, each in found.items())
         + ".\n"
         for name, found in row.get("counts", {}).items()
     )
@@ -125,21 +127,12 @@ def _variant(variant: Mapping[str, Any]) -> tuple[str, ...]:
     rate = variant["rate"]
     return (
         variant["name"],
-        f"{_number(rate['median'])} {variant['unit']}",
-        f"{_number(rate['least'])} to {_number(rate['most'])}",
-        _named(variant["cpu_seconds"]),
-        _named(variant["peak_mib"]),
-        _named(variant["values"]),
+        f"{number(rate['median'])} {variant['unit']}",
+        f"{number(rate['least'])} to {number(rate['most'])}",
+        named(variant["cpu_seconds"]),
+        named(variant["peak_mib"]),
+        named(variant["values"]),
     )
-
-
-def _named(numbers: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {_number(number)}" for name, number in numbers.items())
-
-
-def _number(number: float) -> str:
-    """Three digits or more, none of them idle."""
-    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def _table(*lines: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench.row import Figure, Row, Turn, Turns, Variant
+from benchmarks.bench.text import named, number
 
 #: Above this load before a run, somebody else wants a core, and absolute figures say little.
 QUIET = 0.7
@@ -139,19 +140,10 @@ def _variant_cells(variant: Mapping[str, Any]) -> list[str]:
         f"{number(rate['median'])} {variant['unit']}",
         f"{number(rate['least'])} to {number(rate['most'])}",
         number(variant["seconds"]["median"]),
-        _named(variant["cpu_seconds"]),
-        _named(variant["peak_mib"]),
-        _named(variant["values"]),
+        named(variant["cpu_seconds"]),
+        named(variant["peak_mib"]),
+        named(variant["values"]),
     ]
-
-
-def _named(numbers: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {number(each)}" for name, each in numbers.items())
-
-
-def number(each: float) -> str:
-    """Three digits or more, none of them idle."""
-    return f"{each:,.0f}" if abs(each) >= 100 else f"{each:.3g}"
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -20,6 +20,7 @@ from librarian_daemon.journal.heads import HELD_BACK
 from librarian_daemon.mesh.presences import Presences
 from librarian_daemon.ports.bus import BusHealth
 from librarian_daemon.ports.store import Store
+from librarian_daemon.ports.store_capabilities import LocalDirectory
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.status import doctor_machine
 from librarian_daemon.status.doctor_machine import check
@@ -169,23 +170,25 @@ class Doctor:
         space = seen.space
         if seen.code or space is None:
             return [check(name, "error", seen.message, seen.hint)]
-        made = await self._directories(store)
-        synced = None if store.can.directory is None else await store.can.directory.try_durability()
+        tried = await self._tried(store)
         share = space.free_bytes / max(space.total_bytes, 1)
         if share < LOW_SHARE:
             return [
                 check(name, "warning", f"{share:.1%} of {store.location} are free", "free space, or add a store"),
-                made,
-                synced,
+                *tried,
             ]
         if space.total_inodes and space.free_inodes / space.total_inodes < LOW_SHARE:
             hint = "the filesystem needs free inodes"
-            return [check(name, "warning", f"few inodes are free in {store.location}", hint), made, synced]
-        return [check(name, "ok", f"{store.location}: {share:.0%} free"), made, synced]
+            return [check(name, "warning", f"few inodes are free in {store.location}", hint), *tried]
+        return [check(name, "ok", f"{store.location}: {share:.0%} free"), *tried]
 
-    async def _directories(self, store: Store) -> DoctorCheck | None:
+    async def _tried(self, store: Store) -> list[DoctorCheck]:
+        """What is tried in a store's directory, if it has one."""
         if store.can.directory is None:
-            return None
+            return []
+        return [await self._directories(store, store.can.directory), await store.can.directory.try_durability()]
+
+    async def _directories(self, store: Store, directory: LocalDirectory) -> DoctorCheck:
         for configured in self._settings.store:
             if configured.label == store.label:
                 try:
@@ -193,7 +196,7 @@ class Doctor:
                         group_id(configured.group)
                 except ConfigInvalid as exc:
                     return check(f"directories of store {configured.label}", "error", exc.message, exc.hint)
-        return await store.can.directory.try_directory()
+        return await directory.try_directory()
 
     def _space(self, name: str, path: str) -> DoctorCheck:
         state = os.statvfs(path)

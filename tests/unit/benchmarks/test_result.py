@@ -10,9 +10,10 @@ from typing import Any
 
 from benchmarks.bench.main import RESULTS, chosen
 from benchmarks.bench.measure import ratio
-from benchmarks.bench.result import keep, number, result, table
+from benchmarks.bench.result import keep, result, table
 from benchmarks.bench.row import Bench, Row, Setting, Turn, Variant
 from benchmarks.bench.rows.every import ROWS
+from benchmarks.bench.text import number
 
 
 @asynccontextmanager
