@@ -16,7 +16,7 @@ import msgspec
 from librarian_adapters.wrappers import verifying
 from librarian_daemon.catalog import committer
 from librarian_daemon.catalog.journal import heads, standings
-from librarian_daemon.catalog.transfers import transfers
+from librarian_daemon.catalog.transfers import batch_rows
 from librarian_daemon.journal import catch_up
 from librarian_daemon.journal import heads as heads_service
 from librarian_daemon.landing import commit
@@ -88,7 +88,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="what adapters held is not begun again after a death",
-        owner=transfers,
+        owner=batch_rows,
         function="restart",
         old="transfer.state == before.state.value",
         new='transfer.state == "no-such-state"',

@@ -8,9 +8,10 @@ from aiohttp import web
 
 from librarian_daemon.api.stores import StoreChoice
 from librarian_daemon.catalog.committer import Catalog, Tx
-from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers import order, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import ONE_OFF, FileState
-from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView, Transition
+from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
+from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.json_http import answer, body_of
 from librarian_daemon.runtime.signals import Signal
@@ -72,14 +73,14 @@ class AddControl:
             planning.add_one_off(tx, known.file_id, store.id, from_site)
             transfers.create(tx, [NewTransfer(file_id=known.file_id, store=store.id, subscription=ONE_OFF)])
             if priority is not None:
-                transfers.prioritise(tx, known.file_id, store.id, priority)
+                order.prioritise(tx, known.file_id, store.id, priority)
             return known.file_id
 
         file_id = await self._catalog.write(work)
         owed = await self._owed(file_id, store.id)
         if owed.row.transfer.state in {State.STORED, State.CANCELLED}:
             again = Transition(view=owed, event=WantAgain(), message="a person asked")
-            await self._catalog.write(transfers.apply_transitions, [again], self._clock.boottime_s())
+            await self._catalog.write(transitions.apply_transitions, [again], self._clock.boottime_s())
             owed = await self._owed(file_id, store.id)
         self._wake.set()
         return answer(await self._views.transfers.transfer(owed))

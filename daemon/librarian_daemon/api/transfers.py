@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.transfers import transfers
-from librarian_daemon.catalog.transfers.transfers import TransferView, Transition
+from librarian_daemon.catalog.transfers import order, transfers, transitions
+from librarian_daemon.catalog.transfers.transfers import TransferView
+from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.json_http import answer, limit_of, number_of
 from librarian_daemon.runtime.signals import Signal
@@ -79,7 +80,7 @@ class TransferControl:
         owed = await self._of(request)
         if owed.row.transfer.state not in LIVE:
             raise ArgumentInvalid(f"transfer {owed.id} is {owed.row.transfer.state}: it waits for nothing")
-        await self._catalog.write(transfers.prioritise, owed.row.file_id, owed.row.store, priority)
+        await self._catalog.write(order.prioritise, owed.row.file_id, owed.row.store, priority)
         self._wake.set()
         return answer([await self._views.transfers.detail(await self._of(request))])
 
@@ -93,7 +94,7 @@ class TransferControl:
             owed = await self._of(request)
             moves = [(owed, _for(verb, event, owed))]
         taken = await self._catalog.write(
-            transfers.apply_transitions,
+            transitions.apply_transitions,
             [Transition(view=view, event=asked, message="a person asked") for view, asked in moves],
             self._clock.boottime_s(),
         )

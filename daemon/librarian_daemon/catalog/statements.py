@@ -109,7 +109,7 @@ VERIFIED = SetStatement(
     values={"store": TEXT, "at": TEXT},
 )
 
-# ---- transfers (catalog/transfers/transfers.py) ----------------------------------------------------------
+# ---- transfers (catalog/transfers/transfers.py, transitions.py) ------------------------------------------
 
 NEW_TRANSFERS = SetStatement(
     """

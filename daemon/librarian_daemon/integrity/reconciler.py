@@ -20,7 +20,7 @@ from librarian_daemon.catalog.committer import Catalog, Tx
 from librarian_daemon.catalog.integrity import comparison
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.journal import quarantine
-from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers import batch_rows, planning
 from librarian_daemon.config.settings import ReconcileSettings
 from librarian_daemon.integrity.comparison import Comparison, Unclaimed
 from librarian_daemon.integrity.custodian import MANY, MANY_HINT, UNKNOWN, Custodian
@@ -179,7 +179,7 @@ async def clean(store: Store, catalog: Catalog, *, services_run: bool = True) ->
         StoreError: the store does not answer.
     """
     staged = await store.staged()
-    live = await catalog.read(transfers.live_keys, store.id)
+    live = await catalog.read(batch_rows.live_keys, store.id)
     ended = sorted(key for key in staged - live if not services_run or is_transfer_key(key))
     await store.discard(ended)
     return len(ended)

@@ -8,7 +8,7 @@ import msgspec
 
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.status import queries
-from librarian_daemon.catalog.transfers import transfers
+from librarian_daemon.catalog.transfers import order
 from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.mesh.membership import Membership
 from librarian_daemon.mesh.presences import Presences
@@ -81,7 +81,7 @@ class TransferViews:
         """Estimated arrival of the queued transfers of the page, in seconds from now."""
         if self._pauses.transfers() or not any(view.row.transfer.state in QUEUED for view in page):
             return {}
-        on_wire, wanted = await self._catalog.read(transfers.queue, MOST_QUEUED)
+        on_wire, wanted = await self._catalog.read(order.queue, MOST_QUEUED)
         came = self._progress.bytes
         left = [
             msgspec.structs.replace(entry, left_bytes=entry.left_bytes - came.get(entry.id, 0)) for entry in on_wire

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence, Set
 import msgspec
 
 from librarian_adapters.contract import Adapter
-from librarian_daemon.catalog.transfers.transfers import TransferView, Transition
+from librarian_daemon.catalog.transfers.transfers import TransferView
+from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.config.settings import AdapterLimits, ReplicatorSettings
 from librarian_daemon.ports.time import Rng
 from librarian_daemon.transfers.fetcher import Job

@@ -16,7 +16,7 @@ import structlog
 from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Part
 from librarian_adapters.streams import closing
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.transfers import transfers
+from librarian_daemon.catalog.transfers import batch_rows
 from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.ports.staging_keys import list_key, manifest_key, transfer_key
 from librarian_daemon.ports.store import Store
@@ -126,7 +126,7 @@ class JobProgress:
 
     async def save_ticket(self, ticket: bytes) -> None:
         """See the contract."""
-        await self._catalog.write(transfers.save_ticket, self._job.id, ticket)
+        await self._catalog.write(batch_rows.save_ticket, self._job.id, ticket)
 
 
 def transfer_of(item: Item) -> int:

@@ -14,8 +14,9 @@ import structlog
 
 from librarian_daemon.catalog import attributes, landings
 from librarian_daemon.catalog.committer import Catalog, Tx
-from librarian_daemon.catalog.transfers import planning, transfers
-from librarian_daemon.catalog.transfers.transfers import TransferView, Transition
+from librarian_daemon.catalog.transfers import planning, transfers, transitions
+from librarian_daemon.catalog.transfers.transfers import TransferView
+from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.landing import commit
 from librarian_daemon.landing.commit import Ends, Steps
 from librarian_daemon.ports.incidents import Incidents
@@ -107,7 +108,7 @@ class Lander:
                 moves.append(failure(file.owed, NameOccupied(f"the name lies below the file {above!a}"), False))
             else:
                 moves.append(Transition(view=file.owed, event=Land(), batch=file.batch))
-        taken = transfers.apply_transitions(tx, moves, now_s)
+        taken = transitions.apply_transitions(tx, moves, now_s)
         going = [
             landing
             for landing in ready
@@ -128,7 +129,7 @@ class Lander:
                 )
                 for landing in said
             ]
-            transfers.apply_transitions(tx, moves, self._clock.boottime_s())
+            transitions.apply_transitions(tx, moves, self._clock.boottime_s())
             return said
 
         said = await self._catalog.write(work)
@@ -159,7 +160,7 @@ class Lander:
                 failure(by_id[unplaced.landing.id].owed, unplaced.error, by_id[unplaced.landing.id].other_source)
                 for unplaced in failed
             ]
-            transfers.apply_transitions(tx, moves, self._clock.boottime_s())
+            transitions.apply_transitions(tx, moves, self._clock.boottime_s())
 
         await self._catalog.write(work)
         for unplaced in failed:
@@ -195,7 +196,7 @@ def _register_recovered(tx: Tx, landing: Landing, now_s: float) -> None:
     assert landing.transfer is not None
     owed = transfers.by_id(tx.connection, landing.transfer)
     if owed is not None:
-        transfers.apply_transitions(tx, [Transition(view=owed, event=StoreEvent())], now_s)
+        transitions.apply_transitions(tx, [Transition(view=owed, event=StoreEvent())], now_s)
 
 
 def failure(owed: TransferView, error: LibrarianError, other_source: bool, *, progressed: bool = False) -> Transition:

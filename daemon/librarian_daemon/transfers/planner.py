@@ -13,9 +13,10 @@ import structlog
 
 from librarian_daemon.catalog import backfills
 from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
-from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers import planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import FileState, Look
-from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView, Transition
+from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
+from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import globs, wire
@@ -199,4 +200,4 @@ def _commit(tx: Tx, plan: Plan, now_s: float) -> None:
     # A file that changed since (or is gone, or whose number another file has) is looked at again anyway.
     same = planning.unchanged(tx.connection, plan.wished)
     transfers.create(tx, [wish for wish in plan.wishes if wish.file_id in same])
-    transfers.apply_transitions(tx, plan.moves, now_s)
+    transitions.apply_transitions(tx, plan.moves, now_s)

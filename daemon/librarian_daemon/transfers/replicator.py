@@ -17,8 +17,10 @@ from librarian_adapters import tasks
 from librarian_daemon.catalog import attributes
 from librarian_daemon.catalog.committer import Catalog, Tx
 from librarian_daemon.catalog.journal import record
-from librarian_daemon.catalog.transfers import planning, transfers
-from librarian_daemon.catalog.transfers.transfers import Held, TransferView, Transition
+from librarian_daemon.catalog.transfers import batch_rows, order, planning, transfers, transitions
+from librarian_daemon.catalog.transfers.batch_rows import Held
+from librarian_daemon.catalog.transfers.transfers import TransferView
+from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.ports.staging_keys import manifest_key, transfer_key, transfer_keys
 from librarian_daemon.ports.store import Store
 from librarian_daemon.ports.time import Clock
@@ -95,7 +97,7 @@ class Replicator:
         At a start no adapter holds anything: what adapters held is wanted again, except for work with tickets that
         goes on elsewhere, which is resumed.
         """
-        await self._catalog.write(transfers.restart)
+        await self._catalog.write(batch_rows.restart)
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._take_due()
@@ -125,7 +127,7 @@ class Replicator:
             if not page:
                 return
             await self._catalog.write(
-                transfers.apply_transitions,
+                transitions.apply_transitions,
                 [Transition(view=view, event=Due(), message=view.row.message) for view in page],
                 now_s,
             )
@@ -139,7 +141,7 @@ class Replicator:
         """
         if not self._fetching:
             return
-        elsewhere = {view.id for view in await self._catalog.read(transfers.held)}
+        elsewhere = {view.id for view in await self._catalog.read(batch_rows.held)}
         for id_, (job, scope) in list(self._fetching.items()):
             left = [view for view in job.owed if view.id not in job.ended]
             stopped = await self._catalog.read(transfers.stopped, [view.id for view in left])
@@ -161,7 +163,7 @@ class Replicator:
     async def _let_go(self, job: Job, store: Store) -> None:
         """A batch was ended: wanted transfers start again from the staged bytes; cancelled ones leave staging."""
         moves = [Transition(view=view, event=Release()) for view in job.owed]
-        await self._catalog.write(transfers.apply_transitions, moves, self._clock.boottime_s())
+        await self._catalog.write(transitions.apply_transitions, moves, self._clock.boottime_s())
         stopped = await self._catalog.read(transfers.stopped, [view.id for view in job.owed])
         cancelled = [id_ for id_, state in stopped.items() if state is State.CANCELLED]
         await store.discard([key for id_ in cancelled for key in transfer_keys(id_)])
@@ -171,7 +173,7 @@ class Replicator:
     async def _elsewhere(self) -> list[Job]:
         """Jobs for batches with tickets that do not run after a restart; those that are no longer wanted end."""
         jobs: list[Job] = []
-        for held in await self._catalog.read(transfers.held):
+        for held in await self._catalog.read(batch_rows.held):
             owed = await self._wanted_of(held)
             if not owed:
                 await self._drop(held)
@@ -190,7 +192,7 @@ class Replicator:
 
     async def _wanted_of(self, held: Held) -> list[TransferView]:
         """The transfers that a batch must still bring, if this site has its adapter and their store."""
-        owed = await self._catalog.read(transfers.of_batch, held.id)
+        owed = await self._catalog.read(batch_rows.of_batch, held.id)
         return [view for view in owed if view.row.store in self._stores and held.adapter in self._adapters]
 
     async def _drop(self, held: Held) -> None:
@@ -206,7 +208,7 @@ class Replicator:
         except TransferError as exc:
             self._log.warning("not_abandoned", job=held.id, adapter=held.adapter, error=exc.message)
             return  # with the next look
-        await self._catalog.write(transfers.close_batch, held.id)
+        await self._catalog.write(batch_rows.close_batch, held.id)
         self._log.info("abandoned", job=held.id, adapter=held.adapter)
 
     # ---- choosing --------------------------------------------------------------------------------------
@@ -236,14 +238,14 @@ class Replicator:
         self._looks += 1
         if self._looks % LOOKS_AT_FIRST:
             each = sum(slots.free for slots in free) * self._batches.files
-            owed = await self._catalog.read(transfers.first_wanted, PAGE_WANTED, each, passed)
+            owed = await self._catalog.read(order.first_wanted, PAGE_WANTED, each, passed)
             if not owed:
                 return self._looked(full)
             if begun := await self._jobs_of(owed, brought):
                 return begun
-        after = transfers.FIRST
+        after = order.FIRST
         for _ in range(LOOKED_AT):
-            owed = await self._catalog.read(transfers.wanted_now, PAGE_WANTED, after, passed)
+            owed = await self._catalog.read(order.wanted_now, PAGE_WANTED, after, passed)
             if not owed:
                 break
             after = owed[-1].place
@@ -265,10 +267,10 @@ class Replicator:
         return await self._catalog.write(self._begin, jobs, hopeless) if jobs or hopeless else []
 
     def _begin(self, tx: Tx, jobs: Sequence[Job], hopeless: Sequence[Transition]) -> list[Job]:
-        transfers.apply_transitions(tx, hopeless, self._clock.boottime_s())
+        transitions.apply_transitions(tx, hopeless, self._clock.boottime_s())
         begun = [job for job in (self._started(tx, job) for job in jobs) if job.owed]
         for job in begun:
-            transfers.open_batch(tx, job.id, job.source, job.source_store, job.offer)
+            batch_rows.open_batch(tx, job.id, job.source, job.source_store, job.offer)
         return begun
 
     def _started(self, tx: Tx, job: Job) -> Job:
@@ -284,7 +286,7 @@ class Replicator:
             )
             for view in job.owed
         ]
-        started = transfers.apply_transitions(tx, moves, self._clock.boottime_s())
+        started = transitions.apply_transitions(tx, moves, self._clock.boottime_s())
         return msgspec.structs.replace(job, owed=[view for view in job.owed if view.id in started])
 
     # ---- running ---------------------------------------------------------------------------------------
@@ -318,7 +320,9 @@ class Replicator:
                             job.failed.add(owed.id)
                             failed.append(self._failed(job, owed, error))
                             if len(failed) == MAX_FAILED:
-                                await self._catalog.write(transfers.apply_transitions, failed, self._clock.boottime_s())
+                                await self._catalog.write(
+                                    transitions.apply_transitions, failed, self._clock.boottime_s()
+                                )
                                 failed = []
                 except TimeoutError:
                     if not scope.expired():
@@ -327,7 +331,7 @@ class Replicator:
                     self._fetching.pop(job.id, None)
                 await arrived.put(None)
                 if failed:
-                    await self._catalog.write(transfers.apply_transitions, failed, self._clock.boottime_s())
+                    await self._catalog.write(transitions.apply_transitions, failed, self._clock.boottime_s())
             if scope.expired():
                 await self._let_go(job, store)
         finally:
@@ -336,7 +340,7 @@ class Replicator:
             del self._running[job.id]
             self._slots[job.adapter].give_back(job.source)
             self._wake.set()
-        await self._catalog.write(transfers.close_batch, job.id)
+        await self._catalog.write(batch_rows.close_batch, job.id)
         if brought and job.source in self._unreachable:
             self._unreachable.discard(job.source)
             await self._catalog.write(transfers.hasten, job.source, self._clock.boottime_s())

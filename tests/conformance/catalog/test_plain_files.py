@@ -25,9 +25,10 @@ from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, say
 
 from librarian_daemon.catalog import statements
 from librarian_daemon.catalog.committer import Catalog, Tx
-from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers import planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import Page
-from librarian_daemon.catalog.transfers.transfers import NewTransfer, Transition
+from librarian_daemon.catalog.transfers.transfers import NewTransfer
+from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.transfers.planner import Plan, decide
 from librarian_protocol.entries import AdapterOffer, Dial, Entry, SiteAnnounced
 from librarian_protocol.names import SiteName
@@ -105,7 +106,7 @@ async def _happen(catalog: Catalog, peer: Peer, what: str, how: Any, file: tuple
             )
             for view in await catalog.read(transfers.of_file, state.file_id):
                 for event in WAYS[int(how)]:
-                    await catalog.write(transfers.apply_transitions, [Transition(view=view, event=event)], NOW_S)
+                    await catalog.write(transitions.apply_transitions, [Transition(view=view, event=event)], NOW_S)
 
 
 class _Everything:

@@ -21,9 +21,9 @@ from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, rows,
 
 from librarian_daemon.catalog import backfills, schema
 from librarian_daemon.catalog.committer import Catalog, Tx
-from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers import batch_rows, order, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import FileState
-from librarian_daemon.catalog.transfers.transfers import Transition
+from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.runtime.clock import SystemClock
 from librarian_daemon.runtime.signals import Signal
 from librarian_daemon.transfers import planner
@@ -74,7 +74,7 @@ async def _plan(catalog: Catalog) -> list[tuple[str, str]]:
 
         def work(tx: Tx, plan: Plan = plan, last: tuple[int, int] = page.last) -> None:
             transfers.create(tx, plan.wishes)
-            transfers.apply_transitions(tx, plan.moves, NOW_S)
+            transitions.apply_transitions(tx, plan.moves, NOW_S)
             planning.planned_until(tx, *last)
 
         await catalog.write(work)
@@ -91,7 +91,7 @@ async def _move(catalog: Catalog, *events: Event) -> None:
     """Step the only transfer."""
     (owed,) = await catalog.read(transfers.page_of, state=None, before=None, limit=2)
     for event in events:
-        await catalog.write(transfers.apply_transitions, [Transition(view=owed, event=event)], NOW_S)
+        await catalog.write(transitions.apply_transitions, [Transition(view=owed, event=event)], NOW_S)
 
 
 # ---- the cursor --------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ async def test_a_new_subscription_is_tried_on_everything_that_was_known_before(
         await _backfill(service, catalog)
     assert positions == sorted(set(positions))
     assert len(positions) == 4
-    names = [view.name for view in await catalog.read(transfers.wanted_now, 100)]
+    names = [view.name for view in await catalog.read(order.wanted_now, 100)]
     assert names == [f"raw/{n}" for n in range(9)]
 
 
@@ -257,7 +257,7 @@ async def test_an_answered_doubt_takes_up_the_transfer_that_was_parked_for_it(ca
     await _plan(catalog)
     for _ in range(3):
         await _move(catalog, Reserve(SUMMIT), Fail(Reason.CHECKSUM_MISMATCH))
-        await catalog.write(transfers.restart)
+        await catalog.write(batch_rows.restart)
     assert await _state(catalog) == [State.PARKED]
     assert await _plan(catalog) == []
     await receive(catalog, *summit.say(healed(summit.store)))

@@ -10,7 +10,7 @@ from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.sets import INTEGER, TEXT, UTF8, SetStatement
-from librarian_daemon.catalog.transfers import transfers
+from librarian_daemon.catalog.transfers import order, transfers
 from librarian_daemon.catalog.transfers.transfers import NewTransfer
 from librarian_protocol.entries import MAX_INTEGER
 
@@ -56,11 +56,11 @@ async def test_of_what_is_wanted_first_so_many_of_each_origin_are_read(catalog: 
     files = await catalog.read(rows, schema.file)
     wishes = [NewTransfer(file_id=file.id, store=OWN.store, subscription="s") for file in files]
     await catalog.write(transfers.create, wishes)
-    await catalog.write(transfers.prioritise, wishes[7].file_id, OWN.store, 5)
+    await catalog.write(order.prioritise, wishes[7].file_id, OWN.store, 5)
 
     async def first(limit: int, each: int, *full: Peer) -> list[str]:
         sites = frozenset(peer.site for peer in full)
-        return [str(view.name) for view in await catalog.read(transfers.first_wanted, limit, each, sites)]
+        return [str(view.name) for view in await catalog.read(order.first_wanted, limit, each, sites)]
 
     assert await first(100, 2) == ["summit/3", "dome/0", "dome/1", "summit/0", "found/0", "found/1"]
     assert await first(3, 2) == ["summit/3", "dome/0", "dome/1"]

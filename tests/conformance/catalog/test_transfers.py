@@ -11,8 +11,9 @@ from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.committer import Catalog, decompress
 from librarian_daemon.catalog.journal import record
 from librarian_daemon.catalog.status import totals
-from librarian_daemon.catalog.transfers import transfers
-from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView, Transition
+from librarian_daemon.catalog.transfers import batch_rows, order, transfers, transitions
+from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
+from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.ports.staging_keys import transfer_key
 from librarian_protocol import segments
 from librarian_protocol.entries import AdapterOffer, Dial, Entry, InstanceDoubted, TransferParked, TransferResumed
@@ -50,7 +51,7 @@ async def owed(catalog: Catalog) -> list[TransferView]:
     wishes = [NewTransfer(file_id=id_, store=OWN.store, subscription="s") for id_ in ids]
     for _ in range(2):
         await catalog.write(transfers.create, wishes)
-    return await catalog.read(transfers.wanted_now, 100)
+    return await catalog.read(order.wanted_now, 100)
 
 
 async def test_what_only_full_sites_have_is_passed_by(catalog: Catalog, owed: list[TransferView]) -> None:
@@ -61,7 +62,7 @@ async def test_what_only_full_sites_have_is_passed_by(catalog: Catalog, owed: li
     full = frozenset({SUMMIT})
 
     async def found(sites: frozenset[SiteName]) -> set[str]:
-        return {view.name for view in await catalog.read(transfers.wanted_now, 100, transfers.FIRST, sites)}
+        return {view.name for view in await catalog.read(order.wanted_now, 100, order.FIRST, sites)}
 
     assert len(await found(frozenset())) == 6
     assert await found(full) == {"raw/0"}
@@ -73,21 +74,21 @@ async def test_what_is_more_urgent_comes_first_and_equals_in_the_order_in_which_
     catalog: Catalog, owed: list[TransferView]
 ) -> None:
     for number, priority in ((4, 100), (2, 7), (5, 7), (0, -100)):
-        await catalog.write(transfers.prioritise, owed[number].row.file_id, OWN.store, priority)
+        await catalog.write(order.prioritise, owed[number].row.file_id, OWN.store, priority)
     found: list[TransferView] = []
-    after = transfers.FIRST
-    while page := await catalog.read(transfers.wanted_now, 2, after):
+    after = order.FIRST
+    while page := await catalog.read(order.wanted_now, 2, after):
         found += page
         after = page[-1].place
     assert [view.name for view in found] == [f"raw/{n}" for n in (4, 2, 5, 1, 3, 0)]
     assert [view.row.priority for view in found] == [100, 7, 7, 0, 0, -100]
-    on_wire, wanted = await catalog.read(transfers.queue, 4)
+    on_wire, wanted = await catalog.read(order.queue, 4)
     assert (on_wire, [view.id for view in wanted]) == ([], [view.id for view in found[:4]])
     assert {view.source for view in wanted} == {"summit"}
 
     # It is kept whatever becomes of the transfer.
     assert await _move(catalog, found[0], Reserve(SUMMIT), Start()) is State.FETCHING
-    on_wire, _ = await catalog.read(transfers.queue, 4)
+    on_wire, _ = await catalog.read(order.queue, 4)
     assert [(view.id, view.left_bytes) for view in on_wire] == [(found[0].id, found[0].size_bytes)]
     assert await _move(catalog, found[0], Fail(Reason.TIMEOUT), Due()) is State.WAITING
     again = await catalog.read(transfers.by_id, found[0].id)
@@ -103,7 +104,7 @@ async def test_what_is_wanted_is_read_in_its_order_from_an_index(catalog: Catalo
         if connection.dialect.name != "sqlite":
             return "transfer_order transfer_order"
         said: list[str] = []
-        for query in (transfers.WANTED, transfers.IN_ORDER):
+        for query in (order.WANTED, order.IN_ORDER):
             compiled = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
             values = {"rank": 0, "after": 0, "limit": 10}
             parameters = tuple(values.get(name, -1) for name in compiled.positiontup or ())
@@ -118,7 +119,7 @@ async def test_what_is_wanted_is_read_in_its_order_from_an_index(catalog: Catalo
 
 async def _move(catalog: Catalog, owed: TransferView, *events: Event, now_s: float = NOW_S) -> State:
     for event in events:
-        await catalog.write(transfers.apply_transitions, [Transition(view=owed, event=event, message="why")], now_s)
+        await catalog.write(transitions.apply_transitions, [Transition(view=owed, event=event, message="why")], now_s)
     found = await catalog.read(transfers.by_id, owed.id)
     assert found is not None
     return found.row.transfer.state
@@ -160,7 +161,7 @@ async def test_illegal_moves_are_left_alone_and_missing_from_the_answer(
         Transition(view=owed[3], event=Reserve(SUMMIT)),
         Transition(view=owed[3], event=Start(), batch="b1", adapter="http"),
     ]
-    taken = await catalog.write(transfers.apply_transitions, moves, NOW_S)
+    taken = await catalog.write(transitions.apply_transitions, moves, NOW_S)
     assert {key: transfer.state for key, transfer in taken.items()} == {
         owed[0].id: State.RESERVED,
         owed[3].id: State.FETCHING,
@@ -243,11 +244,11 @@ async def test_a_restart_begins_what_was_under_way_again_and_leaves_the_rest(
     ]
     for view, way in zip(owed, ways, strict=True):
         await _move(catalog, view, *way)
-    await catalog.write(transfers.open_batch, "b1", SUMMIT, "s", HTTP)
+    await catalog.write(batch_rows.open_batch, "b1", SUMMIT, "s", HTTP)
     before = await catalog.read(transfers.by_ids, [view.id for view in owed])
     expected = [step(view.row.transfer, Restart(), 0.0)[0] for view in before]
     for changed in (4, 0):
-        assert await catalog.write(transfers.restart) == changed
+        assert await catalog.write(batch_rows.restart) == changed
         after = await catalog.read(transfers.by_ids, [view.id for view in owed])
         assert [view.row.transfer for view in after] == expected
     assert await catalog.read(rows, schema.batch) == []
@@ -257,29 +258,29 @@ async def test_a_restart_begins_what_was_under_way_again_and_leaves_the_rest(
 
 async def test_a_batch_with_a_ticket_goes_on_after_a_restart(catalog: Catalog, owed: list[TransferView]) -> None:
     for batch, view in zip(("b1", "b2"), owed[:2], strict=True):
-        await catalog.write(transfers.open_batch, batch, SUMMIT, "s", HTTP)
+        await catalog.write(batch_rows.open_batch, batch, SUMMIT, "s", HTTP)
         moves = [Transition(view=view, event=Reserve(SUMMIT)), Transition(view=view, event=Start(), batch=batch)]
         for move in moves:
-            await catalog.write(transfers.apply_transitions, [move], 0.0)
-    await catalog.write(transfers.save_ticket, "b1", b"ticket")
-    await catalog.write(transfers.restart)
-    (held,) = await catalog.read(transfers.held)
+            await catalog.write(transitions.apply_transitions, [move], 0.0)
+    await catalog.write(batch_rows.save_ticket, "b1", b"ticket")
+    await catalog.write(batch_rows.restart)
+    (held,) = await catalog.read(batch_rows.held)
     assert (held.id, held.source, held.source_store, held.offer, held.ticket) == ("b1", SUMMIT, "s", HTTP, b"ticket")
-    (going_on,) = await catalog.read(transfers.of_batch, "b1")
+    (going_on,) = await catalog.read(batch_rows.of_batch, "b1")
     assert going_on.id == owed[0].id
     assert going_on.row.transfer.state == "wanted"
-    assert await catalog.read(transfers.of_batch, "b2") == [], "it had none, and begins anew"
-    assert "b1" in await catalog.read(transfers.live_keys, owed[0].row.store)
-    await catalog.write(transfers.apply_transitions, [Transition(view=going_on, event=Cancel())], 0.0)
-    assert await catalog.read(transfers.of_batch, "b1") == []
+    assert await catalog.read(batch_rows.of_batch, "b2") == [], "it had none, and begins anew"
+    assert "b1" in await catalog.read(batch_rows.live_keys, owed[0].row.store)
+    await catalog.write(transitions.apply_transitions, [Transition(view=going_on, event=Cancel())], 0.0)
+    assert await catalog.read(batch_rows.of_batch, "b1") == []
 
 
 async def test_a_batch_is_a_row_only_while_an_adapter_holds_it(catalog: Catalog) -> None:
-    await catalog.write(transfers.open_batch, "b1", SUMMIT, "s", HTTP)
-    await catalog.write(transfers.save_ticket, "b1", b"ticket")
+    await catalog.write(batch_rows.open_batch, "b1", SUMMIT, "s", HTTP)
+    await catalog.write(batch_rows.save_ticket, "b1", b"ticket")
     assert [(row.id, row.ticket) for row in await catalog.read(rows, schema.batch)] == [("b1", b"ticket")]
     for _ in range(2):
-        await catalog.write(transfers.close_batch, "b1")
+        await catalog.write(batch_rows.close_batch, "b1")
     assert await catalog.read(rows, schema.batch) == []
 
 
@@ -289,10 +290,10 @@ async def test_staged_bytes_are_kept_for_as_long_as_the_transfer_may_go_on(
     await _move(catalog, owed[0], Cancel())
     await _move(catalog, owed[1], Reserve(SUMMIT), Start(), Land(), Store())
     await _move(catalog, owed[2], Fail(Reason.NAME_OCCUPIED))
-    kept = await catalog.read(transfers.live_keys, OWN.store)
+    kept = await catalog.read(batch_rows.live_keys, OWN.store)
     assert {transfer_key(view.id) for view in owed[2:]} <= kept
     assert not {transfer_key(view.id) for view in owed[:2]} & kept
-    assert await catalog.read(transfers.live_keys, "f" * 32) == frozenset()
+    assert await catalog.read(batch_rows.live_keys, "f" * 32) == frozenset()
 
 
 async def test_pages_of_transfers_hold_each_once_newest_first(catalog: Catalog, owed: list[TransferView]) -> None:
@@ -314,7 +315,7 @@ async def test_more_moves_than_a_statement_holds_are_all_taken(catalog: Catalog,
     events: list[Event] = [Cancel(), Want()] * 400
     moves = [Transition(view=owed[0], event=event) for event in events]
     moves += [Transition(view=view, event=Reserve(SUMMIT)) for view in owed]
-    taken = await catalog.write(transfers.apply_transitions, moves, NOW_S)
+    taken = await catalog.write(transitions.apply_transitions, moves, NOW_S)
     assert {transfer.state for transfer in taken.values()} == {State.RESERVED}
     assert await catalog.read(totals.transfers_by_state) == {"reserved": 6}
 

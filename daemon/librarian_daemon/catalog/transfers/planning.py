@@ -232,7 +232,7 @@ class _More:
         self.transfers: dict[int, dict[str, Row]] = {key: {} for key in rows}
         for ids in chunks(rows):
             for row in connection.execute(_TRANSFERS, {"ids": ids}):
-                self.transfers[row.file_id][row.store] = row_of(row)
+                self.transfers[row.file_id][row.store] = row_of(*row)
         self.one_offs = _one_offs(connection, rows)
         meanings = [row for some in chunks(names) for row in connection.execute(_MEANINGS, {"names": some})]
         self.kept = {row.name: row.kept for row in meanings if row.kept is not None}
