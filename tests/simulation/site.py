@@ -136,14 +136,21 @@ class SimSite:
         #: Not taken in, since other bytes stood at the name already.
         self.refused: dict[str, bytes] = {}
         self.starts = 0
+        self.started_s = 0.0
         anchor = Anchor(mesh=MESH, site=world.names[0], key=key_of(world.names[0]).public)
         self.database.inline(put_anchor, anchor)
 
     def start(self) -> None:
         """A new daemon."""
         self.starts += 1
+        self.started_s = self.world.loop.now_s
         self.process = Process(f"{self.site}#{self.starts}")
         self.world.loop.spawn(self._ended(), self.process)
+
+    @property
+    def running_since_s(self) -> float:
+        """Since when it was neither dead nor frozen, if it is neither."""
+        return max(self.started_s, self.process.frozen_until_s)
 
     async def _ended(self) -> None:
         try:

@@ -43,7 +43,18 @@ class Person:
 
     def lbctl(self, site: Site, *arguments: str, exit_code: int = 0) -> str:
         """Run ``lbctl`` for a site as this person; all that it printed."""
-        done = subprocess.run(
+        done = self._ran(site, arguments)
+        assert done.returncode == exit_code, f"lbctl {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def status(self, site: Site) -> str:
+        """What ``lbctl status`` prints for this person, as :meth:`Site.status`."""
+        done = self._ran(site, ["status"])
+        assert done.returncode == int("NOT HEALTHY" in done.stdout), f"{done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def _ran(self, site: Site, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [*self._as, site.python, "-m", "lbctl.main", "--config", site.config, *arguments],
             cwd="/",
             env=site.environ(),
@@ -52,8 +63,6 @@ class Person:
             timeout=60,
             check=False,
         )
-        assert done.returncode == exit_code, f"lbctl {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
 
     def begins(self, *command: str, cwd: Path) -> subprocess.Popen[bytes]:
         """Start a program as this person, in a group of processes of its own, and do not wait for it."""

@@ -115,7 +115,18 @@ class Site:
 
     def lbctl(self, *arguments: str, exit_code: int = 0, stdin: str | None = None) -> str:
         """Run ``lbctl`` for this site; what it printed on stdout, and on stderr too where it must fail."""
-        done = subprocess.run(
+        done = self._ran(arguments, stdin)
+        assert done.returncode == exit_code, f"lbctl {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr if exit_code else done.stdout
+
+    def status(self) -> str:
+        """What ``lbctl status`` prints. It ends with 1 exactly where it prints that the site is not healthy."""
+        done = self._ran(["status"])
+        assert done.returncode == int("NOT HEALTHY" in done.stdout), f"{done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _ran(self, arguments: Sequence[str], stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "lbctl.main", "--config", str(self.config), *arguments],
             env=self.environ(),
             input=stdin,
@@ -123,8 +134,6 @@ class Site:
             text=True,
             timeout=120,
         )
-        assert done.returncode == exit_code, f"lbctl {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr if exit_code else done.stdout
 
     def try_now(self, transfer: int) -> None:
         """Do not wait for the next try, unless it was just made."""

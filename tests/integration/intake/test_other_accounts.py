@@ -54,7 +54,7 @@ def test_a_book_that_may_not_be_read_waits_by_name_and_the_others_go_on(site: Si
     BEN.does("umask 002; mkdir other; echo 2 > other/x; mv other ../drop-books/", site.making)
     is_taken(site, "other")
     assert_not_paused(site)
-    assert "bk: not-readable" in site.lbctl("status", exit_code=site.status_code())
+    assert "bk: not-readable" in site.status()
     (found,) = wait_for("a person is told", lambda: site.problems().get("intake-stuck"), site)
     assert found == f"{site.drop_books}: not-readable"
     ANNA.does("chmod -R g+rwX bk; chgrp -R 21100 bk", site.drop_books)
@@ -174,7 +174,7 @@ def test_a_reader_asks_without_rights_and_can_change_nothing(site: Site) -> None
     (said,) = [check for check in site.client.doctor() if check.check == "readers' socket"]
     assert said.level == "ok"
 
-    shown = ANNA.lbctl(site, "status", exit_code=site.status_code())
+    shown = ANNA.status(site)
     assert "summit   mesh" in shown
     assert f"read-only: by {socket}" in shown
     assert "readers' socket" in ANNA.lbctl(site, "doctor")

@@ -44,7 +44,7 @@ def transfers_are_paused(both: Pair, proxy: DrippingProxy) -> None:
     assert f"t{moving.id}" in {path.name for path in archive.left_in_staging()}
 
     # Everybody is told, by name, reason and end.
-    said = archive.lbctl("status", exit_code=archive.status_code())
+    said = archive.status()
     assert "PAUSED: transfers until" in said
     assert "the disks are changed" in said
     assert "the disks are changed" in archive.client.transfer(moving.id).waits_for

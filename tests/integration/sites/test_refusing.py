@@ -157,7 +157,7 @@ def test_a_file_that_is_still_being_written_is_waited_for_and_shown(both: Pair) 
             ],
         )
         assert waiting == ["still-being-written"]
-        assert "still-being-written" in site.lbctl("status", exit_code=site.status_code())
+        assert "still-being-written" in site.status()
         file.write(b" and end")
     both.wait_for("it arrives", lambda: both.source.told("instance.registered", "archive")["slow.dat"])
     assert (both.destination.store / "slow.dat").read_bytes() == b"begin and end"
