@@ -15,7 +15,18 @@ from tests.support.memory_volume import Volume, members
 
 from librarian_adapters.contract import Part
 from librarian_daemon.fs.book_tree import Extra
-from librarian_daemon.ports.store import Action, Check, Landing, Looked, NotPlaced, Placed, Space
+from librarian_daemon.ports.store import (
+    Action,
+    Check,
+    Landing,
+    Looked,
+    NotPlaced,
+    PartRead,
+    Placed,
+    Space,
+    TooLarge,
+    WantedPart,
+)
 from librarian_daemon.ports.store_capabilities import Capabilities, Expected
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
@@ -281,6 +292,18 @@ class MemoryStore:
         if data is None:
             raise SourceMissing(f"{part} of {name!a} is not in store {self.label!r}")
         return MemoryReader(bytes(data))
+
+    async def read_parts(self, wanted: Sequence[WantedPart]) -> Sequence[PartRead]:
+        return [await self._read_part(part) for part in wanted]
+
+    async def _read_part(self, wanted: WantedPart) -> PartRead:
+        try:
+            reader = await self.open_part(wanted.name, wanted.digest, wanted.part, wanted.member)
+        except (SourceMissing, StoreError) as exc:
+            return exc
+        if reader.size_bytes > wanted.most_bytes:
+            return TooLarge(reader.size_bytes)
+        return await reader.read(0, reader.size_bytes)
 
     async def manifest(self, digest: Digest) -> AsyncIterator[Sequence[Member]]:
         text = self._answer().manifests.get(digest.hex)

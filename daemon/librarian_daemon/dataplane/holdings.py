@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import instances
-from librarian_daemon.catalog.mesh import offers
 from librarian_daemon.dataplane.sender import Holding
 from librarian_daemon.mesh.membership import Membership
 from librarian_daemon.ports.store import Store
@@ -39,8 +38,7 @@ class CatalogHoldings:
 
     async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         """See the port."""
-        found = await self._catalog.read(instances.find, self._site, digests)
-        chosen = await self._catalog.read(offers.of, asker)
+        found, chosen = await self._catalog.read(instances.find_for, self._site, asker, digests)
         member = self._membership.members.get(asker)
         return {
             digest: Holding(

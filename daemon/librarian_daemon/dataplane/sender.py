@@ -5,7 +5,6 @@ An instance that cannot be sent as announced is ``SourceMissing``, and this site
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
@@ -13,9 +12,8 @@ import msgspec
 
 from librarian_adapters.contract import Buffer, Part
 from librarian_adapters.http.bundle import MAX_ITEM_BYTES, Asked, encode_error, encode_frame
-from librarian_adapters.threads import in_thread
 from librarian_daemon.dataplane.kernel_copy import KernelCopy
-from librarian_daemon.ports.store import Reader
+from librarian_daemon.ports.store import PartRead, Reader, TooLarge, WantedPart
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import (
@@ -32,8 +30,8 @@ from librarian_protocol.names import MemberPath, Name, SiteName
 CHUNK_BYTES = 1 << 20
 #: Bytes handed to a connection at once: if the link fails, most of them are lost.
 SENT_BYTES = 256 << 10
-#: A group of a bundle's items is read in one call to a thread and sent in one write.
-_GROUP_ITEMS = 64
+#: The most items of a bundle that are looked up at once, read in one call of their store and sent in one write.
+GROUP_ITEMS = 256
 
 
 class Opening(Protocol):
@@ -41,6 +39,10 @@ class Opening(Protocol):
 
     async def open_part(self, name: Name, digest: Digest, part: str, member: MemberPath | None) -> Reader:
         """Open one part of an instance for reading."""
+        ...
+
+    async def read_parts(self, wanted: Sequence[WantedPart]) -> Sequence[PartRead]:
+        """Read small parts whole: one outcome for each, in order."""
         ...
 
 
@@ -104,30 +106,43 @@ class Sender:
             NotOffered: it is held, and not offered to the asker.
             SourceUnreachable: its store is not mounted.
         """
+        held = self._allowed(asked, holding)
+        try:
+            reader = await held.store.open_part(held.name, _digest(asked), asked.part, asked.member)
+        except StoreNotMounted as exc:
+            raise self._unmounted(asked) from exc
+        except (SourceMissing, StoreError) as exc:
+            raise await self._unreadable(asked, f"does not open: {exc.message}") from exc
+        if asked.part is Part.FILE and reader.size_bytes != held.size_bytes:
+            reader.close()
+            raise await self._other_size(asked, held, reader.size_bytes)
+        return reader
+
+    def _allowed(self, asked: Asked, holding: Holding | None) -> Holding:
+        """The holding, if the asker may have that part of it. Raises SourceMissing, NotOffered."""
         if holding is None or (holding.unit is Unit.FILE) != (asked.part is Part.FILE):
             raise SourceMissing(f"site {self._site} does not hold {asked.part} of {asked.digest}")
         if not holding.offered:
             raise NotOffered(f"site {self._site} does not offer {asked.digest} to the site that asks")
-        try:
-            digest = _list_digest(asked) if asked.part is Part.ATTRIBUTES else holding.digest
-            reader = await holding.store.open_part(holding.name, digest, asked.part, asked.member)
-        except StoreNotMounted as exc:
-            # Not mounted never means "gone"; and the local path stays private.
-            raise SourceUnreachable(f"the store of {asked.digest} is not mounted at site {self._site}") from exc
-        except (SourceMissing, StoreError) as exc:
-            await self._suspect(asked, f"{asked.part} does not open: {exc.message}")
-            raise SourceMissing(f"site {self._site} cannot read {asked.part} of {asked.digest}") from exc
-        if asked.part is Part.FILE and reader.size_bytes != holding.size_bytes:
-            reader.close()
-            reason = f"the file has {reader.size_bytes} bytes, not {holding.size_bytes}"
-            await self._suspect(asked, reason)
-            raise SourceMissing(f"site {self._site} does not hold {asked.digest} any more: {reason}")
-        return reader
+        return holding
 
     async def _suspect(self, asked: Asked, reason: str) -> None:
         """Request that the instance is read again; a list of attributes says nothing about its bytes."""
         if asked.part is not Part.ATTRIBUTES:
             await self._suspicions.missing(asked.digest, reason)
+
+    def _unmounted(self, asked: Asked) -> SourceUnreachable:
+        # Not mounted never means "gone"; and the local path stays private.
+        return SourceUnreachable(f"the store of {asked.digest} is not mounted at site {self._site}")
+
+    async def _unreadable(self, asked: Asked, why: str) -> SourceMissing:
+        await self._suspect(asked, f"{asked.part} {why}")
+        return SourceMissing(f"site {self._site} cannot read {asked.part} of {asked.digest}")
+
+    async def _other_size(self, asked: Asked, holding: Holding, size_bytes: int) -> SourceMissing:
+        reason = f"the file has {size_bytes} bytes, not {holding.size_bytes}"
+        await self._suspect(asked, reason)
+        return SourceMissing(f"site {self._site} does not hold {asked.digest} any more: {reason}")
 
     async def read(self, asked: Asked, reader: Reader, begin: int) -> AsyncGenerator[Buffer]:
         """The bytes from ``begin``, in pieces: read 1 MiB at a time, sent in smaller pieces.
@@ -140,7 +155,7 @@ class Sender:
             try:
                 chunk = await reader.read(begin, min(CHUNK_BYTES, end - begin))
             except StoreError as exc:
-                raise await self._unreadable(asked, exc.message) from exc
+                raise await self._unreadable(asked, f"cannot be read: {exc.message}") from exc
             if not chunk:
                 raise await self._cut_short(asked, begin, end)
             view = memoryview(chunk)
@@ -160,13 +175,9 @@ class Sender:
         except ConnectionError:
             raise
         except OSError as exc:
-            raise await self._unreadable(asked, exc.strerror or str(exc)) from exc
+            raise await self._unreadable(asked, f"cannot be read: {exc.strerror or exc}") from exc
         if copy.at < copy.end:
             raise await self._cut_short(asked, copy.at, copy.end)
-
-    async def _unreadable(self, asked: Asked, why: str) -> SourceMissing:
-        await self._suspect(asked, f"reading {asked.part} failed: {why}")
-        return SourceMissing(f"site {self._site} cannot read {asked.part} of {asked.digest}")
 
     async def _cut_short(self, asked: Asked, at: int, end: int) -> SourceMissing:
         await self._suspect(asked, f"{asked.part} ends at {at}, not at {end}")
@@ -185,78 +196,74 @@ class Sender:
         self, asker: SiteName, asked: Sequence[Asked], at: int, found: dict[Digest, Holding | None]
     ) -> tuple[bytes, int]:
         """Frames of the next items, and the index of the next group."""
-        readers: dict[int, Reader] = {}
-        frames: list[bytes] = []
-        size_bytes = 0
-        unknown = sorted({item.digest for item in asked[at : at + _GROUP_ITEMS]} - found.keys())
-        if unknown:
+        digests = dict.fromkeys(item.digest for item in asked[at : at + GROUP_ITEMS])
+        if unknown := [digest for digest in digests if digest not in found]:
             answers = await self._holdings.find(asker, unknown)
             found.update({digest: answers.get(digest) for digest in unknown})
-        try:
-            end = min(at + _GROUP_ITEMS, len(asked))
-            while at < end and size_bytes < CHUNK_BYTES:
+        frames: list[bytes] = []
+        end = _end(asked, at)
+        by_store: dict[Opening, dict[int, tuple[Holding, WantedPart]]] = {}
+        for item in range(at, end):
+            try:
+                holding = self._allowed(asked[item], found[asked[item].digest])
+                by_store.setdefault(holding.store, {})[item] = holding, _wanted(asked[item], holding)
+            except (SourceMissing, NotOffered) as exc:
+                frames.append(encode_error(item, exc.code, exc.message))
+        for store, items in by_store.items():
+            outcomes = await store.read_parts([wanted for _, wanted in items.values()])
+            for (item, (holding, _)), outcome in zip(items.items(), outcomes, strict=True):
                 try:
-                    reader = await self.open(asked[at], found[asked[at].digest])
-                    readers[at] = reader
-                    _bounded(asked[at], reader)
-                    size_bytes += reader.size_bytes
-                except (SourceMissing, SourceUnreachable, SizeMismatch, NotOffered) as exc:
-                    opened = readers.pop(at, None)
-                    if opened is not None:
-                        opened.close()
-                    frames.append(encode_error(at, exc.code, exc.message))
-                at += 1
-            for item, data in await _read_all(readers):
-                if isinstance(data, bytes):
-                    frames.append(encode_frame(item, data))
-                    continue
-                error = await self._unreadable(asked[item], data)
-                frames.append(encode_error(item, error.code, error.message))
-        finally:
-            for reader in readers.values():
-                reader.close()
-        return b"".join(frames), at
+                    frames.append(encode_frame(item, await self._whole(asked[item], holding, outcome)))
+                except (SourceMissing, SourceUnreachable, SizeMismatch) as exc:
+                    frames.append(encode_error(item, exc.code, exc.message))
+        return b"".join(frames), end
+
+    async def _whole(self, asked: Asked, holding: Holding, outcome: PartRead) -> bytes:
+        """What a store has read.
+
+        Raises:
+            SourceMissing: it is not as the catalog says; it is suspected.
+            SourceUnreachable: the store is not mounted.
+            SizeMismatch: it is larger than the asker wants it.
+        """
+        if isinstance(outcome, StoreNotMounted):
+            raise self._unmounted(asked) from outcome
+        if isinstance(outcome, SourceMissing | StoreError):
+            raise await self._unreadable(asked, f"cannot be read: {outcome.message}") from outcome
+        size_bytes = outcome.size_bytes if isinstance(outcome, TooLarge) else len(outcome)
+        if asked.part is Part.FILE and size_bytes != holding.size_bytes:
+            raise await self._other_size(asked, holding, size_bytes)
+        if isinstance(outcome, TooLarge):
+            raise SizeMismatch(f"{asked.part} of {asked.digest} has {size_bytes} bytes, not up to {_most(asked)}")
+        return outcome
 
 
-def _list_digest(asked: Asked) -> Digest:
+def _digest(asked: Asked) -> Digest:
+    """The digest by which a store finds the part: the file's, or that of a list of attributes."""
+    if asked.part is not Part.ATTRIBUTES:
+        return asked.digest
     try:
         return Digest.parse(f"blake3:{asked.member}")
     except DigestInvalid as exc:
         raise SourceMissing(f"{asked.part} of {asked.digest} are asked for by no digest: {exc.message}") from exc
 
 
-async def _read_all(readers: Mapping[int, Reader]) -> list[tuple[int, bytes | str]]:
-    """Each reader's bytes, or why they cannot be read. Readers with a descriptor are read in one call to a thread."""
-    described: list[tuple[int, int, int]] = []
-    found: list[tuple[int, bytes | str]] = []
-    for item, reader in readers.items():
-        descriptor = reader.fileno()
-        if descriptor is not None:
-            described.append((item, descriptor, reader.size_bytes))
-            continue
-        try:
-            found.append((item, _whole(await reader.read(0, reader.size_bytes), reader.size_bytes)))
-        except StoreError as exc:
-            found.append((item, exc.message))
-    return found + (await in_thread(_read_described, described) if described else [])
+def _most(asked: Asked) -> int:
+    """The most bytes that are sent of an item of a bundle."""
+    return min(asked.size_bytes, MAX_ITEM_BYTES)
 
 
-def _read_described(described: Sequence[tuple[int, int, int]]) -> list[tuple[int, bytes | str]]:
-    """Read each descriptor up to its size. Blocks."""
-    found: list[tuple[int, bytes | str]] = []
-    for item, descriptor, size_bytes in described:
-        try:
-            found.append((item, _whole(os.pread(descriptor, size_bytes, 0), size_bytes)))
-        except OSError as exc:
-            found.append((item, exc.strerror or "error"))
-    return found
+def _wanted(asked: Asked, holding: Holding) -> WantedPart:
+    return WantedPart(
+        name=holding.name, digest=_digest(asked), part=asked.part, member=asked.member, most_bytes=_most(asked)
+    )
 
 
-def _whole(data: bytes, size_bytes: int) -> bytes | str:
-    return data if len(data) == size_bytes else f"it ends at {len(data)} bytes"
-
-
-def _bounded(asked: Asked, reader: Reader) -> None:
-    most = min(asked.size_bytes, MAX_ITEM_BYTES)
-    if reader.size_bytes > most:
-        raise SizeMismatch(f"{asked.part} of {asked.digest} has {reader.size_bytes} bytes, not up to {most}")
+def _end(asked: Sequence[Asked], at: int) -> int:
+    """Where the group that begins at ``at`` ends: its items have about 1 MiB, and one item more at most."""
+    size_bytes = 0
+    end = at
+    while end < min(at + GROUP_ITEMS, len(asked)) and size_bytes < CHUNK_BYTES:
+        size_bytes += _most(asked[end])
+        end += 1
+    return end

@@ -18,7 +18,7 @@ from librarian_daemon.ports.store_capabilities import Capabilities, Expected
 from librarian_protocol.attributes import Attributes
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Entry, StoreRole, Unit
-from librarian_protocol.errors import LibrarianError
+from librarian_protocol.errors import LibrarianError, SourceMissing, StoreError
 from librarian_protocol.manifest import Member
 from librarian_protocol.names import MemberPath, Name
 
@@ -101,6 +101,27 @@ class Looked(msgspec.Struct, frozen=True):
     error: LibrarianError | None
     #: Entries in a book that are not members.
     extra: Extra
+
+
+class WantedPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of an instance to be read whole; all but ``most_bytes`` as :meth:`Store.open_part` takes it."""
+
+    name: Name
+    digest: Digest
+    part: str
+    member: MemberPath | None
+    #: A larger one is not read.
+    most_bytes: int
+
+
+class TooLarge(msgspec.Struct, frozen=True):
+    """The part has more bytes than were wanted at most. None was read."""
+
+    size_bytes: int
+
+
+#: What came of reading a part whole.
+PartRead = bytes | TooLarge | SourceMissing | StoreError
 
 
 class Space(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +216,15 @@ class Store(Protocol):
         Raises:
             SourceMissing: it is not there.
             StoreNotMounted: nothing is.
+        """
+        ...
+
+    async def read_parts(self, wanted: Sequence[WantedPart]) -> Sequence[PartRead]:
+        """Read small parts whole. One outcome for each, in order: what is wrong with one does not stop the others.
+
+        ``SourceMissing`` and ``StoreNotMounted`` mean what they mean of :meth:`open_part`; any other ``StoreError``: it
+        cannot be opened or read, or ends before its size. The caller bounds the sum of ``most_bytes``: all that is read
+        is in memory at once.
         """
         ...
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.intake import Hook, Rig
 
 from librarian_adapters.contract import Staging
-from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, Placed, Reader, Space
+from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, PartRead, Placed, Reader, Space, WantedPart
 from librarian_daemon.ports.store_capabilities import Expected
 from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.digests import Digest
@@ -110,6 +110,9 @@ class HookedStore:
 
     async def open_part(self, name: Name, digest: Digest, part: str, member: MemberPath | None) -> Reader:
         return await self._store.open_part(name, digest, part, member)
+
+    async def read_parts(self, wanted: Sequence[WantedPart]) -> Sequence[PartRead]:
+        return await self._store.read_parts(wanted)
 
     def manifest(self, digest: Digest) -> AsyncIterator[Sequence[Member]]:
         return self._store.manifest(digest)

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select
 
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.apply import unanswered
+from librarian_daemon.catalog.mesh import offers
 from librarian_daemon.catalog.upserts import CHUNK, chunks
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import InstanceHealed, InstanceSuspected, Unit
@@ -85,46 +86,33 @@ def _holdings(rows: Any) -> list[Holding]:
 
 
 def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> dict[Digest, Holding]:
-    """A good local instance of each of these bytes: available, and no doubt about it unanswered."""
+    """A good local instance of each of these bytes: available, and no doubt about it unanswered.
+
+    Where another file has its name by a decision, it is kept here, and served to nobody; nor is one that got its name
+    back and does not stand there yet.
+    """
     found: dict[Digest, Holding] = {}
     for page in chunks(digests):
-        ids = connection.scalars(select(schema.file.c.id).where(schema.file.c.digest.in_(page)).limit(4 * CHUNK)).all()
-        good = [
-            holding
-            for holding in of_files(connection, site, ids)
-            if holding.state == InstanceState.AVAILABLE and not holding.doubted
-        ]
-        kept = _kept(connection, [holding.name for holding in good])
-        aside = _aside(connection, [holding.file_id for holding in good])
-        for holding in good:
-            # Where another file has its name by a decision, it is kept here, and served to nobody; nor is one that
-            # got its name back and does not stand there yet.
-            if (
-                kept.get(holding.name, holding.digest) == holding.digest
-                and (holding.file_id, holding.store) not in aside
-            ):
-                found.setdefault(holding.digest, holding)
+        for id_, name, digest, size_bytes, unit, store in statements.GIVEN.rows(connection, page, site=site):
+            holding = Holding(
+                file_id=id_,
+                name=Name(name),
+                digest=Digest(digest),
+                size_bytes=size_bytes,
+                unit=Unit(unit),
+                store=store,
+                state=InstanceState.AVAILABLE,
+                doubted=False,
+            )
+            found.setdefault(holding.digest, holding)
     return found
 
 
-def _kept(connection: Connection, names: Sequence[Name]) -> dict[str, str]:
-    """Which digest was decided for, of those names that were decided about."""
-    naming = schema.naming.c
-    return {
-        row.name: row.kept
-        for page in chunks(str(name) for name in names)
-        for row in connection.execute(select(naming.name, naming.kept).where(naming.name.in_(page)))
-    }
-
-
-def _aside(connection: Connection, ids: Sequence[int]) -> set[tuple[int, str]]:
-    """Which of these files stand aside, in which stores."""
-    aside = schema.aside.c
-    return {
-        (row.file_id, row.store)
-        for page in chunks(ids)
-        for row in connection.execute(select(aside.file_id, aside.store).where(aside.file_id.in_(page)))
-    }
+def find_for(
+    connection: Connection, site: SiteName, peer: SiteName, digests: Sequence[Digest]
+) -> tuple[dict[Digest, Holding], list[str]]:
+    """As :func:`find`, and the globs that were set for the peer that is to get them."""
+    return find(connection, site, digests), offers.of(connection, peer)
 
 
 def of_name(connection: Connection, site: SiteName, name: Name) -> list[Holding]:

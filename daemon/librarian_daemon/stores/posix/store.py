@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
@@ -17,14 +16,15 @@ from librarian_daemon.fs.beneath import opened, stat_beneath, write_file
 from librarian_daemon.fs.hashing import Stopped, hash_fd
 from librarian_daemon.fs.os_errors import naming, store_error
 from librarian_daemon.fs.threads import Threads
-from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, Placed, Space
+from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, PartRead, Placed, Space, WantedPart
 from librarian_daemon.ports.store_capabilities import Capabilities, Expected
 from librarian_daemon.stores.posix import layout, listing, probe
 from librarian_daemon.stores.posix.durability import Durability, Sync
 from librarian_daemon.stores.posix.keeping import PosixKeeping
-from librarian_daemon.stores.posix.layout import HEAD, OURS, Marker, Root, list_path, manifest_path
+from librarian_daemon.stores.posix.layout import HEAD, OURS, Marker, Root, manifest_path
 from librarian_daemon.stores.posix.local_directory import PosixDirectory
 from librarian_daemon.stores.posix.modes import DEFAULT, Modes
+from librarian_daemon.stores.posix.parts import Parts
 from librarian_daemon.stores.posix.placer import Placer
 from librarian_daemon.stores.posix.reader import PosixReader
 from librarian_daemon.stores.posix.sealer import Sealer
@@ -77,6 +77,7 @@ class PosixStore:
         durability = Durability(self._root, self._threads, sync)
         self._sealer = Sealer(self._root, self._threads, durability)
         self._placer = Placer(self._root, self._threads, self._sealer)
+        self._parts = Parts(self._root)
         self._can = Capabilities(
             directory=PosixDirectory(self._root, durability),
             keeping=PosixKeeping(self._root, self._threads),
@@ -235,31 +236,11 @@ class PosixStore:
             StoreNotMounted: nothing is.
             StoreFault: it cannot be opened.
         """
-        return await self._threads.run(self._open_part, name, digest, part, member)
+        return await self._threads.run(self._parts.open, name, digest, part, member)
 
-    def _open_part(self, name: Name, digest: Digest, part: str, member: MemberPath | None) -> PosixReader:
-        match part:
-            case Part.FILE:
-                path = os.fsencode(name)
-            case Part.MANIFEST:
-                path = manifest_path(digest)
-            case Part.ATTRIBUTES:
-                path = list_path(digest)
-            case Part.MEMBER if member is not None:
-                path = os.fsencode(name) + b"/" + os.fsencode(member)
-            case _:
-                raise SourceMissing(f"{part!a} is no part of a file")
-        with self._root.opened() as root:
-            try:
-                reader = PosixReader(open_beneath(root, path, READ_FILE))
-            except (FileNotFoundError, NotADirectoryError) as exc:
-                raise SourceMissing(f"{part} of {name!a} is not in store {self.label!r}") from exc
-            except OSError as exc:
-                raise store_error(exc, f"opening {name!a}", self.root) from exc
-        if not _is_regular(reader.fileno()):
-            reader.close()
-            raise SourceMissing(f"{part} of {name!a} in store {self.label!r} is not a regular file")
-        return reader
+    async def read_parts(self, wanted: Sequence[WantedPart]) -> Sequence[PartRead]:
+        """Read small parts whole, in one call of a thread: one outcome for each, in order."""
+        return await self._threads.run(self._parts.read, wanted)
 
     async def manifest(self, digest: Digest) -> AsyncIterator[Sequence[Member]]:
         """The members of a stored book, in pages of at most 1000.
@@ -269,7 +250,7 @@ class PosixStore:
             ManifestInvalid: what is stored is not that manifest; only after the last page.
             StoreNotMounted, StoreFault: the store does not answer.
         """
-        reader = await self._threads.run(self._open_part, Name(""), digest, Part.MANIFEST, None)
+        reader = await self._threads.run(self._parts.open, Name(""), digest, Part.MANIFEST, None)
         async for page in self._pages(reader, digest):
             yield page
 
@@ -392,7 +373,3 @@ class PosixStore:
         with self._root.opened() as root, naming("reading the journal's head", self.root):
             data = layout.read_small(root, HEAD)
         return None if data is None else data.decode("utf-8", "replace")
-
-
-def _is_regular(fd: int) -> bool:
-    return stat.S_ISREG(os.fstat(fd).st_mode)

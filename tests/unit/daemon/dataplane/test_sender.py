@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import pytest
 from tests.support.memory_store import MemoryStore
 from tests.support.memory_volume import Inode, Volume
 
 from librarian_adapters.contract import Part
 from librarian_adapters.http.bundle import MAX_ITEM_BYTES, Asked, FrameReader
-from librarian_daemon.dataplane.sender import Holding, Sender
+from librarian_daemon.dataplane.sender import CHUNK_BYTES, GROUP_ITEMS, Holding, Sender
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
-from librarian_protocol.errors import SourceMissing
+from librarian_protocol.errors import SizeMismatch, SourceMissing, SourceUnreachable
 from librarian_protocol.names import Name, SiteName
 
 SITE, ASKER = SiteName("summit"), SiteName("archive")
@@ -24,11 +25,17 @@ class Held:
 
     def __init__(self, **files: bytes) -> None:
         self.volume = Volume()
-        self.volume.named = {name: Inode(data) for name, data in files.items()}
         self.store = MemoryStore(self.volume, id_="0" * 32, label="main")
-        self.files = {Digest.blake3(data): (Name(name), len(data)) for name, data in files.items()}
+        #: Of files that another store holds.
+        self.stores: dict[Digest, MemoryStore] = {}
+        self.files: dict[Digest, tuple[Name, int]] = {}
+        self.put(files)
         self.suspected: list[Digest] = []
         self.giver = Sender(SITE, self, self)
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        self.volume.named |= {name: Inode(data) for name, data in files.items()}
+        self.files |= {Digest.blake3(data): (Name(name), len(data)) for name, data in files.items()}
 
     def roster(self) -> Mapping[SiteName, str]:
         return {}
@@ -38,7 +45,13 @@ class Held:
 
     async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         return {
-            digest: Holding(name=name, digest=digest, unit=Unit.FILE, size_bytes=size_bytes, store=self.store)
+            digest: Holding(
+                name=name,
+                digest=digest,
+                unit=Unit.FILE,
+                size_bytes=size_bytes,
+                store=self.stores.get(digest, self.store),
+            )
             for digest in digests
             for name, size_bytes in [self.files[digest]]
         }
@@ -63,6 +76,42 @@ async def test_small_files_are_given_in_a_bundle() -> None:
     frames = FrameReader(MAX_ITEM_BYTES)
     given = [frame async for piece in held.giver.frames(ASKER, held.asked()) for frame in frames.feed(piece)]
     assert sorted(bytes(frame.body) for frame in given) == [b"", b"one", b"three"]
+
+
+async def test_a_bundle_longer_than_a_group_is_given_whole_and_in_pieces() -> None:
+    """A group ends after so many items, or so many bytes: neither end holds more in memory."""
+    held = Held(**{f"f{number}": b"%d" % number for number in range(GROUP_ITEMS + 1)})
+    held.put({f"large{number}": bytes([number]) * (CHUNK_BYTES // 2) for number in range(5)})
+    pieces = [piece async for piece in held.giver.frames(ASKER, held.asked())]
+    frames = FrameReader(MAX_ITEM_BYTES)
+    given = {frame.head.item: frame.body for piece in pieces for frame in frames.feed(piece)}
+    assert [Digest.blake3(given[item]) for item in range(len(given))] == [asked.digest for asked in held.asked()]
+    assert len(pieces) == 1 + 3
+    assert max(map(len, pieces)) < 2 * CHUNK_BYTES
+
+
+async def test_what_is_wrong_with_one_item_is_told_in_its_place() -> None:
+    held = Held(gone=b"gone", longer=b"longer", good=b"good", other=b"other")
+    asked = held.asked()
+    del held.volume.named["gone"]
+    held.volume.named["longer"] = Inode(b"longer than it was")
+    asked[3] = msgspec.structs.replace(asked[3], size_bytes=4)
+    frames = FrameReader(MAX_ITEM_BYTES)
+    given = [frame async for piece in held.giver.frames(ASKER, asked) for frame in frames.feed(piece)]
+    codes = {frame.head.item: frame.head.code for frame in given}
+    assert codes == {0: SourceMissing.code, 1: SourceMissing.code, 2: "", 3: SizeMismatch.code}
+    assert held.suspected == [asked[0].digest, asked[1].digest]
+
+
+async def test_an_unmounted_store_does_not_keep_the_items_of_another_back() -> None:
+    held, away = Held(good=b"good"), Held(lost=b"lost")
+    away.volume.mounted = False
+    held.stores[Digest.blake3(b"lost")] = away.store
+    held.files |= away.files
+    frames = FrameReader(MAX_ITEM_BYTES)
+    given = [frame async for piece in held.giver.frames(ASKER, held.asked()) for frame in frames.feed(piece)]
+    assert {frame.head.item: frame.head.code for frame in given} == {0: "", 1: SourceUnreachable.code}
+    assert held.suspected == []
 
 
 async def test_a_file_that_ends_early_is_no_source() -> None:
