@@ -263,20 +263,44 @@ NOT_PLAIN = SetStatement(
     columns={"id": INTEGER, "name": TEXT},
 )
 
-#: The files of which nothing can be wanted or ended: no transfer of them goes on, nobody asked for them, and this site
-#: has a good instance in a store, and no bad one.
-SETTLED = SetStatement(
-    """
-    SELECT r.id FROM {rows} AS r
-    WHERE EXISTS (SELECT 1 FROM instance AS i WHERE i.file_id = r.id AND i.site = {site} AND i.store = {store}
-                  AND i.state = 'available')
-      AND NOT EXISTS (SELECT 1 FROM instance AS i WHERE i.file_id = r.id AND i.site = {site}
-                      AND i.state = 'suspected')
-      AND NOT EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = r.id AND t.state NOT IN ('stored', 'cancelled'))
-      AND NOT EXISTS (SELECT 1 FROM one_off AS o WHERE o.file_id = r.id)
-    """,
-    columns={"id": INTEGER},
-    values={"site": TEXT, "store": TEXT},
+_OWN_SUSPECTED = """
+    EXISTS (SELECT 1 FROM instance AS i WHERE i.file_id = f.id AND i.site = {site} AND i.state = 'suspected')
+"""
+#: The files of a page that the planner must look at, with what it reads of their rows. ``regardless`` says that one is
+#: looked at whatever its name: there is a transfer of it, or its own instance is bad. Of the others, where this site
+#: has subscriptions, those are left out that are settled: this site has a good instance in one of the stores that are
+#: given, and no bad one; no transfer of them goes on, and nobody asked for them.
+_LOOK = f"""
+    SELECT f.id, f.name, f.digest, f.size_bytes, f.unit, f.origin_site, f.withdrawn, f.change,
+           EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id) OR {_OWN_SUSPECTED} AS regardless
+    FROM file AS f
+    WHERE {{page}}
+      AND ({{subscribed}} OR EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id) OR {_OWN_SUSPECTED})
+      AND NOT (
+          EXISTS (SELECT 1 FROM instance AS i WHERE i.file_id = f.id AND i.site = {{site}} AND i.state = 'available'
+                  AND i.store IN (SELECT store FROM {{rows}} AS r))
+          AND NOT {_OWN_SUSPECTED}
+          AND NOT EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id
+                          AND t.state NOT IN ('stored', 'cancelled'))
+          AND NOT EXISTS (SELECT 1 FROM one_off AS o WHERE o.file_id = f.id))
+"""
+_LOOKED_BY = {"site": TEXT, "subscribed": BOOLEAN}
+
+#: In the order of their changes; behind one file, up to another.
+LOOK_AT_CHANGED = SetStatement(
+    _LOOK.replace(
+        "{page}", "(f.change, f.id) > ({change}, {file_id}) AND (f.change, f.id) <= ({last_change}, {last_id})"
+    )
+    + "ORDER BY f.change, f.id",
+    columns={"store": TEXT},
+    values=_LOOKED_BY | {"change": INTEGER, "file_id": INTEGER, "last_change": INTEGER, "last_id": INTEGER},
+)
+
+#: In the order of their rows; likewise.
+LOOK_AT_ROWS = SetStatement(
+    _LOOK.replace("{page}", "f.id > {file_id} AND f.id <= {last_id}") + "ORDER BY f.id",
+    columns={"store": TEXT},
+    values=_LOOKED_BY | {"file_id": INTEGER, "last_id": INTEGER},
 )
 
 #: Origins of files, and their instances: whose, in which state, and whether somebody doubts them

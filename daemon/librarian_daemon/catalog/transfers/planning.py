@@ -112,18 +112,49 @@ def settling(subscriptions: Sequence[SubscriptionFacts]) -> list[str]:
 def changed_files(connection: Connection, limit: int, matches: Sequence[str], settling: Sequence[str] = ()) -> Page:
     """The next files after the planner's cursor, in the order of their changes.
 
-    ``known`` has those that one of the globs matches, and those that have a transfer. ``settling`` are stores into
-    which every subscription brings its files: what stands well in one of them is left out.
+    ``known`` has those that one of the globs matches, and those that have a transfer or a bad own instance.
+    ``settling`` are stores into which every subscription brings its files: what stands well in one of them is left out.
     """
     change, file_id = _cursor(connection)
-    rows = connection.execute(_CHANGED, {"change": change, "file_id": file_id, "limit": limit}).all()
-    return _page(connection, rows, matches, full=len(rows) == limit, settling=settling)
+    page = connection.execute(_CHANGED, {"change": change, "file_id": file_id, "limit": limit}).all()
+    if not page:
+        return Page(known=[], last=None, full=False)
+    last_change, last_id = last = tuple(page[-1])
+    by = _looked_by(connection, matches, settling) | {"change": change, "last_change": last_change}
+    rows = statements.LOOK_AT_CHANGED.rows(connection, **by, file_id=file_id, last_id=last_id)
+    return Page(known=_know_matching(connection, rows, matches), last=last, full=len(page) == limit)
+
+
+def files_after(
+    connection: Connection, file_id: int, limit: int, matches: Sequence[str], settling: Sequence[str] = ()
+) -> Page:
+    """The next files in the order of their rows: how a new subscription pages through the catalog."""
+    page = connection.execute(_AFTER, {"file_id": file_id, "limit": limit}).all()
+    if not page:
+        return Page(known=[], last=None, full=False)
+    last = tuple(page[-1])
+    by = _looked_by(connection, matches, settling)
+    rows = statements.LOOK_AT_ROWS.rows(connection, **by, file_id=file_id, last_id=last[1])
+    return Page(known=_know_matching(connection, rows, matches), last=last, full=len(page) == limit)
+
+
+def _looked_by(connection: Connection, matches: Sequence[str], settling: Sequence[str]) -> dict[str, Any]:
+    """What both of the statements are given: this site, whether it has subscriptions, and the stores that settle."""
+    site = get_meta(connection, "site") or ""
+    counting = holders(connection) if settling else None
+    stores = [store for store in settling if counting is not None and counting.store_counts(site, store)]
+    return {"rows": stores, "site": site, "subscribed": bool(matches)}
+
+
+def _know_matching(connection: Connection, rows: Sequence[Any], matches: Sequence[str]) -> list[FileState]:
+    needed = [row for row in rows if row.regardless or any(globs.matches(match, row.name) for match in matches)]
+    return know(connection, needed)
 
 
 def _changed_files() -> Any:
     file, change = schema.file.c, bindparam("change", type_=BigInteger)
     return (
-        select(schema.file)
+        select(file.change, file.id)
         # As one row: with OR the index would be read from its beginning at every look.
         .where(tuple_(file.change, file.id) > tuple_(change, bindparam("file_id", type_=BigInteger)))
         .order_by(file.change, file.id)
@@ -132,47 +163,12 @@ def _changed_files() -> Any:
 
 
 _CHANGED = _changed_files()
-
-
-def files_after(
-    connection: Connection, file_id: int, limit: int, matches: Sequence[str], settling: Sequence[str] = ()
-) -> Page:
-    """The next files in the order of their rows: how a new subscription pages through the catalog."""
-    file = schema.file.c
-    rows = connection.execute(select(schema.file).where(file.id > file_id).order_by(file.id).limit(limit)).all()
-    return _page(connection, rows, matches, full=len(rows) == limit, settling=settling)
-
-
-def _page(
-    connection: Connection, rows: Sequence[SqlRow[Any]], matches: Sequence[str], *, full: bool, settling: Sequence[str]
-) -> Page:
-    settled = _settled(connection, [row.id for row in rows], settling)
-    left = [row for row in rows if row.id not in settled]
-    needed = {row.id for row in left if any(globs.matches(match, row.name) for match in matches)}
-    others = [row.id for row in left if row.id not in needed]
-    needed |= {found for ids in chunks(others) for found in connection.scalars(_WITH_TRANSFER, {"ids": ids})}
-    needed |= _suspected(connection, others)
-    known = know(connection, [row for row in left if row.id in needed])
-    return Page(known=known, last=(rows[-1].change, rows[-1].id) if rows else None, full=full)
-
-
-def _settled(connection: Connection, ids: Sequence[int], stores: Sequence[str]) -> set[int]:
-    """The files that need no look, because they stand well in one of these stores, and it counts."""
-    if not ids or not stores:
-        return set()
-    site, holding = get_meta(connection, "site") or "", holders(connection)
-    return {
-        found
-        for store in stores
-        if holding.store_counts(site, store)
-        for (found,) in statements.SETTLED.rows(connection, ids, site=site, store=store)
-    }
-
-
-def _suspected(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """The files whose own instance is suspected. They must be healed, whatever this site subscribes to."""
-    site = get_meta(connection, "site") or ""
-    return {found for some in chunks(ids) for found in connection.scalars(_OWN_SUSPECTED, {"ids": some, "site": site})}
+_AFTER = (
+    select(schema.file.c.change, schema.file.c.id)
+    .where(schema.file.c.id > bindparam("file_id"))
+    .order_by(schema.file.c.id)
+    .limit(bindparam("limit"))
+)
 
 
 def replan_suspected(tx: Tx) -> None:
@@ -210,7 +206,7 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState
                 size_bytes=row.size_bytes,
                 unit=_UNITS[row.unit],
                 origin=SiteName(row.origin_site) if row.origin_site else None,
-                withdrawn=row.withdrawn,
+                withdrawn=bool(row.withdrawn),
                 conflict=row.name in more.conflicts,
                 set_aside=more.kept.get(row.name, row.digest) != row.digest,
                 occupied=bool(more.standing.get(row.name, set()) - {row.digest}),
@@ -276,10 +272,6 @@ def _meanings() -> Any:
 
 
 _IDS = expanding("ids")
-_WITH_TRANSFER = select(schema.transfer.c.file_id).where(schema.transfer.c.file_id.in_(_IDS))
-_OWN_SUSPECTED = select(schema.instance.c.file_id).where(
-    schema.instance.c.file_id.in_(_IDS), schema.instance.c.site == bindparam("site"), schema.SUSPECTED
-)
 _TRANSFERS = select(schema.transfer).where(schema.transfer.c.file_id.in_(_IDS))
 _ONE_OFFS = select(schema.one_off).where(schema.one_off.c.file_id.in_(_IDS)).order_by(schema.one_off.c.store)
 _MEANINGS = _meanings()
