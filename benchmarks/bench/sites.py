@@ -17,8 +17,8 @@ from benchmarks.bench.processes import Watch
 from benchmarks.bench.row import Setting, Turn
 from tests.support.sites import Site, free_port, join, sites, wait_for
 
-#: Between two looks at a site: each costs it about a millisecond. A turn takes a second or more, so that this is at most
-#: a twentieth of it; looks every 0.01 s were 10 to 18 % of the CPU time of the site that was looked at.
+#: Between two looks at a site. A turn takes a second or more: this is at most a twentieth of it. Each look costs the
+#: site about a millisecond: one every 0.01 s was 10 to 18 % of the CPU time of its turn.
 LOOK_S = 0.05
 DEADLINE_S = 3600.0
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 from tests.conformance.catalog.peers import (
     Peer,
     doubted,
@@ -23,17 +24,18 @@ from tests.conformance.catalog.peers import (
 )
 from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, say
 
-from librarian_daemon.catalog import statements
+from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Catalog, Tx
 from librarian_daemon.catalog.transfers import planning, transfers, transitions
-from librarian_daemon.catalog.transfers.planning import Page
+from librarian_daemon.catalog.transfers.planning import FileState, Page
 from librarian_daemon.catalog.transfers.transfers import NewTransfer
 from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.transfers.planner import Plan, decide
+from librarian_protocol import globs
 from librarian_protocol.entries import AdapterOffer, Dial, Entry, SiteAnnounced
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import Cancel, Event, Fail, Land, Reason, Reserve, Start, Store
-from librarian_protocol.wanted import SubscriptionFacts
+from librarian_protocol.wanted import InstanceState, SubscriptionFacts
 
 OWN = Peer(SITE)
 SECOND = store_of(SITE, 1)
@@ -148,3 +150,49 @@ async def test_what_is_left_out_would_have_changed_nothing(
     known = {state.file_id: state for state in whole.known}
     assert all(state == known[state.file_id] for state in by_sets.known)
     assert by_sets.last == whole.last
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(happened=st.lists(HAPPENING, min_size=1, max_size=8), mine=SUBSCRIPTIONS, limit=st.integers(1, 5))
+async def test_a_page_has_what_a_look_at_every_file_finds(
+    catalog: Catalog,
+    summit: Peer,
+    happened: list[tuple[str, Any, tuple[str, str]]],
+    mine: list[SubscriptionFacts],
+    limit: int,
+) -> None:
+    """Page by page, with and without subscriptions, over changes and over rows."""
+    for what, how, file in happened:
+        await _happen(catalog, summit, what, how, file)
+    matches, stores = [subscription.match for subscription in mine], planning.settling(mine)
+
+    def looks(tx: Tx) -> list[list[FileState]]:
+        changed, after = schema.file.c.change, schema.file.c.id
+        every = planning.know(tx.connection, tx.connection.execute(select(schema.file).order_by(changed, after)).all())
+        by_changes: list[FileState] = []
+        planning.planned_until(tx, 0, 0)
+        while (page := planning.changed_files(tx.connection, limit, matches, stores)).last is not None:
+            assert page.full or page.last == (every[-1].change, every[-1].file_id)
+            by_changes += page.known
+            planning.planned_until(tx, *page.last)
+        by_rows: list[FileState] = []
+        at = 0
+        while (page := planning.files_after(tx.connection, at, limit, matches, stores)).last is not None:
+            by_rows += page.known
+            at = page.last[1]
+        return [every, by_changes, by_rows]
+
+    every, by_changes, by_rows = await catalog.write(looks)
+    _, here = await catalog.read(planning.load_here, SITE, ["http"])
+    needed = [state for state in every if _is_needed(state, matches)]
+    assert _summary(decide(by_changes, mine, here)) == _summary(decide(needed, mine, here))
+    needed.sort(key=lambda state: state.file_id)
+    assert _summary(decide(by_rows, mine, here)) == _summary(decide(needed, mine, here))
+
+
+def _is_needed(state: FileState, matches: Sequence[str]) -> bool:
+    return (
+        any(globs.matches(match, state.file.name) for match in matches)
+        or bool(state.transfers)
+        or any(held.site == SITE and held.state is InstanceState.SUSPECTED for held in state.instances)
+    )

@@ -111,7 +111,11 @@ async def test_a_file_that_ends_before_its_size_is_no_part(tmp_path: Path, monke
     for name in ("cut", "good"):
         (root / name).write_bytes(name.encode())
     pread = os.pread
-    monkeypatch.setattr("os.pread", lambda fd, size, at: pread(fd, 2 if size == len("cut") else size, at))
+
+    def short(fd: int, size_bytes: int, begin: int) -> bytes:
+        return pread(fd, 2 if size_bytes == len("cut") else size_bytes, begin)
+
+    monkeypatch.setattr("os.pread", short)
     cut, good = await _posix(root, "cut", "good")
     assert good == b"good"
     assert isinstance(cut, StoreFault)

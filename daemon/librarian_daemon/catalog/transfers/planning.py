@@ -120,8 +120,16 @@ def changed_files(connection: Connection, limit: int, matches: Sequence[str], se
     if not page:
         return Page(known=[], last=None, full=False)
     last_change, last_id = last = tuple(page[-1])
-    by = _looked_by(connection, matches, settling) | {"change": change, "last_change": last_change}
-    rows = statements.LOOK_AT_CHANGED.rows(connection, **by, file_id=file_id, last_id=last_id)
+    rows = statements.LOOK_AT_CHANGED.rows(
+        connection,
+        _counting(connection, settling),
+        site=get_meta(connection, "site") or "",
+        subscribed=bool(matches),
+        change=change,
+        file_id=file_id,
+        last_change=last_change,
+        last_id=last_id,
+    )
     return Page(known=_know_matching(connection, rows, matches), last=last, full=len(page) == limit)
 
 
@@ -133,17 +141,23 @@ def files_after(
     if not page:
         return Page(known=[], last=None, full=False)
     last = tuple(page[-1])
-    by = _looked_by(connection, matches, settling)
-    rows = statements.LOOK_AT_ROWS.rows(connection, **by, file_id=file_id, last_id=last[1])
+    rows = statements.LOOK_AT_ROWS.rows(
+        connection,
+        _counting(connection, settling),
+        site=get_meta(connection, "site") or "",
+        subscribed=bool(matches),
+        file_id=file_id,
+        last_id=last[1],
+    )
     return Page(known=_know_matching(connection, rows, matches), last=last, full=len(page) == limit)
 
 
-def _looked_by(connection: Connection, matches: Sequence[str], settling: Sequence[str]) -> dict[str, Any]:
-    """What both of the statements are given: this site, whether it has subscriptions, and the stores that settle."""
-    site = get_meta(connection, "site") or ""
-    counting = holders(connection) if settling else None
-    stores = [store for store in settling if counting is not None and counting.store_counts(site, store)]
-    return {"rows": stores, "site": site, "subscribed": bool(matches)}
+def _counting(connection: Connection, stores: Sequence[str]) -> list[str]:
+    """Those of this site's stores that count."""
+    if not stores:
+        return []
+    site, holding = get_meta(connection, "site") or "", holders(connection)
+    return [store for store in stores if holding.store_counts(site, store)]
 
 
 def _know_matching(connection: Connection, rows: Sequence[Any], matches: Sequence[str]) -> list[FileState]:

@@ -1,4 +1,4 @@
-"""Parts of stored instances: opened, or small ones read whole, many in one call. Blocking code."""
+"""Parts of stored instances: opened, or small ones read whole, many in one call."""
 
 from __future__ import annotations
 
@@ -8,19 +8,50 @@ from collections.abc import Sequence
 
 from librarian_adapters.beneath import READ_FILE, open_beneath
 from librarian_adapters.contract import Part
+from librarian_adapters.threads import in_thread
 from librarian_daemon.fs.beneath import split
 from librarian_daemon.fs.kept import Kept
 from librarian_daemon.fs.os_errors import store_error
 from librarian_daemon.ports.store import PartRead, TooLarge, WantedPart
 from librarian_daemon.stores.posix.layout import Root, list_path, manifest_path
-from librarian_daemon.stores.posix.reader import PosixReader
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import SourceMissing, StoreError, StoreFault
 from librarian_protocol.names import MemberPath, Name
 
 
+class PosixReader:
+    """Implements :class:`librarian_daemon.ports.store.Reader` by a descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd: int | None = fd
+        self.size_bytes = os.fstat(fd).st_size
+
+    def fileno(self) -> int:
+        """A descriptor open for reading, positioned at the beginning."""
+        if self._fd is None:
+            raise ValueError("the reader is closed")
+        return self._fd
+
+    async def read(self, begin: int, size_bytes: int) -> bytes:
+        """That many bytes from ``begin``; fewer only at its end.
+
+        Raises:
+            StoreFault: they cannot be read.
+        """
+        try:
+            return await in_thread(os.pread, self.fileno(), size_bytes, begin)
+        except OSError as exc:
+            raise StoreFault(exc.strerror or str(exc)) from exc
+
+    def close(self) -> None:
+        """Idempotent."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
 class Parts:
-    """Those of one store."""
+    """Those of one store. Blocking code."""
 
     def __init__(self, root: Root) -> None:
         self._root = root

@@ -24,9 +24,8 @@ from librarian_daemon.stores.posix.keeping import PosixKeeping
 from librarian_daemon.stores.posix.layout import HEAD, OURS, Marker, Root, manifest_path
 from librarian_daemon.stores.posix.local_directory import PosixDirectory
 from librarian_daemon.stores.posix.modes import DEFAULT, Modes
-from librarian_daemon.stores.posix.parts import Parts
+from librarian_daemon.stores.posix.parts import Parts, PosixReader
 from librarian_daemon.stores.posix.placer import Placer
-from librarian_daemon.stores.posix.reader import PosixReader
 from librarian_daemon.stores.posix.sealer import Sealer
 from librarian_daemon.stores.posix.staging import FileStaging
 from librarian_protocol.digests import Digest
