@@ -17,6 +17,9 @@ from librarian_protocol.entries import InstanceHealed, InstanceSuspected, Unit
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.wanted import InstanceState
 
+#: Looking a member up is a tenth of what calling its enumeration costs.
+_UNITS = {unit.value: unit for unit in Unit}
+
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """An instance in a store of this site."""
@@ -99,7 +102,7 @@ def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> d
                 name=Name(name),
                 digest=Digest(digest),
                 size_bytes=size_bytes,
-                unit=Unit(unit),
+                unit=_UNITS[unit],
                 store=store,
                 state=InstanceState.AVAILABLE,
                 doubted=False,
