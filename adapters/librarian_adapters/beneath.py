@@ -19,6 +19,8 @@ _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 _AT_FDCWD = -100
 #: openat2 answers EAGAIN when a rename elsewhere might have moved what it walked; it need not go on for ever.
 _TRIES = 64
+#: Names by which a directory has itself and the one above it.
+_NOT_ENTRIES = frozenset({b"", b".", b".."})
 READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -80,6 +82,8 @@ def _walk(dirfd: int, path: bytes, flags: int, mode: int) -> int:
 
 def open_beneath(dirfd: int, path: bytes, flags: int, mode: int = 0) -> int:
     """Open ``path`` below ``dirfd``; the caller closes what it gets. ``b""`` is the directory itself."""
+    if b"/" not in path and path not in _NOT_ENTRIES:  # one entry, not followed: nothing else can be reached by it
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=dirfd)
     if has_openat2():
         return _openat2(dirfd, path or b".", flags, mode)
     return _walk(dirfd, path, flags, mode)

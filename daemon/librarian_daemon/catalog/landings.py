@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, union_all
+from sqlalchemy import Connection, select
 
 from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Tx
-from librarian_daemon.catalog.upserts import chunks, expanding
+from librarian_daemon.catalog.mesh.roster import grants_of
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_daemon.ports.store import Action, Landing
 from librarian_protocol import wire
@@ -27,16 +27,16 @@ from librarian_protocol.entries import (
     kind_of,
 )
 from librarian_protocol.names import Name, SiteName
-from librarian_protocol.wanted import InstanceState
 
 
 def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Digest]]) -> list[tuple[NameStatus, str]]:
     """For each file what stands under its name, and the other digest or name for the message."""
     folded = sorted({name.folded for name, _ in files})
     known: dict[str, list[tuple[str, str, bool, bool]]] = {}
-    for page in chunks(folded):
-        for row in connection.execute(_FOLDED, {"folded": page, "store": store}):
-            known.setdefault(row.folded, []).append((row.name, row.digest, row.withdrawn, row.file_id is not None))
+    for form, name, digest, withdrawn, present in statements.NAMESAKES.rows(connection, folded, store=store):
+        known.setdefault(form, []).append((name, digest, bool(withdrawn), bool(present)))
+    for same in known.values():
+        same.sort()
     above = below_files(connection, [name for name, _ in files])
     return [
         (NameStatus.BELOW, above[name]) if name in above else _stands(name, digest, known.get(name.folded, []))
@@ -44,24 +44,11 @@ def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Dig
     ]
 
 
-_FILE, _INSTANCE = schema.file.c, schema.instance.c
-_NAMES = expanding("names")
-_FACTS = (_FILE.id, _FILE.folded, _FILE.name, _FILE.digest, _FILE.withdrawn)
-#: Files by their folded form: two arms, since only those with another name than that are indexed by it.
-_TWINS = union_all(
-    select(*_FACTS).where(_FILE.name.in_(expanding("folded")), _FILE.folded == _FILE.name),
-    select(*_FACTS).where(_FILE.folded.in_(expanding("folded")), _FILE.folded != _FILE.name),
-).subquery("twins")
-_FOLDED = (
-    select(_TWINS.c.folded, _TWINS.c.name, _TWINS.c.digest, _TWINS.c.withdrawn, _INSTANCE.file_id)
-    .outerjoin(
-        schema.instance,
-        (_INSTANCE.file_id == _TWINS.c.id)
-        & (_INSTANCE.store == bindparam("store"))
-        & (_INSTANCE.state == InstanceState.AVAILABLE.value),
-    )
-    .order_by(_TWINS.c.name, _TWINS.c.digest)
-)
+def standing_and_grants(
+    connection: Connection, site: SiteName, store: str, files: Sequence[tuple[Name, Digest]]
+) -> tuple[list[tuple[NameStatus, str]], list[str] | None]:
+    """As :func:`standing`, and what the site may ingest, as :func:`librarian_daemon.catalog.mesh.roster.grants_of`."""
+    return standing(connection, store, files), grants_of(connection, site)
 
 
 def below_files(connection: Connection, names: Sequence[Name]) -> dict[Name, str]:
@@ -102,7 +89,8 @@ def _stands(name: Name, digest: Digest, known: list[tuple[str, str, bool, bool]]
 
 def size_of(connection: Connection, name: Name, digest: str) -> int | None:
     """Bytes of a known file; None for an unknown one."""
-    size_bytes = connection.scalar(select(_FILE.size_bytes).where(_FILE.name == name, _FILE.digest == digest))
+    file = schema.file.c
+    size_bytes = connection.scalar(select(file.size_bytes).where(file.name == name, file.digest == digest))
     return None if size_bytes is None else int(size_bytes)
 
 

@@ -231,6 +231,21 @@ SUSPECTED = SetStatement(
     values={"site": TEXT},
 )
 
+#: Files by their folded form, with whether a store has a good instance. Two arms: only those with another name than
+#: their form are indexed by it.
+_NAMESAKE = """
+    SELECT f.folded, f.name, f.digest, f.withdrawn, EXISTS (
+        SELECT 1 FROM instance AS i WHERE i.file_id = f.id AND i.store = {{store}} AND i.state = 'available')
+    FROM {{rows}} AS r CROSS JOIN file AS f WHERE {which}
+"""
+NAMESAKES = SetStatement(
+    _NAMESAKE.format(which="f.name = r.folded AND f.folded = f.name")
+    + "UNION ALL"
+    + _NAMESAKE.format(which="f.folded = r.folded AND f.folded <> f.name"),
+    columns={"folded": TEXT},
+    values={"store": TEXT},
+)
+
 #: Those of the names that a file has.
 TAKEN = SetStatement(
     """

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from librarian_daemon.catalog import landings as landing_rows
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.mesh.roster import grants_of
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_daemon.ports.store import Landing
@@ -27,14 +26,15 @@ class CatalogLedger:
 
     async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[NameStatus, str]]:
         """See the port."""
-        found = await self._catalog.read(landing_rows.standing, store, files)
-        grants = await self._catalog.read(grants_of, self._catalog.position.site)
+        site = self._catalog.position.site
+        found, grants = await self._catalog.read(landing_rows.standing_and_grants, site, store, files)
         if grants is None:
             return found
-        may = [any(globs.matches(grant, name) for grant in grants) for name, _ in files]
         return [
-            status if granted or status[0] is not NameStatus.FREE else (NameStatus.NOT_GRANTED, ", ".join(grants))
-            for granted, status in zip(may, found, strict=True)
+            (NameStatus.NOT_GRANTED, ", ".join(grants))
+            if status[0] is NameStatus.FREE and not any(globs.matches(grant, name) for grant in grants)
+            else status
+            for (name, _), status in zip(files, found, strict=True)
         ]
 
     async def size_of(self, name: Name, digest: str) -> int | None:

@@ -122,6 +122,31 @@ async def test_a_syncfs_that_took_long_is_the_last_until_both_are_timed_again(
     assert await disk.syncs(store, SYNCFS_FROM, 300) == 1
 
 
+async def test_a_syncfs_that_wrote_what_others_had_written_may_take_long_once_but_not_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, fsync_s=1e-9, syncfs_s=0.0)  # each batch's own one takes longer than that
+    store = await made(tmp_path / "s", "auto")
+    await disk.syncs(store, SYNCFS_FROM, 0)
+    disk.dirty = 100 << 20
+    assert await disk.syncs(store, SYNCFS_FROM, 100) == 1
+    assert await disk.syncs(store, SYNCFS_FROM, 200) == 1
+    assert await disk.syncs(store, SYNCFS_FROM, 300) == 0
+
+
+def test_what_was_written_before_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def syncfs(_: int) -> None:
+        calls.append(len(os.listdir(tmp_path)))
+
+    monkeypatch.setattr(f"{DURABILITY}.syncfs", syncfs)
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    durability._syncfs(fd)  # pyright: ignore[reportPrivateUsage]
+    os.close(fd)
+    assert calls == [0, SYNCFS_FROM]
+
+
 FUSE, EXT4 = 0x65735546, 0xEF53
 
 

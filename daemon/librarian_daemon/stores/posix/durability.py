@@ -43,6 +43,9 @@ _SLOWER = 2.0
 _SYNCFS_WORKS = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010})
 #: Earlier kernels do not report write-back errors by it.
 _SYNCFS_REPORTS = (5, 8)
+#: A batch of small files is less. The first syncfs after a tree was dropped writes the rest of the tree, too: whether
+#: somebody goes on writing is shown by the next one.
+_OWN_DIRTY_BYTES = 16 << 20
 #: The directory in staging in which they are timed; a start removes what a crash left of it.
 _PROBE = b"sync-probe"
 _PROBE_BYTES = 4096
@@ -69,6 +72,8 @@ class Durability:
         self._due_s = 0.0
         #: A syncfs took too long since both were timed.
         self._slow = False
+        #: The last syncfs took too long, but had others' bytes to write.
+        self._forgiven = False
         #: A syncfs reported an error: what it was about, nobody knows.
         self._failed = False
 
@@ -92,6 +97,7 @@ class Durability:
         Raises:
             OSError: it failed, and is used no more.
         """
+        others = dirty_bytes() > _OWN_DIRTY_BYTES
         began_s = time.perf_counter()
         try:
             syncfs(fd)
@@ -102,8 +108,10 @@ class Durability:
         if self._timed is None or self._slow:
             return
         by_fsync_s = self._timed.fsync_s * max(files, SYNCFS_FROM) / SYNCFS_FROM
-        if took_s > _SLOWER * by_fsync_s:
-            self._slow = True
+        long = took_s > _SLOWER * by_fsync_s
+        self._slow = long and (self._forgiven or not others)
+        self._forgiven = long
+        if self._slow:
             _log.info("syncfs_slow", store=self._root.marker.label, took_s=round(took_s, 3), files=files)
 
     def sealed(self, files: int) -> None:
@@ -228,6 +236,7 @@ def _fsync(fd: int) -> OSError | None:
 
 
 def _syncfs(directory: int) -> float:
+    syncfs(directory)  # what others have written until now is not timed
     for number in range(SYNCFS_FROM):
         os.close(_file(directory, b"s%d" % number))
     began_s = time.perf_counter()
