@@ -6,19 +6,29 @@ our sets, the number of watches) asks for a walk instead.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 
-from asyncinotify import Event, Inotify, Mask, Watch
+from asyncinotify import Mask, Watch
 
+from librarian_daemon.intake.directory.kernel_events import (
+    IGNORED,
+    IS_DIRECTORY,
+    MOVED_FROM,
+    MOVED_TO,
+    OVERFLOW,
+    EventQueue,
+    KernelEvent,
+)
 from librarian_daemon.runtime.signals import Signal
 from librarian_protocol.unfinished import is_rsyncs
 
 #: Number of paths remembered between two rounds.
 MOST = 10_000
-_READ_EVENTS = 256
 #: Number of renames with one half seen; the other half follows at once, or never if it is outside.
 _HALVES = 64
 _MASK = Mask.CREATE | Mask.CLOSE_WRITE | Mask.ATTRIB | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.ONLYDIR | Mask.EXCL_UNLINK
@@ -62,7 +72,10 @@ class Watcher:
         """``signal`` is set when something was heard."""
         self._signal = signal
         self._heard = Heard()
-        self._inotify: Inotify | None = None
+        self._inotify: EventQueue | None = None
+        #: Cleared while a claim goes on.
+        self._reading = asyncio.Event()
+        self._reading.set()
         self._paths: dict[int, bytes] = {}
         self._watches: dict[bytes, Watch] = {}
         #: Paths that we renamed back ourselves: this does not mean that they are complete.
@@ -75,7 +88,7 @@ class Watcher:
     def start(self) -> None:
         """Open it. If the system's limit is reached, ``detail`` says so and there are no events."""
         try:
-            self._inotify = Inotify(cache_size=_READ_EVENTS)
+            self._inotify = EventQueue()
         except OSError as exc:
             self.detail = f"no inotify: {exc.strerror}"
 
@@ -123,35 +136,46 @@ class Watcher:
         """Drain events for ever; ends at once if there is no inotify."""
         if self._inotify is None:
             return
-        async for event in self._inotify:
-            self._event(event)
+        while True:
+            await self._inotify.readable()
+            if not self._reading.is_set():
+                await self._reading.wait()
+            for event in self._inotify.read():
+                self._event(event)
 
-    def _event(self, event: Event) -> None:
+    @contextmanager
+    def not_read(self) -> Generator[None]:
+        """No events are read inside the block: a claim causes one for each file, and nobody waits for them."""
+        self._reading.clear()
+        try:
+            yield
+        finally:
+            self._reading.set()
+
+    def _event(self, event: KernelEvent) -> None:
         mask = event.mask
-        number = None if event.watch is None else event.watch.wd
-        if number is not None and Mask.IGNORED in mask:
-            path = self._paths.pop(number, None)
-            if path is not None and (watch := self._watches.get(path)) is not None and watch.wd == number:
+        if mask & IGNORED:
+            path = self._paths.pop(event.watch, None)
+            if path is not None and (watch := self._watches.get(path)) is not None and watch.wd == event.watch:
                 del self._watches[path]
             return
-        parent = None if number is None else self._paths.get(number)
-        if Mask.Q_OVERFLOW in mask or parent is None:
+        parent = self._paths.get(event.watch)
+        if mask & OVERFLOW or parent is None:
             self._heard.walk = True
             self._signal.set()
             return
-        if event.name is None:
+        if not event.name:
             return
-        name = os.fsencode(event.name)
-        rel = parent + b"/" + name if parent else name
-        is_directory = Mask.ISDIR in mask
-        if Mask.MOVED_FROM in mask:
+        rel = parent + b"/" + event.name if parent else event.name
+        is_directory = bool(mask & IS_DIRECTORY)
+        if mask & MOVED_FROM:
             if is_directory:
                 self._forget(rel)
             self._halves[event.cookie] = rel
             if len(self._halves) > _HALVES:
                 del self._halves[next(iter(self._halves))]
             return
-        arrival = Arrival.MOVED if Mask.MOVED_TO in mask else Arrival.SEEN
+        arrival = Arrival.MOVED if mask & MOVED_TO else Arrival.SEEN
         before = self._halves.pop(event.cookie, None) if arrival is Arrival.MOVED else None
         if arrival is Arrival.MOVED and rel in self._returned:
             del self._returned[rel]
