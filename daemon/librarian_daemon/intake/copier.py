@@ -19,7 +19,7 @@ from librarian_daemon.fs import book_tree
 from librarian_daemon.fs.beneath import opened
 from librarian_daemon.fs.hashing import CHUNK_BYTES
 from librarian_daemon.fs.threads import Threads
-from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.claimed import Claimed
 from librarian_daemon.intake.directory.drop import Drop
 from librarian_daemon.intake.directory.examination import Examined
 from librarian_daemon.intake.directory.lease import StillWritten

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 
@@ -103,6 +104,8 @@ class Refusals:
         self._threads = threads
         self._told = DropIncidents(REFUSED, drop.path, incidents)
         self._causes: dict[str, _Cause] = {}
+        #: What lands tells of them, and each round.
+        self._telling = asyncio.Lock()
 
     def add(self, refused: Refused) -> None:
         """Count an entry that was refused just now."""
@@ -123,7 +126,8 @@ class Refusals:
 
     async def tell(self) -> None:
         """Bring the incidents up to date."""
-        await self._told.tell({cause: counted.outstanding(cause) for cause, counted in self._causes.items()})
+        async with self._telling:
+            await self._told.tell({cause: counted.outstanding(cause) for cause, counted in self._causes.items()})
 
     @property
     def number(self) -> int:

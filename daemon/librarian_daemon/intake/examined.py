@@ -6,7 +6,7 @@ import os
 
 import msgspec
 
-from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.claimed import Claimed
 from librarian_daemon.intake.directory.drop import Drop
 from librarian_daemon.intake.directory.examination import Examined
 from librarian_daemon.ports.staging_keys import list_key, manifest_key

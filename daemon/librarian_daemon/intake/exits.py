@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.intake.directory import claims, rejection
-from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.claimed import Claimed
 from librarian_daemon.intake.directory.drop import Drop, shown
 from librarian_daemon.intake.directory.lease import NotReadable, StillWritten
 from librarian_daemon.intake.directory.rejected import Refused

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 
 import msgspec
@@ -24,11 +24,12 @@ from librarian_daemon.config.settings import IntakeSettings
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.intake.copier import SMALL_BYTES, Copier, file_item, list_item, manifest_item, whole_item
 from librarian_daemon.intake.directory import claims
-from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.claimed import Claimed
+from librarian_daemon.intake.directory.claims import Claims
 from librarian_daemon.intake.directory.drop import Drop, shown
-from librarian_daemon.intake.directory.examination import BookExamination, Examined, Gone, examine_files, odd
+from librarian_daemon.intake.directory.examination import BookExamination, Examined, Gone, Read, examine_files, odd
 from librarian_daemon.intake.directory.lease import StillWritten
-from librarian_daemon.intake.directory.scanner import Kind
+from librarian_daemon.intake.directory.scanner import Candidate, Kind
 from librarian_daemon.intake.examined import Ready, landing_of
 from librarian_daemon.intake.exits import Exits
 from librarian_daemon.intake.presence import altered, is_in_store
@@ -54,6 +55,9 @@ from librarian_protocol.names import Name
 RECOVERED_TOGETHER = 100
 #: Errors of placing that concern the file itself, not the store.
 _REFUSED = (NameOccupied, CaseTwin, InputError, TransferError)
+
+#: What is known of a claimed file: that it goes on, or why it does not.
+Found = Ready | InputError | StillWritten | Gone
 
 
 class Ingest:
@@ -127,51 +131,59 @@ class Ingest:
             for landing_id in ids:
                 await self._discard(landing_id)
 
-    async def examine(self, batch: Sequence[Claimed]) -> list[Ready]:
-        """Read a claimed batch. Files that are not in the result are refused, put back, or gone.
+    def claim(self, batch: bytes, candidates: Sequence[Candidate]) -> tuple[Claims, dict[bytes, Found]]:
+        """Claim a batch, and what is known by then of each small file of it, by path. Blocking code.
+
+        Raises:
+            StoreError: as :func:`claims.claim`.
+        """
+        made = claims.claim(self._drop, batch, candidates)
+        return made, {
+            claimed.rel: self._found(claimed, made.read[claimed.rel])
+            for claimed in made.claimed
+            if claimed.rel in made.read
+        }
+
+    def _found(self, claimed: Claimed, read: Read) -> Found:
+        if not isinstance(read, Examined):
+            return read
+        try:
+            name = Name.parse(self._prefix + claimed.rel)
+        except InputError as exc:
+            return exc
+        return Ready(id=self._new_id(), claimed=claimed, name=name, found=read)
+
+    async def examine(self, batch: Sequence[Claimed], known: Mapping[bytes, Found]) -> list[Ready]:
+        """Read a claimed batch, but for what is ``known`` of it. Files that are not in the result are refused, put
+        back, or gone.
 
         Raises:
             StoreError: it cannot be read now; as :meth:`land`.
         """
+        files = [claimed for claimed in batch if claimed.kind is Kind.FILE and claimed.rel not in known]
+        if files:
+            stop = threading.Event()
+            read = await self._threads.run_stoppable(stop, self._examine_files, files, stop)
+            known = {**known, **{claimed.rel: found for claimed, found in zip(files, read, strict=True)}}
         ready: list[Ready] = []
-        stop = threading.Event()
-        files = [claimed for claimed in batch if claimed.kind is Kind.FILE]
-        read = await self._threads.run_stoppable(stop, self._examine_files, files, stop)
-        for claimed, found in zip(files, read, strict=True):
-            if isinstance(found, Ready):
-                ready.append(found)
-            else:
-                await self._not_taken(claimed, found)
         for claimed in batch:
             try:
-                if claimed.kind is Kind.BOOK:
+                if claimed.kind is Kind.FILE:
+                    found = known[claimed.rel]
+                    if not isinstance(found, Ready):
+                        raise found
+                    ready.append(found)
+                elif claimed.kind is Kind.BOOK:
                     ready.append(await self._examine_book(claimed))
-                elif claimed.kind is Kind.ODD:
+                else:
                     raise await self._threads.run(odd, self._drop, claimed, self._settings.unit)
             except (InputError, StillWritten, Gone) as exc:
                 await self._not_taken(claimed, exc)
         return ready
 
-    def _examine_files(
-        self, files: Sequence[Claimed], stop: threading.Event
-    ) -> list[Ready | InputError | StillWritten | Gone]:
-        names = [self._name(claimed) for claimed in files]
-        named = [claimed for claimed, name in zip(files, names, strict=True) if isinstance(name, Name)]
-        read = iter(examine_files(self._drop, named, stop))
-        found: list[Ready | InputError | StillWritten | Gone] = []
-        for claimed, name in zip(files, names, strict=True):
-            result = next(read) if isinstance(name, Name) else name
-            if isinstance(name, Name) and isinstance(result, Examined):
-                found.append(Ready(id=self._new_id(), claimed=claimed, name=name, found=result))
-            elif not isinstance(result, Examined):
-                found.append(result)
-        return found
-
-    def _name(self, claimed: Claimed) -> Name | InputError:
-        try:
-            return Name.parse(self._prefix + claimed.rel)
-        except InputError as exc:
-            return exc
+    def _examine_files(self, files: Sequence[Claimed], stop: threading.Event) -> list[Found]:
+        read = examine_files(self._drop, files, stop)
+        return [self._found(claimed, found) for claimed, found in zip(files, read, strict=True)]
 
     async def _examine_book(self, claimed: Claimed) -> Ready:
         name = Name.parse(self._prefix + claimed.rel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from librarian_adapters import tasks
@@ -12,13 +12,26 @@ from librarian_adapters import tasks
 class Lane:
     """At most one piece of work. Its caller waits for each piece, at the latest before it begins the next one."""
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        """``wake`` is called when a piece has failed."""
+        self._wake = wake
         self._work: asyncio.Task[None] | None = None
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Begin it. :meth:`ended` was awaited since the last piece."""
         assert self._work is None
         self._work = asyncio.create_task(work)
+        self._work.add_done_callback(self._done)
+
+    def _done(self, work: asyncio.Task[None]) -> None:
+        if work is self._work and self.failed:
+            self._wake()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last piece has ended, and :meth:`ended` would raise."""
+        work = self._work
+        return work is not None and work.done() and (work.cancelled() or work.exception() is not None)
 
     async def ended(self) -> None:
         """Wait until nothing goes on. A caller that is cancelled cancels the work, and waits for its end.

@@ -17,7 +17,8 @@ from librarian_daemon.fs.threads import Threads
 from librarian_daemon.intake.candidates import BEING_TAKEN, Candidates
 from librarian_daemon.intake.contents import DropContents
 from librarian_daemon.intake.directory import claims
-from librarian_daemon.intake.directory.claims import Claimed, NotClaimed
+from librarian_daemon.intake.directory.claimed import Claimed
+from librarian_daemon.intake.directory.claims import NotClaimed
 from librarian_daemon.intake.directory.cleanup import Cleanup
 from librarian_daemon.intake.directory.drop import Drop, claimed_path, shown
 from librarian_daemon.intake.directory.ignore_report import IgnoreReport
@@ -27,7 +28,7 @@ from librarian_daemon.intake.directory.watcher import Arrival, Watcher
 from librarian_daemon.intake.drop_incidents import STUCK, DropIncidents, Refusals, pause_code
 from librarian_daemon.intake.examined import Ready
 from librarian_daemon.intake.exits import Exits
-from librarian_daemon.intake.ingest import Ingest
+from librarian_daemon.intake.ingest import Found, Ingest
 from librarian_daemon.intake.lane import Lane
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.ledger import Ledger
@@ -95,8 +96,8 @@ class Intake:
         self.contents = DropContents(self._drop, self._ignored, self._threads, self._count_again)
         self._cleanup = Cleanup(self._drop, self._threads, settings.quiet_for_s)
         #: The batch that lands.
-        self._landing = Lane()
-        self._batch: list[Candidate] = []
+        self._landing = Lane(self._signal.set)
+        self._batch: list[tuple[Candidate, Arrival]] = []
         self._batch_bytes = 0
         self._next_walk_s = 0.0
         self._next_count_s = 0.0
@@ -220,15 +221,20 @@ class Intake:
             if self._paused is not None:
                 await self._clock.sleep(max(self._retry_at_s - self._clock.boottime_s(), 0.0))
             try:
+                if self._paused is not None or self._landing.failed:
+                    await self._landing.ended()
                 identity = await self._threads.run(self._drop.identity)
                 if identity != self._identity:  # another directory was mounted or moved to its place
                     self._identity, self._interrupted, self._next_walk_s = identity, True, 0.0
                 if self._interrupted:
+                    await self._landing.ended()  # its batch is in .claimed, too
                     await self._threads.run(self._drop.prepare)
                     await self._ingest.finish(everything=False)
                     await self._take_up_or_wait()
                 await self._round()
-                await self._resumed()
+                if self._failures:
+                    await self._landing.ended()
+                    await self._resumed()
             except (StoreError, SiteError) as exc:
                 await self._pause(await self._landing_failed() or exc)
                 continue
@@ -243,7 +249,7 @@ class Intake:
         return None
 
     async def _round(self) -> None:
-        """Look at everything that may have changed, ingest what is complete, tidy."""
+        """Look at everything that may have changed, ingest what is complete, tidy. The last batch may still land."""
         now_s = self._clock.boottime_s()
         heard = self._watcher.take()
         if heard.walk or now_s >= self._next_walk_s:
@@ -271,7 +277,6 @@ class Intake:
                 looks.setdefault(candidate, Arrival.SEEN)
         await self._look(looks)
         await self._take_batch()
-        await self._landing.ended()
         await self._cleanup.remove(self._clock.boottime_s())
         await self._tell()
 
@@ -284,6 +289,7 @@ class Intake:
         now_s = self._clock.boottime_s()
         if now_s >= self._next_count_s:
             self._next_count_s = now_s + min(_COUNT_EVERY_S, self._settings.walk_every_s)
+            await self._landing.ended()  # it refuses things, too
             await self.refusals.count()
         await self.refusals.tell()
         self._untold = now_s - self._told_s < _TELL_EVERY_S
@@ -343,18 +349,14 @@ class Intake:
                 complete.append(candidate)
         if not complete:
             return
-        not_claimed = await self._threads.run(claims.held_up, self._drop, complete)
         for candidate in complete:
-            if candidate.rel in not_claimed:
-                self._hold(candidate, not_claimed[candidate.rel], moved=arrival is Arrival.MOVED)
-                continue
-            self._batch.append(candidate)
+            self._batch.append((candidate, arrival))
             self._batch_bytes += candidate.size_bytes
             # A book is a batch of its own: it may be larger than any.
             if candidate.kind is Kind.BOOK or len(self._batch) >= BATCH_FILES or self._batch_bytes >= BATCH_BYTES:
                 await self._take_batch()
 
-    def _hold(self, candidate: Candidate, not_claimed: NotClaimed, *, moved: bool = False) -> None:
+    def _hold(self, candidate: Candidate, not_claimed: NotClaimed, arrival: Arrival) -> None:
         if not_claimed.reason is None:
             self._candidates.forget(candidate.rel)
             return
@@ -365,7 +367,7 @@ class Intake:
             now_s,
             detail=not_claimed.detail,
             fingerprint=candidate.fingerprint,
-            moved=moved,
+            moved=not_claimed.complete or arrival is Arrival.MOVED,
         )
 
     # ---- claiming and ingesting ------------------------------------------------------------------------------
@@ -375,28 +377,30 @@ class Intake:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         if not batch:
             return
-        unique = {found.rel: found for found in batch}
+        unique = {found.rel: (found, arrival) for found, arrival in batch}
         if self._put_off():
-            for found in unique.values():
-                self._hold(found, NotClaimed(found.rel, Reason.PAUSED), moved=True)
+            for found, arrival in unique.values():
+                self._hold(found, NotClaimed(found.rel, Reason.PAUSED, complete=True), arrival)
             return
         name = self._rng.hex(16).encode()
-        made = await self._threads.run(claims.claim, self._drop, name, list(unique.values()))
+        with self._watcher.not_read():
+            made, known = await self._threads.run(self._ingest.claim, name, [found for found, _ in unique.values()])
         for claimed in made.claimed:
             self._candidates.forget(claimed.rel)
         for not_claimed in made.left:
-            self._hold(unique[not_claimed.rel], not_claimed, moved=True)
-        ready = await self._examine(made.claimed)
+            found, arrival = unique[not_claimed.rel]
+            self._hold(found, not_claimed, arrival)
+        ready = await self._examine(made.claimed, known)
         await self._landing.ended()
         self._landing.begin(self._land(name, made.claimed, ready))
 
     async def _take(self, batch: bytes, claimed: list[Claimed]) -> None:
-        await self._land(batch, claimed, await self._examine(claimed))
+        await self._land(batch, claimed, await self._examine(claimed, {}))
 
-    async def _examine(self, claimed: list[Claimed]) -> list[Ready]:
+    async def _examine(self, claimed: list[Claimed], known: Mapping[bytes, Found]) -> list[Ready]:
         self._cleanup.remember((item.rel for item in claimed), self._clock.boottime_s())
         self._taken |= dict.fromkeys(item.rel for item in claimed)
-        return await self._ingest.examine(claimed)
+        return await self._ingest.examine(claimed, known)
 
     async def _land(self, batch: bytes, claimed: Sequence[Claimed], ready: Sequence[Ready]) -> None:
         try:

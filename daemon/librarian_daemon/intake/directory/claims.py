@@ -14,10 +14,11 @@ from contextlib import suppress
 
 import msgspec
 
-from librarian_adapters.beneath import READ_FILE
+from librarian_adapters.beneath import READ_FILE, open_beneath
 from librarian_daemon.fs import book_tree
 from librarian_daemon.fs.beneath import make_directories, opened, split, stat_beneath
 from librarian_daemon.fs.kept import OTHERS, Kept, move
+from librarian_daemon.intake.directory.claimed import Claimed
 from librarian_daemon.intake.directory.drop import (
     CLAIMED,
     VANISHED,
@@ -28,29 +29,19 @@ from librarian_daemon.intake.directory.drop import (
     remove_empty,
     shown,
 )
-from librarian_daemon.intake.directory.lease import StillWritten, check_unwritten
+from librarian_daemon.intake.directory.examination import Gone, Read, examine_open
+from librarian_daemon.intake.directory.lease import ReadLease, StillWritten, check_unwritten
 from librarian_daemon.intake.directory.scanner import Candidate, Kind
 from librarian_protocol.dropped import Reason
 from librarian_protocol.errors import BookRefused
-
-
-class Claimed(msgspec.Struct, frozen=True):
-    """A candidate in ``.claimed/<batch>/<rel>``."""
-
-    batch: bytes
-    rel: bytes
-    kind: Kind
-
-    @property
-    def path(self) -> bytes:
-        """Its path below the drop directory."""
-        return claimed_path(self.batch, self.rel)
 
 
 class Claims(msgspec.Struct):
     """The result of claiming a batch."""
 
     claimed: list[Claimed]
+    #: Small files that were read already, by path.
+    read: dict[bytes, Read]
     #: Candidates that were not claimed, and why; one that is gone has no reason.
     left: list[NotClaimed]
 
@@ -61,8 +52,12 @@ class NotClaimed(msgspec.Struct, frozen=True):
     rel: bytes
     reason: Reason | None
     detail: str = ""
+    #: It was looked at, and only cannot be taken now.
+    complete: bool = False
 
 
+#: Larger files are read when all are claimed: claiming a batch takes no longer than reading 1,000 of these.
+READ_AT_ONCE_BYTES = 1 << 20
 _LEFT = {
     errno.EACCES: Reason.NOT_PERMITTED,
     errno.EPERM: Reason.NOT_PERMITTED,
@@ -75,32 +70,98 @@ _OF_THE_PLACE = frozenset(
 
 
 def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
-    """Rename each candidate into ``.claimed/<batch>/``.
+    """Rename each candidate that nobody writes to into ``.claimed/<batch>/``, and read small files.
 
-    :func:`make_durable` the claims before anything is renamed out of ``.claimed``.
+    They are opened once: before the rename, to look for writers. :func:`make_durable` the claims before anything is
+    renamed out of ``.claimed``.
 
     Raises:
         StoreFull, NoInodes, StoreFault: the drop directory's filesystem refuses it; what is claimed already is found
             again in ``.claimed``.
     """
-    result = Claims(claimed=[], left=[])
+    result = Claims(claimed=[], read={}, left=[])
     with drop.opened("claiming") as fd, Kept(fd, OTHERS) as theirs, Kept(fd) as ours:
-        made: set[bytes] = set()
+        claiming = _Claiming(batch, fd, theirs, ours, result)
         for candidate in candidates:
-            target = claimed_path(batch, candidate.rel)
-            parent = split(target)[0]
-            if parent not in made:
-                _make(fd, parent, made)
-            try:
-                move(theirs, candidate.rel, ours, target)
-            except OSError as exc:
-                if exc.errno in _OF_THE_PLACE:
-                    raise
-                reason = None if exc.errno in VANISHED else _LEFT.get(exc.errno or 0, Reason.CANNOT_MOVE)
-                result.left.append(NotClaimed(candidate.rel, reason, exc.strerror or str(exc)))
-                continue
-            result.claimed.append(Claimed(batch, candidate.rel, candidate.kind))
+            claiming.take(candidate)
     return result
+
+
+class _Claiming:
+    """What one call of :func:`claim` keeps."""
+
+    def __init__(self, batch: bytes, drop: int, theirs: Kept, ours: Kept, result: Claims) -> None:
+        self._batch = batch
+        self._drop = drop
+        self._theirs = theirs
+        self._ours = ours
+        self._made: set[bytes] = set()
+        self._result = result
+
+    def take(self, candidate: Candidate) -> None:
+        """Claim it, or note why not."""
+        if candidate.kind is Kind.FILE:
+            self._take_file(candidate)
+            return
+        reason, detail = _hindrance(self._theirs, candidate)
+        if reason is None:
+            self._move(candidate)
+        else:
+            self._result.left.append(NotClaimed(candidate.rel, reason, detail))
+
+    def _take_file(self, candidate: Candidate) -> None:
+        parent, name = split(candidate.rel)
+        try:
+            file = open_beneath(self._theirs.at(parent), name, READ_FILE)
+        except PermissionError as exc:
+            self._result.left.append(NotClaimed(candidate.rel, Reason.NOT_READABLE, exc.strerror or ""))
+            return
+        except OSError:
+            self._move(candidate)  # it is claimed, then looked at again where nobody can change it
+            return
+        try:
+            try:
+                lease = ReadLease(file)
+            except StillWritten:
+                self._result.left.append(NotClaimed(candidate.rel, Reason.STILL_WRITTEN))
+                return
+            except OSError:
+                self._move(candidate)
+                return
+            claimed = self._move(candidate)
+            if claimed is not None and candidate.size_bytes <= READ_AT_ONCE_BYTES:
+                self._read(claimed, file, lease)
+        finally:
+            os.close(file)
+
+    def _move(self, candidate: Candidate) -> Claimed | None:
+        claimed = Claimed(self._batch, candidate.rel, candidate.kind)
+        target = claimed.path
+        parent = split(target)[0]
+        if parent not in self._made:
+            _make(self._drop, parent, self._made)
+        try:
+            move(self._theirs, candidate.rel, self._ours, target)
+        except OSError as exc:
+            if exc.errno in _OF_THE_PLACE:
+                raise
+            reason = None if exc.errno in VANISHED else _LEFT.get(exc.errno or 0, Reason.CANNOT_MOVE)
+            self._result.left.append(NotClaimed(candidate.rel, reason, exc.strerror or str(exc), complete=True))
+            return None
+        self._result.claimed.append(claimed)
+        return claimed
+
+    def _read(self, claimed: Claimed, file: int, lease: ReadLease) -> None:
+        """Read it, unless what was opened is not what was renamed, or is larger by now."""
+        parent, name = split(claimed.path)
+        try:
+            there = os.stat(name, dir_fd=self._ours.at(parent), follow_symlinks=False)
+        except FileNotFoundError:
+            self._result.read[claimed.rel] = Gone()
+            return
+        here = os.fstat(file)
+        if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) and here.st_size <= READ_AT_ONCE_BYTES:
+            self._result.read[claimed.rel] = examine_open(file, lease)
 
 
 def make_durable(drop: Drop, claimed: Sequence[Claimed]) -> None:
@@ -147,29 +208,12 @@ def put_back(drop: Drop, claimed: Claimed) -> bool:
     return True
 
 
-def held_up(drop: Drop, candidates: Sequence[Candidate]) -> dict[bytes, NotClaimed]:
-    """The candidates that cannot be taken now, by path: somebody writes to them, or we may not read them.
-
-    Raises:
-        StoreFault: the drop directory cannot be opened.
-    """
-    found: dict[bytes, NotClaimed] = {}
-    with drop.opened("looking for writers") as fd, Kept(fd, OTHERS) as directories:
-        for candidate in candidates:
-            reason, detail = _hindrance(directories, candidate)
-            if reason is not None:
-                found[candidate.rel] = NotClaimed(candidate.rel, reason, detail)
-    return found
-
-
 def _hindrance(directories: Kept, candidate: Candidate) -> tuple[Reason | None, str]:
+    """Why a book cannot be taken now: somebody writes to a member, or we may not read it."""
     member = b""
     parent, name = split(candidate.rel)
     try:
-        if candidate.kind is Kind.FILE:
-            with opened(directories.at(parent), name, READ_FILE) as file:
-                check_unwritten(file)
-        elif candidate.kind is Kind.BOOK:
+        if candidate.kind is Kind.BOOK:
             with opened(directories.at(parent), name) as book:
                 for found in book_tree.walk(book):
                     member = found.path

@@ -19,9 +19,16 @@ from librarian_daemon.fs import book_tree
 from librarian_daemon.fs.beneath import opened, split, stat_beneath
 from librarian_daemon.fs.hashing import hash_fd
 from librarian_daemon.fs.kept import Kept
-from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.claimed import Claimed
 from librarian_daemon.intake.directory.drop import Drop
-from librarian_daemon.intake.directory.lease import NotReadable, StillWritten, check_unwritten, unwritten
+from librarian_daemon.intake.directory.lease import (
+    NotReadable,
+    ReadLease,
+    StillWritten,
+    check_unchanged,
+    check_unwritten,
+    unwritten,
+)
 from librarian_protocol import attributes, manifest
 from librarian_protocol.attributes import Attributes, OfMember, bounded, is_executable
 from librarian_protocol.digests import Digest
@@ -63,28 +70,17 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def examine_file(drop: Drop, claimed: Claimed, stop: threading.Event | None = None) -> Examined:
-    """Hash a claimed single file.
-
-    Raises:
-        Gone: it vanished.
-        StillWritten: somebody writes to it, or we may not read it.
-        InputError: it is not a file that we can take.
-        StoreFault: it cannot be read.
-    """
-    with drop.opened("reading a claimed file") as fd, Kept(fd) as directories:
-        return _examine_file(directories, claimed, stop)
+#: What became of reading one claimed file.
+Read = Examined | InputError | StillWritten | Gone
 
 
-def examine_files(
-    drop: Drop, files: Sequence[Claimed], stop: threading.Event | None = None
-) -> list[Examined | InputError | StillWritten | Gone]:
-    """As :func:`examine_file` for many; one result for each, in order.
+def examine_files(drop: Drop, files: Sequence[Claimed], stop: threading.Event | None = None) -> list[Read]:
+    """Hash claimed single files; one result for each, in order.
 
     Raises:
         StoreFault: one cannot be read.
     """
-    found: list[Examined | InputError | StillWritten | Gone] = []
+    found: list[Read] = []
     with drop.opened("reading claimed files") as fd, Kept(fd) as directories:
         for claimed in files:
             try:
@@ -102,25 +98,45 @@ def _examine_file(directories: Kept, claimed: Claimed, stop: threading.Event | N
         if not stat.S_ISREG(state.st_mode):
             raise _odd(state.st_mode)
         with opened(here, name, READ_FILE) as file:
-            state = os.fstat(file)
-            mode = stat.S_IMODE(state.st_mode)
-            ours = _take_over(file, state)
-            try:
-                with unwritten(file) as state:
-                    if not stat.S_ISREG(state.st_mode):
-                        raise _odd(state.st_mode)
-                    _check_size(state.st_size)
-                    size_bytes, digest = hash_fd(file, stop, expected_bytes=state.st_size)
-                if size_bytes != state.st_size:
-                    raise StillWritten("its size changed while it was read")
-            except StillWritten:
-                if ours:
-                    os.fchmod(file, mode)  # it goes back to its writer, who may have to write to it
-                raise
+            return _examine_open(file, None, stop)
     except FileNotFoundError as exc:
         raise Gone from exc
     except PermissionError as exc:
         raise NotReadable("the daemon's user may not read it") from exc
+
+
+def examine_open(file: int, lease: ReadLease) -> Read:
+    """Hash a file that is open at its start, and was claimed since; it is small, and ``lease`` was taken on it before.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return _examine_open(file, lease, None)
+    except (InputError, StillWritten) as exc:
+        return exc
+
+
+def _examine_open(file: int, lease: ReadLease | None, stop: threading.Event | None) -> Examined:
+    state = os.fstat(file)
+    if not stat.S_ISREG(state.st_mode):
+        raise _odd(state.st_mode)
+    mode = stat.S_IMODE(state.st_mode)
+    ours = _take_over(file, state)
+    try:
+        if lease is None:
+            lease = ReadLease(file)
+        before = os.fstat(file) if mode & _SHARED_WRITE else state
+        _check_size(before.st_size)
+        size_bytes, digest = hash_fd(file, stop, expected_bytes=before.st_size)
+        lease.check()
+        check_unchanged(file, before)
+        if size_bytes != before.st_size:
+            raise StillWritten("its size changed while it was read")
+    except StillWritten:
+        if ours:
+            os.fchmod(file, mode)  # it goes back to its writer, who may have to write to it
+        raise
     except OSError as exc:
         if exc.errno == errno.EIO:
             raise _damaged() from exc
@@ -128,10 +144,10 @@ def _examine_file(directories: Kept, claimed: Claimed, stop: threading.Event | N
     return Examined(
         size_bytes=size_bytes,
         digest=digest,
-        mtime_ns=state.st_mtime_ns,
-        uploader=user_name(state.st_uid),
+        mtime_ns=before.st_mtime_ns,
+        uploader=user_name(before.st_uid),
         ours=ours,
-        attributes=Attributes(mtime_ns=bounded(state.st_mtime_ns), executable=is_executable(state.st_mode)),
+        attributes=Attributes(mtime_ns=bounded(before.st_mtime_ns), executable=is_executable(before.st_mode)),
     )
 
 
@@ -219,7 +235,10 @@ class BookExamination:
         """Both texts, a portion at a time. Run it in a thread.
 
         Raises:
-            Gone, StillWritten, InputError, StoreFault: as :func:`examine_file`; which member is in the message.
+            Gone: it vanished.
+            StillWritten: somebody writes to a member, or we may not read it; which one is in the message.
+            InputError: it is not a book that we can take.
+            StoreFault: it cannot be read.
         """
         with self._drop.opened("reading a claimed book") as fd:
             try:

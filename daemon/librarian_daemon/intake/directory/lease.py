@@ -45,14 +45,47 @@ def _lease(fd: int) -> bool:
     return True
 
 
+class ReadLease:
+    """A read lease on a descriptor that was opened read-only. It ends with the descriptor, or by :meth:`end`."""
+
+    def __init__(self, fd: int) -> None:
+        """Take it, where the filesystem has leases.
+
+        Raises:
+            StillWritten: a writer has the file open or mapped.
+        """
+        self._fd = fd
+        self._held = _lease(fd)
+
+    def check(self) -> None:
+        """Raise StillWritten if a writer has opened the file since."""
+        if self._held and fcntl.fcntl(self._fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
+            raise StillWritten("a writer opened it while it was read")
+
+    def end(self) -> None:
+        """Let writers in."""
+        if self._held:
+            fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
 def check_unwritten(fd: int) -> None:
     """Look once whether a writer has it open.
 
     Raises:
         StillWritten: one has.
     """
-    if _lease(fd):
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    ReadLease(fd).end()
+
+
+def check_unchanged(fd: int, before: os.stat_result) -> None:
+    """Raise StillWritten if size or times of the file are others than before."""
+    after = os.fstat(fd)
+    if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    ):
+        raise StillWritten("it changed while it was read")
 
 
 @contextmanager
@@ -63,18 +96,10 @@ def unwritten(fd: int) -> Generator[os.stat_result]:
         StillWritten: at either end of the block. Then the bytes that were read must be discarded.
     """
     before = os.fstat(fd)
-    leased = _lease(fd)
+    lease = ReadLease(fd)
     try:
         yield before
-        if leased and fcntl.fcntl(fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
-            raise StillWritten("a writer opened it while it was read")
+        lease.check()
     finally:
-        if leased:
-            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    after = os.fstat(fd)
-    if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
-        after.st_size,
-        after.st_mtime_ns,
-        after.st_ctime_ns,
-    ):
-        raise StillWritten("it changed while it was read")
+        lease.end()
+    check_unchanged(fd, before)

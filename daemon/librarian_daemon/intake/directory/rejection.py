@@ -10,7 +10,7 @@ import os
 import stat
 
 from librarian_daemon.fs.beneath import make_directories, move, opened, split, write_file
-from librarian_daemon.intake.directory.claims import Claimed
+from librarian_daemon.intake.directory.claimed import Claimed
 from librarian_daemon.intake.directory.drop import REJECTED, Drop, fsync_directories, parents, shown
 from librarian_protocol.errors import LibrarianError
 
