@@ -10,7 +10,6 @@ from sqlalchemy import Connection, select
 
 from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Tx
-from librarian_daemon.catalog.mesh.roster import grants_of
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_daemon.ports.store import Action, Landing
 from librarian_protocol import wire
@@ -42,13 +41,6 @@ def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Dig
         (NameStatus.BELOW, above[name]) if name in above else _stands(name, digest, known.get(name.folded, []))
         for name, digest in files
     ]
-
-
-def standing_and_grants(
-    connection: Connection, site: SiteName, store: str, files: Sequence[tuple[Name, Digest]]
-) -> tuple[list[tuple[NameStatus, str]], list[str] | None]:
-    """As :func:`standing`, and what the site may ingest, as :func:`librarian_daemon.catalog.mesh.roster.grants_of`."""
-    return standing(connection, store, files), grants_of(connection, site)
 
 
 def below_files(connection: Connection, names: Sequence[Name]) -> dict[Name, str]:

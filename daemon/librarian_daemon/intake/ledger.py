@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from librarian_daemon.catalog import landings as landing_rows
 from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.mesh.grants import standing_and_grants
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_daemon.ports.store import Landing
@@ -27,7 +28,7 @@ class CatalogLedger:
     async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[NameStatus, str]]:
         """See the port."""
         site = self._catalog.position.site
-        found, grants = await self._catalog.read(landing_rows.standing_and_grants, site, store, files)
+        found, grants = await self._catalog.read(standing_and_grants, site, store, files)
         if grants is None:
             return found
         return [
