@@ -30,16 +30,20 @@ from librarian_protocol.names import Name, SiteName
 
 def standing(connection: Connection, store: str, files: Sequence[tuple[Name, Digest]]) -> list[tuple[NameStatus, str]]:
     """For each file what stands under its name, and the other digest or name for the message."""
-    folded = sorted({name.folded for name, _ in files})
+    forms = [name.folded for name, _ in files]
     known: dict[str, list[tuple[str, str, bool, bool]]] = {}
-    for form, name, digest, withdrawn, present in statements.NAMESAKES.rows(connection, folded, store=store):
+    for form, name, digest, withdrawn, present in statements.NAMESAKES.rows(connection, sorted({*forms}), store=store):
         known.setdefault(form, []).append((name, digest, bool(withdrawn), bool(present)))
     for same in known.values():
         same.sort()
     above = below_files(connection, [name for name, _ in files])
     return [
-        (NameStatus.BELOW, above[name]) if name in above else _stands(name, digest, known.get(name.folded, []))
-        for name, digest in files
+        (NameStatus.BELOW, above[name])
+        if name in above
+        else _stands(name, digest, known[form])
+        if form in known
+        else (NameStatus.FREE, "")
+        for (name, digest), form in zip(files, forms, strict=True)
     ]
 
 

@@ -45,6 +45,8 @@ class Threads:
         list: handing each over by itself would cost more than a small ``work``.
         """
         todo = list(items)
+        if len(todo) == 1:
+            return [work(todo[0])]
         results: list[T | None] = [None] * len(todo)
         number = count()
 

@@ -25,7 +25,7 @@ from librarian_daemon.fs.threads import Threads
 from librarian_daemon.intake.copier import SMALL_BYTES, Copier, file_item, list_item, manifest_item, whole_item
 from librarian_daemon.intake.directory import claims
 from librarian_daemon.intake.directory.claimed import Claimed
-from librarian_daemon.intake.directory.claims import Claims
+from librarian_daemon.intake.directory.claims import NotClaimed
 from librarian_daemon.intake.directory.drop import Drop, shown
 from librarian_daemon.intake.directory.examination import BookExamination, Examined, Gone, Read, examine_files, odd
 from librarian_daemon.intake.directory.lease import StillWritten
@@ -58,6 +58,18 @@ _REFUSED = (NameOccupied, CaseTwin, InputError, TransferError)
 
 #: What is known of a claimed file: that it goes on, or why it does not.
 Found = Ready | InputError | StillWritten | Gone
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """A batch that was claimed."""
+
+    claimed: Sequence[Claimed] = ()
+    #: What was not claimed, and why.
+    left: Sequence[NotClaimed] = ()
+    #: Small files that were read already, by path.
+    known: Mapping[bytes, Found] = {}
+    #: Whether files that are ours alone can be renamed into the store; None: that was not looked at.
+    may_rename: bool | None = None
 
 
 class Ingest:
@@ -100,10 +112,10 @@ class Ingest:
 
     # ---- a batch -----------------------------------------------------------------------------------------
 
-    async def land(self, examined: Sequence[Ready], claimed: Sequence[Claimed]) -> None:
+    async def land(self, examined: Sequence[Ready], batch: Batch) -> None:
         """Finish a batch that was examined: each file is accepted, refused, or put back.
 
-        All that was ``claimed`` of it is made durable meanwhile. To be called for one batch after the other: what a
+        All claims of it are made durable meanwhile. To be called for one batch after the other: what a
         name means depends on the batch before.
 
         Raises:
@@ -112,11 +124,12 @@ class Ingest:
         """
         if not examined:
             return
-        durable = asyncio.create_task(self._threads.run(claims.make_durable, self._drop, claimed))
+        durable = asyncio.create_task(self._threads.run(claims.make_durable, self._drop, batch.claimed))
         try:
             ready = await self._standing(examined)
-            place = self._store.can.directory
-            may_rename = place is not None and await self._threads.run(self._drop.may_rename_into, place.path)
+            may_rename = batch.may_rename
+            if may_rename is None:
+                may_rename = await self._threads.run(self._may_rename)
             ready = await self._copy(ready, may_rename)
             await self._land(ready, durable)
         except (StoreError, SiteError):
@@ -131,18 +144,24 @@ class Ingest:
             for landing_id in ids:
                 await self._discard(landing_id)
 
-    def claim(self, batch: bytes, candidates: Sequence[Candidate]) -> tuple[Claims, dict[bytes, Found]]:
-        """Claim a batch, and what is known by then of each small file of it, by path. Blocking code.
+    def claim(self, identity: tuple[int, int], batch: bytes, candidates: Sequence[Candidate]) -> Batch:
+        """Claim a batch, and read the small files of it. Blocking code.
 
         Raises:
-            StoreError: as :func:`claims.claim`.
+            Replaced, StoreError: as :func:`claims.claim`; or the store does not answer, and nothing was claimed.
         """
-        made = claims.claim(self._drop, batch, candidates)
-        return made, {
+        may_rename = self._may_rename()
+        made = claims.claim(self._drop, identity, batch, candidates)
+        known = {
             claimed.rel: self._found(claimed, made.read[claimed.rel])
             for claimed in made.claimed
             if claimed.rel in made.read
         }
+        return Batch(claimed=made.claimed, left=made.left, known=known, may_rename=may_rename)
+
+    def _may_rename(self) -> bool:
+        place = self._store.can.directory
+        return place is not None and self._drop.may_rename_into(place.path)
 
     def _found(self, claimed: Claimed, read: Read) -> Found:
         if not isinstance(read, Examined):
@@ -153,20 +172,20 @@ class Ingest:
             return exc
         return Ready(id=self._new_id(), claimed=claimed, name=name, found=read)
 
-    async def examine(self, batch: Sequence[Claimed], known: Mapping[bytes, Found]) -> list[Ready]:
-        """Read a claimed batch, but for what is ``known`` of it. Files that are not in the result are refused, put
-        back, or gone.
+    async def examine(self, batch: Batch) -> list[Ready]:
+        """Read what is not known of a claimed batch. Files that are not in the result are refused, put back, or gone.
 
         Raises:
             StoreError: it cannot be read now; as :meth:`land`.
         """
-        files = [claimed for claimed in batch if claimed.kind is Kind.FILE and claimed.rel not in known]
+        known = batch.known
+        files = [claimed for claimed in batch.claimed if claimed.kind is Kind.FILE and claimed.rel not in known]
         if files:
             stop = threading.Event()
             read = await self._threads.run_stoppable(stop, self._examine_files, files, stop)
             known = {**known, **{claimed.rel: found for claimed, found in zip(files, read, strict=True)}}
         ready: list[Ready] = []
-        for claimed in batch:
+        for claimed in batch.claimed:
             try:
                 if claimed.kind is Kind.FILE:
                     found = known[claimed.rel]

@@ -18,7 +18,7 @@ from librarian_daemon.intake.candidates import BEING_TAKEN, Candidates
 from librarian_daemon.intake.contents import DropContents
 from librarian_daemon.intake.directory import claims
 from librarian_daemon.intake.directory.claimed import Claimed
-from librarian_daemon.intake.directory.claims import NotClaimed
+from librarian_daemon.intake.directory.claims import NotClaimed, Replaced
 from librarian_daemon.intake.directory.cleanup import Cleanup
 from librarian_daemon.intake.directory.drop import Drop, claimed_path, shown
 from librarian_daemon.intake.directory.ignore_report import IgnoreReport
@@ -28,7 +28,7 @@ from librarian_daemon.intake.directory.watcher import Arrival, Watcher
 from librarian_daemon.intake.drop_incidents import STUCK, DropIncidents, Refusals, pause_code
 from librarian_daemon.intake.examined import Ready
 from librarian_daemon.intake.exits import Exits
-from librarian_daemon.intake.ingest import Found, Ingest
+from librarian_daemon.intake.ingest import Batch, Ingest
 from librarian_daemon.intake.lane import Lane
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.ledger import Ledger
@@ -53,6 +53,7 @@ _LONGEST_PAUSE_S = 30.0
 #: Between two counts of ``.rejected``, and between two counts of what waits for a person.
 _COUNT_EVERY_S = 60.0
 _TELL_EVERY_S = 1.0
+_IDENTIFIED_EVERY_S = 1.0
 
 
 class Intake:
@@ -105,8 +106,9 @@ class Intake:
         self._told_s = -_TELL_EVERY_S
         self._untold = False
         self._began_s = 0.0
-        #: Device and inode of the drop directory that was walked.
+        #: Device and inode of the drop directory that was walked, and when they are looked at again.
         self._identity: tuple[int, int] | None = None
+        self._next_identity_s = 0.0
         #: Set until the content of ``.claimed`` has been taken: at the start and after every pause.
         self._interrupted = True
         #: Claimed paths that are not finished.
@@ -223,9 +225,7 @@ class Intake:
             try:
                 if self._paused is not None or self._landing.failed:
                     await self._landing.ended()
-                identity = await self._threads.run(self._drop.identity)
-                if identity != self._identity:  # another directory was mounted or moved to its place
-                    self._identity, self._interrupted, self._next_walk_s = identity, True, 0.0
+                await self._identify()
                 if self._interrupted:
                     await self._landing.ended()  # its batch is in .claimed, too
                     await self._threads.run(self._drop.prepare)
@@ -239,6 +239,15 @@ class Intake:
                 await self._pause(await self._landing_failed() or exc)
                 continue
             await self._signal.wait(self._wait_s())
+
+    async def _identify(self) -> None:
+        """Notice that another directory was mounted or moved to its place; a claim looks by itself, too."""
+        now_s = self._clock.boottime_s()
+        if self._identity is None or now_s >= self._next_identity_s:
+            self._next_identity_s = now_s + _IDENTIFIED_EVERY_S
+            identity = await self._threads.run(self._drop.identity)
+            if identity != self._identity:
+                self._identity, self._interrupted, self._next_walk_s = identity, True, 0.0
 
     async def _landing_failed(self) -> StoreError | SiteError | None:
         """Wait for the batch that lands; why it failed."""
@@ -382,34 +391,43 @@ class Intake:
             for found, arrival in unique.values():
                 self._hold(found, NotClaimed(found.rel, Reason.PAUSED, complete=True), arrival)
             return
+        if self._identity is None:
+            return  # the next round walks
         name = self._rng.hex(16).encode()
-        with self._watcher.not_read():
-            made, known = await self._threads.run(self._ingest.claim, name, [found for found, _ in unique.values()])
+        try:
+            with self._watcher.not_read():
+                made = await self._threads.run(
+                    self._ingest.claim, self._identity, name, [found for found, _ in unique.values()]
+                )
+        except Replaced:
+            self._identity, self._next_walk_s = None, 0.0
+            return
         for claimed in made.claimed:
             self._candidates.forget(claimed.rel)
         for not_claimed in made.left:
             found, arrival = unique[not_claimed.rel]
             self._hold(found, not_claimed, arrival)
-        ready = await self._examine(made.claimed, known)
+        ready = await self._examine(made)
         await self._landing.ended()
-        self._landing.begin(self._land(name, made.claimed, ready))
+        self._landing.begin(self._land(name, made, ready))
 
     async def _take(self, batch: bytes, claimed: list[Claimed]) -> None:
-        await self._land(batch, claimed, await self._examine(claimed, {}))
+        made = Batch(claimed=claimed)
+        await self._land(batch, made, await self._examine(made))
 
-    async def _examine(self, claimed: list[Claimed], known: Mapping[bytes, Found]) -> list[Ready]:
-        self._cleanup.remember((item.rel for item in claimed), self._clock.boottime_s())
-        self._taken |= dict.fromkeys(item.rel for item in claimed)
-        return await self._ingest.examine(claimed, known)
+    async def _examine(self, batch: Batch) -> list[Ready]:
+        self._cleanup.remember((item.rel for item in batch.claimed), self._clock.boottime_s())
+        self._taken |= dict.fromkeys(item.rel for item in batch.claimed)
+        return await self._ingest.examine(batch)
 
-    async def _land(self, batch: bytes, claimed: Sequence[Claimed], ready: Sequence[Ready]) -> None:
+    async def _land(self, name: bytes, batch: Batch, ready: Sequence[Ready]) -> None:
         try:
-            await self._ingest.land(ready, claimed)
+            await self._ingest.land(ready, batch)
         finally:
             await self.refusals.tell()
-        for item in claimed:
+        for item in batch.claimed:
             self._taken.pop(item.rel, None)
-        await self._threads.run(claims.tidy, self._drop, batch)
+        await self._threads.run(claims.tidy, self._drop, name)
 
     def look_again(self) -> None:
         """A pause by an operator began or ended: everything that waits is looked at now."""
@@ -457,7 +475,7 @@ class Intake:
     async def _pause(self, why: StoreError | SiteError) -> None:
         """Pause. Claimed files stay claimed and are ingested first afterwards."""
         self._batch, self._batch_bytes = [], 0
-        self._interrupted = True
+        self._interrupted, self._identity = True, None
         self._failures += 1
         pause_s = min(backoff.delay_s(self._failures, self._settings.path), _LONGEST_PAUSE_S)
         self._retry_at_s = self._clock.boottime_s() + pause_s

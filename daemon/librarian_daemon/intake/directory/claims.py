@@ -36,6 +36,10 @@ from librarian_protocol.dropped import Reason
 from librarian_protocol.errors import BookRefused
 
 
+class Replaced(Exception):
+    """Another directory stands at the drop directory's path: nothing was claimed."""
+
+
 class Claims(msgspec.Struct):
     """The result of claiming a batch."""
 
@@ -69,18 +73,28 @@ _OF_THE_PLACE = frozenset(
 )
 
 
-def claim(drop: Drop, batch: bytes, candidates: Sequence[Candidate]) -> Claims:
+def claim(drop: Drop, identity: tuple[int, int], batch: bytes, candidates: Sequence[Candidate]) -> Claims:
     """Rename each candidate that nobody writes to into ``.claimed/<batch>/``, and read small files.
 
     They are opened once: before the rename, to look for writers. :func:`make_durable` the claims before anything is
     renamed out of ``.claimed``.
 
+    Args:
+        drop: where.
+        identity: device and inode of the directory that was prepared for claims.
+        batch: its name, which no other has.
+        candidates: what is complete.
+
     Raises:
+        Replaced: it is another directory by now.
         StoreFull, NoInodes, StoreFault: the drop directory's filesystem refuses it; what is claimed already is found
             again in ``.claimed``.
     """
     result = Claims(claimed=[], read={}, left=[])
     with drop.opened("claiming") as fd, Kept(fd, OTHERS) as theirs, Kept(fd) as ours:
+        here = os.fstat(fd)
+        if (here.st_dev, here.st_ino) != identity:
+            raise Replaced
         claiming = _Claiming(batch, fd, theirs, ours, result)
         for candidate in candidates:
             claiming.take(candidate)

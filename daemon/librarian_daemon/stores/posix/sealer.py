@@ -6,12 +6,12 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 
 import msgspec
 import structlog
 
-from librarian_adapters.beneath import READ_FILE
+from librarian_adapters.beneath import READ_FILE, open_beneath
 from librarian_daemon.fs import book_tree
 from librarian_daemon.fs.beneath import directory, opened, split, wait_written
 from librarian_daemon.fs.kept import KeptRoots, at_once
@@ -91,7 +91,8 @@ class Sealer:
             settled: list[tuple[Landing, int]] = []
             for landing in portion:
                 try:
-                    fd = files.enter_context(_opened(directories, landing))
+                    fd = _open(directories, landing)
+                    files.callback(os.close, fd)
                     self._settle(landing, fd)
                 except FileNotFoundError:
                     failed.append(NotPlaced(landing, missing(landing)))
@@ -123,8 +124,11 @@ class Sealer:
         failed: list[NotPlaced] = []
         for landing in landings:
             try:
-                with _opened(directories, landing) as fd:
+                fd = _open(directories, landing)
+                try:
                     wait_written(fd)
+                finally:
+                    os.close(fd)
             except FileNotFoundError:
                 failed.append(NotPlaced(landing, missing(landing)))
             except OSError as exc:
@@ -241,10 +245,10 @@ class Sealer:
                 raise NotDurable(exc) from exc
 
 
-def _opened(directories: KeptRoots, landing: Landing) -> AbstractContextManager[int]:
-    """The file of a landing, to read. Raises OSError."""
+def _open(directories: KeptRoots, landing: Landing) -> int:
+    """The file of a landing, to read; the caller closes it. Raises OSError."""
     parent, name = split(os.fsencode(landing.rel))
-    return opened(directories.below(landing.root).at(parent), name, READ_FILE)
+    return open_beneath(directories.below(landing.root).at(parent), name, READ_FILE)
 
 
 def _try_fsync(file: tuple[Landing, int]) -> NotDurable | None:
