@@ -12,6 +12,8 @@ from librarian_protocol.errors import DigestInvalid
 #: Length in hex digits of each algorithm we carry; only blake3 is ever an identity.
 HEX_DIGITS = {"blake3": 64, "sha256": 64, "sha512": 128, "sha1": 40, "md5": 32, "adler32": 8, "xxh3": 16}
 _FORM = re.compile(r"([a-z0-9]+):([0-9a-f]+)\Z")
+#: Nearly every digest is one: each entry and each request for a file has it.
+_IDENTITY = re.compile(r"blake3:[0-9a-f]{64}\Z")
 
 
 class Digest(str):
@@ -26,6 +28,8 @@ class Digest(str):
         Raises:
             DigestInvalid: which of them is wrong.
         """
+        if _IDENTITY.match(raw):
+            return cls(raw)
         match = _FORM.match(raw)
         if match is None:
             raise DigestInvalid(f"digest {ascii(raw)[:120]} is not of the form <algorithm>:<lower-case hex>")

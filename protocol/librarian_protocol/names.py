@@ -34,38 +34,39 @@ def _shown(raw: str | bytes) -> str:
 
 
 def _checked(raw: str | bytes, what: str) -> str:
-    shown = _shown(raw)
     if isinstance(raw, bytes):
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as exc:
-            raise NameInvalid(f"{what} {shown} is not valid UTF-8") from exc
+            raise NameInvalid(f"{what} {_shown(raw)} is not valid UTF-8") from exc
     else:
         text = raw
         if not text.isascii():
             try:
                 text.encode("utf-8")
             except UnicodeEncodeError as exc:
-                raise NameInvalid(f"{what} {shown} is not valid UTF-8") from exc
+                raise NameInvalid(f"{what} {_shown(raw)} is not valid UTF-8") from exc
     if not text:
         raise NameInvalid(f"{what} is empty")
     if text.startswith("/"):
-        raise NameInvalid(f"{what} {shown} is absolute", hint="give it relative to the namespace's root")
+        raise NameInvalid(f"{what} {_shown(raw)} is absolute", hint="give it relative to the namespace's root")
     if "\x00" in text:
-        raise NameInvalid(f"{what} {shown} contains a NUL byte")
+        raise NameInvalid(f"{what} {_shown(raw)} contains a NUL byte")
     if _CONTROL.search(text):
-        raise NameInvalid(f"{what} {shown} contains a control character")
+        raise NameInvalid(f"{what} {_shown(raw)} contains a control character")
     if not unicodedata.is_normalized("NFC", text):
-        raise NameInvalid(f"{what} {shown} is not in Unicode normal form C (NFC)", hint="rename it to its NFC form")
+        raise NameInvalid(
+            f"{what} {_shown(raw)} is not in Unicode normal form C (NFC)", hint="rename it to its NFC form"
+        )
     for component in text.split("/"):
         if not component:
-            raise NameInvalid(f"{what} {shown} has an empty component")
+            raise NameInvalid(f"{what} {_shown(raw)} has an empty component")
         if component in {".", ".."}:
-            raise NameInvalid(f"{what} {shown} has the component {component!r}")
+            raise NameInvalid(f"{what} {_shown(raw)} has the component {component!r}")
         if len(component) > MAX_COMPONENT_BYTES // 4 and len(component.encode()) > MAX_COMPONENT_BYTES:
-            raise NameInvalid(f"{what} {shown} has a component longer than {MAX_COMPONENT_BYTES} bytes")
+            raise NameInvalid(f"{what} {_shown(raw)} has a component longer than {MAX_COMPONENT_BYTES} bytes")
     if len(text) > MAX_NAME_BYTES // 4 and len(text.encode()) > MAX_NAME_BYTES:
-        raise NameInvalid(f"{what} {shown} is longer than {MAX_NAME_BYTES} bytes")
+        raise NameInvalid(f"{what} {_shown(raw)} is longer than {MAX_NAME_BYTES} bytes")
     return text
 
 

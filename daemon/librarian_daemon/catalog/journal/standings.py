@@ -299,16 +299,23 @@ _OVERLAPPING = (
 
 def tips(connection: Connection, site: SiteName) -> list[Cutoff]:
     """The ends of what counts of a site's journal here."""
+    rows = connection.execute(_TIPS, {"site": str(site)})
+    return [Cutoff(incarnation=row.incarnation, seq=row.seq, hash=row.hash) for row in rows]
+
+
+def _tips() -> Any:
     cursor, later = schema.cursor.c, schema.journal.alias("later").c
-    rows = connection.execute(
+    return (
         select(cursor.incarnation, cursor.seq, cursor.hash)
         .where(
-            cursor.site == str(site),
+            cursor.site == bindparam("site"),
             ~exists().where(later.prev == cursor.hash, later.state.in_(COUNTING)),
         )
         .order_by(cursor.epoch, cursor.incarnation)
     )
-    return [Cutoff(incarnation=row.incarnation, seq=row.seq, hash=row.hash) for row in rows]
+
+
+_TIPS = _tips()
 
 
 def left_out(connection: Connection, site: SiteName) -> tuple[int, int]:

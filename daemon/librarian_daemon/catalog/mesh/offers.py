@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.committer import Tx
@@ -13,8 +13,10 @@ from librarian_protocol.names import SiteName
 
 def of(connection: Connection, peer: SiteName) -> list[str]:
     """The globs that were set for a peer; none were where empty."""
-    offer = schema.offer.c
-    return list(connection.scalars(select(offer.match).where(offer.peer == str(peer)).order_by(offer.match)))
+    return list(connection.scalars(_OF, {"peer": str(peer)}))
+
+
+_OF = select(schema.offer.c.match).where(schema.offer.c.peer == bindparam("peer")).order_by(schema.offer.c.match)
 
 
 def every(connection: Connection) -> dict[SiteName, list[str]]:
