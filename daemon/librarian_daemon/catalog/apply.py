@@ -181,17 +181,22 @@ _ENTRIES = wire.decoder(list[EntryId])
 
 def _instances(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     """The register (file, site, store). Only the site that owns a store speaks of its instances."""
+    told: dict[tuple[str | None, ...], list[tuple[str, str, int, int]]] = {}
+    for entry in cast(Sequence[FileEntry], entries):
+        told.setdefault(_told(entry), []).append((entry.name, entry.digest, entry.size_bytes, entry.seq))
     by = {"site": str(said.site), "epoch": said.epoch, "incarnation": said.incarnation}
-    statements.INSTANCES.run(connection, [_instance_row(cast(FileEntry, entry)) for entry in entries], **by)
+    for common, files in told.items():
+        statements.INSTANCES.run(connection, files, **dict(zip(statements.INSTANCE_COMMON, common, strict=True)), **by)
 
 
-def _instance_row(entry: FileEntry) -> tuple[Any, ...]:
+def _told(entry: FileEntry) -> tuple[str | None, ...]:
+    """What an entry tells of an instance beside the file: ``statements.INSTANCE_COMMON``."""
     how, source, detail, state = "", None, "", InstanceState.AVAILABLE
     match entry:
         case FileIngested():
             how = "ingested"
         case InstanceRegistered():
-            how, source = entry.how.value, entry.source_site
+            how, source = entry.how.value, str(entry.source_site)
         case InstanceHealed():
             how = "healed"
         case InstanceSuspected():
@@ -200,8 +205,7 @@ def _instance_row(entry: FileEntry) -> tuple[Any, ...]:
             state, detail = InstanceState.REMOVED, entry.reason
         case _:
             raise TypeError(f"{type(entry).__name__} says nothing of an instance")
-    file = (entry.name, entry.digest, entry.store)
-    return *file, state.value, how, source, detail, entry.at, entry.size_bytes, entry.seq
+    return entry.store, state.value, how, source, detail, entry.at
 
 
 def _doubts(connection: Connection, entries: Sequence[Entry], said: Said) -> None:

@@ -76,27 +76,20 @@ PECULIAR = SetStatement(
 
 _INSTANCE = ("state", "how", "source_site", "detail", "at", "size_bytes", "epoch", "incarnation", "seq")
 
+#: What nearly always all instances of a segment have in common: as columns of the set they would double its cost.
+INSTANCE_COMMON = ("store", "state", "how", "source_site", "detail", "at")
+
 INSTANCES = SetStatement(
     f"""
-    INSERT INTO instance (file_id, site, store, {", ".join(_INSTANCE)})
-    SELECT f.id, {{site}}, r.store, r.state, r.how, r.source_site, r.detail, r.at, r.size_bytes,
-           {{epoch}}, {{incarnation}}, r.seq
+    INSERT INTO instance (file_id, site, {", ".join(INSTANCE_COMMON)}, size_bytes, epoch, incarnation, seq)
+    SELECT f.id, {{site}}, {", ".join(f"{{{name}}}" for name in INSTANCE_COMMON)},
+           r.size_bytes, {{epoch}}, {{incarnation}}, r.seq
     FROM {{rows}} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
     ON CONFLICT (file_id, site, store) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _INSTANCE)}
     WHERE (excluded.epoch, excluded.incarnation, excluded.seq) > (instance.epoch, instance.incarnation, instance.seq)
     """,
-    columns=_FILE
-    | {
-        "store": TEXT,
-        "state": TEXT,
-        "how": TEXT,
-        "source_site": TEXT,
-        "detail": TEXT,
-        "at": TEXT,
-        "size_bytes": INTEGER,
-        "seq": INTEGER,
-    },
-    values={"site": TEXT, "epoch": INTEGER, "incarnation": TEXT},
+    columns=_FILE | {"size_bytes": INTEGER, "seq": INTEGER},
+    values={"site": TEXT, "epoch": INTEGER, "incarnation": TEXT} | dict.fromkeys(INSTANCE_COMMON, TEXT),
 )
 
 VERIFIED = SetStatement(
