@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -160,9 +160,26 @@ def _counting(connection: Connection, stores: Sequence[str]) -> list[str]:
     return [store for store in stores if holding.store_counts(site, store)]
 
 
+class _FileRow(NamedTuple):
+    """What :func:`know` reads of a row of ``file``."""
+
+    id: int
+    name: str
+    digest: str
+    size_bytes: int
+    unit: str
+    origin_site: str | None
+    withdrawn: bool
+    change: int
+
+
 def _know_matching(connection: Connection, rows: Sequence[Any], matches: Sequence[str]) -> list[FileState]:
-    needed = [row for row in rows if row.regardless or any(globs.matches(match, row.name) for match in matches)]
-    return know(connection, needed)
+    files: list[Any] = []
+    for *columns, regardless in rows:
+        file = _FileRow(*columns)
+        if regardless or any(globs.matches(match, file.name) for match in matches):
+            files.append(file)
+    return know(connection, files)
 
 
 def _changed_files() -> Any:
