@@ -28,6 +28,11 @@ class Lane:
             self._wake()
 
     @property
+    def busy(self) -> bool:
+        """Whether a piece goes on."""
+        return self._work is not None and not self._work.done()
+
+    @property
     def failed(self) -> bool:
         """Whether the last piece has ended, and :meth:`ended` would raise."""
         work = self._work

@@ -29,6 +29,7 @@ from librarian_daemon.intake.drop_incidents import STUCK, DropIncidents, Refusal
 from librarian_daemon.intake.examined import Ready
 from librarian_daemon.intake.exits import Exits
 from librarian_daemon.intake.ingest import Batch, Ingest
+from librarian_daemon.intake.landing_queue import LandingQueue
 from librarian_daemon.intake.lane import Lane
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.ledger import Ledger
@@ -96,8 +97,9 @@ class Intake:
         )
         self.contents = DropContents(self._drop, self._ignored, self._threads, self._count_again)
         self._cleanup = Cleanup(self._drop, self._threads, settings.quiet_for_s)
-        #: The batch that lands.
-        self._landing = Lane(self._signal.set)
+        #: What was claimed and read, and has not begun to land; and what lands.
+        self._queue = LandingQueue(BATCH_FILES, BATCH_BYTES)
+        self._landing = Lane(self._landing_broke)
         self._batch: list[tuple[Candidate, Arrival]] = []
         self._batch_bytes = 0
         self._next_walk_s = 0.0
@@ -217,6 +219,7 @@ class Intake:
         finally:
             self._interrupted = True  # whatever ended it: what is claimed is not finished
             await self._landing.stop()
+            self._queue.clear()
 
     async def _work(self) -> None:
         while True:
@@ -248,6 +251,10 @@ class Intake:
             identity = await self._threads.run(self._drop.identity)
             if identity != self._identity:
                 self._identity, self._interrupted, self._next_walk_s = identity, True, 0.0
+
+    def _landing_broke(self) -> None:
+        self._queue.clear()
+        self._signal.set()
 
     async def _landing_failed(self) -> StoreError | SiteError | None:
         """Wait for the batch that lands; why it failed."""
@@ -382,7 +389,7 @@ class Intake:
     # ---- claiming and ingesting ------------------------------------------------------------------------------
 
     async def _take_batch(self) -> None:
-        """Claim and read the batch while the one before it lands; then it lands beside what the caller does next."""
+        """Claim and read the batch while those before it land; then it lands beside what the caller does next."""
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         if not batch:
             return
@@ -408,26 +415,31 @@ class Intake:
             found, arrival = unique[not_claimed.rel]
             self._hold(found, not_claimed, arrival)
         ready = await self._examine(made)
-        await self._landing.ended()
-        self._landing.begin(self._land(name, made, ready))
+        await self._queue.put(name, made, ready)
+        if not self._landing.busy:
+            await self._landing.ended()
+            self._landing.begin(self._land_queued())
 
     async def _take(self, batch: bytes, claimed: list[Claimed]) -> None:
         made = Batch(claimed=claimed)
-        await self._land(batch, made, await self._examine(made))
+        await self._queue.put(batch, made, await self._examine(made))
+        await self._land_queued()
 
     async def _examine(self, batch: Batch) -> list[Ready]:
         self._cleanup.remember((item.rel for item in batch.claimed), self._clock.boottime_s())
         self._taken |= dict.fromkeys(item.rel for item in batch.claimed)
         return await self._ingest.examine(batch)
 
-    async def _land(self, name: bytes, batch: Batch, ready: Sequence[Ready]) -> None:
-        try:
-            await self._ingest.land(ready, batch)
-        finally:
-            await self.refusals.tell()
-        for item in batch.claimed:
-            self._taken.pop(item.rel, None)
-        await self._threads.run(claims.tidy, self._drop, name)
+    async def _land_queued(self) -> None:
+        while self._queue:
+            queued = self._queue.take()
+            try:
+                await self._ingest.land(queued.ready, queued.batch)
+            finally:
+                await self.refusals.tell()
+            for item in queued.batch.claimed:
+                self._taken.pop(item.rel, None)
+            await self._threads.run(_tidy, self._drop, queued.names)
 
     def look_again(self) -> None:
         """A pause by an operator began or ended: everything that waits is looked at now."""
@@ -475,6 +487,7 @@ class Intake:
     async def _pause(self, why: StoreError | SiteError) -> None:
         """Pause. Claimed files stay claimed and are ingested first afterwards."""
         self._batch, self._batch_bytes = [], 0
+        self._queue.clear()
         self._interrupted, self._identity = True, None
         self._failures += 1
         pause_s = min(backoff.delay_s(self._failures, self._settings.path), _LONGEST_PAUSE_S)
@@ -502,6 +515,11 @@ class Intake:
         due = (self._candidates.next_due_s(now_s), told_s, self._cleanup.next_due_s(now_s))
         waits += [wait_s for wait_s in due if wait_s is not None]
         return max(min(waits), _SHORTEST_WAIT_S)
+
+
+def _tidy(drop: Drop, batches: Iterable[bytes]) -> None:
+    for batch in batches:
+        claims.tidy(drop, batch)
 
 
 def _batched(paths: Iterable[bytes]) -> Iterator[list[bytes]]:
