@@ -22,6 +22,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     claimed: Claimed
     name: Name
+    #: Its folded form, which is looked at several times.
+    folded: str
     found: Examined
     #: Its bytes are in staging instead of being renamed out of ``.claimed``.
     copied: bool = False

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 
 import msgspec
@@ -35,7 +35,7 @@ from librarian_daemon.intake.exits import Exits
 from librarian_daemon.intake.presence import altered, is_in_store
 from librarian_daemon.intake.refusal_reasons import case_twin, refusal
 from librarian_daemon.landing import commit
-from librarian_daemon.landing.commit import Ends, Steps
+from librarian_daemon.landing.commit import Ends
 from librarian_daemon.ports.ledger import Ledger, NameStatus
 from librarian_daemon.ports.store import LEAVING, Landing, NotPlaced, Store
 from librarian_daemon.ports.time import Rng
@@ -70,6 +70,30 @@ class Batch(msgspec.Struct, frozen=True):
     known: Mapping[bytes, Found] = {}
     #: Whether files that are ours alone can be renamed into the store; None: that was not looked at.
     may_rename: bool | None = None
+
+
+class Sealed(msgspec.Struct):
+    """What is durable of a batch, and has no landing rows yet."""
+
+    #: By landing id.
+    files: dict[str, Ready] = {}
+    landings: Sequence[Landing] = ()
+    #: Why some of it could not be sealed, which pauses intake once the others are placed.
+    failures: list[LibrarianError] = []
+
+    def decides(self, others: Sequence[Ready]) -> bool:
+        """Whether what a name of the others means depends on this: it is the same in all cases, or lies below one."""
+        mine = {file.folded for file in self.files.values()}
+        return any(file.folded in mine for file in others) or not mine.isdisjoint(
+            above for directory in {file.name.rpartition("/")[0] for file in others} for above in _and_above(directory)
+        )
+
+
+def _and_above(directory: str) -> Iterator[str]:
+    """The folded forms of a directory and of all that it lies in."""
+    while directory:
+        yield Name(directory).folded
+        directory = directory.rpartition("/")[0]
 
 
 class Ingest:
@@ -112,18 +136,18 @@ class Ingest:
 
     # ---- a batch -----------------------------------------------------------------------------------------
 
-    async def land(self, examined: Sequence[Ready], batch: Batch) -> None:
-        """Finish a batch that was examined: each file is accepted, refused, or put back.
+    async def seal(self, examined: Sequence[Ready], batch: Batch) -> Sealed:
+        """Make what goes on of a batch that was examined durable, and its claims; the others are refused, or put back.
 
-        All claims of it are made durable meanwhile. To be called for one batch after the other: what a
-        name means depends on the batch before.
+        What a name means depends on the batches before: they were placed, or :meth:`Sealed.decides` nothing about this.
 
         Raises:
             StoreError, SiteError: work cannot go on now. What is unfinished remains in ``.claimed`` and in landing
                 rows, for :meth:`finish` and another call.
         """
+        sealed = Sealed()
         if not examined:
-            return
+            return sealed
         durable = asyncio.create_task(self._threads.run(claims.make_durable, self._drop, batch.claimed))
         try:
             ready = await self._standing(examined)
@@ -131,12 +155,43 @@ class Ingest:
             if may_rename is None:
                 may_rename = await self._threads.run(self._may_rename)
             ready = await self._copy(ready, may_rename)
-            await self._land(ready, durable)
+            await self._remove_markers(ready)
+            sealed.files = {file.id: file for file in ready}
+
+            async def not_sealed(failed: Sequence[NotPlaced]) -> None:
+                for failure in failed:
+                    error = await self._not_sealed(sealed.files[failure.landing.id], failure.error)
+                    if error is not None:
+                        sealed.failures.append(error)
+
+            if ready:
+                landings = [landing_of(file, self._store, self._drop) for file in ready]
+                sealed.landings = await commit.seal(self._store, landings, not_sealed)
+            await durable
         except (StoreError, SiteError):
             await self._discard_staged([file.id for file in examined])
             raise
         finally:
             await tasks.ended(durable)  # where its error mattered, it was raised
+        return sealed
+
+    async def _remove_markers(self, ready: Sequence[Ready]) -> None:
+        if self._marker:
+            for file in ready:
+                if file.found.members is not None and not file.copied:
+                    await self._threads.run(claims.remove_member, self._drop, file.claimed, self._marker)
+
+    async def place(self, sealed: Sealed) -> None:
+        """Finish what was sealed: each file is accepted, refused, or put back. For one batch after the other.
+
+        Raises:
+            StoreError, SiteError: as :meth:`seal`.
+        """
+        try:
+            await self._place(sealed)
+        except (StoreError, SiteError):
+            await self._discard_staged(list(sealed.files))
+            raise
 
     async def _discard_staged(self, ids: Sequence[str]) -> None:
         """Work cannot go on now: the next attempt would stage more bytes in a store that may be full."""
@@ -170,7 +225,7 @@ class Ingest:
             name = Name.parse(self._prefix + claimed.rel)
         except InputError as exc:
             return exc
-        return Ready(id=self._new_id(), claimed=claimed, name=name, found=read)
+        return Ready(id=self._new_id(), claimed=claimed, name=name, folded=name.folded, found=read)
 
     async def examine(self, batch: Batch) -> list[Ready]:
         """Read what is not known of a claimed batch. Files that are not in the result are refused, put back, or gone.
@@ -231,7 +286,7 @@ class Ingest:
                 await sinks.aclose()
                 await self._discard(landing_id)
                 raise
-        return Ready(id=landing_id, claimed=claimed, name=name, found=examination.result())
+        return Ready(id=landing_id, claimed=claimed, name=name, folded=name.folded, found=examination.result())
 
     async def _not_taken(self, claimed: Claimed, why: InputError | StillWritten | Gone) -> None:
         if isinstance(why, Gone):
@@ -256,7 +311,7 @@ class Ingest:
             wrong = refusal(
                 file, standing, other, allow_case_twins=self._settings.allow_case_twins, other_bytes=other_bytes
             )
-            twin = folded.get(file.name.folded)
+            twin = folded.get(file.folded)
             try:
                 if standing is NameStatus.PRESENT and await is_in_store(self._store, file):
                     await self._already_here(file)
@@ -266,8 +321,8 @@ class Ingest:
             if wrong is None and twin is not None and not self._settings.allow_case_twins:
                 wrong = case_twin(file.name, twin)
             if wrong is None:
-                folded[file.name.folded] = file.name
-                going_on.append(msgspec.structs.replace(file, known=known))
+                folded[file.folded] = file.name
+                going_on.append(msgspec.structs.replace(file, known=True) if known else file)
             else:
                 await self._refuse(file, wrong)
         return going_on
@@ -319,28 +374,15 @@ class Ingest:
                 done.append(msgspec.structs.replace(file, copied=True))
         return done
 
-    async def _land(self, ready: Sequence[Ready], durable: asyncio.Future[None]) -> None:
-        if not ready:
-            return
-        if self._marker:
-            for file in ready:
-                if file.found.members is not None and not file.copied:
-                    await self._threads.run(claims.remove_member, self._drop, file.claimed, self._marker)
-        by_id = {file.id: file for file in ready}
+    async def _place(self, sealed: Sealed) -> None:
+        files = sealed.files
         #: Ids with staged bytes; while their landing rows exist, the staged bytes belong to these.
         kept: set[str] = set()
-        failures: list[LibrarianError] = []
-
-        async def not_sealed(failed: Sequence[NotPlaced]) -> None:
-            for failure in failed:
-                error = await self._not_sealed(by_id[failure.landing.id], failure.error)
-                if error is not None:
-                    failures.append(error)
+        failures = sealed.failures
 
         async def begin(sealed: Sequence[Landing]) -> Sequence[Landing]:
             if not sealed:
                 return ()
-            await durable
             self._unsure = True
             kept.update(self._staged & {landing.id for landing in sealed})
             self._staged -= kept
@@ -352,7 +394,7 @@ class Ingest:
             await self._accept(placed)
             self._staged |= kept & {landing.id for landing in placed}
             for landing in placed:
-                await self._tidy(by_id[landing.id])
+                await self._tidy(files[landing.id])
 
         async def not_placed(failed: Sequence[NotPlaced]) -> None:
             refused = [failure for failure in failed if isinstance(failure.error, _REFUSED)]
@@ -360,13 +402,12 @@ class Ingest:
                 await self._ledger.abandon([failure.landing for failure in refused])
                 self._staged |= kept & {failure.landing.id for failure in refused}
                 for failure in refused:
-                    await self._not_placed(by_id[failure.landing.id], failure.error)
+                    await self._not_placed(files[failure.landing.id], failure.error)
             # The other rows stay: :meth:`finish` looks how far each landing came.
             failures.extend(left := [failure.error for failure in failed if not isinstance(failure.error, _REFUSED)])
             self._unsure = bool(left)
 
-        steps = Steps(not_sealed=not_sealed, begin=begin, accept=accept, not_placed=not_placed)
-        await commit.land(self._store, [landing_of(file, self._store, self._drop) for file in ready], steps)
+        await commit.place(self._store, sealed.landings, begin, Ends(accept=accept, not_placed=not_placed))
         if failures:
             raise failures[-1]
 

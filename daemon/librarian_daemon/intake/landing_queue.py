@@ -35,6 +35,7 @@ class LandingQueue:
         #: Set whenever nothing waits.
         self._empty = asyncio.Event()
         self._empty.set()
+        self._changed = asyncio.Event()
 
     def __bool__(self) -> bool:
         return bool(self._names)
@@ -53,6 +54,16 @@ class LandingQueue:
         self._rels.update(claimed.rel for claimed in batch.claimed)
         self._bytes += _bytes_of(ready)
         self._empty.clear()
+        self._changed.set()
+
+    async def changed(self) -> None:
+        """Wait until something was put, or :meth:`look_again`."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def look_again(self) -> None:
+        """Wake who waits in :meth:`changed`."""
+        self._changed.set()
 
     def _fits(self, batch: Batch, ready: Sequence[Ready]) -> bool:
         rels = {claimed.rel for claimed in batch.claimed}

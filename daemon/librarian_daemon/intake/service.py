@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
@@ -28,8 +29,8 @@ from librarian_daemon.intake.directory.watcher import Arrival, Watcher
 from librarian_daemon.intake.drop_incidents import STUCK, DropIncidents, Refusals, pause_code
 from librarian_daemon.intake.examined import Ready
 from librarian_daemon.intake.exits import Exits
-from librarian_daemon.intake.ingest import Batch, Ingest
-from librarian_daemon.intake.landing_queue import LandingQueue
+from librarian_daemon.intake.ingest import Batch, Ingest, Sealed
+from librarian_daemon.intake.landing_queue import LandingQueue, Queued
 from librarian_daemon.intake.lane import Lane
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.ledger import Ledger
@@ -100,6 +101,7 @@ class Intake:
         #: What was claimed and read, and has not begun to land; and what lands.
         self._queue = LandingQueue(BATCH_FILES, BATCH_BYTES)
         self._landing = Lane(self._landing_broke)
+        self._placing = Lane()
         self._batch: list[tuple[Candidate, Arrival]] = []
         self._batch_bytes = 0
         self._next_walk_s = 0.0
@@ -431,15 +433,42 @@ class Intake:
         return await self._ingest.examine(batch)
 
     async def _land_queued(self) -> None:
-        while self._queue:
-            queued = self._queue.take()
+        """One batch becomes durable while the one before it is placed."""
+        last = Sealed()
+        try:
+            while self._queue or self._placing.busy:
+                if not self._queue:
+                    await self._queue.changed()
+                    continue
+                queued = self._queue.take()
+                if last.decides(queued.ready):
+                    await self._placing.ended()
+                try:
+                    sealed = await self._ingest.seal(queued.ready, queued.batch)
+                finally:
+                    await self.refusals.tell()
+                await self._placing.ended()
+                last = sealed
+                self._placing.begin(self._place(queued, sealed))
+            await self._placing.ended()
+        except (StoreError, SiteError):
+            with suppress(StoreError, SiteError):
+                await self._placing.ended()
+            raise
+        finally:
+            await self._placing.stop()
+
+    async def _place(self, queued: Queued, sealed: Sealed) -> None:
+        try:
             try:
-                await self._ingest.land(queued.ready, queued.batch)
+                await self._ingest.place(sealed)
             finally:
                 await self.refusals.tell()
             for item in queued.batch.claimed:
                 self._taken.pop(item.rel, None)
             await self._threads.run(_tidy, self._drop, queued.names)
+        finally:
+            self._queue.look_again()
 
     def look_again(self) -> None:
         """A pause by an operator began or ended: everything that waits is looked at now."""

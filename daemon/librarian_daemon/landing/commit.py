@@ -35,20 +35,45 @@ class Steps(Ends, frozen=True, kw_only=True):
     begin: Callable[[Sequence[Landing]], Awaitable[Sequence[Landing]]]
 
 
+async def seal(
+    store: Store, landings: Sequence[Landing], not_sealed: Callable[[Sequence[NotPlaced]], Awaitable[None]]
+) -> list[Landing]:
+    """Make the bytes durable; nothing is recorded yet. Those that go on to :func:`place`.
+
+    Raises:
+        LibrarianError: what ``not_sealed`` raises, or the store.
+    """
+    sealed = await store.seal(landings)
+    await not_sealed([outcome for outcome in sealed if isinstance(outcome, NotPlaced)])
+    return [outcome for outcome in sealed if isinstance(outcome, Landing)]
+
+
+async def place(
+    store: Store,
+    sealed: Sequence[Landing],
+    begin: Callable[[Sequence[Landing]], Awaitable[Sequence[Landing]]],
+    ends: Ends,
+) -> None:
+    """Bring what is sealed to its names.
+
+    Raises:
+        LibrarianError: as :func:`land`.
+    """
+    begun = await begin(sealed)
+    if not begun:
+        return
+    placed = await store.place(begun)
+    await ends.accept([outcome.landing for outcome in placed if isinstance(outcome, Placed)])
+    await ends.not_placed([outcome for outcome in placed if isinstance(outcome, NotPlaced)])
+
+
 async def land(store: Store, landings: Sequence[Landing], steps: Steps) -> None:
     """Bring a batch to its names.
 
     Raises:
         LibrarianError: what a step raises, or the store. Landing rows that were begun remain, and must be recovered.
     """
-    sealed = await store.seal(landings)
-    await steps.not_sealed([outcome for outcome in sealed if isinstance(outcome, NotPlaced)])
-    begun = await steps.begin([outcome for outcome in sealed if isinstance(outcome, Landing)])
-    if not begun:
-        return
-    placed = await store.place(begun)
-    await steps.accept([outcome.landing for outcome in placed if isinstance(outcome, Placed)])
-    await steps.not_placed([outcome for outcome in placed if isinstance(outcome, NotPlaced)])
+    await place(store, await seal(store, landings, steps.not_sealed), steps.begin, steps)
 
 
 async def recover(store: Store, begun: Sequence[Landing], ends: Ends) -> None:

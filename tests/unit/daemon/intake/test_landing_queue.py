@@ -22,7 +22,11 @@ def batch(name: str, *rels: str, kind: Kind = Kind.FILE, may_rename: bool | None
 
 def ready(of: Batch, size_bytes: int = 1) -> list[Ready]:
     found = Examined(size_bytes=size_bytes, digest=Digest.blake3(b""), mtime_ns=1, uploader="", ours=True)
-    return [Ready(id="i", claimed=each, name=Name.parse(each.rel), found=found) for each in of.claimed]
+    names = [Name.parse(each.rel) for each in of.claimed]
+    return [
+        Ready(id="i", claimed=each, name=name, folded=name.folded, found=found)
+        for each, name in zip(of.claimed, names, strict=True)
+    ]
 
 
 async def is_put(queue: LandingQueue, one: Batch, size_bytes: int = 1) -> bool:
