@@ -99,12 +99,12 @@ class Sites:
             (place / f"{number:06}.dat").write_bytes(os.urandom(size_bytes))
         return root
 
-    def take_in(self, made: Path, files: int) -> float:
+    def take_in(self, made: Path, files: int, look_s: float = LOOK_S) -> float:
         """Move it into the drop directory, by which it is complete; the seconds until all of it is committed."""
         before = self.entries(self.summit)
         began = time.monotonic()
         made.rename(self.summit.drop / made.name)
-        return self.until("committed", lambda: self.entries(self.summit) >= before + files) - began
+        return self.until("committed", lambda: self.entries(self.summit) >= before + files, look_s) - began
 
 
 class TwoSites(Sites):

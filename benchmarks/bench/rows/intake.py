@@ -17,6 +17,8 @@ from benchmarks.bench.rows.transfer import LIBRARIAN
 from benchmarks.bench.sites import Sites, one_site
 
 FILES, DIRECTORIES, SIZE_BYTES, SYNC_EVERY = 50_000, 500, 4096, 500
+#: Between two looks at the site: of a turn of several seconds.
+LOOK_S = 0.05
 FLOOR = "create, syncfs each 500, rename"
 METHOD = (
     "Librarian: a tree of 50,000 files of 4 KiB in 500 directories, 50 in each of 10, is made beside the drop"
@@ -44,7 +46,7 @@ class Intakes:
         known = sites.summit.client.status().counts.files
         tree = sites.make_tree(self._files, SIZE_BYTES, self._directories)
         sites.begin()
-        seconds = sites.take_in(tree, self._files)
+        seconds = sites.take_in(tree, self._files, LOOK_S)
         turn = sites.end(seconds, self._files, {})
         sites.until(
             "all are known",

@@ -39,6 +39,8 @@ from librarian_protocol.names import MemberPath
 
 #: Bytes of manifest text in one portion.
 _TEXT_BYTES = 256 << 10
+#: A file up to that size is read by one call.
+_ONE_READ_BYTES = 64 << 10
 _SHARED_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -128,7 +130,10 @@ def _examine_open(file: int, lease: ReadLease | None, stop: threading.Event | No
             lease = ReadLease(file)
         before = os.fstat(file) if mode & _SHARED_WRITE else state
         _check_size(before.st_size)
-        size_bytes, digest = hash_fd(file, stop, expected_bytes=before.st_size)
+        if before.st_size <= _ONE_READ_BYTES:
+            size_bytes, digest = _hash_at_once(file, before.st_size)
+        else:
+            size_bytes, digest = hash_fd(file, stop, expected_bytes=before.st_size)
         lease.check()
         check_unchanged(file, before)
         if size_bytes != before.st_size:
@@ -149,6 +154,12 @@ def _examine_open(file: int, lease: ReadLease | None, stop: threading.Event | No
         ours=ours,
         attributes=Attributes(mtime_ns=bounded(before.st_mtime_ns), executable=is_executable(before.st_mode)),
     )
+
+
+def _hash_at_once(file: int, size_bytes: int) -> tuple[int, Digest]:
+    """As :func:`hash_fd`; whether there is more shows by the size afterwards."""
+    data = os.read(file, size_bytes + 1)
+    return len(data), Digest(f"blake3:{blake3(data).hexdigest()}")
 
 
 def odd(drop: Drop, claimed: Claimed, unit: str) -> InputError:

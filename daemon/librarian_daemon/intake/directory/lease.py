@@ -16,6 +16,8 @@ from contextlib import contextmanager
 #: Errors of a filesystem without leases, or of a file of another user.
 _NO_LEASES = frozenset({errno.EACCES, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
 
+_TOLD_BY = int(signal.SIGURG)
+
 
 class StillWritten(Exception):
     """Somebody writes to the file, or did so while it was read. ``str()`` says how we know."""
@@ -34,7 +36,7 @@ def _lease(fd: int) -> bool:
     try:
         # The kernel reports a new writer by a signal. The default signal, SIGIO, would end the process. This signal is
         # ignored by default; we check the lease itself afterwards.
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETSIG, _TOLD_BY)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as exc:
         if exc.errno == errno.EAGAIN:

@@ -6,6 +6,7 @@ Only directories are opened.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -68,10 +69,15 @@ class Scanner:
         self._depth = settings.depth
         self._marker = os.fsencode(settings.marker) if settings.complete == "marker" else b""
         self._ignore = settings.ignore
+        literals = [_literal(glob) for glob in settings.ignore]
+        self._ignored_begin = tuple(begin for begin, end in literals if begin or not end)
+        self._ignored_end = tuple(end for begin, end in literals if end and not begin)
 
     def ignored(self, name: bytes) -> str:
         """The glob that ignores this name; "" if none does."""
         text = os.fsdecode(name)
+        if text.isascii() and not text.startswith(self._ignored_begin) and not text.endswith(self._ignored_end):
+            return ""  # without a look at each glob
         return next((glob for glob in self._ignore if globs.matches(glob, text)), "")
 
     def candidate_of(self, rel: bytes) -> bytes | None:
@@ -190,6 +196,13 @@ class Scanner:
             return stat.S_ISREG(stat_beneath(base, rel + b"/" + self._marker).st_mode)
         except OSError:
             return False
+
+
+def _literal(glob: str) -> tuple[str, str]:
+    """What every plain name begins with, and ends with, that the glob matches."""
+    if "/" in glob or not glob.isascii():
+        return "", ""
+    return re.split(r"[*?\[{]", glob, maxsplit=1)[0], re.split(r"[*?\]}]", glob)[-1]
 
 
 def _book(rel: bytes, book: int) -> Candidate:
