@@ -203,8 +203,8 @@ MUTANTS = [
     Mutant(
         "a syncfs that told another batch of an error counts for all of them",
         "daemon/librarian_daemon/stores/posix/sealer.py",
-        "                    wait_written(fd)\n                finally:\n",
-        "                    pass\n                finally:\n",
+        "                wait_written(fd)\n            except OSError as exc:\n                failed",
+        "                pass\n            except OSError as exc:\n                failed",
         "tests/conformance/stores/test_durability.py"
         "::test_a_file_of_which_bytes_were_not_written_is_given_up_though_syncfs_told_another_of_it",
     ),

@@ -139,7 +139,7 @@ class Ingest:
     async def seal(self, examined: Sequence[Ready], batch: Batch) -> Sealed:
         """Make what goes on of a batch that was examined durable, and its claims; the others are refused, or put back.
 
-        What a name means depends on the batches before: they were placed, or :meth:`Sealed.decides` nothing about this.
+        What a name means depends on the batches before: those of which :meth:`Sealed.decides` says so were placed.
 
         Raises:
             StoreError, SiteError: work cannot go on now. What is unfinished remains in ``.claimed`` and in landing

@@ -175,7 +175,7 @@ class _Claiming:
             return
         here = os.fstat(file)
         if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) and here.st_size <= READ_AT_ONCE_BYTES:
-            self._result.read[claimed.rel] = examine_open(file, lease)
+            self._result.read[claimed.rel] = examine_open(file, here, lease)
 
 
 def make_durable(drop: Drop, claimed: Sequence[Claimed]) -> None:

@@ -100,27 +100,26 @@ def _examine_file(directories: Kept, claimed: Claimed, stop: threading.Event | N
         if not stat.S_ISREG(state.st_mode):
             raise _odd(state.st_mode)
         with opened(here, name, READ_FILE) as file:
-            return _examine_open(file, None, stop)
+            return _examine_open(file, os.fstat(file), None, stop)
     except FileNotFoundError as exc:
         raise Gone from exc
     except PermissionError as exc:
         raise NotReadable("the daemon's user may not read it") from exc
 
 
-def examine_open(file: int, lease: ReadLease) -> Read:
-    """Hash a file that is open at its start, and was claimed since; it is small, and ``lease`` was taken on it before.
+def examine_open(file: int, state: os.stat_result, lease: ReadLease) -> Read:
+    """Hash a small file that is open at its start; ``lease`` was taken on it, then it was claimed, and has that state.
 
     Raises:
         OSError: it cannot be read.
     """
     try:
-        return _examine_open(file, lease, None)
+        return _examine_open(file, state, lease, None)
     except (InputError, StillWritten) as exc:
         return exc
 
 
-def _examine_open(file: int, lease: ReadLease | None, stop: threading.Event | None) -> Examined:
-    state = os.fstat(file)
+def _examine_open(file: int, state: os.stat_result, lease: ReadLease | None, stop: threading.Event | None) -> Examined:
     if not stat.S_ISREG(state.st_mode):
         raise _odd(state.st_mode)
     mode = stat.S_IMODE(state.st_mode)

@@ -26,7 +26,9 @@ from librarian_protocol.attributes import PLAIN, OfMember
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import ChecksumMismatch, InputError, SizeMismatch, StoreError, StoreFault
 
-#: Files that are open at once.
+#: Single files that are open at once: a batch; where the process may open fewer, it becomes durable in portions.
+_OPEN_AT_ONCE = 1024
+#: Members of a book that are handed to the threads at once.
 _PORTION = 128
 #: Behind the last member of a list.
 _END = (b"", PLAIN)
@@ -68,14 +70,9 @@ class Sealer:
         try:
             with self._root.opened() as root:
                 files = [landing for landing in landings if landing.unit is Unit.FILE]
-                together = self._durability.together(root, len(files))
                 with KeptRoots() as directories:
                     for portion in _portions(files):
-                        failed = self._files(directories, portion, sync=not together)
-                        done |= {outcome.landing.id: outcome for outcome in failed}
-                    if together:
-                        good = [landing for landing in files if landing.id not in done]
-                        done |= {failed.landing.id: failed for failed in self._all(directories, root, good)}
+                        done |= {failed.landing.id: failed for failed in self._files(root, directories, portion)}
                 for landing in landings:
                     if landing.unit is Unit.BOOK:
                         done[landing.id] = self._book(root, landing)
@@ -84,7 +81,7 @@ class Sealer:
             return [NotPlaced(landing, exc) for landing in landings]
         return [done.get(landing.id, landing) for landing in landings]
 
-    def _files(self, directories: KeptRoots, portion: Sequence[Landing], *, sync: bool) -> list[NotPlaced]:
+    def _files(self, root: int, directories: KeptRoots, portion: Sequence[Landing]) -> list[NotPlaced]:
         """Seal single files, all of them open at once; the failures."""
         failed: list[NotPlaced] = []
         with ExitStack() as files:
@@ -103,10 +100,11 @@ class Sealer:
                     failed.append(NotPlaced(landing, exc))
                 else:
                     settled.append((landing, fd))
-            if sync:
-                for (landing, _), failure in zip(settled, self._threads.each(_try_fsync, settled), strict=True):
-                    if failure is not None:
-                        failed.append(self._give_up(landing, failure.cause))
+            if self._durability.together(root, len(settled)):
+                return failed + self._sync_together(root, settled)
+            for (landing, _), failure in zip(settled, self._threads.each(_try_fsync, settled), strict=True):
+                if failure is not None:
+                    failed.append(self._give_up(landing, failure.cause))
         return failed
 
     def _settle(self, landing: Landing, fd: int) -> None:
@@ -116,21 +114,15 @@ class Sealer:
             raise SizeMismatch(f"{landing.name!a} landed with {state.st_size} bytes, not {landing.size_bytes}")
         self._root.modes.settle_file(fd, of_file(landing))
 
-    def _all(self, directories: KeptRoots, root: int, landings: Sequence[Landing]) -> list[NotPlaced]:
+    def _sync_together(self, root: int, files: Sequence[tuple[Landing, int]]) -> list[NotPlaced]:
         try:
-            self._durability.syncfs(root, len(landings))
+            self._durability.syncfs(root, len(files))
         except OSError as exc:
-            return [self._give_up(landing, exc) for landing in landings]
+            return [self._give_up(landing, exc) for landing, _ in files]
         failed: list[NotPlaced] = []
-        for landing in landings:
+        for landing, fd in files:
             try:
-                fd = _open(directories, landing)
-                try:
-                    wait_written(fd)
-                finally:
-                    os.close(fd)
-            except FileNotFoundError:
-                failed.append(NotPlaced(landing, missing(landing)))
+                wait_written(fd)
             except OSError as exc:
                 failed.append(self._give_up(landing, exc))
         return failed
@@ -260,7 +252,7 @@ def _try_fsync(file: tuple[Landing, int]) -> NotDurable | None:
 
 
 def _portions(files: Sequence[Landing]) -> Iterator[Sequence[Landing]]:
-    size = at_once(_PORTION)
+    size = at_once(_OPEN_AT_ONCE)
     return (files[first : first + size] for first in range(0, len(files), size))
 
 
