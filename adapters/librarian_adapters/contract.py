@@ -3,7 +3,8 @@
 An adapter takes *batches*. It gets a list of items, writes each item's bytes into staging, and yields one outcome
 for each item as it happens. The words MUST and MAY are meant as in RFC 2119; ``tests/conformance`` checks them.
 
-* :meth:`Adapter.fetch` MUST yield exactly one outcome for every item of the batch, in any order, unless it raises.
+* :meth:`Adapter.fetch` MUST yield exactly one outcome for every item of the batch, in any order, unless it raises;
+  several that come together MAY be yielded as one :class:`Outcomes`.
 * It MUST NOT yield ``Landed`` before all bytes of the item were written to its sink and the sink was closed.
 * A failure of one item MUST be yielded as ``Failed`` and MUST NOT fail the others. Only what concerns the whole
   batch (no connection, refused credentials) MAY be raised, as a :class:`TransferError`; every item without an
@@ -104,6 +105,12 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 Outcome = Landed | Failed
+
+
+class Outcomes(msgspec.Struct, frozen=True):
+    """Several outcomes at once: what an adapter MAY yield that brings many small items together."""
+
+    outcomes: Sequence[Outcome]
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,7 +252,7 @@ class Adapter(Protocol):
     version: int
     capabilities: Capabilities
 
-    def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncIterator[Outcome]:
+    def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncIterator[Outcome | Outcomes]:
         """Bring the batch. See the module's docstring for what it MUST do."""
         ...
 

@@ -43,7 +43,7 @@ class Digest(str):
         return cls(raw)
 
     @classmethod
-    def blake3(cls, data: bytes) -> Self:
+    def blake3(cls, data: bytes | bytearray | memoryview) -> Self:
         """The blake3 digest of bytes that are held in memory."""
         return cls(f"blake3:{blake3(data).hexdigest()}")
 

@@ -24,6 +24,7 @@ from librarian_adapters.contract import (
     Item,
     Landed,
     Outcome,
+    Outcomes,
     Progress,
     Pushes,
     Signer,
@@ -110,7 +111,7 @@ class Http:
         self._settings = settings
         self._pushes = pushes
 
-    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome, None]:
+    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome | Outcomes]:
         """As :meth:`Adapter.fetch`.
 
         Raises:
@@ -123,8 +124,8 @@ class Http:
         working = asyncio.create_task(run.work(), name=f"http batch {batch.id}")
         working.add_done_callback(lambda _: run.outcomes.put_nowait(None))
         try:
-            while (outcome := await run.outcomes.get()) is not None:
-                yield outcome
+            while (told := await run.outcomes.get()) is not None:
+                yield told
             await working
             if run.gave_up is not None:
                 raise run.gave_up
@@ -166,8 +167,8 @@ class _Run:
         self._failures = 0
         #: Why the rest of the batch was not tried.
         self.gave_up: TransferError | None = None
-        #: One for each item, and None at the end: it can never be full.
-        self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(len(batch.items) + 1)
+        #: At most one for each item, and None at the end: it can never be full.
+        self.outcomes: asyncio.Queue[Outcome | Outcomes | None] = asyncio.Queue(len(batch.items) + 1)
 
     async def work(self) -> None:
         """Send all requests, a few at a time."""
@@ -339,8 +340,8 @@ class _Run:
             for item, _ in group:
                 self._failed(item, exc)
         else:
-            for item, _ in group:
-                self._landed(item)
+            self._failures = 0
+            self.outcomes.put_nowait(Outcomes([Landed(item) for item, _ in group]))
 
     def arrived(self, item: Item, size_bytes: int) -> None:
         """So many more bytes of the item are here."""

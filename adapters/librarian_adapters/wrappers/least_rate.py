@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from librarian_adapters.contract import Adapter, Batch, Item, Outcome, Progress, Staging
-from librarian_adapters.streams import closing
+from librarian_adapters.contract import Adapter, Batch, Item, Outcome, Outcomes, Progress, Staging
+from librarian_adapters.streams import closing_together, each_of
 from librarian_protocol import rates
 from librarian_protocol.entries import AdapterOffer
 from librarian_protocol.errors import TransferSlow
@@ -62,21 +62,21 @@ class LeastRate:
         self._inner = inner
         self._paces = paces
 
-    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome, None]:
+    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome | Outcomes]:
         """As :meth:`Adapter.fetch`."""
         if self.capabilities.stall_s or not self._paces.min_rate:
-            async with closing(self._inner.fetch(batch, staging, progress)) as unwatched:
+            async with closing_together(self._inner.fetch(batch, staging, progress)) as unwatched:
                 async for each in unwatched:
                     yield each
             return
         metered = _Metered(progress, self._paces, batch.source)
-        async with closing(self._inner.fetch(batch, staging, metered)) as outcomes:
+        async with closing_together(self._inner.fetch(batch, staging, metered)) as outcomes:
             while True:
                 timer = asyncio.timeout(None)
                 try:
                     async with timer:
                         metered.waits(timer)
-                        outcome = await anext(outcomes, None)
+                        told = await anext(outcomes, None)
                 except TimeoutError as exc:
                     if not timer.expired():
                         raise
@@ -86,11 +86,11 @@ class LeastRate:
                     ) from exc
                 finally:
                     metered.busy()
-                if outcome is None:
+                if told is None:
                     metered.over()
                     return
-                metered.count(OUTCOME_BYTES)
-                yield outcome
+                metered.count(OUTCOME_BYTES * len(each_of(told)))
+                yield told
 
     def offer(self) -> AdapterOffer | None:
         """As :meth:`Adapter.offer`."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from librarian_adapters.contract import Adapter, Batch, Item, Outcome, Progress, Staging
-from librarian_adapters.streams import closing
+from librarian_adapters.contract import Adapter, Batch, Item, Outcome, Outcomes, Progress, Staging
+from librarian_adapters.streams import closing_together
 from librarian_protocol.entries import AdapterOffer
 from librarian_protocol.errors import TransferTimeout
+
+#: Part of the patience that must have passed before its end is put off; by so much it lasts longer.
+PUT_OFF = 0.01
 
 
 class StallingAdapter:
@@ -27,16 +30,16 @@ class StallingAdapter:
         self._inner = inner
         self._stall_s = inner.capabilities.stall_s or stall_s
 
-    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome, None]:
+    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome | Outcomes]:
         """As :meth:`Adapter.fetch`."""
         watched = _Watched(progress, self._stall_s)
-        async with closing(self._inner.fetch(batch, staging, watched)) as outcomes:
+        async with closing_together(self._inner.fetch(batch, staging, watched)) as outcomes:
             while True:
                 timer = asyncio.timeout(self._stall_s)
                 try:
                     async with timer:
                         watched.timer = timer
-                        outcome = await anext(outcomes, None)
+                        told = await anext(outcomes, None)
                 except TimeoutError as exc:
                     if not timer.expired():
                         raise
@@ -45,9 +48,9 @@ class StallingAdapter:
                     ) from exc
                 finally:
                     watched.timer = None
-                if outcome is None:
+                if told is None:
                     return
-                yield outcome
+                yield told
 
     def offer(self) -> AdapterOffer | None:
         """As :meth:`Adapter.offer`."""
@@ -68,11 +71,17 @@ class _Watched:
     def __init__(self, progress: Progress, stall_s: float) -> None:
         self._progress = progress
         self._stall_s = stall_s
+        self._loop = asyncio.get_running_loop()
         self.timer: asyncio.Timeout | None = None
 
     def _alive(self) -> None:
-        if self.timer is not None and not self.timer.expired():
-            self.timer.reschedule(asyncio.get_running_loop().time() + self._stall_s)
+        timer = self.timer
+        if timer is None or timer.expired():
+            return
+        ends_s = self._loop.time() + self._stall_s
+        # Each put-off is an entry in the loop's queue: not for every small item.
+        if ends_s > (timer.when() or 0.0):
+            timer.reschedule(ends_s + self._stall_s * PUT_OFF)
 
     def moved(self, item: Item, size_bytes: int) -> None:
         if size_bytes > 0:

@@ -7,8 +7,19 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 
 from librarian_adapters import tasks
-from librarian_adapters.contract import Adapter, Batch, Failed, Item, Landed, Outcome, Part, Progress, Staging
-from librarian_adapters.streams import closing
+from librarian_adapters.contract import (
+    Adapter,
+    Batch,
+    Failed,
+    Item,
+    Landed,
+    Outcome,
+    Outcomes,
+    Part,
+    Progress,
+    Staging,
+)
+from librarian_adapters.streams import closing_together, each_of
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer
 from librarian_protocol.errors import (
@@ -20,8 +31,8 @@ from librarian_protocol.errors import (
     TransferError,
 )
 
-#: What has landed is read back in one hop to a thread, up to so many items or, but for the last one, bytes: a
-#: cancellation waits for a hop.
+#: What has landed is read back in one hop to a thread, up to so many items or bytes, but for those that came last
+#: together: a cancellation waits for a hop.
 _TOGETHER = 256
 _TOGETHER_BYTES = 8 << 20
 
@@ -46,15 +57,15 @@ class VerifyingAdapter:
         self.ignored = 0
         self._inner = inner
 
-    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome, None]:
+    async def fetch(self, batch: Batch, staging: Staging, progress: Progress) -> AsyncGenerator[Outcome | Outcomes]:
         """As :meth:`Adapter.fetch`."""
         waiting = {item.key: item for item in batch.items}
-        arrived: asyncio.Queue[Outcome | None] = asyncio.Queue(_TOGETHER)
+        arrived: asyncio.Queue[Outcome | Outcomes | None] = asyncio.Queue(_TOGETHER)
 
         async def drive() -> None:
-            async with closing(self._inner.fetch(batch, staging, progress)) as outcomes:
-                async for outcome in outcomes:
-                    await arrived.put(outcome)
+            async with closing_together(self._inner.fetch(batch, staging, progress)) as outcomes:
+                async for told in outcomes:
+                    await arrived.put(told)
 
         with explained(self.name, batch):
             driving = asyncio.create_task(drive(), name=f"{self.name} batch {batch.id}")
@@ -64,20 +75,24 @@ class VerifyingAdapter:
                 while not (driving.done() and arrived.empty()):
                     landed: list[Item] = []
                     size_bytes = 0
-                    outcome = await arrived.get()
-                    while outcome is not None:
-                        item = waiting.pop(outcome.item.key, None)
-                        if item is None:
-                            self.ignored += 1
-                        elif isinstance(outcome, Failed):
-                            yield Failed(item, _named(self.name, item, outcome.error))
-                        else:
-                            landed.append(item)
-                            size_bytes += item.size_bytes
+                    told = await arrived.get()
+                    while told is not None:
+                        for outcome in each_of(told):
+                            item = waiting.pop(outcome.item.key, None)
+                            if item is None:
+                                self.ignored += 1
+                            elif isinstance(outcome, Failed):
+                                yield Failed(item, _named(self.name, item, outcome.error))
+                            else:
+                                landed.append(item)
+                                size_bytes += item.size_bytes
                         full = len(landed) >= _TOGETHER or size_bytes >= _TOGETHER_BYTES
-                        outcome = None if full or arrived.empty() else arrived.get_nowait()
-                    for verified in await self._verified(landed, staging):
-                        yield verified
+                        told = None if full or arrived.empty() else arrived.get_nowait()
+                    verified = await self._verified(landed, staging)
+                    if len(verified) > 1:
+                        yield Outcomes(verified)
+                    elif verified:
+                        yield verified[0]
                 await driving
             finally:
                 await tasks.stop(driving)

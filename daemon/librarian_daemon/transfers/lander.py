@@ -72,9 +72,11 @@ class Lander:
                 key
                 for landing in sealed
                 for key in transfer_keys(by_id[landing.id].owed.id)
-                if landing.id not in going or (key == list_key(landing.rel) and not landing.list_rel)
+                if landing.id not in going
+                or (landing.unit is Unit.BOOK and key == list_key(landing.rel) and not landing.list_rel)
             ]
-            await store.discard(unused)
+            if unused:
+                await store.discard(unused)
             without.update(
                 landing.id
                 for landing in begun

@@ -15,6 +15,7 @@ from tests.support.source import Collection, Destination, Source, noise
 from librarian_adapters.contract import Context, Failed, Item, Landed, Outcome
 from librarian_adapters.http import adapter as http
 from librarian_adapters.http.bundle import BUNDLE_TYPE, BYTES_TYPE, encode_error, encode_frame
+from librarian_adapters.streams import closing
 from librarian_adapters.wrappers.stalling import StallingAdapter
 from librarian_adapters.wrappers.verifying import VerifyingAdapter
 from librarian_protocol.errors import (
@@ -118,8 +119,9 @@ async def test_where_nobody_listens_the_rest_of_the_batch_is_not_tried(adapter: 
     outcomes: list[Outcome] = []
 
     async def gather() -> None:
-        async for outcome in adapter.fetch(batch_of(items, address), WatchedStaging(), Heard()):
-            outcomes.append(outcome)
+        async with closing(adapter.fetch(batch_of(items, address), WatchedStaging(), Heard())) as stream:
+            async for outcome in stream:
+                outcomes.append(outcome)
 
     with pytest.raises(SourceUnreachable, match=address):
         await gather()

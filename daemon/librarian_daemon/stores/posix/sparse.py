@@ -26,6 +26,16 @@ def write(fd: int, data: Buffer) -> None:
     _write_all(fd, view[written:])
 
 
+def write_all(fd: int, data: Buffer) -> None:
+    """Write all of a new, empty file. Raises OSError."""
+    view = memoryview(data).cast("B")
+    if _zero_blocks(view, 0):
+        write(fd, view)
+        finish(fd)
+    else:
+        _write_all(fd, view)
+
+
 def finish(fd: int) -> None:
     """Extend the file to the descriptor's position: zeros at the end are not written yet. Raises OSError."""
     end = os.lseek(fd, 0, os.SEEK_CUR)

@@ -26,8 +26,8 @@ from librarian_protocol.errors import StoreError
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
 _MODE = 0o600
-#: Digests that are remembered; others are read from the file.
-_MOST_WRITTEN = 1000
+#: Digests that are remembered, some groups of small items; others are read from the file.
+_MOST_WRITTEN = 4000
 
 
 class FileStaging:
@@ -38,7 +38,7 @@ class FileStaging:
         self._staging = staging
         self._root = root
         self._threads = threads
-        #: By key, what sinks wrote from the first byte to the last, and nobody has asked for yet.
+        #: By key, what was written here from the first byte to the last, and nobody has asked for yet.
         self._written: dict[str, Written] = {}
 
     async def create(self, item: Item, *, resume: bool = False) -> FileSink:
@@ -63,12 +63,12 @@ class FileStaging:
                 os.close(fd)
                 raise
 
-        def closed(written: Written) -> None:
-            if len(self._written) >= _MOST_WRITTEN:
-                self._written.clear()
-            self._written[item.key] = written
+        return FileSink(fd, offset, self._root, self._threads, lambda written: self._keep(item.key, written))
 
-        return FileSink(fd, offset, self._root, self._threads, closed)
+    def _keep(self, key: str, written: Written) -> None:
+        if len(self._written) >= _MOST_WRITTEN:
+            self._written.clear()
+        self._written[key] = written
 
     async def put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
         """Write many small items whole, each replacing what was there. After an error any of them may be there.
@@ -84,32 +84,36 @@ class FileStaging:
                 with _parent(staging, os.fsencode(item.key)) as (parent, name):
                     fd = os.open(name, _WRITE | os.O_TRUNC, _MODE, dir_fd=parent)
                     try:
-                        sparse.write(fd, data)
-                        sparse.finish(fd)
+                        sparse.write_all(fd, data)
+                        stamp = stamp_of(fd)
                     finally:
                         os.close(fd)
+                self._keep(item.key, Written(len(data), Digest.blake3(data), stamp))
 
     async def read_back(self, item: Item) -> tuple[int, Digest]:
         """Size and blake3 of the present bytes (docs/adr/0033).
 
-        They are read from the file; but not where one sink wrote all of it and nobody wrote to it since: that sink
-        hashed what it wrote.
+        They are read from the file; but not where one sink, or :meth:`put`, wrote all of it and nobody wrote to it
+        since: then what was written was hashed.
 
         Raises:
             StoreFault: it is not there, or cannot be read.
         """
-        return await self._threads.run(self._read_back, item)
+        (found,) = await self._threads.run(self._read_back_many, [item])
+        if isinstance(found, StoreError):
+            raise found
+        return found
 
-    def _read_back(self, item: Item) -> tuple[int, Digest]:
-        with self._staging() as staging, naming("reading a staged file", self._root):
-            fd = open_beneath(staging, os.fsencode(item.key), READ_FILE)
-            try:
-                written = self._written.pop(item.key, None)
-                if written is not None and written.stamp == stamp_of(fd):
-                    return written.size_bytes, written.digest
-                return hash_fd(fd)
-            finally:
-                os.close(fd)
+    def _read_back(self, staging: int, key: str) -> tuple[int, Digest]:
+        """Raises OSError."""
+        written = self._written.pop(key, None)
+        fd = open_beneath(staging, os.fsencode(key), READ_FILE)
+        try:
+            if written is not None and written.stamp == stamp_of(fd):
+                return written.size_bytes, written.digest
+            return hash_fd(fd)
+        finally:
+            os.close(fd)
 
     async def read_back_many(self, items: Sequence[Item]) -> Sequence[tuple[int, Digest] | StoreError]:
         """As :meth:`read_back` of each, in order, in one call to a thread."""
@@ -117,11 +121,16 @@ class FileStaging:
 
     def _read_back_many(self, items: Sequence[Item]) -> list[tuple[int, Digest] | StoreError]:
         found: list[tuple[int, Digest] | StoreError] = []
-        for item in items:
-            try:
-                found.append(self._read_back(item))
-            except StoreError as exc:
-                found.append(exc)
+        try:
+            with self._staging() as staging:
+                for item in items:
+                    try:
+                        with naming("reading a staged file", self._root):
+                            found.append(self._read_back(staging, item.key))
+                    except StoreError as exc:
+                        found.append(exc)
+        except StoreError as exc:
+            return [exc] * len(items)
         return found
 
     async def discard(self, item: Item) -> None:
@@ -134,21 +143,12 @@ class FileStaging:
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove what is there under the keys, trees and all. Idempotent. Blocking."""
-        for key in keys:
-            self._remove(key)
-
-    def _remove(self, key: str) -> None:
-        parent, name = split(os.fsencode(key))
-        with (
-            self._staging() as staging,
-            naming("removing a staged file", self._root),
-            suppress(FileNotFoundError),
-            opened(staging, parent) as fd,
-        ):
-            try:
-                os.unlink(name, dir_fd=fd)
-            except IsADirectoryError:
-                shutil.rmtree(name, dir_fd=fd)
+        if not keys:
+            return
+        with self._staging() as staging:
+            for key in keys:
+                with naming("removing a staged file", self._root), suppress(FileNotFoundError):
+                    _remove(staging, os.fsencode(key))
 
     async def scratch(self, name: str) -> FileScratch:
         """A directory of that name for a program that writes files itself; see the contract.
@@ -197,6 +197,15 @@ def _parent(staging: int, key: bytes) -> Generator[tuple[int, bytes]]:
         yield fd, name
     finally:
         os.close(fd)
+
+
+def _remove(staging: int, key: bytes) -> None:
+    parent, name = split(key)
+    with opened(staging, parent) as fd:
+        try:
+            os.unlink(name, dir_fd=fd)
+        except IsADirectoryError:
+            shutil.rmtree(name, dir_fd=fd)
 
 
 def _make(staging: int, path: bytes) -> None:
