@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from librarian_adapters.contract import Outcome, Outcomes
 
@@ -11,8 +12,8 @@ from librarian_adapters.contract import Outcome, Outcomes
 @asynccontextmanager
 async def closing(stream: AsyncIterator[Outcome | Outcomes]) -> AsyncGenerator[AsyncIterator[Outcome]]:
     """The outcomes one by one. Whoever reads :meth:`Adapter.fetch` needs this, or :func:`closing_together`."""
-    async with closing_together(stream) as together, aclosing(_each(together)) as single:
-        yield single
+    async with closing_together(stream) as together:
+        yield _Single(together)
 
 
 @asynccontextmanager
@@ -35,7 +36,14 @@ def each_of(told: Outcome | Outcomes) -> Sequence[Outcome]:
     return told.outcomes if isinstance(told, Outcomes) else (told,)
 
 
-async def _each(together: AsyncIterator[Outcome | Outcomes]) -> AsyncGenerator[Outcome]:
-    async for told in together:
-        for outcome in each_of(told):
-            yield outcome
+class _Single(AsyncIterator[Outcome]):
+    """Outcomes that came together, one by one. It is no generator: it has nothing to close."""
+
+    def __init__(self, together: AsyncIterator[Outcome | Outcomes]) -> None:
+        self._together = together
+        self._left: deque[Outcome] = deque()
+
+    async def __anext__(self) -> Outcome:
+        while not self._left:
+            self._left.extend(each_of(await anext(self._together)))
+        return self._left.popleft()

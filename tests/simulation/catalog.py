@@ -52,22 +52,26 @@ class SimDatabase:
     def __init__(self, world: World, site: SiteName) -> None:
         self._world = world
         self._site = site
-        self.whole = _engine().connect()
-        self._driver = _driver(self.whole)
-        #: What the daemon works with, and with what the simulation looks.
-        self.connection = cast(Connection, PreparingConnection(self.whole))
-        self.outside = self.connection
         self.restore(_empty())
-        for pragma in ("synchronous=OFF", "foreign_keys=ON"):
-            self._driver.execute(f"PRAGMA {pragma}")
 
     def backup(self) -> bytes:
         """All of it."""
         return bytes(self._driver.serialize())
 
     def restore(self, image: bytes) -> None:
-        """As it was."""
+        """As it was.
+
+        On a connection of its own: the table of ``json_each`` keeps the schema of a database that is replaced, and
+        SQLite 3.40 crashes on the next statement that it prepares.
+        """
+        self.whole = _engine().connect()
+        self._driver = _driver(self.whole)
         self._driver.deserialize(image)
+        for pragma in ("synchronous=OFF", "foreign_keys=ON"):
+            self._driver.execute(f"PRAGMA {pragma}")
+        #: What the daemon works with, and with what the simulation looks.
+        self.connection = cast(Connection, PreparingConnection(self.whole))
+        self.outside = self.connection
 
     def inline(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A look from outside, in no time."""

@@ -83,6 +83,13 @@ def _stands(name: Name, digest: Digest, known: list[tuple[str, str, bool, bool]]
     return (NameStatus.TWIN, twins[0]) if twins else (NameStatus.FREE, "")
 
 
+def claimed(connection: Connection, site: SiteName, store: str, names: Sequence[Name]) -> set[str]:
+    """Those of the names at which something of this site's stands in the store, or should."""
+    if not names:
+        return set()
+    return {name for (name,) in statements.CLAIMED.rows(connection, names, site=str(site), store=store)}
+
+
 def size_of(connection: Connection, name: Name, digest: str) -> int | None:
     """Bytes of a known file; None for an unknown one."""
     file = schema.file.c
@@ -148,7 +155,22 @@ def finish(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> lis
     was said: a file whose ingest is known was found again, and keeps its origin.
     """
     live = _drop(tx.connection, landings)
-    now = _found_again(tx, [landing for landing in landings if landing.id in live])
+    return say(tx, [landing for landing in landings if landing.id in live], verified=verified)
+
+
+def absent(connection: Connection, site: SiteName, landings: Sequence[Landing]) -> list[Landing]:
+    """Those of the landings, all into one store, of which no good instance is registered."""
+    if not landings:
+        return []
+    files = [(landing.name, landing.digest) for landing in landings]
+    found = statements.PRESENT.rows(connection, files, site=str(site), store=landings[0].store)
+    present = {tuple(row) for row in found}
+    return [landing for landing in landings if (landing.name, landing.digest) not in present]
+
+
+def say(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> list[Landing]:
+    """The bytes are at their names: append that to the journal. Returns the landings with what was said."""
+    now = _found_again(tx, landings)
     # Before the ingests: a site that has received a file's ingest then also knows its attributes.
     tx.append(*[said for landing in now for said in _attributed(landing)])
     run: list[FileEntry] = []

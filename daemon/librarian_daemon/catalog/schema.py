@@ -440,6 +440,10 @@ batch = Table(
     Column("offer", Text, nullable=False, server_default=""),
     Column("ticket", LargeBinary),
     Column("started_at", Text, nullable=False),
+    #: Where its files go, and, as JSON, its single files (``transfers.batch_rows.Member``). No row for each of them is
+    #: written when they are placed: this one names them.
+    Column("store", Text, nullable=False, server_default=""),
+    Column("members", LargeBinary),
 )
 
 #: When an instance here was last read whole.

@@ -177,6 +177,51 @@ MOVED = SetStatement(
     },
 )
 
+#: As ``Reserve`` and then ``Start`` of the machine, for those that are wanted.
+IN_BATCH = SetStatement(
+    """
+    UPDATE transfer SET
+        state = 'fetching', reason = NULL, next_try_s = NULL, source = {source}, message = '', changed_at = {now},
+        batch = {batch}, adapter = {adapter}, chosen = CASE WHEN {chosen} = '' THEN chosen ELSE {chosen} END
+    WHERE id IN (SELECT id FROM {rows} AS r) AND state = 'wanted' RETURNING id
+    """,
+    columns={"id": INTEGER},
+    values={"source": TEXT, "now": TEXT, "batch": TEXT, "adapter": TEXT, "chosen": TEXT},
+)
+
+#: Those that their batch still fetches.
+GOING = SetStatement(
+    """
+    SELECT t.id FROM {rows} AS r CROSS JOIN transfer AS t
+    WHERE t.id = r.id AND t.state = 'fetching' AND t.batch = {batch}
+    """,
+    columns={"id": INTEGER},
+    values={"batch": TEXT},
+)
+
+#: As ``Land`` and then ``Store`` of the machine, for those that their batch still fetches.
+STORED = SetStatement(
+    """
+    UPDATE transfer SET
+        state = 'stored', reason = NULL, attempts = 0, strike = NULL, strikes = 0, next_try_s = NULL, message = '',
+        changed_at = {now}, batch = NULL
+    WHERE id IN (SELECT id FROM {rows} AS r) AND state = 'fetching' AND batch = {batch} RETURNING id
+    """,
+    columns={"id": INTEGER},
+    values={"now": TEXT, "batch": TEXT},
+)
+
+#: Those of the files that this site has a good instance of in a store.
+PRESENT = SetStatement(
+    """
+    SELECT f.name, f.digest FROM {rows} AS r CROSS JOIN file AS f CROSS JOIN instance AS i
+    WHERE f.name = r.name AND f.digest = r.digest AND i.file_id = f.id AND i.site = {site} AND i.store = {store}
+      AND i.state = 'available'
+    """,
+    columns=_FILE,
+    values={"site": TEXT, "store": TEXT},
+)
+
 STOPPED = SetStatement(
     """
     SELECT t.id, t.state FROM {rows} AS r CROSS JOIN transfer AS t
@@ -213,6 +258,17 @@ BEGUN = SetStatement(
 )
 
 ENDED = SetStatement("DELETE FROM landing WHERE id IN (SELECT id FROM {rows} AS r) RETURNING id", columns={"id": TEXT})
+
+#: Those of the names at which something of this site's stands in a store, or should.
+CLAIMED = SetStatement(
+    """
+    SELECT r.name FROM {rows} AS r WHERE EXISTS (
+        SELECT 1 FROM file AS f CROSS JOIN instance AS i
+        WHERE f.name = r.name AND i.file_id = f.id AND i.site = {site} AND i.store = {store} AND i.state <> 'removed')
+    """,
+    columns={"name": TEXT},
+    values={"site": TEXT, "store": TEXT},
+)
 
 #: Own instances that are suspected, of files with these names.
 SUSPECTED = SetStatement(

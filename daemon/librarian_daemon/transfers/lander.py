@@ -6,27 +6,30 @@ crash interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
 import structlog
+from sqlalchemy import Connection
 
 from librarian_daemon.catalog import attributes, landings
 from librarian_daemon.catalog.committer import Catalog, Tx
-from librarian_daemon.catalog.transfers import planning, transfers, transitions
+from librarian_daemon.catalog.transfers import batch_rows, planning, transfers, transitions
+from librarian_daemon.catalog.transfers.batch_rows import Member, Placing
 from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.landing import commit
 from librarian_daemon.landing.commit import Ends, Steps
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.staging_keys import list_key, transfer_key, transfer_keys
-from librarian_daemon.ports.store import Action, Landing, NotPlaced, Store
+from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed, Store
+from librarian_daemon.ports.store_capabilities import Expected
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol.attributes import Attributes
 from librarian_protocol.entries import How, InstanceRegistered, Unit
-from librarian_protocol.errors import LibrarianError, NameOccupied
+from librarian_protocol.errors import LibrarianError, NameOccupied, StoreError
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import Cancel, Fail, Land, State
 from librarian_protocol.transfer import Store as StoreEvent
@@ -46,6 +49,25 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     manifest_key: str = ""
 
 
+class _Landing:
+    """One batch's arrivals on their way."""
+
+    def __init__(self, by_id: dict[str, Arrived], kept: Mapping[int, Attributes]) -> None:
+        self.by_id = by_id
+        #: Ids of those that have a landing row.
+        self.with_row: set[str] = set()
+        self._kept = kept
+
+    def kept_of(self, file: Arrived) -> Attributes:
+        """The attributes that were announced."""
+        return self._kept.get(file.owed.row.file_id, Attributes())
+
+    def lacks(self, landing: Landing) -> str:
+        """What a person is told of one that came without something."""
+        announced = self.kept_of(self.by_id[landing.id]).list
+        return _WITHOUT if announced is not None and landing.attributes.list is None else ""
+
+
 _WITHOUT = "stored; times and modes of its members could not be fetched (docs/attributes.md)"
 
 
@@ -59,14 +81,14 @@ class Lander:
         self._metrics = metrics
         self._log = structlog.get_logger("lander")
 
-    async def land(self, store: Store, staging_root: str, arrived: Sequence[Arrived]) -> None:
-        """Land all; every one of them has an outcome in the catalog when this returns."""
+    async def land(self, store: Store, arrived: Sequence[Arrived]) -> None:
+        """Land what arrived of one batch; every one of it has an outcome in the catalog when this returns."""
         by_id = {str(file.owed.id): file for file in arrived}
         kept = await self._catalog.read(attributes.of_files, [file.owed.row.file_id for file in arrived])
-        without: set[str] = set()
+        landing = _Landing(by_id, kept)
 
         async def begin(sealed: Sequence[Landing]) -> Sequence[Landing]:
-            begun = await self._catalog.write(self._begin, sealed, by_id)
+            begun = await self._begun(landing, store, sealed)
             going = {landing.id for landing in begun}
             unused = [
                 key
@@ -77,23 +99,48 @@ class Lander:
             ]
             if unused:
                 await store.discard(unused)
-            without.update(
-                landing.id
-                for landing in begun
-                if landing.attributes.list is None and kept[by_id[landing.id].owed.row.file_id].list
-            )
             return begun
 
         await commit.land(
             store,
-            [_landing(store, staging_root, file, kept.get(file.owed.row.file_id, Attributes())) for file in arrived],
+            [_landing(store, file, landing.kept_of(file)) for file in arrived],
             Steps(
                 not_sealed=partial(self._fail, by_id),
                 begin=begin,
-                accept=partial(self._finish, by_id, without),
+                accept=partial(self._finish, landing),
                 not_placed=partial(self._fail, by_id),
             ),
         )
+
+    async def _begun(self, landing: _Landing, store: Store, sealed: Sequence[Landing]) -> list[Landing]:
+        """Those of the sealed that are to be placed.
+
+        The row of the batch names its single files, so nothing is written for them. Others get landing rows: books, and
+        what may meet something of this site's at its name.
+        """
+        stopped, special = await self._catalog.read(self._look, store.id, sealed, landing.by_id)
+        rows = [mine for mine in sealed if mine.id in special]
+        begun = await self._catalog.write(self._begin, rows, landing.by_id) if rows else []
+        landing.with_row.update(mine.id for mine in begun)
+        return [mine for mine in sealed if mine.id not in special and mine.id not in stopped] + begun
+
+    def _look(
+        self, connection: Connection, store: str, sealed: Sequence[Landing], by_id: dict[str, Arrived]
+    ) -> tuple[set[str], set[str]]:
+        """Ids of those that nobody wants any longer, and of those that need a transaction."""
+        arrived = [by_id[mine.id] for mine in sealed]
+        going = batch_rows.going(connection, arrived[0].batch, [file.owed.id for file in arrived]) if arrived else set()
+        stopped = {str(file.owed.id) for file in arrived if file.owed.id not in going}
+        frozen = planning.frozen(connection, [file.owed.row.file_id for file in arrived])
+        names = [file.owed.name for file in arrived]
+        special = landings.below_files(connection, names).keys() | landings.claimed(
+            connection, self._catalog.position.site, store, names
+        )
+        return stopped, {
+            str(file.owed.id)
+            for file in arrived
+            if file.owed.unit is Unit.BOOK or file.owed.row.file_id in frozen or file.owed.name in special
+        }
 
     def _begin(self, tx: Tx, ready: Sequence[Landing], by_id: dict[str, Arrived]) -> list[Landing]:
         """Landing rows for the transfers that are still wanted; the others are cancelled."""
@@ -118,29 +165,27 @@ class Lander:
         ]
         return landings.begin(tx, going)
 
-    async def _finish(self, by_id: dict[str, Arrived], without: set[str], done: Sequence[Landing]) -> None:
-        """``without``: ids of landings without their members' attributes."""
+    async def _finish(self, landing: _Landing, done: Sequence[Landing]) -> None:
         if not done:
             return
+        by_id = landing.by_id
 
         def work(tx: Tx) -> list[Landing]:
-            said = landings.finish(tx, done)
+            said = landings.finish(tx, [mine for mine in done if mine.id in landing.with_row])
             moves = [
-                Transition(
-                    view=by_id[landing.id].owed, event=StoreEvent(), message=_WITHOUT if landing.id in without else ""
-                )
-                for landing in said
+                Transition(view=by_id[mine.id].owed, event=StoreEvent(), message=landing.lacks(mine)) for mine in said
             ]
             transitions.apply_transitions(tx, moves, self._clock.boottime_s())
-            return said
+            return said + _stored(tx, by_id[done[0].id].batch, [one for one in done if one.id not in landing.with_row])
 
         said = await self._catalog.write(work)
         sums: dict[tuple[SiteName, str], list[int]] = {}
-        for landing in said:
-            file = by_id[landing.id]
-            sums.setdefault((file.source, file.adapter), []).append(landing.size_bytes)
-            self._log.debug("file_stored", transfer=landing.transfer, name=landing.name, peer=file.source)
-            await self._healed(landing)
+        for mine in said:
+            file = by_id[mine.id]
+            sums.setdefault((file.source, file.adapter), []).append(mine.size_bytes)
+            self._log.debug("file_stored", transfer=mine.transfer, name=mine.name, peer=file.source)
+            if mine.action is Action.HEAL:
+                await self._healed(mine)
         for (peer, adapter), sizes in sums.items():
             self._metrics.stored_files.labels(peer=peer, adapter=adapter).inc(len(sizes))
             self._metrics.stored_bytes.labels(peer=peer, adapter=adapter).inc(sum(sizes))
@@ -148,9 +193,8 @@ class Lander:
 
     async def _healed(self, landing: Landing) -> None:
         """Resolve the incident of a bad instance that good bytes replaced."""
-        if landing.action is Action.HEAL:
-            self._log.warning("instance_healed", name=landing.name, transfer=landing.transfer)
-            await self._incidents.resolve("instance-suspected", landing.name)
+        self._log.warning("instance_healed", name=landing.name, transfer=landing.transfer)
+        await self._incidents.resolve("instance-suspected", landing.name)
 
     async def _fail(self, by_id: dict[str, Arrived], failed: Sequence[NotPlaced]) -> None:
         if not failed:
@@ -171,7 +215,7 @@ class Lander:
     async def recover(self, store: Store) -> int:
         """Finish or give up the landings that a crash left between row and commit. Returns how many were finished.
 
-        Called once, before any service runs.
+        Called while no batch runs: before any service does, and when the replicator begins.
         """
         finished = 0
 
@@ -179,13 +223,37 @@ class Lander:
             nonlocal finished
             for landing in done:
                 await self._catalog.write(_register_recovered, landing, self._clock.boottime_s())
-                await self._healed(landing)
+                if landing.action is Action.HEAL:
+                    await self._healed(landing)
                 finished += 1
 
         left = await self._catalog.read(landings.unfinished, store.id)
         mine = [landing for landing in left if landing.transfer is not None]
         await commit.recover(store, mine, Ends(accept=accept, not_placed=self._give_up))
+        for batch in await self._catalog.read(batch_rows.placing, store.id):
+            finished += await self._recover_files(store, batch)
         return finished
+
+    async def _recover_files(self, store: Store, batch: Placing) -> int:
+        """Finish the single files of a batch that stand at their names. The others are fetched again."""
+        try:
+            looked = await store.look(
+                [
+                    Expected(name=member.name, digest=member.digest, unit=Unit.FILE, size_bytes=member.size_bytes)
+                    for member in batch.members
+                ]
+            )
+        except StoreError as exc:
+            self._log.warning("names_not_looked_at", store=store.label, batch=batch.batch, error=exc.message)
+            return 0
+        there = [member for member, seen in zip(batch.members, looked, strict=True) if seen.error is None]
+        kept = await self._catalog.read(attributes.of_files, [member.file_id for member in there])
+        found = [
+            _placing(store, batch.source, member, Unit.FILE, kept.get(member.file_id, Attributes())) for member in there
+        ]
+        outcomes = [await store.recover(landing) for landing in found]
+        placed = [outcome.landing for outcome in outcomes if isinstance(outcome, Placed)]
+        return len(await self._catalog.write(_stored, batch.batch, placed)) if placed else 0
 
     async def _give_up(self, failed: Sequence[NotPlaced]) -> None:
         for failure in failed:
@@ -201,33 +269,46 @@ def _register_recovered(tx: Tx, landing: Landing, now_s: float) -> None:
         transitions.apply_transitions(tx, [Transition(view=owed, event=StoreEvent())], now_s)
 
 
+def _stored(tx: Tx, batch: str, done: Sequence[Landing]) -> list[Landing]:
+    """Single files of a batch are at their names. Repeatable: what is registered is said no more."""
+    batch_rows.stored(tx, batch, [landing.transfer for landing in done if landing.transfer is not None])
+    return landings.say(tx, landings.absent(tx.connection, tx.site, done))
+
+
 def failure(owed: TransferView, error: LibrarianError, other_source: bool, *, progressed: bool = False) -> Transition:
     """What an error means for a transfer. ``progressed``: its batch had received something before."""
     return Transition(view=owed, event=Fail(reason_of(error), other_source, progressed), message=error.message)
 
 
-def _landing(store: Store, staging_root: str, file: Arrived, kept: Attributes) -> Landing:
+def _landing(store: Store, file: Arrived, kept: Attributes) -> Landing:
     owed = file.owed
+    member = Member(owed.id, owed.row.file_id, owed.name, owed.digest, owed.size_bytes)
+    landing = _placing(store, file.source, member, owed.unit, kept)
+    if owed.unit is Unit.FILE:
+        return landing
+    list_rel = "" if kept.list is None else list_key(landing.rel)
+    return msgspec.structs.replace(landing, manifest_rel=file.manifest_key, list_rel=list_rel)
+
+
+def _placing(store: Store, source: SiteName, member: Member, unit: Unit, kept: Attributes) -> Landing:
     return Landing(
-        id=str(owed.id),
+        id=str(member.transfer),
         store=store.id,
-        root=staging_root,
-        rel=transfer_key(owed.id),
-        name=owed.name,
-        digest=owed.digest,
-        size_bytes=owed.size_bytes,
-        unit=owed.unit,
-        manifest_rel=file.manifest_key if owed.unit is Unit.BOOK else "",
+        root=store.staging_root,
+        rel=transfer_key(member.transfer),
+        name=member.name,
+        digest=member.digest,
+        size_bytes=member.size_bytes,
+        unit=unit,
         entry=InstanceRegistered(
-            name=owed.name,
-            digest=owed.digest,
-            size_bytes=owed.size_bytes,
-            unit=owed.unit,
+            name=member.name,
+            digest=member.digest,
+            size_bytes=member.size_bytes,
+            unit=unit,
             store=store.id,
-            source_site=file.source,
+            source_site=source,
             how=How.PULLED,
         ),
-        transfer=owed.id,
+        transfer=member.transfer,
         attributes=kept,
-        list_rel=list_key(transfer_key(owed.id)) if owed.unit is Unit.BOOK and kept.list is not None else "",
     )

@@ -33,7 +33,7 @@ from librarian_daemon.transfers.pauses import Pauses
 from librarian_protocol import batches
 from librarian_protocol.errors import LibrarianError, TransferError
 from librarian_protocol.names import SiteName
-from librarian_protocol.transfer import LINK, Due, Release, Reserve, Start, State
+from librarian_protocol.transfer import LINK, Due, Release, State
 from librarian_protocol.transfer_reasons import reason_of
 
 IDLE_S = 30.0
@@ -94,9 +94,11 @@ class Replicator:
     async def run(self) -> None:
         """Until cancelled.
 
-        At a start no adapter holds anything: what adapters held is wanted again, except for work with tickets that
-        goes on elsewhere, which is resumed.
+        At a start no adapter holds anything: what stands at its name is finished, and what else adapters held is
+        wanted again, except for work with tickets that goes on elsewhere, which is resumed.
         """
+        for store in self._stores.values():
+            await self._lander.recover(store)
         await self._catalog.write(batch_rows.restart)
         async with asyncio.TaskGroup() as group:
             while True:
@@ -270,23 +272,13 @@ class Replicator:
         transitions.apply_transitions(tx, hopeless, self._clock.boottime_s())
         begun = [job for job in (self._started(tx, job) for job in jobs) if job.owed]
         for job in begun:
-            batch_rows.open_batch(tx, job.id, job.source, job.source_store, job.offer)
+            batch_rows.open_batch(tx, job.id, job.source, job.source_store, job.offer, job.owed)
         return begun
 
     def _started(self, tx: Tx, job: Job) -> Job:
         """The job with the transfers that could be reserved and started."""
-        moves = [
-            Transition(
-                view=view,
-                event=Reserve(job.source),
-                then=Start(),
-                batch=job.id,
-                adapter=job.adapter,
-                chosen=job.why.get(view.id, ""),
-            )
-            for view in job.owed
-        ]
-        started = transitions.apply_transitions(tx, moves, self._clock.boottime_s())
+        chosen = {view.id: job.why.get(view.id, "") for view in job.owed}
+        started = batch_rows.take(tx, job.id, job.source, job.adapter, chosen)
         return msgspec.structs.replace(job, owed=[view for view in job.owed if view.id in started])
 
     # ---- running ---------------------------------------------------------------------------------------
@@ -354,7 +346,6 @@ class Replicator:
         async for group in _groups(arrived):
             await self._lander.land(
                 store,
-                store.staging_root,
                 [
                     Arrived(
                         owed=view,

@@ -1,6 +1,12 @@
-"""Batches: what an adapter has taken, and what of it goes on after a restart."""
+"""Batches: what an adapter has taken, and what of it goes on after a restart.
+
+The row of a batch names the single files that it brings. So nothing is written when they are placed: a start looks at
+their names (``transfers/lander.py``).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from sqlalchemy import (
@@ -12,22 +18,42 @@ from sqlalchemy import (
     update,
 )
 
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Tx
 from librarian_daemon.catalog.transfers import transfers
 from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.ports.staging_keys import transfer_keys
-from librarian_protocol.entries import (
-    AdapterOffer,
-)
-from librarian_protocol.names import SiteName
+from librarian_protocol import wire
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import AdapterOffer, Unit
+from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import Restart, State, Transfer, step
 
 _TRANSFER = schema.transfer.c
 
 
-def open_batch(tx: Tx, batch_id: str, source: SiteName, source_store: str, offer: AdapterOffer) -> None:
-    """An adapter takes a batch."""
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """A single file that a batch brings."""
+
+    transfer: int
+    file_id: int
+    name: Name
+    digest: Digest
+    size_bytes: int
+
+
+_MEMBERS = wire.decoder(list[Member])
+
+
+def open_batch(
+    tx: Tx, batch_id: str, source: SiteName, source_store: str, offer: AdapterOffer, owed: Sequence[TransferView] = ()
+) -> None:
+    """An adapter takes a batch. ``owed`` is what it brings, all into one store."""
+    members = [
+        Member(view.id, view.row.file_id, view.name, view.digest, view.size_bytes)
+        for view in owed
+        if view.unit is Unit.FILE
+    ]
     tx.connection.execute(
         _OPEN_BATCH,
         {
@@ -38,11 +64,63 @@ def open_batch(tx: Tx, batch_id: str, source: SiteName, source_store: str, offer
             "offer": msgspec.json.encode(offer).decode(),
             "ticket": None,
             "started_at": tx.now,
+            "store": owed[0].row.store if owed else "",
+            "members": wire.encode(members) if members else None,
         },
     )
 
 
 _OPEN_BATCH = insert(schema.batch)
+
+
+def take(tx: Tx, batch_id: str, source: SiteName, adapter: str, chosen: Mapping[int, str]) -> set[int]:
+    """Reserve and start transfers. ``chosen``: why this adapter, by transfer. Returns those that were still wanted."""
+    ids: dict[str, list[int]] = {}
+    for id_, why in chosen.items():
+        ids.setdefault(why, []).append(id_)
+    by = {"source": str(source), "now": tx.now, "batch": batch_id, "adapter": adapter}
+    return {
+        taken
+        for why, some in ids.items()
+        for (taken,) in statements.IN_BATCH.rows(tx.connection, some, chosen=why, **by)
+    }
+
+
+def going(connection: Connection, batch_id: str, transfer_ids: Sequence[int]) -> set[int]:
+    """Those of the transfers that the batch still fetches: nobody has cancelled or paused them."""
+    if not transfer_ids:
+        return set()
+    return {id_ for (id_,) in statements.GOING.rows(connection, transfer_ids, batch=batch_id)}
+
+
+def stored(tx: Tx, batch_id: str, transfer_ids: Sequence[int]) -> set[int]:
+    """The files of these transfers are at their names. Returns those that the batch still fetched until now."""
+    if not transfer_ids:
+        return set()
+    return {id_ for (id_,) in statements.STORED.rows(tx.connection, transfer_ids, now=tx.now, batch=batch_id)}
+
+
+class Placing(msgspec.Struct, frozen=True, kw_only=True):
+    """Single files that a batch may be placing."""
+
+    batch: str
+    source: SiteName
+    members: Sequence[Member]
+
+
+def placing(connection: Connection, store: str) -> list[Placing]:
+    """By batch, the files that it still fetches, or places, in a store."""
+    batch = schema.batch.c
+    query = select(batch.id, batch.source, batch.members).where(batch.store == store, batch.members.is_not(None))
+    found: list[Placing] = []
+    for id_, source, members in connection.execute(query).all():
+        live = set(connection.scalars(_FETCHING, {"this": id_}))
+        mine = [member for member in _MEMBERS.decode(members) if member.transfer in live]
+        found.append(Placing(batch=id_, source=SiteName(source), members=mine))
+    return found
+
+
+_FETCHING = select(_TRANSFER.id).where(_TRANSFER.state == State.FETCHING.value, _TRANSFER.batch == bindparam("this"))
 
 
 def save_ticket(tx: Tx, batch_id: str, ticket: bytes) -> None:
