@@ -14,17 +14,28 @@ import structlog
 from librarian_daemon.catalog import backfills
 from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
 from librarian_daemon.catalog.transfers import planning, transfers, transitions
-from librarian_daemon.catalog.transfers.planning import FileState, Look
+from librarian_daemon.catalog.transfers.planning import FileState, Held, Look, Page, PlainFile
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import globs, wire
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Unit
 from librarian_protocol.names import SiteName
 from librarian_protocol.segments import hash_of
 from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, Reason, State
 from librarian_protocol.transfer import Want as WantAgain
-from librarian_protocol.wanted import Here, SubscriptionFacts, Unwanted, UnwantedReason, Want, healing, wanted
+from librarian_protocol.wanted import (
+    FileFacts,
+    Here,
+    SubscriptionFacts,
+    Unwanted,
+    UnwantedReason,
+    Want,
+    healing,
+    wanted,
+)
 
 #: Files in one page; bounds memory and the length of a transaction.
 PAGE = 2000
@@ -92,7 +103,7 @@ class Planner:
         if look.changed.last is None:
             return False
         change, file_id = look.changed.last
-        plan = decide(look.changed.known, look.subscriptions, look.here)
+        plan = decide(look.changed, look.subscriptions, look.here)
 
         def work(tx: Tx) -> None:
             _commit(tx, plan, self._clock.boottime_s())
@@ -110,7 +121,7 @@ class Planner:
         page = await self._catalog.read(
             planning.files_after, after, PAGE, [subscription.match for subscription in mine], planning.settling(mine)
         )
-        plan = decide(page.known, mine, look.here, may_cancel=False)
+        plan = decide(page, mine, look.here, may_cancel=False)
 
         def work(tx: Tx) -> None:
             _commit(tx, plan, self._clock.boottime_s())
@@ -126,13 +137,13 @@ class Planner:
             self._transfers_changed.set()
 
 
-def decide(
-    page: Sequence[FileState], subscriptions: Sequence[SubscriptionFacts], here: Here, *, may_cancel: bool = True
-) -> Plan:
+def decide(page: Page, subscriptions: Sequence[SubscriptionFacts], here: Here, *, may_cancel: bool = True) -> Plan:
     """The consequences for each file of the page. Pure."""
     plan = Plan()
     answers = _Answers(here)
-    for seen in page:
+    for file in page.plain:
+        _want_plain(plan, file, subscriptions, answers)
+    for seen in page.known:
         known = planning.admitted(seen, here)
         stores: set[str] = set()
         passing = False
@@ -154,12 +165,26 @@ def decide(
     return plan
 
 
+def _want_plain(plan: Plan, file: PlainFile, subscriptions: Sequence[SubscriptionFacts], answers: _Answers) -> None:
+    """As for other files. It has no transfer that could end, and nobody asked for it by name."""
+    stores: set[str] = set()
+    for subscription in subscriptions:
+        if file.file_id <= subscription.after_file or not globs.matches(subscription.match, file.name):
+            continue
+        answer = answers.of_plain(file, subscription)
+        if isinstance(answer, Want) and answer.store not in stores:
+            stores.add(answer.store)
+            plan.wishes.append(NewTransfer(file_id=file.file_id, store=answer.store, subscription=subscription.id))
+            plan.wished[file.file_id] = file.change
+
+
 class _Answers:
     """What is wanted of files that match. Files that differ in names and sizes only have one answer."""
 
     def __init__(self, here: Here) -> None:
         self._here = here
         self._known: dict[tuple[object, ...], Want | Unwanted] = {}
+        self._plain: dict[tuple[Held, str], Want | Unwanted] = {}
 
     def wanted(self, known: FileState, subscription: SubscriptionFacts) -> Want | Unwanted:
         """As :func:`librarian_protocol.wanted.wanted`."""
@@ -172,6 +197,28 @@ class _Answers:
         if key not in self._known:
             self._known[key] = wanted(file, subscription, known.instances, self._here)
         return self._known[key]
+
+    def of_plain(self, file: PlainFile, subscription: SubscriptionFacts) -> Want | Unwanted:
+        """The same, of a file whose name matches."""
+        key = file.held, subscription.id
+        found = self._plain.get(key)
+        if found is None:
+            facts = FileFacts(
+                name=file.name,
+                digest=_ANY,
+                size_bytes=0,
+                unit=Unit.FILE,
+                origin=file.held.origin,
+                withdrawn=False,
+                conflict=False,
+            )
+            instances = planning.counting(file.held.instances, self._here)
+            found = self._plain[key] = wanted(facts, subscription, instances, self._here)
+        return found
+
+
+#: What is wanted of a plain file does not depend on its bytes.
+_ANY = Digest.blake3(b"")
 
 
 def _want(plan: Plan, known: FileState, store: str, subscription: str) -> None:

@@ -15,6 +15,7 @@ from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.journal import segments
 from librarian_daemon.catalog.journal.segments import Received
 from librarian_daemon.catalog.mesh.roster import Anchor, put_anchor
+from librarian_daemon.catalog.transfers.planning import Page
 from librarian_daemon.journal.incarnation import Incarnations
 from librarian_daemon.runtime.clock import SystemClock
 from librarian_protocol.entries import Entry
@@ -111,3 +112,9 @@ def rows(connection: Connection, table: Table, *conditions: Any) -> list[Any]:
     """All rows, in the order of their keys."""
     query = select(table).where(*conditions).order_by(*table.primary_key.columns)
     return list(connection.execute(query).all())
+
+
+def looked_at(page: Page) -> dict[int, tuple[str, int]]:
+    """Names and change numbers of the files of a page that a decision is needed for, by their row."""
+    plain = {file.file_id: (str(file.name), file.change) for file in page.plain}
+    return plain | {state.file_id: (str(state.file.name), state.change) for state in page.known}

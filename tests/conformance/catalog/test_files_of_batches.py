@@ -16,6 +16,7 @@ from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferVi
 from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.incidents.recorder import CatalogIncidents
 from librarian_daemon.ports.staging_keys import transfer_key
+from librarian_daemon.runtime.clock import SystemClock
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_daemon.transfers.lander import Arrived, Lander
 from librarian_protocol.entries import AdapterOffer, Dial
@@ -75,7 +76,7 @@ class Rig:
         return [row.kind for row in await self.catalog.read(rows, schema.journal, schema.journal.c.site == str(SITE))]
 
 
-class _Clock:
+class _Clock(SystemClock):
     def boottime_s(self) -> float:
         return NOW_S
 

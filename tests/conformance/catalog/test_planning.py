@@ -17,12 +17,12 @@ from tests.conformance.catalog.peers import (
     suspected,
     withdrawn,
 )
-from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, rows, say, tried
+from tests.conformance.catalog.running import NOW_S, SITE, admit, looked_at, receive, rows, say, tried
 
 from librarian_daemon.catalog import backfills, schema
 from librarian_daemon.catalog.committer import Catalog, Tx
 from librarian_daemon.catalog.transfers import batch_rows, order, planning, transfers, transitions
-from librarian_daemon.catalog.transfers.planning import FileState
+from librarian_daemon.catalog.transfers.planning import Page
 from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.runtime.clock import SystemClock
 from librarian_daemon.runtime.signals import Signal
@@ -61,7 +61,7 @@ async def summit(catalog: Catalog) -> Peer:
     return peer
 
 
-async def _decide(catalog: Catalog, page: list[FileState]) -> Plan:
+async def _decide(catalog: Catalog, page: Page) -> Plan:
     return decide(page, *await catalog.read(planning.load_here, SITE, ["http"]))
 
 
@@ -69,8 +69,8 @@ async def _plan(catalog: Catalog) -> list[tuple[str, str]]:
     """Plan all that changed, as the service does; what it did to which name."""
     done: list[tuple[str, str]] = []
     while (page := await catalog.read(planning.changed_files, 3, ["**"])).last is not None:
-        plan = await _decide(catalog, page.known)
-        names = {state.file_id: str(state.file.name) for state in page.known}
+        plan = await _decide(catalog, page)
+        names = {file_id: name for file_id, (name, _) in looked_at(page).items()}
 
         def work(tx: Tx, plan: Plan = plan, last: tuple[int, int] = page.last) -> None:
             transfers.create(tx, plan.wishes)
@@ -113,7 +113,7 @@ async def test_the_cursor_over_changes_skips_nothing_and_repeats_nothing(
 
         def page() -> bool:
             found = planning.changed_files(tx.connection, limit, ["**"])
-            seen.extend((str(state.file.name), state.change) for state in found.known)
+            seen.extend(looked_at(found).values())
             if found.last is not None:
                 planning.planned_until(tx, *found.last)
             return found.last is not None

@@ -61,7 +61,7 @@ async def _peer(catalog: Catalog) -> Peer:
 async def _wished(catalog: Catalog) -> list[str]:
     """Names that transfers are made for, of all that changed."""
     page = await catalog.read(planning.changed_files, 100, ["**"])
-    plan = decide(page.known, *await catalog.read(planning.load_here, SITE, ["http"]))
+    plan = decide(page, *await catalog.read(planning.load_here, SITE, ["http"]))
     names = {state.file_id: f"{state.file.name} {state.file.digest[:12]}" for state in page.known}
     return [names[new.file_id] for new in plan.wishes]
 

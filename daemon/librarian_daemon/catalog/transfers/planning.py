@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,7 +24,7 @@ from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Tx, get_meta, put_meta
-from librarian_daemon.catalog.mesh.holders import holders
+from librarian_daemon.catalog.mesh.holders import Holders, holders
 from librarian_daemon.catalog.mesh.roster import roster
 from librarian_daemon.catalog.transfers.transfers import Row, row_of
 from librarian_daemon.catalog.upserts import chunks, expanding, upsert
@@ -62,9 +62,27 @@ class FileState(msgspec.Struct, frozen=True, kw_only=True):
     one_offs: Sequence[SubscriptionFacts] = ()
 
 
+class Held:
+    """Where files were ingested, and their instances, as many files have them. Equal only to itself."""
+
+    def __init__(self, origin: str | None, instances: tuple[InstanceFacts, ...]) -> None:
+        self.origin = SiteName(origin) if origin else None
+        self.instances = instances
+
+
+class PlainFile(NamedTuple):
+    """A file of which nothing is here, and nothing peculiar is known: only its name and this decide."""
+
+    file_id: int
+    change: int
+    name: Name
+    held: Held
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """A page of files that were looked at, and those of them that a decision is needed for."""
 
+    plain: list[PlainFile]
     known: list[FileState]
     #: Change number and row of the last file looked at; None where there was none.
     last: tuple[int, int] | None
@@ -112,13 +130,13 @@ def settling(subscriptions: Sequence[SubscriptionFacts]) -> list[str]:
 def changed_files(connection: Connection, limit: int, matches: Sequence[str], settling: Sequence[str] = ()) -> Page:
     """The next files after the planner's cursor, in the order of their changes.
 
-    ``known`` has those that one of the globs matches, and those that have a transfer or a bad own instance.
+    It has those that one of the globs matches, and those that have a transfer or a bad own instance.
     ``settling`` are stores into which every subscription brings its files: what stands well in one of them is left out.
     """
     change, file_id = _cursor(connection)
     page = connection.execute(_CHANGED, {"change": change, "file_id": file_id, "limit": limit}).all()
     if not page:
-        return Page(known=[], last=None, full=False)
+        return Page(plain=[], known=[], last=None, full=False)
     last_change, last_id = last = tuple(page[-1])
     rows = statements.LOOK_AT_CHANGED.rows(
         connection,
@@ -130,7 +148,7 @@ def changed_files(connection: Connection, limit: int, matches: Sequence[str], se
         last_change=last_change,
         last_id=last_id,
     )
-    return Page(known=_know_matching(connection, rows, matches), last=last, full=len(page) == limit)
+    return _page(connection, rows, matches, last=last, full=len(page) == limit)
 
 
 def files_after(
@@ -139,7 +157,7 @@ def files_after(
     """The next files in the order of their rows: how a new subscription pages through the catalog."""
     page = connection.execute(_AFTER, {"file_id": file_id, "limit": limit}).all()
     if not page:
-        return Page(known=[], last=None, full=False)
+        return Page(plain=[], known=[], last=None, full=False)
     last = tuple(page[-1])
     rows = statements.LOOK_AT_ROWS.rows(
         connection,
@@ -149,7 +167,7 @@ def files_after(
         file_id=file_id,
         last_id=last[1],
     )
-    return Page(known=_know_matching(connection, rows, matches), last=last, full=len(page) == limit)
+    return _page(connection, rows, matches, last=last, full=len(page) == limit)
 
 
 def _counting(connection: Connection, stores: Sequence[str]) -> list[str]:
@@ -173,13 +191,21 @@ class _FileRow(NamedTuple):
     change: int
 
 
-def _know_matching(connection: Connection, rows: Sequence[Any], matches: Sequence[str]) -> list[FileState]:
-    files: list[Any] = []
+def _page(
+    connection: Connection, rows: Sequence[Any], matches: Sequence[str], *, last: tuple[int, int], full: bool
+) -> Page:
+    needed: list[Any] = []
     for *columns, regardless in rows:
         file = _FileRow(*columns)
         if regardless or any(globs.matches(match, file.name) for match in matches):
-            files.append(file)
-    return know(connection, files)
+            needed.append(file)
+    held = _holdings(connection, [row.id for row in needed])
+    site = get_meta(connection, "site") or ""
+    rest = _peculiar(connection, needed)
+    rest |= {id_ for id_, holding in held.items() if any(instance.site == site for instance in holding.instances)}
+    plain = [PlainFile(row.id, row.change, Name(row.name), held[row.id]) for row in needed if row.id not in rest]
+    known = _known(connection, [row for row in needed if row.id in rest], held, rest)
+    return Page(plain=plain, known=known, last=last, full=full)
 
 
 def _changed_files() -> Any:
@@ -221,11 +247,21 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState
 
     Most are plain: no transfer, nothing a person asked for, nothing peculiar about the name.
     """
+    return _known(connection, files, _holdings(connection, [row.id for row in files]), _peculiar(connection, files))
+
+
+def _peculiar(connection: Connection, files: Sequence[SqlRow[Any]]) -> set[int]:
+    """The files of which there is more than their row and their instances."""
+    if not files:
+        return set()
+    return {found for (found,) in statements.NOT_PLAIN.rows(connection, [(row.id, row.name) for row in files])}
+
+
+def _known(
+    connection: Connection, files: Sequence[SqlRow[Any]], held: Mapping[int, Held], rest: Set[int]
+) -> list[FileState]:
     if not files:
         return []
-    instances = {id_: held for id_, (_, held) in _holdings(connection, [row.id for row in files]).items()}
-    named = [(row.id, row.name) for row in files]
-    rest = {found for (found,) in statements.NOT_PLAIN.rows(connection, named)}
     more = _More(connection, [row for row in files if row.id in rest])
     return [
         FileState(
@@ -242,7 +278,7 @@ def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState
                 set_aside=more.kept.get(row.name, row.digest) != row.digest,
                 occupied=bool(more.standing.get(row.name, set()) - {row.digest}),
             ),
-            instances=instances[row.id],
+            instances=held[row.id].instances,
             transfers=more.transfers.get(row.id, {}),
             one_offs=more.one_offs.get(row.id, ()),
         )
@@ -268,27 +304,37 @@ class _More:
         self.conflicts = {row.name for row in meanings if row.conflict}
 
 
-def _holdings(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str | None, list[InstanceFacts]]]:
+def _holdings(connection: Connection, ids: Sequence[int]) -> dict[int, Held]:
     """By file: its origin, and its instances in stores that count. What is alike is made once."""
     if not ids:
         return {}
     counting = holders(connection)
-    known: dict[tuple[Any, ...], InstanceFacts] = {}
-    found: dict[int, tuple[str | None, list[InstanceFacts]]] = {}
-    for id_, origin, *held in statements.HOLDINGS.rows(connection, ids):
-        _, facts = found.setdefault(id_, (origin, []))
-        site, store, state, doubted = key = tuple(held)
-        if site is None or not counting.store_counts(site, store):
-            continue
-        if key not in known:
-            known[key] = InstanceFacts(
-                site=SiteName(site), store=store, state=InstanceState(state), doubted=bool(doubted)
-            )
-        facts.append(known[key])
-    for _, facts in found.values():
-        if len(facts) > 1:
-            facts.sort(key=lambda instance: (instance.site, instance.store))
+    alone: dict[tuple[Any, ...], Held] = {}
+    found: dict[int, Held] = {}
+    several: dict[int, list[InstanceFacts]] = {}
+    for id_, *columns in statements.HOLDINGS.rows(connection, ids):
+        key = tuple(columns)
+        held = alone.get(key)
+        if held is None:
+            held = alone[key] = _held(key, counting)
+        if id_ in found:
+            several.setdefault(id_, [*found[id_].instances]).extend(held.instances)
+        else:
+            found[id_] = held
+    known: dict[tuple[Any, ...], Held] = {}
+    for id_, facts in several.items():
+        facts.sort(key=lambda instance: (instance.site, instance.store))
+        origin = found[id_].origin
+        found[id_] = known.setdefault((origin, *facts), Held(origin, tuple(facts)))
     return found
+
+
+def _held(columns: tuple[Any, ...], counting: Holders) -> Held:
+    origin, site, store, state, doubted = columns
+    if site is None or not counting.store_counts(site, store):
+        return Held(origin, ())
+    facts = InstanceFacts(site=SiteName(site), store=store, state=InstanceState(state), doubted=bool(doubted))
+    return Held(origin, (facts,))
 
 
 def _meanings() -> Any:
@@ -468,12 +514,11 @@ def find_sources(
     """For each file, its possible sources, or why there is none. A file may be named several times."""
     _, here = load_here(connection, site, adapters)
     found: dict[int, Sequence[Source] | UnwantedReason] = {}
-    known: dict[tuple[str | None, tuple[InstanceFacts, ...]], Sequence[Source] | UnwantedReason] = {}
-    for id_, (origin, held) in _holdings(connection, sorted(set(file_ids))).items():
-        key = origin, tuple(held)
-        if key not in known:
-            known[key] = sources(counting(held, here), here, first=SiteName(origin) if origin else None)
-        found[id_] = known[key]
+    known: dict[Held, Sequence[Source] | UnwantedReason] = {}
+    for id_, held in _holdings(connection, sorted(set(file_ids))).items():
+        if held not in known:
+            known[held] = sources(counting(held.instances, here), here, first=held.origin)
+        found[id_] = known[held]
     return found
 
 
