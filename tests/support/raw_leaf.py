@@ -65,7 +65,7 @@ class RawLeaf:
                         self.heard.append((words[1], body[:-2]))
                     case _:
                         pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
             pass
         finally:
             self.closed = True

@@ -181,13 +181,14 @@ async def test_old_entries_said_again_change_nothing(scene: Scene) -> None:
     first = scene.attacker.cut(ingested("once", b"once"))
     await scene.attacker.publish(first)
     scene.known_everywhere("once")
-    before = [site.client.status().counts for site in scene.honest]
+    before = [site.told("file.ingested") for site in scene.honest]
     for _ in range(3):
         await scene.attacker.send(first[0].segment.kind, first[0].payload, scene.attacker.key)
     await scene.say_something_true()
-    for site, counts in zip(scene.honest, before, strict=True):
+    for site, told in zip(scene.honest, before, strict=True):
         assert site.told("file.ingested", "archive")["once"] == 1
-        assert site.client.status().counts.files == counts.files + 1
+        assert (site.told("file.ingested") - told).total() == 1, "only the last word is new"
+        assert len(site.client.file("once").files) == 1
 
 
 async def test_entries_out_of_order_wait_for_what_comes_before_them(scene: Scene) -> None:
