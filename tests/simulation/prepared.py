@@ -139,7 +139,7 @@ def _row_of(sql: str, cursor: Any) -> Callable[[Any], Any]:
     found = _ROWS.get(sql)
     if found is None:
         names = [column[0] for column in cursor.description]
-        made = namedtuple("Row", names, rename=True)  # pyright: ignore
+        made: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # pyright: ignore
         found = _ROWS[sql] = partial(tuple.__new__, made)
     return found
 
