@@ -164,13 +164,13 @@ class Fetcher:
                     yield result
             return
         books = [view for view in job.owed if view.unit is Unit.BOOK]
-        files = {view.id: view for view in job.owed if view.unit is Unit.FILE}
+        files = {transfer_key(view.id): view for view in job.owed if view.unit is Unit.FILE}
         if files:
             items = [_whole_item(view) for view in files.values()]
             async with aclosing(self._outcomes(job, items, progress)) as outcomes:
                 async for outcome in outcomes:
                     error = outcome.error if isinstance(outcome, Failed) else None
-                    owed = files.pop(transfer_of(outcome.item), None)
+                    owed = files.pop(outcome.item.key, None)
                     if owed is not None:
                         yield owed, error
         for book in books:
