@@ -21,7 +21,6 @@ from librarian_daemon.runtime.version import VERSION
 from librarian_daemon.site import Site
 from librarian_protocol.errors import LibrarianError
 
-
 #: Objects that are made before the garbage collector looks at them.
 GARBAGE = 20_000
 
@@ -63,7 +62,7 @@ def main() -> None:
 def _collect_seldom() -> None:
     """What was imported stays until the end: the garbage collector need not look at it, nor after each 700 objects.
 
-    A batch makes some ten thousand objects, nearly none of them in a cycle. A tenth of the daemon's time for small files
+    A batch makes some ten thousand objects, nearly none of them in a cycle. A tenth of the time that small files cost
     went into looking at all that was there (docs/performance.md).
     """
     gc.collect()

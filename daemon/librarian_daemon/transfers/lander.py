@@ -11,11 +11,10 @@ from functools import partial
 
 import msgspec
 import structlog
-from sqlalchemy import Connection
 
 from librarian_daemon.catalog import attributes, landings
 from librarian_daemon.catalog.committer import Catalog, Tx
-from librarian_daemon.catalog.transfers import batch_rows, planning, transfers, transitions
+from librarian_daemon.catalog.transfers import arrivals, batch_rows, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.batch_rows import Member, Placing
 from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
@@ -118,29 +117,16 @@ class Lander:
         The row of the batch names its single files, so nothing is written for them. Others get landing rows: books, and
         what may meet something of this site's at its name.
         """
-        stopped, special = await self._catalog.read(self._look, store.id, sealed, landing.by_id)
-        rows = [mine for mine in sealed if mine.id in special]
+        if not sealed:
+            return []
+        files = [landing.by_id[mine.id].owed for mine in sealed]
+        batch = landing.by_id[sealed[0].id].batch
+        seen = await self._catalog.read(arrivals.look, self._catalog.position.site, store.id, batch, files)
+        rows = [mine for mine in sealed if mine.transfer in seen.special]
         begun = await self._catalog.write(self._begin, rows, landing.by_id) if rows else []
         landing.with_row.update(mine.id for mine in begun)
-        return [mine for mine in sealed if mine.id not in special and mine.id not in stopped] + begun
-
-    def _look(
-        self, connection: Connection, store: str, sealed: Sequence[Landing], by_id: dict[str, Arrived]
-    ) -> tuple[set[str], set[str]]:
-        """Ids of those that nobody wants any longer, and of those that need a transaction."""
-        arrived = [by_id[mine.id] for mine in sealed]
-        going = batch_rows.going(connection, arrived[0].batch, [file.owed.id for file in arrived]) if arrived else set()
-        stopped = {str(file.owed.id) for file in arrived if file.owed.id not in going}
-        frozen = planning.frozen(connection, [file.owed.row.file_id for file in arrived])
-        names = [file.owed.name for file in arrived]
-        special = landings.below_files(connection, names).keys() | landings.claimed(
-            connection, self._catalog.position.site, store, names
-        )
-        return stopped, {
-            str(file.owed.id)
-            for file in arrived
-            if file.owed.unit is Unit.BOOK or file.owed.row.file_id in frozen or file.owed.name in special
-        }
+        plain = [mine for mine in sealed if mine.transfer not in seen.special and mine.transfer not in seen.stopped]
+        return plain + begun
 
     def _begin(self, tx: Tx, ready: Sequence[Landing], by_id: dict[str, Arrived]) -> list[Landing]:
         """Landing rows for the transfers that are still wanted; the others are cancelled."""

@@ -278,7 +278,7 @@ def _known(
                 set_aside=more.kept.get(row.name, row.digest) != row.digest,
                 occupied=bool(more.standing.get(row.name, set()) - {row.digest}),
             ),
-            instances=held[row.id].instances,
+            instances=list(held[row.id].instances),
             transfers=more.transfers.get(row.id, {}),
             one_offs=more.one_offs.get(row.id, ()),
         )
