@@ -130,21 +130,7 @@ class PreparingConnection:
 
     def exec_driver_sql(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         cursor = self._driver.execute(sql, parameters)
-        rows = cursor.fetchall()
-        return Rows(list(map(_row_of(sql, cursor), rows)) if rows else rows, cursor.rowcount)
-
-
-def _row_of(sql: str, cursor: Any) -> Callable[[Any], Any]:
-    """Makes a row of a text's columns, which have names there too."""
-    found = _ROWS.get(sql)
-    if found is None:
-        names = [column[0] for column in cursor.description]
-        made: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # pyright: ignore
-        found = _ROWS[sql] = partial(tuple.__new__, made)
-    return found
-
-
-_ROWS: dict[str, Callable[[Any], Any]] = {}
+        return Rows(cursor.fetchall(), cursor.rowcount)
 
 
 class Shapes:
