@@ -40,6 +40,7 @@ class Mutant(msgspec.Struct, frozen=True):
 MAINTENANCE = (
     "tests/integration/sites/test_maintenance.py::test_what_is_paused_for_maintenance_waits_by_name_and_goes_on"
 )
+FILES_OF_BATCHES = "tests/conformance/catalog/test_files_of_batches.py"
 MUTANTS = [
     Mutant(
         "a daemon starts with a wrong site key",
@@ -138,8 +139,8 @@ MUTANTS = [
     Mutant(
         "a staged file that was changed since it was hashed is believed",
         "daemon/librarian_daemon/stores/posix/staging.py",
-        "                if written is not None and written.stamp == stamp_of(fd):\n",
-        "                if written is not None:\n",
+        "            if written is not None and written.stamp == stamp_of(fd):\n",
+        "            if written is not None:\n",
         "tests/unit/daemon/stores/test_sink.py::test_what_was_changed_since_is_read",
     ),
     Mutant(
@@ -415,6 +416,27 @@ MUTANTS = [
         '        raise SourceInvalid(f"{where}: did not answer in HTTP") from exc\n',
         '        raise SourceInvalid(f"{where}: did not answer in HTTP: {exc}") from exc\n',
         "tests/conformance/adapters/test_links.py::test_what_something_else_answers_is_not_passed_on",
+    ),
+    Mutant(
+        "a batch does not name the files that it places",
+        "daemon/librarian_daemon/catalog/transfers/batch_rows.py",
+        '            "members": wire.encode(members) if members else None,\n',
+        '            "members": None,\n',
+        f"{FILES_OF_BATCHES}::test_a_start_finishes_what_stands_at_its_name_and_only_that",
+    ),
+    Mutant(
+        "what was cancelled while it came gets its name",
+        "daemon/librarian_daemon/transfers/lander.py",
+        " and mine.transfer not in seen.stopped]\n",
+        "]\n",
+        f"{FILES_OF_BATCHES}::test_what_was_cancelled_meanwhile_gets_no_name_and_leaves_staging",
+    ),
+    Mutant(
+        "what may meet something at its name has no row of its own",
+        "daemon/librarian_daemon/catalog/transfers/arrivals.py",
+        " or file.name in met",
+        "",
+        f"{FILES_OF_BATCHES}::test_what_may_meet_something_at_its_name_has_a_row_of_its_own",
     ),
     Mutant(
         "globs are tried again without end",

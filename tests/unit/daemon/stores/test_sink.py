@@ -215,11 +215,15 @@ async def test_a_write_after_one_that_failed_is_not_hashed_as_if_nothing_had_hap
     assert await store.staging.read_back(file_item("k", DATA)) == (len(there), Digest.blake3(there))
 
 
-async def test_what_was_changed_since_is_read(store: PosixStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["sink", "put"])
+async def test_what_was_changed_since_is_read(store: PosixStore, way: str) -> None:
     item = file_item("k", DATA)
-    sink = await store.staging.create(item)
-    await write(sink, DATA)
-    await sink.close()
+    if way == "put":
+        await store.staging.put([(item, DATA)])
+    else:
+        sink = await store.staging.create(item)
+        await write(sink, DATA)
+        await sink.close()
     path = Path(store.staging_root) / "k"
     closed_ns = path.stat().st_ctime_ns
     probe = path.with_name("probe")
