@@ -38,6 +38,11 @@ class Lane:
         work = self._work
         return work is not None and work.done() and (work.cancelled() or work.exception() is not None)
 
+    async def pause(self, timeout_s: float) -> None:
+        """Wait until nothing goes on, but no longer than that; errors are :meth:`ended`'s to tell."""
+        if self._work is not None:
+            await asyncio.wait([self._work], timeout=timeout_s)
+
     async def ended(self) -> None:
         """Wait until nothing goes on. A caller that is cancelled cancels the work, and waits for its end.
 

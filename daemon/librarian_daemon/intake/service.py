@@ -56,6 +56,9 @@ _LONGEST_PAUSE_S = 30.0
 _COUNT_EVERY_S = 60.0
 _TELL_EVERY_S = 1.0
 _IDENTIFIED_EVERY_S = 1.0
+#: So long nothing is looked for while a batch lands: what comes meanwhile, one by one, is then claimed together. Each
+#: batch costs several commits, and two at once slow each other down.
+_GATHER_S = 0.05
 
 
 class Intake:
@@ -295,6 +298,7 @@ class Intake:
                 looks.setdefault(candidate, Arrival.SEEN)
         await self._look(looks)
         await self._take_batch()
+        await self._landing.pause(_GATHER_S)
         await self._cleanup.remove(self._clock.boottime_s())
         await self._tell()
 
