@@ -56,3 +56,25 @@ async def test_stopping_ends_the_work_and_says_nothing_of_its_error() -> None:
     await begun.wait()
     await lane.stop()
     await lane.stop()
+
+
+async def test_a_pause_ends_with_the_work_or_with_the_time_and_tells_no_error() -> None:
+    ended, woken = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await ended.wait()
+        raise ValueError("why")
+
+    lane = Lane(woken.set)
+    await lane.pause(10.0)  # nothing goes on
+    lane.begin(work())
+    await lane.pause(0.0)
+    assert (lane.busy, lane.failed) == (True, False)
+    ended.set()
+    async with asyncio.timeout(10.0):
+        await lane.pause(1000.0)
+        await woken.wait()
+    assert (lane.busy, lane.failed) == (False, True)
+    with pytest.raises(ValueError, match="why"):
+        await lane.ended()
+    assert not lane.failed
