@@ -104,30 +104,28 @@ VERIFIED = SetStatement(
 
 # ---- what is given to other sites (catalog/integrity/instances.py) ---------------------------------------
 
-#: An own instance that is good, that nobody doubts (``apply.unanswered``), and that stands at its name.
-_GIVEN = """
-    i.site = {site} AND i.state = 'available'
-    AND NOT EXISTS (
-        SELECT 1 FROM doubt AS d WHERE d.file_id = i.file_id AND d.site = i.site AND d.store = i.store
-        AND (i.epoch, i.incarnation, i.seq) <= (d.of_epoch, d.of_incarnation, d.of_seq))
-    AND NOT EXISTS (SELECT 1 FROM aside AS a WHERE a.file_id = i.file_id AND a.store = i.store)
-"""
-
-#: A file with each of the digests that can be given, once for each store. Any of those with the same digest will do:
-#: there may be very many of them (empty files), so only some are looked at. A file whose name has another meaning by a
-#: decision is kept here, and given to nobody.
-GIVEN = SetStatement(
-    f"""
-    SELECT f.id, f.name, f.digest, f.size_bytes, f.unit, i.store
-    FROM {{rows}} AS r CROSS JOIN file AS f CROSS JOIN instance AS i
-    WHERE f.id = (
-        SELECT same.id FROM (SELECT id, name, digest FROM file WHERE file.digest = r.digest LIMIT 1000) AS same
-        CROSS JOIN instance AS i WHERE i.file_id = same.id AND {_GIVEN}
-        AND NOT EXISTS (SELECT 1 FROM naming AS n WHERE n.name = same.name AND n.kept <> same.digest)
-        LIMIT 1)
-    AND i.file_id = f.id AND {_GIVEN}
+#: Files with these digests, at most so many. A file whose name has another meaning by a decision is left out.
+OF_DIGESTS = SetStatement(
+    """
+    SELECT f.id, f.name, f.digest, f.size_bytes, f.unit FROM {rows} AS r CROSS JOIN file AS f
+    WHERE f.digest = r.digest AND NOT EXISTS (SELECT 1 FROM naming AS n WHERE n.name = f.name AND n.kept <> f.digest)
+    LIMIT {most}
     """,
     columns={"digest": TEXT},
+    values={"most": INTEGER},
+)
+
+#: Own instances that are good, that nobody doubts (``apply.unanswered``), and that stand at their names.
+GIVEN = SetStatement(
+    """
+    SELECT i.file_id, i.store FROM {rows} AS r CROSS JOIN instance AS i
+    WHERE i.file_id = r.id AND i.site = {site} AND i.state = 'available'
+      AND NOT EXISTS (
+          SELECT 1 FROM doubt AS d WHERE d.file_id = i.file_id AND d.site = i.site AND d.store = i.store
+          AND (i.epoch, i.incarnation, i.seq) <= (d.of_epoch, d.of_incarnation, d.of_seq))
+      AND NOT EXISTS (SELECT 1 FROM aside AS a WHERE a.file_id = i.file_id AND a.store = i.store)
+    """,
+    columns={"id": INTEGER},
     values={"site": TEXT},
 )
 

@@ -19,6 +19,8 @@ from librarian_protocol.wanted import InstanceState
 
 #: Looking a member up is a tenth of what calling its enumeration costs.
 _UNITS = {unit.value: unit for unit in Unit}
+#: Of a digest that many files have, so many are looked at.
+_MOST_NAMES = 1000
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,18 +98,39 @@ def find(connection: Connection, site: SiteName, digests: Sequence[Digest]) -> d
     """
     found: dict[Digest, Holding] = {}
     for page in chunks(digests):
-        for id_, name, digest, size_bytes, unit, store in statements.GIVEN.rows(connection, page, site=site):
-            holding = Holding(
-                file_id=id_,
-                name=Name(name),
-                digest=Digest(digest),
-                size_bytes=size_bytes,
-                unit=_UNITS[unit],
-                store=store,
-                state=InstanceState.AVAILABLE,
-                doubted=False,
-            )
-            found.setdefault(holding.digest, holding)
+        most = 4 * len(page)
+        files = statements.OF_DIGESTS.rows(connection, page, most=most)
+        if len(files) < most:
+            found |= _given(connection, site, files)
+            continue
+        # Very many files have one of these digests (empty files): they must not hide those with the others.
+        for digest in page:
+            files = statements.OF_DIGESTS.rows(connection, [digest], most=_MOST_NAMES)
+            found |= _given(connection, site, files)
+    return found
+
+
+def _given(connection: Connection, site: SiteName, files: Sequence[Any]) -> dict[Digest, Holding]:
+    """Of these rows of ``file``, by digest, those that can be given."""
+    if not files:
+        return {}
+    # Files are looked up first, then their instances: see of_files.
+    stores = dict(tuple(row) for row in statements.GIVEN.rows(connection, [row[0] for row in files], site=site))
+    found: dict[Digest, Holding] = {}
+    for id_, name, digest, size_bytes, unit in files:
+        if id_ not in stores:
+            continue
+        holding = Holding(
+            file_id=id_,
+            name=Name(name),
+            digest=Digest(digest),
+            size_bytes=size_bytes,
+            unit=_UNITS[unit],
+            store=stores[id_],
+            state=InstanceState.AVAILABLE,
+            doubted=False,
+        )
+        found.setdefault(holding.digest, holding)
     return found
 
 
