@@ -169,6 +169,7 @@ class Lander:
         for mine in said:
             file = by_id[mine.id]
             sums.setdefault((file.source, file.adapter), []).append(mine.size_bytes)
+            self._log.debug("file_stored", transfer=mine.transfer, name=mine.name, peer=file.source)
             if mine.action is Action.HEAL:
                 await self._healed(mine)
         for (peer, adapter), sizes in sums.items():
