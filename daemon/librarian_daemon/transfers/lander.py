@@ -201,7 +201,7 @@ class Lander:
     async def recover(self, store: Store) -> int:
         """Finish or give up the landings that a crash left between row and commit. Returns how many were finished.
 
-        Called while no batch runs: before any service does, and when the replicator begins.
+        Called when a store is taken up: before any service runs, or when it is mounted.
         """
         finished = 0
 

@@ -94,11 +94,9 @@ class Replicator:
     async def run(self) -> None:
         """Until cancelled.
 
-        At a start no adapter holds anything: what stands at its name is finished, and what else adapters held is
-        wanted again, except for work with tickets that goes on elsewhere, which is resumed.
+        At a start no adapter holds anything: what adapters held is wanted again, except for work with tickets that
+        goes on elsewhere, which is resumed.
         """
-        for store in self._stores.values():
-            await self._lander.recover(store)
         await self._catalog.write(batch_rows.restart)
         async with asyncio.TaskGroup() as group:
             while True:
