@@ -168,8 +168,8 @@ async def test_what_arrives_while_a_batch_lands_is_claimed_meanwhile(rig: Rig, m
         await rig.until(lambda: any(path.name == "first" for path in rig.claimed()))
         moved_in("second")
         await rig.until(lambda: any(path.name == "second" for path in rig.claimed()))
+        await rig.until(lambda: {item.name for item in intake.snapshot().waiting_items} == {"first", "second"})
         assert rig.ledger.names == []
-        assert {item.name for item in intake.snapshot().waiting_items} == {"first", "second"}
         held.set()
         await rig.accepted("first", "second")
         await rig.until(lambda: rig.claimed() == [])
