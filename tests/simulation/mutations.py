@@ -73,7 +73,7 @@ MUTATIONS = (
     Mutation(
         name="bytes get their name before they are durable",
         owner=commit,
-        function="land",
+        function="seal",
         old="sealed = await store.seal(",
         new="sealed = list(",
         catches=("I1",),
@@ -81,7 +81,7 @@ MUTATIONS = (
     Mutation(
         name="registered before it stands at its name",
         owner=commit,
-        function="land",
+        function="place",
         old="placed = await store.place(begun)",
         new="placed = [Placed(one) for one in begun]",
         catches=("I1", "I2"),  # of a drop, and of a transfer
@@ -157,8 +157,8 @@ MUTATIONS = (
     Mutation(
         name="what could not be made durable is not written down as failed",
         owner=commit,
-        function="land",
-        old="await steps.not_sealed([outcome for outcome in sealed if isinstance(outcome, NotPlaced)])",
+        function="seal",
+        old="await not_sealed([outcome for outcome in sealed if isinstance(outcome, NotPlaced)])",
         new="pass",
         catches=("I10",),
         from_seed=40,
@@ -203,7 +203,6 @@ MUTATIONS = (
         old="return Past.NO if whole or last_seq > end.last_seq else Past.UNKNOWN",
         new="return Past.YES",
         catches=("I4", "I6"),
-        from_seed=92,
     ),
     Mutation(
         name="what is not in the past of where a key ended stays believed",
