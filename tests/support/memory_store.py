@@ -12,6 +12,7 @@ from itertools import islice
 from tests.support.memory_keeping import MemoryKeeping, MemoryListing, set_bad_aside
 from tests.support.memory_staging import MemoryStaging
 from tests.support.memory_volume import Volume, members
+from tests.support.parts import read_each
 
 from librarian_adapters.contract import Part
 from librarian_daemon.fs.book_tree import Extra
@@ -24,7 +25,6 @@ from librarian_daemon.ports.store import (
     PartRead,
     Placed,
     Space,
-    TooLarge,
     WantedPart,
 )
 from librarian_daemon.ports.store_capabilities import Capabilities, Expected
@@ -294,16 +294,7 @@ class MemoryStore:
         return MemoryReader(bytes(data))
 
     async def read_parts(self, wanted: Sequence[WantedPart]) -> Sequence[PartRead]:
-        return [await self._read_part(part) for part in wanted]
-
-    async def _read_part(self, wanted: WantedPart) -> PartRead:
-        try:
-            reader = await self.open_part(wanted.name, wanted.digest, wanted.part, wanted.member)
-        except (SourceMissing, StoreError) as exc:
-            return exc
-        if reader.size_bytes > wanted.most_bytes:
-            return TooLarge(reader.size_bytes)
-        return await reader.read(0, reader.size_bytes)
+        return await read_each(self, wanted)
 
     async def manifest(self, digest: Digest) -> AsyncIterator[Sequence[Member]]:
         text = self._answer().manifests.get(digest.hex)

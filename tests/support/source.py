@@ -9,19 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+from tests.support.parts import read_each
 
 from librarian_adapters.contract import Item, Part
 from librarian_adapters.source_file import open_source
 from librarian_daemon.dataplane.gate import DataLimits, Gate
 from librarian_daemon.dataplane.routes import DataPlane
 from librarian_daemon.dataplane.sender import Holding, Sender
-from librarian_daemon.ports.store import PartRead, TooLarge, WantedPart
+from librarian_daemon.ports.store import PartRead, WantedPart
 from librarian_daemon.runtime.tcp_server import ServerLimits, TcpServer, application
 from librarian_daemon.transfers.pauses import PeerPaused, no_peer_paused
 from librarian_protocol import requests
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
-from librarian_protocol.errors import SourceMissing, StoreError, StoreFault, StoreNotMounted
+from librarian_protocol.errors import StoreFault, StoreNotMounted
 from librarian_protocol.keys import SiteKey
 from librarian_protocol.manifest import HEADER, MemberFile, line
 from librarian_protocol.names import MemberPath, Name, SiteName
@@ -207,21 +208,7 @@ class Collection:
             os.close(root)
 
     async def read_parts(self, wanted: Sequence[WantedPart]) -> Sequence[PartRead]:
-        return [await self._read_part(part) for part in wanted]
-
-    async def _read_part(self, wanted: WantedPart) -> PartRead:
-        try:
-            reader = await self.open_part(wanted.name, wanted.digest, wanted.part, wanted.member)
-        except (SourceMissing, StoreError) as exc:
-            return exc
-        try:
-            if reader.size_bytes > wanted.most_bytes:
-                return TooLarge(reader.size_bytes)
-            return await reader.read(0, reader.size_bytes)
-        except StoreError as exc:
-            return exc
-        finally:
-            reader.close()
+        return await read_each(self, wanted)
 
 
 class Destination:

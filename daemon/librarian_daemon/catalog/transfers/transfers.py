@@ -106,7 +106,7 @@ def views(rows: Sequence[Any]) -> list[TransferView]:
 def _view(*columns: Any) -> TransferView:
     *transfer, name, digest, size_bytes, unit = columns
     return TransferView(
-        row=row_of(*transfer), name=Name(name), digest=Digest(digest), size_bytes=size_bytes, unit=_UNITS[unit]
+        row=row_of(*transfer), name=Name(name), digest=Digest(digest), size_bytes=size_bytes, unit=schema.UNITS[unit]
     )
 
 
@@ -136,7 +136,6 @@ def create(tx: Tx, wanted: Sequence[NewTransfer]) -> None:
 #: Looking a member up is a tenth of what calling its enumeration costs.
 _STATES = {state.value: state for state in State}
 _REASONS = {reason.value: reason for reason in Reason}
-_UNITS = {unit.value: unit for unit in Unit}
 
 
 def machine(

@@ -22,7 +22,7 @@ from librarian_protocol.entries import (
 )
 from librarian_protocol.errors import InvalidTransition
 from librarian_protocol.names import SiteName
-from librarian_protocol.transfer import Command, Event, Step, Transfer, step
+from librarian_protocol.transfer import Command, Event, Transfer, step
 from librarian_protocol.wanted import InstanceState
 
 #: Characters of a reason in a journal.
@@ -34,8 +34,6 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     view: TransferView
     event: Event
-    #: Another that follows at once.
-    then: Event | None = None
     message: str = ""
     #: The batch that the transfer is in afterwards, and its adapter.
     batch: str | None = None
@@ -60,7 +58,7 @@ def apply_transitions(tx: Tx, transitions: Sequence[Transition], now_s: float) -
     for transition in transitions:
         before = current[transition.view.id]
         try:
-            after, commands = _stepped(before, transition, now_s)
+            after, commands = step(before, transition.event, now_s)
         except InvalidTransition:
             continue
         taken[after.id] = current[after.id] = after
@@ -72,14 +70,6 @@ def apply_transitions(tx: Tx, transitions: Sequence[Transition], now_s: float) -
         for command in commands:
             _tell(tx, transition.view, before, after, command, transition.message)
     return taken
-
-
-def _stepped(before: Transfer, transition: Transition, now_s: float) -> Step:
-    after, commands = step(before, transition.event, now_s)
-    if transition.then is None:
-        return after, commands
-    last, more = step(after, transition.then, now_s)
-    return last, (*commands, *more)
 
 
 class _Moves:

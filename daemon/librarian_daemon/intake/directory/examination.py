@@ -158,7 +158,7 @@ def _examine_open(file: int, state: os.stat_result, lease: ReadLease | None, sto
 def _hash_at_once(file: int, size_bytes: int) -> tuple[int, Digest]:
     """As :func:`hash_fd`; whether there is more shows by the size afterwards."""
     data = os.read(file, size_bytes + 1)
-    return len(data), Digest(f"blake3:{blake3(data).hexdigest()}")
+    return len(data), Digest.blake3(data)
 
 
 def odd(drop: Drop, claimed: Claimed, unit: str) -> InputError:
