@@ -48,7 +48,7 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     manifest_key: str = ""
 
 
-class _Landing:
+class _Group:
     """One batch's arrivals on their way."""
 
     def __init__(self, by_id: dict[str, Arrived], kept: Mapping[int, Attributes]) -> None:
@@ -84,10 +84,10 @@ class Lander:
         """Land what arrived of one batch; every one of it has an outcome in the catalog when this returns."""
         by_id = {str(file.owed.id): file for file in arrived}
         kept = await self._catalog.read(attributes.of_files, [file.owed.row.file_id for file in arrived])
-        landing = _Landing(by_id, kept)
+        group = _Group(by_id, kept)
 
         async def begin(sealed: Sequence[Landing]) -> Sequence[Landing]:
-            begun = await self._begun(landing, store, sealed)
+            begun = await self._begun(group, store, sealed)
             going = {landing.id for landing in begun}
             unused = [
                 key
@@ -102,16 +102,16 @@ class Lander:
 
         await commit.land(
             store,
-            [_landing(store, file, landing.kept_of(file)) for file in arrived],
+            [_landing(store, file, group.kept_of(file)) for file in arrived],
             Steps(
                 not_sealed=partial(self._fail, by_id),
                 begin=begin,
-                accept=partial(self._finish, landing),
+                accept=partial(self._finish, group),
                 not_placed=partial(self._fail, by_id),
             ),
         )
 
-    async def _begun(self, landing: _Landing, store: Store, sealed: Sequence[Landing]) -> list[Landing]:
+    async def _begun(self, group: _Group, store: Store, sealed: Sequence[Landing]) -> list[Landing]:
         """Those of the sealed that are to be placed.
 
         The row of the batch names its single files, so nothing is written for them. Others get landing rows: books, and
@@ -119,12 +119,12 @@ class Lander:
         """
         if not sealed:
             return []
-        files = [landing.by_id[mine.id].owed for mine in sealed]
-        batch = landing.by_id[sealed[0].id].batch
+        files = [group.by_id[mine.id].owed for mine in sealed]
+        batch = group.by_id[sealed[0].id].batch
         seen = await self._catalog.read(arrivals.look, self._catalog.position.site, store.id, batch, files)
         rows = [mine for mine in sealed if mine.transfer in seen.special]
-        begun = await self._catalog.write(self._begin, rows, landing.by_id) if rows else []
-        landing.with_row.update(mine.id for mine in begun)
+        begun = await self._catalog.write(self._begin, rows, group.by_id) if rows else []
+        group.with_row.update(mine.id for mine in begun)
         plain = [mine for mine in sealed if mine.transfer not in seen.special and mine.transfer not in seen.stopped]
         return plain + begun
 
@@ -151,18 +151,18 @@ class Lander:
         ]
         return landings.begin(tx, going)
 
-    async def _finish(self, landing: _Landing, done: Sequence[Landing]) -> None:
+    async def _finish(self, group: _Group, done: Sequence[Landing]) -> None:
         if not done:
             return
-        by_id = landing.by_id
+        by_id = group.by_id
 
         def work(tx: Tx) -> list[Landing]:
-            said = landings.finish(tx, [mine for mine in done if mine.id in landing.with_row])
+            said = landings.finish(tx, [mine for mine in done if mine.id in group.with_row])
             moves = [
-                Transition(view=by_id[mine.id].owed, event=StoreEvent(), message=landing.lacks(mine)) for mine in said
+                Transition(view=by_id[mine.id].owed, event=StoreEvent(), message=group.lacks(mine)) for mine in said
             ]
             transitions.apply_transitions(tx, moves, self._clock.boottime_s())
-            return said + _stored(tx, by_id[done[0].id].batch, [one for one in done if one.id not in landing.with_row])
+            return said + _stored(tx, by_id[done[0].id].batch, [mine for mine in done if mine.id not in group.with_row])
 
         said = await self._catalog.write(work)
         sums: dict[tuple[SiteName, str], list[int]] = {}
