@@ -1,7 +1,7 @@
 """docs/performance.md: the results that are kept, and what people noted about them (``benchmarks/performance.md``).
 
 The notes have an introduction, then sections. A section whose heading is the ID of a row stands below that row's
-figures; the others stand at the end. Only the standard library is used: the page is written without an installation.
+figures; the others stand at the end. Their links lead from where the notes are; on the page, from docs/. Only the standard library is used: the page is written without an installation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TARGET = re.compile(r"([≥≤]) ([\d.,]*\d)")
 def page(results: Path, notes: str, generated: str) -> str:
     """The page. ``results`` is a directory with ``bench-ID.json``."""
     kept = sorted((json.loads(path.read_text("utf-8")) for path in results.glob("bench-*.json")), key=_place)
-    intro, sections = _sections(notes)
+    intro, sections = _sections(notes.replace("](../docs/", "]("))
     missing = [budget for budget in BUDGETS if budget not in {row["id"] for row in kept}]
     parts = [
         f"# Performance\n\n{generated}\n{intro}\n",
