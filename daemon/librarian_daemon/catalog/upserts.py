@@ -17,8 +17,8 @@ from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
 T = TypeVar("T")
 VERSION = ("epoch", "incarnation", "seq")
-#: Rows a statement carries at most: SQLite takes 32,766 parameters, asyncpg 32,767.
-CHUNK = 500
+#: Rows a statement carries at most: a whole segment. SQLite takes 32,766 parameters, asyncpg 32,767.
+CHUNK = 512
 
 
 Insert = SqliteInsert | PostgresInsert

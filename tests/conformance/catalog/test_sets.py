@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Connection
 from tests.conformance.catalog.peers import Peer, ingested, registered
 from tests.conformance.catalog.running import SITE, admit, receive, rows
@@ -34,6 +35,13 @@ async def test_texts_numbers_and_what_is_missing_come_as_they_were_given(databas
     assert await database.read(work) == expected[::-1]
     found = await database.read(lambda connection: [row[0] for row in ONE_COLUMN.rows(connection, ["b", "[1]", "a"])])
     assert sorted(found) == ["[1]", "a", "b"]
+
+
+@pytest.mark.parametrize("amount", [1, 2, 16, 17, 256, 257, 700])
+async def test_a_set_of_any_size_arrives_whole(database: Database, amount: int) -> None:
+    given = [(str(number), number, None) for number in range(amount)]
+    found = await database.read(lambda connection: ECHO.rows(connection, given, beside="x"))
+    assert [tuple(row) for row in found] == [(*row, "x") for row in given]
 
 
 async def test_a_segment_that_speaks_of_one_file_several_times_is_applied_in_its_order(catalog: Catalog) -> None:
