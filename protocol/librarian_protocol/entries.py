@@ -105,7 +105,7 @@ class FileEntry(Entry, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse another algorithm than blake3 (msgspec reports it as a decoding error)."""
-        if self.digest.algorithm != "blake3":
+        if not self.digest.startswith("blake3:"):
             raise ValueError(f"a file is known by its blake3 digest, not by {self.digest.algorithm}")
 
 

@@ -33,6 +33,22 @@ def _shown(raw: str | bytes) -> str:
     return text if len(text) <= 120 else f"{text[:100]}… ({len(raw)} long)"
 
 
+def _is_plain(raw: str | bytes) -> bool:
+    """Whether it is a name that breaks no rule, as nearly all do: asked in this way it costs a fifth. False says
+    nothing.
+    """
+    return (
+        isinstance(raw, str)
+        and 0 < len(raw) <= MAX_COMPONENT_BYTES
+        and raw.isascii()
+        and raw.isprintable()
+        and raw[0] not in "./"
+        and raw[-1] != "/"
+        and "//" not in raw
+        and "/." not in raw
+    )
+
+
 def _checked(raw: str | bytes, what: str) -> str:
     if isinstance(raw, bytes):
         try:
@@ -82,6 +98,8 @@ class Name(str):
         Raises:
             NameInvalid: which rule is broken.
         """
+        if _is_plain(raw):
+            return cls(raw)
         text = _checked(raw, "name")
         if text.split("/", 1)[0].casefold() == RESERVED_COMPONENT:
             raise NameInvalid(
@@ -107,7 +125,7 @@ class MemberPath(str):
         Raises:
             NameInvalid: which rule is broken.
         """
-        return cls(_checked(raw, "member"))
+        return cls(raw if _is_plain(raw) else _checked(raw, "member"))
 
 
 class SiteName(str):

@@ -184,7 +184,8 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
 def cut(position: Position, entries: Iterable[Entry], at: str) -> Iterator[Cut]:
     """Number the entries and cut them into segments, in order.
 
-    A segment ends where the kind changes or a limit is reached. ``at`` is stamped on every entry.
+    A segment ends where the kind changes or a limit is reached. ``at`` is stamped on every entry. One that has its
+    number and its stamp already stays as it is.
 
     Raises:
         SegmentInvalid: one entry alone is larger than a segment may be, or would be refused by its readers.
@@ -205,7 +206,8 @@ def _cut_run(position: Position, run: Sequence[Entry], at: str) -> Generator[Cut
     raws: list[msgspec.Raw] = []
     size_bytes = 0
     for bare in run:
-        entry = msgspec.structs.replace(bare, seq=position.seq + len(raws) + 1, at=at)
+        seq = position.seq + len(raws) + 1
+        entry = bare if bare.seq == seq and bare.at == at else msgspec.structs.replace(bare, seq=seq, at=at)
         raw = wire.encode(entry)
         if raws and (len(raws) == MAX_ENTRIES or size_bytes + len(raw) > _ENTRIES_BYTES):
             done = _seal(position, kind, numbered, raws)

@@ -7,6 +7,7 @@ is greater. Nothing here depends on the old value, so entries may come late, twi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 import msgspec
@@ -96,19 +97,17 @@ def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> 
     """Insert rows for files that are not known yet, and set the change number of all files."""
     if isinstance(entries[0], FileIngested):
         origin = {"site": str(said.site), "epoch": said.epoch, "incarnation": said.incarnation}
-        ingested = [
-            (*_facts(entry), entry.seq, entry.at, entry.mtime_ns) for entry in cast(Sequence[FileIngested], entries)
-        ]
-        statements.INGESTED.run(connection, ingested, change=said.change, **origin)
+        statements.INGESTED.run(connection, [_INGESTED(entry) for entry in entries], change=said.change, **origin)
     else:
         withdrawn = isinstance(entries[0], FileWithdrawn)
         statements.MENTIONED.run(
-            connection, [_facts(entry) for entry in entries], change=said.change, withdrawn=withdrawn
+            connection, [_FACTS(entry) for entry in entries], change=said.change, withdrawn=withdrawn
         )
 
 
-def _facts(entry: FileEntry) -> tuple[str, str, str, int, str]:
-    return entry.name, entry.name.folded, entry.digest, entry.size_bytes, entry.unit.value
+_OF_A_FILE = "name", "name.folded", "digest", "size_bytes", "unit.value"
+_FACTS = attrgetter(*_OF_A_FILE)
+_INGESTED = attrgetter(*_OF_A_FILE, "seq", "at", "mtime_ns")
 
 
 def conflicts(connection: Connection, names: Sequence[str], change: int) -> None:
@@ -181,12 +180,25 @@ _ENTRIES = wire.decoder(list[EntryId])
 
 def _instances(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     """The register (file, site, store). Only the site that owns a store speaks of its instances."""
-    told: dict[tuple[str | None, ...], list[tuple[str, str, int, int]]] = {}
+    alike = _ALIKE[type(entries[0])]
+    told: dict[Any, list[FileEntry]] = {}
     for entry in cast(Sequence[FileEntry], entries):
-        told.setdefault(_told(entry), []).append((entry.name, entry.digest, entry.size_bytes, entry.seq))
+        told.setdefault(alike(entry), []).append(entry)
     by = {"site": str(said.site), "epoch": said.epoch, "incarnation": said.incarnation}
-    for common, files in told.items():
-        statements.INSTANCES.run(connection, files, **dict(zip(statements.INSTANCE_COMMON, common, strict=True)), **by)
+    for some in told.values():
+        common = dict(zip(statements.INSTANCE_COMMON, _told(some[0]), strict=True))
+        statements.INSTANCES.run(connection, [_INSTANCE(entry) for entry in some], **common, **by)
+
+
+_INSTANCE = attrgetter("name", "digest", "size_bytes", "seq")
+#: Of entries of one kind, what :func:`_told` makes its answer of.
+_ALIKE: dict[type[Entry], attrgetter[Any]] = {
+    FileIngested: attrgetter("store", "at"),
+    InstanceRegistered: attrgetter("store", "at", "how", "source_site"),
+    InstanceHealed: attrgetter("store", "at"),
+    InstanceSuspected: attrgetter("store", "at", "reason"),
+    InstanceRemoved: attrgetter("store", "at", "reason"),
+}
 
 
 def _told(entry: FileEntry) -> tuple[str | None, ...]:
