@@ -12,14 +12,18 @@ from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import record
 from librarian_daemon.journal.verify import verify_journal
 from librarian_daemon.runtime.json_http import number_of
+from librarian_daemon.runtime.signals import Signal
 from librarian_daemon.status.status import Views
 from librarian_protocol import api, globs, segments, wire
+from librarian_protocol.entries import KINDS
 from librarian_protocol.errors import ArgumentInvalid, NotFound
 from librarian_protocol.names import SiteName
 
 #: How often a followed stream looks for more if no commit wakes it.
 FOLLOW_S = 1.0
 MAX_FOLLOWERS = 32
+#: Segments that are read at once.
+PAGE = 50
 
 
 class EventFeed:
@@ -67,19 +71,24 @@ class EventFeed:
     async def _entries(
         self, position: int, site: str | None, kind: str, follow: bool
     ) -> AsyncGenerator[api.Event, None]:
-        while True:
-            page = await self._catalog.read(record.segments_after, position, site=site, limit=50)
-            for row, state, _, _, payload in page:
-                position = row
-                segment = segments.decode(payload)
-                if not record.counts(state) or not globs.matches(kind, segment.kind):
-                    continue
-                for entry in segment.entries:
-                    yield _event(segment, position, entry)
-            if not page:
-                if not follow:
-                    return
-                await self._catalog.recorded.wait(FOLLOW_S)
+        said = Signal()
+        self._catalog.watch(said, *(known for name, known in KINDS.items() if globs.matches(kind, name)))
+        try:
+            while True:
+                page = await self._catalog.read(record.segments_after, position, site=site, limit=PAGE)
+                for row, state, _, _, payload in page:
+                    position = row
+                    segment = segments.decode(payload)
+                    if not record.counts(state) or not globs.matches(kind, segment.kind):
+                        continue
+                    for entry in segment.entries:
+                        yield _event(segment, position, entry)
+                if len(page) < PAGE:
+                    if not follow:
+                        return
+                    await said.wait(FOLLOW_S)
+        finally:
+            self._catalog.watch_no_more(said)
 
     async def _verify(self, request: web.Request) -> web.StreamResponse:
         """A report on each journal held here, as JSON lines."""

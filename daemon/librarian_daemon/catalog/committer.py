@@ -9,7 +9,7 @@ in one of the three places only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from itertools import groupby
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -25,7 +25,7 @@ from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.upserts import chunks, replacing
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.signals import Broadcast, Signal
-from librarian_protocol.entries import Entry
+from librarian_protocol.entries import Entry, FileAttributed, FileIngested, InstanceRegistered
 from librarian_protocol.errors import AlreadyRunning, CatalogFault, LibrarianError, SegmentInvalid
 from librarian_protocol.journal_state import NOT_COUNTING, JournalState
 from librarian_protocol.keys import Purpose, SiteKey
@@ -40,6 +40,12 @@ GROUP = 64
 SEGMENTS = 2
 #: How long a group waits for company, when the one before it was not alone (docs/architecture.md).
 COMPANY_S = 0.005
+#: So long the planner is not told of files that landed where no subscription is to: together they cost it one look.
+LANDED_S = 1.0
+#: What sites say of files that land.
+_LANDED = (FileAttributed, FileIngested, InstanceRegistered)
+#: So long at most a unit that nobody waits for waits for a group that it can go with.
+LATER_S = 0.1
 #: A commit that takes longer is reported: another process holds the catalog, or its disk hangs.
 SLOW_S = 2.0
 _LEVEL = 3
@@ -76,8 +82,9 @@ class Tx:
     def apply_foreign(self, entries: list[Entry], said_by: Said) -> None:
         """Apply another site's entries, which are in the journal already. They are of one kind."""
         if entries:
-            self._group.kinds.add(type(entries[0]))
-            apply(self.connection, entries, msgspec.structs.replace(said_by, change=self.next_change()))
+            self._group.heard(entries[0], said_by.site)
+            self._group.change += 1
+            apply(self.connection, entries, msgspec.structs.replace(said_by, change=self._group.change))
 
     @property
     def site(self) -> SiteName:
@@ -95,6 +102,7 @@ class Tx:
 
     def next_change(self) -> int:
         """A change number greater than all before: the planner will look at the files that carry it."""
+        self._group.pressing = True
         self._group.change += 1
         return self._group.change
 
@@ -102,19 +110,28 @@ class Tx:
 class _Group:
     """What a transaction has said so far."""
 
-    def __init__(self, position: Position, change: int, at: str) -> None:
+    def __init__(self, position: Position, change: int, at: str, pressing: Container[SiteName] | None = None) -> None:
+        """``pressing``: sites whose files the planner waits for; None: all."""
+        self._pressing_sites = pressing
         self.position = position
         self.change = change
         self.at = at
         self.entries: list[Entry] = []
         self.kinds: set[type[Entry]] = set()
         self.mailed = False
+        #: More changed than that files landed at sites that no subscription here is to.
+        self.pressing = False
+
+    def heard(self, entry: Entry, by: SiteName) -> None:
+        """Note that entries like this one are applied."""
+        self.kinds.add(type(entry))
+        self.pressing |= not isinstance(entry, _LANDED) or self._pressing_sites is None or by in self._pressing_sites
 
     def append(self, connection: Connection, entries: tuple[Entry, ...]) -> None:
         first = self.position.seq + len(self.entries) + 1
         numbered = [msgspec.structs.replace(entry, seq=first + i, at=self.at) for i, entry in enumerate(entries)]
         self.change += 1
-        self.kinds.add(type(entries[0]))
+        self.heard(entries[0], self.position.site)
         said = Said(
             site=self.position.site,
             epoch=self.position.epoch,
@@ -125,6 +142,7 @@ class _Group:
         self.entries.extend(numbered)
 
     def apply_said(self, connection: Connection) -> None:
+        self.pressing = True
         for _, same in groupby(self.entries, key=type):
             self.change += 1
             said = Said(
@@ -186,7 +204,8 @@ class _Unit:
 class Catalog:
     """The site's catalog. Reads run beside writes; writes are grouped.
 
-    ``journaled`` is set when segments or letters wait for the bus, ``changed`` when files wait for the planner.
+    ``journaled`` is set when segments or letters wait for the bus, ``changed`` when files wait for the planner: for
+    those that land at other sites than the ``pressing`` ones, a moment later.
     """
 
     def __init__(self, database: Database, clock: Clock, key: SiteKey) -> None:
@@ -197,6 +216,10 @@ class Catalog:
         #: Those of :meth:`write_behind`; and whether one stands in either of the two.
         self._behind: asyncio.Queue[_Unit] = asyncio.Queue(maxsize=GROUP)
         self._handed_in = asyncio.Event()
+        #: Those of :meth:`write_later`; what ends their waiting; and whether it has ended.
+        self._later: list[_Unit] = []
+        self._later_until: asyncio.TimerHandle | None = None
+        self._later_due = False
         #: Groups and a new incarnation do not overlap.
         self._exclusive = asyncio.Lock()
         self._position: Position | None = None
@@ -208,12 +231,19 @@ class Catalog:
         self._watched: list[tuple[frozenset[type[Entry]], Signal]] = []
         self.journaled = Signal()
         self.changed = Signal()
+        #: Sites whose files the planner waits for; None: all.
+        self.pressing: Container[SiteName] | None = None
+        self._landed: asyncio.TimerHandle | None = None
         #: Set after every commit that added to the record.
         self.recorded = Broadcast()
 
     def watch(self, signal: Signal, *kinds: type[Entry]) -> None:
         """Set the signal after each commit in which an entry of these kinds was applied."""
         self._watched.append((frozenset(kinds), signal))
+
+    def watch_no_more(self, signal: Signal) -> None:
+        """Undo :meth:`watch`."""
+        self._watched = [(kinds, watching) for kinds, watching in self._watched if watching is not signal]
 
     def use_key(self, key: SiteKey) -> None:
         """Sign with this key from the next commit on."""
@@ -282,6 +312,19 @@ class Catalog:
 
         return await self._done(self._behind, call, behind=True)
 
+    def write_later(self, work: Callable[[Tx], T]) -> asyncio.Future[T]:
+        """As :meth:`write`, for what nobody waits for: it goes with the next group, or alone after :data:`LATER_S`."""
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+        self._later.append(_Unit(work, result, behind=True))
+        if self._later_until is None:
+            self._later_until = loop.call_later(LATER_S, self._no_later)
+        return result
+
+    def _no_later(self) -> None:
+        self._later_due = True
+        self._handed_in.set()
+
     async def _done(self, queue: asyncio.Queue[_Unit], call: Callable[[Tx], T], *, behind: bool) -> T:
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         await queue.put(_Unit(call, result, behind=behind))
@@ -293,36 +336,48 @@ class Catalog:
         """The committer."""
         alone = True
         while True:
-            units = [await self._first()]
+            first = await self._first()
+            units, later = [] if first is None else [first], list[_Unit]()
             try:
                 if not alone:
                     await self._clock.sleep(COMPANY_S)
-                segments_left = SEGMENTS - units[0].behind
+                segments_left = SEGMENTS - (first is not None and first.behind)
                 while len(units) < GROUP and not self._queue.empty():
                     units.append(self._queue.get_nowait())
                 while segments_left and not self._behind.empty():
                     units.append(self._behind.get_nowait())
                     segments_left -= 1
                 units.sort(key=lambda unit: unit.behind)
-                alone = len(units) == 1
-                await self._commit(units)
+                alone = len(units) <= 1
+                later = self._take_later()
+                await self._commit([*units, *later])
             finally:
-                for unit in units:
+                for unit in (*units, *later):
                     if not unit.result.done():
                         unit.result.cancel()
 
-    async def _first(self) -> _Unit:
+    async def _first(self) -> _Unit | None:
+        """The first unit of a group; None for a group of what waited long enough for another."""
         while self._queue.empty() and self._behind.empty():
             self._handed_in.clear()
+            if self._later_due:
+                return None
             await self._handed_in.wait()
         return (self._behind if self._queue.empty() else self._queue).get_nowait()
+
+    def _take_later(self) -> list[_Unit]:
+        if self._later_until is not None:
+            self._later_until.cancel()
+        self._later_until, self._later_due = None, False
+        later, self._later = self._later, []
+        return later
 
     async def _commit(self, units: list[_Unit]) -> None:
         async with self._exclusive:
             await self._commit_group(units)
 
     async def _commit_group(self, units: list[_Unit]) -> None:
-        group = _Group(self.position, self._change, self._clock.utc())
+        group = _Group(self.position, self._change, self._clock.utc(), self.pressing)
 
         def work(connection: Connection) -> tuple[list[Any], Position]:
             # The lock keeps a newcomer from beginning before this is committed.
@@ -374,13 +429,19 @@ class Catalog:
                 unit.result.set_result(outcome)
         if said or group.mailed:
             self.journaled.set()
-        if changed:
+        if changed and group.pressing:
             self.changed.set()
+        elif changed and self._landed is None:
+            self._landed = asyncio.get_running_loop().call_later(LANDED_S, self._told_of_landed)
         if group.kinds:
             self.recorded.set()
         for kinds, signal in self._watched:
             if kinds & group.kinds:
                 signal.set()
+
+    def _told_of_landed(self) -> None:
+        self._landed = None
+        self.changed.set()
 
     def _is_slow(self) -> None:
         self._slow = f"a commit has not ended for {SLOW_S:g} s"

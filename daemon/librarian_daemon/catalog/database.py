@@ -59,7 +59,7 @@ class Database(Protocol):
         ...
 
 
-def _fault(exc: SQLAlchemyError) -> CatalogFault:
+def _fault(exc: SQLAlchemyError | sqlite3.Error) -> CatalogFault:
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     return CatalogFault(
         f"the catalog did not do the operation: {cause}",
@@ -160,16 +160,18 @@ class SqliteDatabase:
 
     @staticmethod
     def _transaction(connection: Connection, begin: str, work: Callable[[Connection], T]) -> T:
+        # Begin and end by the driver itself: by SQLAlchemy they cost as much as a small read.
+        driver: Any = connection.connection.driver_connection
         try:
-            connection.exec_driver_sql(begin)
+            driver.execute(begin)
             try:
                 result = work(connection)
-                connection.exec_driver_sql("COMMIT")
+                driver.execute("COMMIT")
             except BaseException:
-                if connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-                    connection.exec_driver_sql("ROLLBACK")
+                if driver.in_transaction:
+                    driver.execute("ROLLBACK")
                 raise
-        except SQLAlchemyError as exc:
+        except (SQLAlchemyError, sqlite3.Error) as exc:
             raise _fault(exc) from exc
         return result
 

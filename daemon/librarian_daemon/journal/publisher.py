@@ -1,16 +1,21 @@
 """The publisher: sends journal segments and letters to the bus, in order, one at a time (docs/events.md).
 
-A segment leaves the outbox when the bus has acknowledged it. After a crash it is sent again with the same id, which
-does no harm. If the bus has lost this site's stream, everything is sent again.
+A segment leaves the outbox soon after the bus has acknowledged it. What is still in it after a crash is sent again with
+the same id, which does no harm. If the bus has lost this site's stream, everything is sent again.
 """
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
 
 import msgspec
 import structlog
 
 from librarian_daemon.catalog.committer import Catalog, Tx, get_meta, put_meta
 from librarian_daemon.catalog.journal import mail, segments
+from librarian_daemon.catalog.journal.mail import QueuedMail
+from librarian_daemon.catalog.journal.outgoing import outgoing
 from librarian_daemon.catalog.journal.segments import OutgoingSegment
 from librarian_daemon.ports.bus import OwnStream, StreamPosition
 from librarian_daemon.ports.incidents import Incidents
@@ -23,7 +28,7 @@ from librarian_protocol.keys import SiteKey
 from librarian_protocol.mail import VERSION, Mail, seal
 from librarian_protocol.names import SiteName
 
-#: Segments read from the outbox at once, and acknowledged in one commit.
+#: Segments, and letters, read from the outbox at once.
 PAGE = 32
 IDLE_S = 30.0
 #: Failures in a row before an incident is opened: a restart of the server is not one.
@@ -60,6 +65,11 @@ class Publisher:
         #: Set when the stream was made anew: its readers' consumers are gone, too.
         self._stream_anew = stream_anew
         self._failures = 0
+        #: Places of segments in the outbox that the bus has acknowledged, and the commit with which they leave it.
+        self._done: list[int] = []
+        self._leaving: asyncio.Future[list[int]] | None = None
+        #: The incident of an earlier amnesia may be open.
+        self._forgot = True
         self._log = structlog.get_logger("publisher")
 
     async def run(self) -> None:
@@ -92,6 +102,7 @@ class Publisher:
 
     async def _check_stream(self, went_back: bool) -> None:
         """Make sure that the stream exists. If it is another stream, or was reset, fill it again (nats/README.md)."""
+        self._done.clear()  # they may be in no stream any more, and are looked at again in the outbox
         found = await self._bus.ensure_stream()
         text = await self._catalog.read(get_meta, "stream")
         known = _STREAM.decode(text) if text else None
@@ -104,6 +115,7 @@ class Publisher:
             await self._catalog.write(work)
             self._stream_anew.set()
             if known is not None:
+                self._forgot = True
                 self._log.error("bus_amnesia", known=known.last_seq, found=found.last_seq)
                 await self._incidents.open(
                     "bus-amnesia",
@@ -115,25 +127,32 @@ class Publisher:
 
     async def _pump(self) -> None:
         """Publish until the bus fails."""
-        while True:
-            page = await self._catalog.read(segments.outgoing, PAGE)
-            mailed = await self._mail()
-            if not page and not mailed:
-                await self._went_well()
-                await self._incidents.resolve("bus-amnesia", subjects.stream(self._site))
-                await self._catalog.journaled.wait(IDLE_S)
-                if not self._bus.state().connected:
-                    raise BusUnavailable("the bus went away")
-                continue
-            done: list[int] = []
-            try:
-                for segment in page:
+        try:
+            while True:
+                waiting, letters = await self._catalog.read(outgoing, PAGE, self._done)
+                await self._send(letters)
+                for segment in waiting:
                     await self._publish_segment(segment)
-                    done.append(segment.position)
-            finally:
-                if done:
-                    await self._acknowledge(done)
+                    self._done.append(segment.position)
+                self._acknowledge_later()
+                if waiting or letters:
                     await self._went_well()
+                if max(len(waiting), len(letters)) < PAGE:
+                    await self._wait()
+        except (BusUnavailable, BusUnsafe, _WentBack):
+            await self._catalog.write(self._acknowledge)
+            raise
+
+    async def _wait(self) -> None:
+        """Until something waits for the bus."""
+        if self._forgot:
+            await self._incidents.resolve("bus-amnesia", subjects.stream(self._site))
+            self._forgot = False
+        if not await self._catalog.journaled.wait(IDLE_S):
+            await self._went_well()
+            self._forgot = True  # it may not have been noted that it is over
+            if not self._bus.state().connected:
+                raise BusUnavailable("the bus went away")
 
     async def _publish_segment(self, segment: OutgoingSegment) -> None:
         await self._publish(
@@ -149,12 +168,11 @@ class Publisher:
         last_seq = max(stored.stream_seq, self._stream.last_seq)
         self._stream = msgspec.structs.replace(self._stream, last_seq=last_seq)
 
-    async def _mail(self) -> int:
-        """Send the letters that wait, between pages of segments. Returns their number."""
-        page = await self._catalog.read(mail.waiting, PAGE)
+    async def _send(self, letters: Sequence[QueuedMail]) -> None:
+        """Send the letters that wait, between pages of segments."""
         done: list[int] = []
         try:
-            for letter in page:
+            for letter in letters:
                 payload, signature = seal(
                     Mail(
                         v=VERSION,
@@ -174,13 +192,25 @@ class Publisher:
         finally:
             if done:
                 await self._catalog.write(mail.acknowledged, done)
-        return len(done)
 
-    async def _acknowledge(self, positions: list[int]) -> None:
-        stream = wire.encode(self._stream).decode()
+    def _acknowledge_later(self) -> None:
+        """What the bus has acknowledged leaves the outbox. A commit of its own would cost as much as that of a file."""
+        if self._done and self._leaving is None:
+            self._leaving = self._catalog.write_later(self._acknowledge)
+            self._leaving.add_done_callback(self._left)
 
-        def work(tx: Tx) -> None:
+    def _left(self, leaving: asyncio.Future[list[int]]) -> None:
+        self._leaving = None
+        if leaving.cancelled() or leaving.exception() is not None:
+            return  # it is tried again after the next look
+        gone = set(leaving.result())
+        self._done = [position for position in self._done if position not in gone]
+        self._acknowledge_later()
+
+    def _acknowledge(self, tx: Tx) -> list[int]:
+        """What leaves the outbox is seen when this runs: nothing, if the stream was found to be another one since."""
+        positions = list(self._done)
+        if positions:
             segments.acknowledged(tx, positions)
-            put_meta(tx.connection, "stream", stream)
-
-        await self._catalog.write(work)
+            put_meta(tx.connection, "stream", wire.encode(self._stream).decode())
+        return positions

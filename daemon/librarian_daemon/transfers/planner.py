@@ -76,6 +76,8 @@ class Planner:
         """Until cancelled."""
         while True:
             look = await self._catalog.read(planning.look, self._site, self._adapters, PAGE)
+            origins = [subscription.from_site for subscription in look.subscriptions]
+            self._catalog.pressing = None if None in origins else frozenset(filter(None, origins))
             anew = await self._notice_surroundings(look)
             busy = await self._changed(look)
             busy = await self._backfill(look) or busy or anew

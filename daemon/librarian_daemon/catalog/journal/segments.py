@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -382,9 +383,11 @@ class OutgoingSegment(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
 
 
-def outgoing(connection: Connection, limit: int) -> list[OutgoingSegment]:
-    """The oldest segments of the outbox, in order."""
-    rows = connection.execute(_OUTGOING, {"limit": limit})
+def outgoing(connection: Connection, limit: int, passed: Sequence[int] = ()) -> list[OutgoingSegment]:
+    """The oldest segments of the outbox, in order, without those at ``passed``."""
+    rows = connection.execute(_OUTGOING, {"limit": limit + len(passed)})
+    without = set(passed)
+    found = [row for row in rows if row.position not in without][:limit]
     return [
         OutgoingSegment(
             position=row.position,
@@ -393,7 +396,7 @@ def outgoing(connection: Connection, limit: int) -> list[OutgoingSegment]:
             signature=row.signature,
             payload=decompress(row.payload),
         )
-        for row in rows
+        for row in found
     ]
 
 
