@@ -266,7 +266,10 @@ def _drop(connection: Connection, landings: Sequence[Landing]) -> set[str]:
     """Those of the landings whose rows were still there."""
     if not landings:
         return set()
-    return {id_ for (id_,) in statements.ENDED.rows(connection, [landing.id for landing in landings])}
+    live = [id_ for (id_,) in statements.STANDING.rows(connection, [landing.id for landing in landings])]
+    if live:
+        statements.ENDED.run(connection, live)
+    return set(live)
 
 
 def _note_verified(tx: Tx, landings: Sequence[Landing]) -> None:

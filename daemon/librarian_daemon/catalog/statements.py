@@ -70,6 +70,7 @@ PECULIAR = SetStatement(
     SELECT n.name, n.kept, 'naming' FROM {rows} AS r CROSS JOIN naming AS n WHERE n.name = r.name
     """,
     columns={"name": TEXT},
+    gives=3,
 )
 
 # ---- instances (catalog/apply.py, catalog/landings.py) ---------------------------------------------------
@@ -113,6 +114,7 @@ OF_DIGESTS = SetStatement(
     """,
     columns={"digest": TEXT},
     values={"most": INTEGER},
+    gives=5,
 )
 
 #: Own instances that are good, that nobody doubts (``apply.unanswered``), and that stand at their names.
@@ -127,6 +129,7 @@ GIVEN = SetStatement(
     """,
     columns={"id": INTEGER},
     values={"site": TEXT},
+    gives=2,
 )
 
 # ---- transfers (catalog/transfers/transfers.py, transitions.py) ------------------------------------------
@@ -181,7 +184,7 @@ IN_BATCH = SetStatement(
     UPDATE transfer SET
         state = 'fetching', reason = NULL, next_try_s = NULL, source = {source}, message = '', changed_at = {now},
         batch = {batch}, adapter = {adapter}, chosen = CASE WHEN {chosen} = '' THEN chosen ELSE {chosen} END
-    WHERE id IN (SELECT id FROM {rows} AS r) AND state = 'wanted' RETURNING id
+    WHERE id IN (SELECT id FROM {rows} AS r) AND state = 'wanted'
     """,
     columns={"id": INTEGER},
     values={"source": TEXT, "now": TEXT, "batch": TEXT, "adapter": TEXT, "chosen": TEXT},
@@ -195,6 +198,7 @@ GOING = SetStatement(
     """,
     columns={"id": INTEGER},
     values={"batch": TEXT},
+    gives=1,
 )
 
 #: As ``Land`` and then ``Store`` of the machine, for those that their batch still fetches.
@@ -203,7 +207,7 @@ STORED = SetStatement(
     UPDATE transfer SET
         state = 'stored', reason = NULL, attempts = 0, strike = NULL, strikes = 0, next_try_s = NULL, message = '',
         changed_at = {now}, batch = NULL
-    WHERE id IN (SELECT id FROM {rows} AS r) AND state = 'fetching' AND batch = {batch} RETURNING id
+    WHERE id IN (SELECT id FROM {rows} AS r) AND state = 'fetching' AND batch = {batch}
     """,
     columns={"id": INTEGER},
     values={"now": TEXT, "batch": TEXT},
@@ -218,6 +222,7 @@ PRESENT = SetStatement(
     """,
     columns=_FILE,
     values={"site": TEXT, "store": TEXT},
+    gives=2,
 )
 
 STOPPED = SetStatement(
@@ -226,6 +231,7 @@ STOPPED = SetStatement(
     WHERE t.id = r.id AND t.state IN ('cancelled', 'paused')
     """,
     columns={"id": INTEGER},
+    gives=2,
 )
 
 # ---- landings (catalog/landings.py) ----------------------------------------------------------------------
@@ -255,7 +261,11 @@ BEGUN = SetStatement(
     values=dict.fromkeys(_LANDING_OF_ALL, TEXT),
 )
 
-ENDED = SetStatement("DELETE FROM landing WHERE id IN (SELECT id FROM {rows} AS r) RETURNING id", columns={"id": TEXT})
+#: Those of the rows that are there, and their end.
+STANDING = SetStatement(
+    "SELECT l.id FROM {rows} AS r CROSS JOIN landing AS l WHERE l.id = r.id", columns={"id": TEXT}, gives=1
+)
+ENDED = SetStatement("DELETE FROM landing WHERE id IN (SELECT id FROM {rows} AS r)", columns={"id": TEXT})
 
 #: Those of the names at which something of this site's stands in a store, or should.
 CLAIMED = SetStatement(
@@ -266,6 +276,7 @@ CLAIMED = SetStatement(
     """,
     columns={"name": TEXT},
     values={"site": TEXT, "store": TEXT},
+    gives=1,
 )
 
 #: Own instances that are suspected, of files with these names.
@@ -276,6 +287,7 @@ SUSPECTED = SetStatement(
     """,
     columns={"name": TEXT},
     values={"site": TEXT},
+    gives=3,
 )
 
 #: Files by their folded form, with whether a store has a good instance. Two arms: only those with another name than
@@ -291,6 +303,7 @@ NAMESAKES = SetStatement(
     + _NAMESAKE.format(which="f.folded = r.folded AND f.folded <> f.name"),
     columns={"folded": TEXT},
     values={"store": TEXT},
+    gives=5,
 )
 
 #: Those of the names that a file has.
@@ -299,6 +312,7 @@ TAKEN = SetStatement(
     SELECT r.name FROM {rows} AS r WHERE EXISTS (SELECT 1 FROM file AS f WHERE f.name = r.name AND NOT f.withdrawn)
     """,
     columns={"name": TEXT},
+    gives=1,
 )
 
 #: Files of which an ingest is known.
@@ -308,6 +322,7 @@ WITH_ORIGIN = SetStatement(
     WHERE f.name = r.name AND f.digest = r.digest AND f.origin_site IS NOT NULL
     """,
     columns=_FILE,
+    gives=2,
 )
 
 # ---- planning (catalog/transfers/planning.py) ------------------------------------------------------------
@@ -323,6 +338,7 @@ NOT_PLAIN = SetStatement(
        OR EXISTS (SELECT 1 FROM file AS f WHERE f.name = r.name AND f.withdrawn)
     """,
     columns={"id": INTEGER, "name": TEXT},
+    gives=1,
 )
 
 _OWN_SUSPECTED = """
@@ -356,6 +372,7 @@ LOOK_AT_CHANGED = SetStatement(
     + "ORDER BY f.change, f.id",
     columns={"store": TEXT},
     values=_LOOKED_BY | {"change": INTEGER, "file_id": INTEGER, "last_change": INTEGER, "last_id": INTEGER},
+    gives=9,
 )
 
 #: In the order of their rows; likewise.
@@ -363,6 +380,7 @@ LOOK_AT_ROWS = SetStatement(
     _LOOK.replace("{page}", "f.id > {file_id} AND f.id <= {last_id}") + "ORDER BY f.id",
     columns={"store": TEXT},
     values=_LOOKED_BY | {"file_id": INTEGER, "last_id": INTEGER},
+    gives=9,
 )
 
 #: Origins of files, and their instances: whose, in which state, and whether somebody doubts them
@@ -375,12 +393,14 @@ HOLDINGS = SetStatement(
     FROM {rows} AS r CROSS JOIN file AS f LEFT JOIN instance AS i ON i.file_id = f.id WHERE f.id = r.id
     """,
     columns={"id": INTEGER},
+    gives=6,
 )
 
 #: The files that still have the change number that they are given with.
 UNCHANGED = SetStatement(
     "SELECT r.id FROM {rows} AS r CROSS JOIN file AS f WHERE f.id = r.id AND f.change = r.change",
     columns={"id": INTEGER, "change": INTEGER},
+    gives=1,
 )
 
 FROZEN = SetStatement(
@@ -389,4 +409,17 @@ FROZEN = SetStatement(
       AND (f.withdrawn OR EXISTS (SELECT 1 FROM conflict AS c WHERE c.name = f.name))
     """,
     columns={"id": INTEGER},
+    gives=1,
+)
+
+# ---- attributes (catalog/attributes.py) ------------------------------------------------------------------
+
+#: What the origins of files say of them.
+ATTRIBUTES = SetStatement(
+    """
+    SELECT f.id, f.mtime_ns, a.executable, a.list FROM {rows} AS r CROSS JOIN file AS f
+    LEFT JOIN attribute AS a ON a.file_id = f.id AND a.site = f.origin_site WHERE f.id = r.id
+    """,
+    columns={"id": INTEGER},
+    gives=4,
 )

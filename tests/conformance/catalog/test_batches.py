@@ -82,15 +82,15 @@ async def test_what_stands_at_its_name_is_landed_and_stored_as_the_machine_says(
     catalog: Catalog, owed: list[TransferView]
 ) -> None:
     before = await _in_every_state(catalog, owed)
-    assert await catalog.write(batch_rows.stored, "another", [view.id for view in owed]) == set()
+    assert await catalog.write(batch_rows.stored, "another", [view.id for view in owed]) == 0
     fetching = {transfer.id for transfer in before if transfer.state is State.FETCHING}
     assert await catalog.read(batch_rows.going, "b", [view.id for view in owed]) == fetching
-    assert await catalog.write(batch_rows.stored, "b", [view.id for view in owed]) == fetching
+    assert await catalog.write(batch_rows.stored, "b", [view.id for view in owed]) == len(fetching) == 1
     after = await catalog.read(transfers.by_ids, [view.id for view in owed])
     landed = {transfer.id: _stepped(transfer, Land(), Store()) for transfer in before if transfer.id in fetching}
     assert [view.row.transfer for view in after] == [landed.get(transfer.id, transfer) for transfer in before]
     assert [view.row.batch for view in after if view.id in fetching] == [None]
-    assert await catalog.write(batch_rows.stored, "b", [view.id for view in owed]) == set()
+    assert await catalog.write(batch_rows.stored, "b", [view.id for view in owed]) == 0
 
 
 async def test_a_batch_names_what_it_may_be_placing_and_nothing_else(

@@ -79,11 +79,11 @@ def take(tx: Tx, batch_id: str, source: SiteName, adapter: str, chosen: Mapping[
     for id_, why in chosen.items():
         ids.setdefault(why, []).append(id_)
     by = {"source": str(source), "now": tx.now, "batch": batch_id, "adapter": adapter}
-    return {
-        taken
-        for why, some in ids.items()
-        for (taken,) in statements.IN_BATCH.rows(tx.connection, some, chosen=why, **by)
-    }
+    taken: set[int] = set()
+    for why, some in ids.items():
+        count = statements.IN_BATCH.run(tx.connection, some, chosen=why, **by).rowcount
+        taken.update(some if count == len(some) else going(tx.connection, batch_id, some))
+    return taken
 
 
 def going(connection: Connection, batch_id: str, transfer_ids: Sequence[int]) -> set[int]:
@@ -93,11 +93,12 @@ def going(connection: Connection, batch_id: str, transfer_ids: Sequence[int]) ->
     return {id_ for (id_,) in statements.GOING.rows(connection, transfer_ids, batch=batch_id)}
 
 
-def stored(tx: Tx, batch_id: str, transfer_ids: Sequence[int]) -> set[int]:
-    """The files of these transfers are at their names. Returns those that the batch still fetched until now."""
+def stored(tx: Tx, batch_id: str, transfer_ids: Sequence[int]) -> int:
+    """The files of these transfers are at their names. Returns how many of them the batch still fetched until now."""
     if not transfer_ids:
-        return set()
-    return {id_ for (id_,) in statements.STORED.rows(tx.connection, transfer_ids, now=tx.now, batch=batch_id)}
+        return 0
+    count: int = statements.STORED.run(tx.connection, transfer_ids, now=tx.now, batch=batch_id).rowcount
+    return count
 
 
 class Placing(msgspec.Struct, frozen=True, kw_only=True):

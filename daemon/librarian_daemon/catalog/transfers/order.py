@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.sets import OfMany
 from librarian_daemon.catalog.transfers import transfers
 from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.catalog.upserts import expanding
@@ -39,15 +40,17 @@ def wanted_now(
 
     Transfers whose only sources are in ``full`` are skipped.
     """
-    return _found(connection, (WANTED, _WANTED_ELSEWHERE), full, rank=after[0], after=after[1], limit=limit)
+    return _found(connection, _NOW, full, rank=after[0], after=after[1], limit=limit)
 
 
-def _found(connection: Connection, queries: tuple[Any, Any], full: Set[SiteName], **values: int) -> list[TransferView]:
+def _found(
+    connection: Connection, queries: tuple[OfMany, OfMany], full: Set[SiteName], **values: int
+) -> list[TransferView]:
     """By the first of two queries if no site is full, else by the second."""
     anywhere, elsewhere = queries
     if not full:
-        return transfers.views(connection.execute(anywhere, values).all())
-    return transfers.views(connection.execute(elsewhere, {**values, "full": sorted(map(str, full))}).all())
+        return transfers.views(anywhere.rows(connection, values))
+    return transfers.views(elsewhere.rows(connection, {**values, "full": sorted(map(str, full))}))
 
 
 WANTED = (
@@ -69,6 +72,7 @@ _WANTED_ELSEWHERE = WANTED.where(
     # A file that no site has fails for that reason, whichever sites are full.
     | ~exists(_AVAILABLE.where(schema.instance.c.site.in_(_FULL)))
 )
+_NOW = OfMany(WANTED), OfMany(_WANTED_ELSEWHERE)
 
 
 def first_wanted(
@@ -79,7 +83,7 @@ def first_wanted(
     Others of them can begin only if these cannot.
     """
     begin = {"rank": FIRST[0], "after": FIRST[1]}
-    return _found(connection, (_FIRST, _FIRST_ELSEWHERE), full, **begin, limit=limit, each=each)
+    return _found(connection, _FIRST, full, **begin, limit=limit, each=each)
 
 
 def _first_of(wanted: Any) -> Any:
@@ -91,8 +95,7 @@ def _first_of(wanted: Any) -> Any:
     return transfers.VIEW.where(_TRANSFER.id.in_(chosen)).order_by(_TRANSFER.rank, _TRANSFER.id)
 
 
-_FIRST = _first_of(WANTED)
-_FIRST_ELSEWHERE = _first_of(_WANTED_ELSEWHERE)
+_FIRST = OfMany(_first_of(WANTED)), OfMany(_first_of(_WANTED_ELSEWHERE))
 
 
 def prioritise(tx: Tx, file_id: int, store: str, priority: int) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import (
     BigInteger,
     Connection,
+    Integer,
     bindparam,
     delete,
     func,
@@ -132,10 +133,10 @@ def changed_files(connection: Connection, limit: int, matches: Sequence[str], se
     ``settling`` are stores into which every subscription brings its files: what stands well in one of them is left out.
     """
     change, file_id = _cursor(connection)
-    page = connection.execute(_CHANGED, {"change": change, "file_id": file_id, "limit": limit}).all()
-    if not page:
+    last, full = _end(connection, _CHANGED, limit, change=change, file_id=file_id)
+    if last is None:
         return Page(plain=[], known=[], last=None, full=False)
-    last_change, last_id = last = tuple(page[-1])
+    last_change, last_id = last
     rows = statements.LOOK_AT_CHANGED.rows(
         connection,
         _counting(connection, settling),
@@ -146,17 +147,16 @@ def changed_files(connection: Connection, limit: int, matches: Sequence[str], se
         last_change=last_change,
         last_id=last_id,
     )
-    return _page(connection, rows, matches, last=last, full=len(page) == limit)
+    return _page(connection, rows, matches, last=last, full=full)
 
 
 def files_after(
     connection: Connection, file_id: int, limit: int, matches: Sequence[str], settling: Sequence[str] = ()
 ) -> Page:
     """The next files in the order of their rows: how a new subscription pages through the catalog."""
-    page = connection.execute(_AFTER, {"file_id": file_id, "limit": limit}).all()
-    if not page:
+    last, full = _end(connection, _AFTER, limit, file_id=file_id)
+    if last is None:
         return Page(plain=[], known=[], last=None, full=False)
-    last = tuple(page[-1])
     rows = statements.LOOK_AT_ROWS.rows(
         connection,
         _counting(connection, settling),
@@ -165,7 +165,21 @@ def files_after(
         file_id=file_id,
         last_id=last[1],
     )
-    return _page(connection, rows, matches, last=last, full=len(page) == limit)
+    return _page(connection, rows, matches, last=last, full=full)
+
+
+def _end(
+    connection: Connection, queries: tuple[Any, Any], limit: int, **after: int
+) -> tuple[tuple[int, int] | None, bool]:
+    """Change number and row of the last file of a page of so many, None without any; and whether it is full.
+
+    The files between are only counted: what is not needed of them is not read.
+    """
+    nth, newest = queries
+    row = connection.execute(nth, {**after, "before": limit - 1}).first()
+    full = row is not None
+    row = row or connection.execute(newest, after).first()
+    return (None if row is None else (row[0], row[1])), full
 
 
 def _counting(connection: Connection, stores: Sequence[str]) -> list[str]:
@@ -206,24 +220,21 @@ def _page(
     return Page(plain=plain, known=known, last=last, full=full)
 
 
-def _changed_files() -> Any:
-    file, change = schema.file.c, bindparam("change", type_=BigInteger)
-    return (
-        select(file.change, file.id)
-        # As one row: with OR the index would be read from its beginning at every look.
-        .where(tuple_(file.change, file.id) > tuple_(change, bindparam("file_id", type_=BigInteger)))
-        .order_by(file.change, file.id)
-        .limit(bindparam("limit"))
-    )
+def _ends(where: Any, *order: Any) -> tuple[Any, Any]:
+    """Of the files for which it holds: the one behind so many others in an order, and the last one."""
+    found = select(schema.file.c.change, schema.file.c.id).where(where)
+    nth = found.order_by(*order).limit(1).offset(bindparam("before", type_=Integer))
+    return nth, found.order_by(*(column.desc() for column in order)).limit(1)
 
 
-_CHANGED = _changed_files()
-_AFTER = (
-    select(schema.file.c.change, schema.file.c.id)
-    .where(schema.file.c.id > bindparam("file_id"))
-    .order_by(schema.file.c.id)
-    .limit(bindparam("limit"))
+_CHANGED = _ends(
+    # As one row: with OR the index would be read from its beginning at every look.
+    tuple_(schema.file.c.change, schema.file.c.id)
+    > tuple_(bindparam("change", type_=BigInteger), bindparam("file_id", type_=BigInteger)),
+    schema.file.c.change,
+    schema.file.c.id,
 )
+_AFTER = _ends(schema.file.c.id > bindparam("file_id"), schema.file.c.id)
 
 
 def replan_suspected(tx: Tx) -> None:
