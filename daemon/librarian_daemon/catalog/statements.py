@@ -134,14 +134,15 @@ GIVEN = SetStatement(
 
 # ---- transfers (catalog/transfers/transfers.py, transitions.py) ------------------------------------------
 
+#: Of the files that still have the change number that they are given with; NULL: whichever they have.
 NEW_TRANSFERS = SetStatement(
     """
     INSERT INTO transfer (file_id, store, state, message, attempts, strikes, subscription, created_at, changed_at)
-    SELECT file_id, store, 'wanted', '', 0, 0, subscription, {now}, {now} FROM {rows} AS r WHERE true
-    ON CONFLICT DO NOTHING
+    SELECT f.id, {store}, 'wanted', '', 0, 0, {subscription}, {now}, {now} FROM {rows} AS r CROSS JOIN file AS f
+    WHERE f.id = r.id AND f.change = COALESCE(r.change, f.change) ON CONFLICT DO NOTHING
     """,
-    columns={"file_id": INTEGER, "store": TEXT, "subscription": TEXT},
-    values={"now": TEXT},
+    columns={"id": INTEGER, "change": INTEGER},
+    values={"store": TEXT, "subscription": TEXT, "now": TEXT},
 )
 
 #: What the machine decides on.
@@ -328,35 +329,44 @@ WITH_ORIGIN = SetStatement(
 # ---- planning (catalog/transfers/planning.py) ------------------------------------------------------------
 
 #: The files of which more is to be read than their own row and their instances: all others are plain.
+_PECULIAR = """
+       EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = {file}.id)
+    OR EXISTS (SELECT 1 FROM one_off AS o WHERE o.file_id = {file}.id)
+    OR EXISTS (SELECT 1 FROM conflict AS c WHERE c.name = {file}.name)
+    OR EXISTS (SELECT 1 FROM naming AS n WHERE n.name = {file}.name)
+    OR EXISTS (SELECT 1 FROM file AS other WHERE other.name = {file}.name AND other.withdrawn)
+"""
 NOT_PLAIN = SetStatement(
-    """
-    SELECT r.id FROM {rows} AS r
-    WHERE EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = r.id)
-       OR EXISTS (SELECT 1 FROM one_off AS o WHERE o.file_id = r.id)
-       OR EXISTS (SELECT 1 FROM conflict AS c WHERE c.name = r.name)
-       OR EXISTS (SELECT 1 FROM naming AS n WHERE n.name = r.name)
-       OR EXISTS (SELECT 1 FROM file AS f WHERE f.name = r.name AND f.withdrawn)
-    """,
+    "SELECT r.id FROM {rows} AS r WHERE" + _PECULIAR.replace("{file}", "r"),
     columns={"id": INTEGER, "name": TEXT},
     gives=1,
 )
 
+#: Whether somebody doubts an instance (``apply.unanswered``).
+_DOUBTED = """
+    EXISTS (SELECT 1 FROM doubt AS d WHERE d.file_id = i.file_id AND d.site = i.site AND d.store = i.store
+            AND (i.epoch, i.incarnation, i.seq) <= (d.of_epoch, d.of_incarnation, d.of_seq))
+"""
 _OWN_SUSPECTED = """
     EXISTS (SELECT 1 FROM instance AS i WHERE i.file_id = f.id AND i.site = {site} AND i.state = 'suspected')
 """
-#: The files of a page that the planner must look at, with what it reads of their rows. ``regardless`` says that one is
-#: looked at whatever its name: there is a transfer of it, or its own instance is bad. Of the others, where this site
+#: The files of a page that the planner must look at, with their origins and instances; a file without instances comes
+#: once. ``regardless`` says that one is looked at whatever its name: there is a transfer of it, or its own instance is
+#: bad. ``more`` says that it is not plain, or this site has or had an instance of it. Of the others, where this site
 #: has subscriptions, those are left out that are settled: this site has a good instance in one of the stores that are
 #: given, and no bad one; no transfer of them goes on, and nobody asked for them.
 _LOOK = f"""
-    SELECT f.id, f.name, f.digest, f.size_bytes, f.unit, f.origin_site, f.withdrawn, f.change,
-           EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id) OR {_OWN_SUSPECTED} AS regardless
-    FROM file AS f
+    SELECT f.id, f.change, f.name,
+           EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id) OR {_OWN_SUSPECTED} AS regardless,
+           EXISTS (SELECT 1 FROM instance AS own WHERE own.file_id = f.id AND own.site = {{site}})
+           OR {_PECULIAR.replace("{file}", "f")} AS more,
+           f.origin_site, i.site, i.store, i.state, {_DOUBTED}
+    FROM file AS f LEFT JOIN instance AS i ON i.file_id = f.id
     WHERE {{page}}
       AND ({{subscribed}} OR EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id) OR {_OWN_SUSPECTED})
       AND NOT (
-          EXISTS (SELECT 1 FROM instance AS i WHERE i.file_id = f.id AND i.site = {{site}} AND i.state = 'available'
-                  AND i.store IN (SELECT store FROM {{rows}} AS r))
+          EXISTS (SELECT 1 FROM instance AS own WHERE own.file_id = f.id AND own.site = {{site}}
+                  AND own.state = 'available' AND own.store IN (SELECT store FROM {{rows}} AS r))
           AND NOT {_OWN_SUSPECTED}
           AND NOT EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id
                           AND t.state NOT IN ('stored', 'cancelled'))
@@ -372,7 +382,7 @@ LOOK_AT_CHANGED = SetStatement(
     + "ORDER BY f.change, f.id",
     columns={"store": TEXT},
     values=_LOOKED_BY | {"change": INTEGER, "file_id": INTEGER, "last_change": INTEGER, "last_id": INTEGER},
-    gives=9,
+    gives=10,
 )
 
 #: In the order of their rows; likewise.
@@ -380,27 +390,17 @@ LOOK_AT_ROWS = SetStatement(
     _LOOK.replace("{page}", "f.id > {file_id} AND f.id <= {last_id}") + "ORDER BY f.id",
     columns={"store": TEXT},
     values=_LOOKED_BY | {"file_id": INTEGER, "last_id": INTEGER},
-    gives=9,
+    gives=10,
 )
 
-#: Origins of files, and their instances: whose, in which state, and whether somebody doubts them
-#: (``apply.unanswered``). A file without instances comes once.
+#: Origins of files, and their instances. A file without instances comes once.
 HOLDINGS = SetStatement(
-    """
-    SELECT f.id, f.origin_site, i.site, i.store, i.state, EXISTS (
-        SELECT 1 FROM doubt AS d WHERE d.file_id = i.file_id AND d.site = i.site AND d.store = i.store
-        AND (i.epoch, i.incarnation, i.seq) <= (d.of_epoch, d.of_incarnation, d.of_seq))
-    FROM {rows} AS r CROSS JOIN file AS f LEFT JOIN instance AS i ON i.file_id = f.id WHERE f.id = r.id
+    f"""
+    SELECT f.id, f.origin_site, i.site, i.store, i.state, {_DOUBTED}
+    FROM {{rows}} AS r CROSS JOIN file AS f LEFT JOIN instance AS i ON i.file_id = f.id WHERE f.id = r.id
     """,
     columns={"id": INTEGER},
     gives=6,
-)
-
-#: The files that still have the change number that they are given with.
-UNCHANGED = SetStatement(
-    "SELECT r.id FROM {rows} AS r CROSS JOIN file AS f WHERE f.id = r.id AND f.change = r.change",
-    columns={"id": INTEGER, "change": INTEGER},
-    gives=1,
 )
 
 FROZEN = SetStatement(

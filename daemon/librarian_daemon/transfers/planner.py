@@ -50,8 +50,6 @@ class Plan(msgspec.Struct, kw_only=True):
 
     wishes: list[NewTransfer] = []
     moves: list[Transition] = []
-    #: The files of the wishes, each with its change number at the decision.
-    wished: dict[int, int] = {}
 
 
 class Planner:
@@ -176,8 +174,9 @@ def _want_plain(plan: Plan, file: PlainFile, subscriptions: Sequence[Subscriptio
         answer = answers.of_plain(file, subscription)
         if isinstance(answer, Want) and answer.store not in stores:
             stores.add(answer.store)
-            plan.wishes.append(NewTransfer(file_id=file.file_id, store=answer.store, subscription=subscription.id))
-            plan.wished[file.file_id] = file.change
+            plan.wishes.append(
+                NewTransfer(file_id=file.file_id, store=answer.store, subscription=subscription.id, change=file.change)
+            )
 
 
 class _Answers:
@@ -226,8 +225,9 @@ _ANY = Digest.blake3(b"")
 def _want(plan: Plan, known: FileState, store: str, subscription: str) -> None:
     row = known.transfers.get(store)
     if row is None:
-        plan.wishes.append(NewTransfer(file_id=known.file_id, store=store, subscription=subscription))
-        plan.wished[known.file_id] = known.change
+        plan.wishes.append(
+            NewTransfer(file_id=known.file_id, store=store, subscription=subscription, change=known.change)
+        )
         return
     state, reason = row.transfer.state, row.transfer.reason
     if state is State.CANCELLED and reason is Reason.BY_PERSON:
@@ -247,6 +247,5 @@ def _owed(known: FileState, store: str) -> TransferView:
 
 def _commit(tx: Tx, plan: Plan, now_s: float) -> None:
     # A file that changed since (or is gone, or whose number another file has) is looked at again anyway.
-    same = planning.unchanged(tx.connection, plan.wished)
-    transfers.create(tx, [wish for wish in plan.wishes if wish.file_id in same])
+    transfers.create(tx, plan.wishes)
     transitions.apply_transitions(tx, plan.moves, now_s)

@@ -18,7 +18,8 @@ from librarian_daemon.catalog.journal import heads, replay
 from librarian_daemon.catalog.journal.record import BEGINNING
 from librarian_daemon.catalog.journal.refold import say_of_roster
 from librarian_daemon.catalog.mesh.roster import get_anchor
-from librarian_daemon.catalog.transfers import planning
+from librarian_daemon.catalog.transfers import planning, transfers
+from librarian_daemon.catalog.transfers.transfers import NewTransfer
 from librarian_daemon.incidents.recorder import CatalogIncidents
 from librarian_daemon.journal.receiver import Receiver
 from librarian_daemon.journal.verify import verify_journal
@@ -218,9 +219,16 @@ async def test_nothing_is_planned_for_a_file_that_is_gone_when_the_plan_is_commi
     await receive(catalog, *sent)
     seen = {row.id: row.change for row in await catalog.read(rows, schema.file)}
     await catalog.write(say_of_roster, revocation(sent[1]))
-    assert await catalog.read(planning.unchanged, seen) == set()
+    assert await _planned(catalog, seen) == set()
     seen = {row.id: row.change for row in await catalog.read(rows, schema.file)}
-    assert await catalog.read(planning.unchanged, {**seen, max(seen) + 1: 7}) == set(seen)
+    assert await _planned(catalog, {**seen, max(seen) + 1: 7}) == set(seen)
+
+
+async def _planned(catalog: Catalog, seen: dict[int, int]) -> set[int]:
+    """Plan for these files, which were seen with these change numbers. Returns those of which there is a transfer."""
+    wishes = [NewTransfer(file_id=id_, store="s", subscription="", change=change) for id_, change in seen.items()]
+    await catalog.write(transfers.create, wishes)
+    return {row.file_id for row in await catalog.read(rows, schema.transfer)}
 
 
 async def test_a_replay_of_the_journals_leaves_out_the_same(

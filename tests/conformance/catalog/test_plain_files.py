@@ -26,6 +26,7 @@ from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, say
 
 from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.sets import SetStatement
 from librarian_daemon.catalog.transfers import planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import FileState, Page
 from librarian_daemon.catalog.transfers.transfers import NewTransfer
@@ -112,17 +113,19 @@ async def _happen(catalog: Catalog, peer: Peer, what: str, how: Any, file: tuple
 
 
 class _Everything:
-    """In place of the statement that finds what is not plain: nothing is."""
+    """In place of the statement that says what is not plain: nothing is."""
 
-    def rows(self, connection: object, rows: Sequence[tuple[int, str]]) -> list[tuple[int]]:
-        return [(id_,) for id_, _ in rows]
+    def __init__(self, look: SetStatement) -> None:
+        self._look = look
+
+    def rows(self, *given: Any, **values: Any) -> list[tuple[Any, ...]]:
+        return [(*row[:4], True, *row[5:]) for row in self._look.rows(*given, **values)]
 
 
-def _summary(plan: Plan) -> tuple[list[tuple[int, str, str]], list[tuple[int, type[Event], str]], dict[int, int]]:
+def _summary(plan: Plan) -> tuple[list[tuple[Any, ...]], list[tuple[int, type[Event], str]]]:
     return (
-        sorted((wish.file_id, wish.store, wish.subscription) for wish in plan.wishes),
+        sorted((wish.file_id, wish.store, wish.subscription, wish.change) for wish in plan.wishes),
         [(move.view.id, type(move.event), move.message) for move in plan.moves],
-        plan.wished,
     )
 
 
@@ -141,7 +144,7 @@ async def test_what_is_left_out_would_have_changed_nothing(
         stores = planning.settling(mine)
         by_sets = planning.changed_files(tx.connection, 1000, matches, stores)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(statements, "NOT_PLAIN", _Everything())
+            patched.setattr(statements, "LOOK_AT_CHANGED", _Everything(statements.LOOK_AT_CHANGED))
             return [by_sets, planning.changed_files(tx.connection, 1000, matches)]
 
     by_sets, whole = await catalog.write(looks)

@@ -190,34 +190,31 @@ def _counting(connection: Connection, stores: Sequence[str]) -> list[str]:
     return [store for store in stores if holding.store_counts(site, store)]
 
 
-class _FileRow(NamedTuple):
-    """What :func:`know` reads of a row of ``file``."""
-
-    id: int
-    name: str
-    digest: str
-    size_bytes: int
-    unit: str
-    origin_site: str | None
-    withdrawn: bool
-    change: int
-
-
 def _page(
     connection: Connection, rows: Sequence[Any], matches: Sequence[str], *, last: tuple[int, int], full: bool
 ) -> Page:
-    needed: list[Any] = []
-    for *columns, regardless in rows:
-        file = _FileRow(*columns)
-        if regardless or any(globs.matches(match, file.name) for match in matches):
-            needed.append(file)
-    held = _holdings(connection, [row.id for row in needed])
-    site = get_meta(connection, "site") or ""
-    rest = _peculiar(connection, needed)
-    rest |= {id_ for id_, holding in held.items() if any(instance.site == site for instance in holding.instances)}
-    plain = [PlainFile(row.id, row.change, Name(row.name), held[row.id]) for row in needed if row.id not in rest]
-    known = _known(connection, [row for row in needed if row.id in rest], held, rest)
+    """``rows``: as of ``statements.LOOK_AT_CHANGED``; those of one file stand together."""
+    holdings = _Holdings(connection)
+    found: dict[int, tuple[int, str]] = {}
+    rest: list[int] = []
+    for id_, change, name, regardless, more, *columns in rows:
+        if not regardless and not any(globs.matches(match, name) for match in matches):
+            continue
+        if more:
+            rest.append(id_)
+        else:
+            found[id_] = change, name
+            holdings.add(id_, tuple(columns))
+    held = holdings.by_file()
+    plain = [PlainFile(id_, change, Name(name), held[id_]) for id_, (change, name) in found.items()]
+    known = [state for ids in chunks(dict.fromkeys(rest)) for state in _known_of(connection, ids)]
     return Page(plain=plain, known=known, last=last, full=full)
+
+
+def _known_of(connection: Connection, ids: Sequence[int]) -> list[FileState]:
+    """In the order that is given."""
+    rows = {row.id: row for row in connection.execute(_FILES, {"ids": ids})}
+    return know(connection, [rows[id_] for id_ in ids])
 
 
 def _ends(where: Any, *order: Any) -> tuple[Any, Any]:
@@ -242,13 +239,6 @@ def replan_suspected(tx: Tx) -> None:
     instance = schema.instance.c
     mine = select(instance.file_id).where(schema.SUSPECTED, instance.site == str(tx.site))
     tx.connection.execute(update(schema.file).where(schema.file.c.id.in_(mine)).values(change=tx.next_change()))
-
-
-def unchanged(connection: Connection, seen: Mapping[int, int]) -> set[int]:
-    """Those of the files that still have the change number they were seen with."""
-    if not seen:
-        return set()
-    return {found for (found,) in statements.UNCHANGED.rows(connection, list(seen.items()))}
 
 
 def know(connection: Connection, files: Sequence[SqlRow[Any]]) -> list[FileState]:
@@ -313,29 +303,40 @@ class _More:
         self.conflicts = {row.name for row in meanings if row.conflict}
 
 
-def _holdings(connection: Connection, ids: Sequence[int]) -> dict[int, Held]:
+class _Holdings:
     """By file: its origin, and its instances in stores that count. What is alike is made once."""
-    if not ids:
-        return {}
-    counting = holders(connection)
-    alone: dict[tuple[Any, ...], Held] = {}
-    found: dict[int, Held] = {}
-    several: dict[int, list[InstanceFacts]] = {}
-    for id_, *columns in statements.HOLDINGS.rows(connection, ids):
-        key = tuple(columns)
-        held = alone.get(key)
+
+    def __init__(self, connection: Connection) -> None:
+        self._counting = holders(connection)
+        self._alone: dict[tuple[Any, ...], Held] = {}
+        self._found: dict[int, Held] = {}
+        self._several: dict[int, list[InstanceFacts]] = {}
+
+    def add(self, id_: int, columns: tuple[Any, ...]) -> None:
+        """The origin of a file, and one of its instances."""
+        held = self._alone.get(columns)
         if held is None:
-            held = alone[key] = _held(key, counting)
-        if id_ in found:
-            several.setdefault(id_, [*found[id_].instances]).extend(held.instances)
+            held = self._alone[columns] = _held(columns, self._counting)
+        if id_ in self._found:
+            self._several.setdefault(id_, [*self._found[id_].instances]).extend(held.instances)
         else:
-            found[id_] = held
-    known: dict[tuple[Any, ...], Held] = {}
-    for id_, facts in several.items():
-        facts.sort(key=lambda instance: (instance.site, instance.store))
-        origin = found[id_].origin
-        found[id_] = known.setdefault((origin, *facts), Held(origin, tuple(facts)))
-    return found
+            self._found[id_] = held
+
+    def by_file(self) -> dict[int, Held]:
+        """Of all that were added."""
+        known: dict[tuple[Any, ...], Held] = {}
+        for id_, facts in self._several.items():
+            facts.sort(key=lambda instance: (instance.site, instance.store))
+            origin = self._found[id_].origin
+            self._found[id_] = known.setdefault((origin, *facts), Held(origin, tuple(facts)))
+        return self._found
+
+
+def _holdings(connection: Connection, ids: Sequence[int]) -> dict[int, Held]:
+    holdings = _Holdings(connection)
+    for id_, *columns in statements.HOLDINGS.rows(connection, ids) if ids else ():
+        holdings.add(id_, tuple(columns))
+    return holdings.by_file()
 
 
 def _held(columns: tuple[Any, ...], counting: Holders) -> Held:
@@ -358,6 +359,7 @@ def _meanings() -> Any:
 
 
 _IDS = expanding("ids")
+_FILES = select(schema.file).where(schema.file.c.id.in_(_IDS))
 _TRANSFERS = select(schema.transfer).where(schema.transfer.c.file_id.in_(_IDS))
 _ONE_OFFS = select(schema.one_off).where(schema.one_off.c.file_id.in_(_IDS)).order_by(schema.one_off.c.store)
 _MEANINGS = _meanings()

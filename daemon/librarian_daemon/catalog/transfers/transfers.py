@@ -124,13 +124,17 @@ class NewTransfer(msgspec.Struct, frozen=True, kw_only=True):
     file_id: int
     store: str
     subscription: str
+    #: Only if the file still has this change number; None: if there is the file.
+    change: int | None = None
 
 
 def create(tx: Tx, wanted: Sequence[NewTransfer]) -> None:
     """New transfers in state ``wanted``. Repeatable: there is one row for each (file, store)."""
-    if wanted:
-        rows = [(new.file_id, new.store, new.subscription) for new in wanted]
-        statements.NEW_TRANSFERS.run(tx.connection, rows, now=tx.now)
+    alike: dict[tuple[str, str], list[tuple[int, int | None]]] = {}
+    for new in wanted:
+        alike.setdefault((new.store, new.subscription), []).append((new.file_id, new.change))
+    for (store, subscription), rows in alike.items():
+        statements.NEW_TRANSFERS.run(tx.connection, rows, store=store, subscription=subscription, now=tx.now)
 
 
 #: Looking a member up is a tenth of what calling its enumeration costs.

@@ -26,11 +26,14 @@ class Modes(msgspec.Struct, frozen=True, kw_only=True):
     #: Group id; None to keep the filesystem's choice.
     group: int | None = None
 
-    def settle_file(self, fd: int, kept: OfMember = PLAIN) -> None:
-        """Set group, mode and time of a file; the time if the filesystem accepts it. Idempotent. Raises OSError."""
+    def settle_file(self, fd: int, kept: OfMember = PLAIN, state: os.stat_result | None = None) -> None:
+        """Set group, mode and time of a file; the time if the filesystem accepts it. Idempotent. Raises OSError.
+
+        ``state``: of the file, where it was read just now.
+        """
         self._give(fd)
         os.fchmod(fd, file_mode(self.file, kept.executable))
-        set_time(fd, kept.mtime_ns)
+        set_time(fd, kept.mtime_ns, state)
 
     def settle_directory(self, fd: int) -> None:
         """Set group and mode of a directory within a book. Idempotent. Raises OSError."""
@@ -71,11 +74,11 @@ class Modes(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT = Modes()
 
 
-def set_time(fd: int, mtime_ns: int | None) -> None:
+def set_time(fd: int, mtime_ns: int | None, state: os.stat_result | None = None) -> None:
     """Set the modification time of a file. A filesystem that cannot store it does not prevent landing."""
     if mtime_ns is None:
         return
-    state = os.fstat(fd)
+    state = state or os.fstat(fd)
     if state.st_mtime_ns == mtime_ns:
         return
     try:

@@ -112,7 +112,7 @@ class Sealer:
         state = os.fstat(fd)
         if not stat.S_ISREG(state.st_mode) or state.st_size != landing.size_bytes:
             raise SizeMismatch(f"{landing.name!a} landed with {state.st_size} bytes, not {landing.size_bytes}")
-        self._root.modes.settle_file(fd, of_file(landing))
+        self._root.modes.settle_file(fd, of_file(landing), state)
 
     def _sync_together(self, root: int, files: Sequence[tuple[Landing, int]]) -> list[NotPlaced]:
         try:

@@ -40,7 +40,11 @@ class Written(msgspec.Struct, frozen=True):
 
 def stamp_of(fd: int) -> tuple[int, ...]:
     """Differs when another file stands there, or somebody wrote to it since. Raises OSError."""
-    state = os.fstat(fd)
+    return stamp_from(os.fstat(fd))
+
+
+def stamp_from(state: os.stat_result) -> tuple[int, ...]:
+    """As :func:`stamp_of`, of what was read."""
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 

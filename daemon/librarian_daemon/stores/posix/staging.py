@@ -20,7 +20,7 @@ from librarian_daemon.fs.threads import Threads
 from librarian_daemon.stores.posix import sparse
 from librarian_daemon.stores.posix.layout import staging_root
 from librarian_daemon.stores.posix.scratch import FileScratch
-from librarian_daemon.stores.posix.sink import FileSink, Written, stamp_of
+from librarian_daemon.stores.posix.sink import FileSink, Written, stamp_from, stamp_of
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import StoreError
 
@@ -81,13 +81,12 @@ class FileStaging:
     def _put(self, items: Sequence[tuple[Item, Buffer]]) -> None:
         with self._staging() as staging, naming("writing to staging", self._root):
             for item, data in items:
-                with _parent(staging, os.fsencode(item.key)) as (parent, name):
-                    fd = os.open(name, _WRITE | os.O_TRUNC, _MODE, dir_fd=parent)
-                    try:
-                        sparse.write_all(fd, data)
-                        stamp = stamp_of(fd)
-                    finally:
-                        os.close(fd)
+                key = os.fsencode(item.key)
+                if b"/" in key:
+                    with _parent(staging, key) as (parent, name):
+                        stamp = _write_new(parent, name, data)
+                else:
+                    stamp = _write_new(staging, key, data)
                 self._keep(item.key, Written(len(data), Digest.blake3(data), stamp))
 
     async def read_back(self, item: Item) -> tuple[int, Digest]:
@@ -107,6 +106,10 @@ class FileStaging:
     def _read_back(self, staging: int, key: str) -> tuple[int, Digest]:
         """Raises OSError."""
         written = self._written.pop(key, None)
+        if written is not None and "/" not in key:
+            state = os.stat(os.fsencode(key), dir_fd=staging, follow_symlinks=False)
+            if stamp_from(state) == written.stamp:
+                return written.size_bytes, written.digest
         fd = open_beneath(staging, os.fsencode(key), READ_FILE)
         try:
             if written is not None and written.stamp == stamp_of(fd):
@@ -179,6 +182,16 @@ class FileStaging:
             _parent(staging, os.fsencode(item.key)) as found,
         ):
             yield found
+
+
+def _write_new(parent: int, name: bytes, data: Buffer) -> tuple[int, ...]:
+    """A file with these bytes in place of what was there; its stamp. Raises OSError."""
+    fd = os.open(name, _WRITE | os.O_TRUNC, _MODE, dir_fd=parent)
+    try:
+        sparse.write_all(fd, data)
+        return stamp_of(fd)
+    finally:
+        os.close(fd)
 
 
 @contextmanager
