@@ -81,7 +81,7 @@ def take(tx: Tx, batch_id: str, source: SiteName, adapter: str, chosen: Mapping[
     by = {"source": str(source), "now": tx.now, "batch": batch_id, "adapter": adapter}
     taken: set[int] = set()
     for why, some in ids.items():
-        count = statements.IN_BATCH.run(tx.connection, some, chosen=why, **by).rowcount
+        count = statements.IN_BATCH.run(tx.connection, some, chosen=why, **by)
         taken.update(some if count == len(some) else going(tx.connection, batch_id, some))
     return taken
 
@@ -97,8 +97,7 @@ def stored(tx: Tx, batch_id: str, transfer_ids: Sequence[int]) -> int:
     """The files of these transfers are at their names. Returns how many of them the batch still fetched until now."""
     if not transfer_ids:
         return 0
-    count: int = statements.STORED.run(tx.connection, transfer_ids, now=tx.now, batch=batch_id).rowcount
-    return count
+    return statements.STORED.run(tx.connection, transfer_ids, now=tx.now, batch=batch_id)
 
 
 class Placing(msgspec.Struct, frozen=True, kw_only=True):
