@@ -53,8 +53,10 @@ class SetStatement:
         )
         found = ", ".join(f"c{at}" for at in range(gives))
         #: What returns all rows as one text; "" for what does not only read.
-        self._sqlite_rows = gives and (
+        self._sqlite_rows = (
             f"WITH found ({found}) AS ({self._sqlite}) SELECT json_group_array(json_array({found})) FROM found"
+            if gives
+            else ""
         )
         arrays = ", ".join(f"${at}::{TEXT if kind == UTF8 else kind}[]" for at, kind in enumerate(columns.values(), 1))
         names = ", ".join(

@@ -176,10 +176,9 @@ def _end(
     The files between are only counted: what is not needed of them is not read.
     """
     nth, newest = queries
-    row = connection.execute(nth, {**after, "before": limit - 1}).first()
-    full = row is not None
-    row = row or connection.execute(newest, after).first()
-    return (None if row is None else (row[0], row[1])), full
+    end = connection.execute(nth, {**after, "before": limit - 1}).first()
+    found = end or connection.execute(newest, after).first()
+    return (None if found is None else (found.change, found.id)), end is not None
 
 
 def _counting(connection: Connection, stores: Sequence[str]) -> list[str]:
