@@ -36,7 +36,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: Units in one transaction, and units that may wait; beyond that callers wait to hand in.
 GROUP = 64
-#: Segments of other sites in one transaction: each can take as long as all the rest.
+#: Units of segments of other sites in one transaction (each with one or two): each can take as long as all the rest.
 SEGMENTS = 2
 #: How long a group waits for company, when the one before it was not alone (docs/architecture.md).
 COMPANY_S = 0.005

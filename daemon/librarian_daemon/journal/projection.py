@@ -7,8 +7,8 @@ signer agree. Everything else is refused, counted and reported as an incident; t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -17,11 +17,13 @@ from librarian_daemon.catalog.journal import segments
 from librarian_daemon.catalog.journal.letters import Sealed
 from librarian_daemon.catalog.journal.segments import Received
 from librarian_daemon.catalog.mesh.roster import Member
+from librarian_daemon.journal.ahead import Arrived, Waiting, read_ahead
 from librarian_daemon.journal.receiver import Receiver
 from librarian_daemon.ports.bus import Message, Streams
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import mail, subjects
+from librarian_protocol.authenticity import Signed
 from librarian_protocol.errors import CatalogFault, PeerError, SegmentInvalid
 from librarian_protocol.names import SiteName
 from librarian_protocol.segment_verdict import Verdict
@@ -64,33 +66,59 @@ class JournalReader:
         self._clock = clock
         self._receiver = receiver
         self._gap = gap
+        self._read_again = True
         self._log = structlog.get_logger("projection").bind(peer=member.site)
 
     async def run(self, *, from_start: bool = False) -> None:
         """Read until cancelled, from the reader's cursor or from the stream's start."""
         site = self._member.site
         after = 0 if from_start else await self._catalog.read(segments.read_after, site)
-        read_again = True
         while True:
-            async with aclosing(self._bus.read(site, after)) as messages:
-                async for message in messages:
-                    try:
-                        received = await self._take(message)
-                    except CatalogFault:
-                        # It was not committed: the next read starts again with this message.
-                        await self._clock.sleep(1.0)
-                        break
-                    if received is not None and received.verdict is Verdict.HOLD and read_again:
-                        # The missing segment may be earlier in the stream than the cursor: read from there once.
-                        self._log.warning("journal_gap", detail=received.stalled)
-                        after, read_again = 0, False
-                        break
-                    if received is not None and received.full:
-                        self._log.error("journal_gap_full", detail=received.stalled)
-                        await self._clock.sleep(GAP_WAIT_S)
-                        after = await self._catalog.read(segments.read_after, site)
-                        break
-                    after = message.stream_seq
+            async with read_ahead(self._bus.read(site, after), self._opened) as waiting:
+                after = await self._read_on(waiting, after)
+
+    async def _read_on(self, waiting: Waiting, after: int) -> int:
+        """Take what comes until reading must begin anew; behind which message."""
+        while True:
+            try:
+                taken = await self._take_some(await waiting.some())
+            except CatalogFault:
+                # It was not committed: the next read starts again with these messages.
+                await self._clock.sleep(1.0)
+                return after
+            for message, received in taken:
+                if received is not None and received.verdict is Verdict.HOLD and self._read_again:
+                    # The missing segment may be earlier in the stream than the cursor: read from there once.
+                    self._log.warning("journal_gap", detail=received.stalled)
+                    self._read_again = False
+                    return 0
+                if received is not None and received.full:
+                    self._log.error("journal_gap_full", detail=received.stalled)
+                    await self._clock.sleep(GAP_WAIT_S)
+                    return await self._catalog.read(segments.read_after, self._member.site)
+                after = message.stream_seq
+
+    def _opened(self, message: Message) -> Signed | None:
+        """The segment of a message, ahead of its turn; None where anything is to be said about it."""
+        site = self._member.site
+        try:
+            kind = subjects.kind_of_journal(message.subject, site)
+        except PeerError:  # it is no segment
+            return None
+        signed = self._receiver.opened_ahead(site, message.payload, message.headers.get(subjects.SIGNATURE_HEADER, ""))
+        return signed if signed is not None and signed.segment.kind == kind else None
+
+    async def _take_some(self, some: Sequence[Arrived]) -> list[tuple[Message, Received | None]]:
+        """Take them, each with what became of its segment: all at once if they are segments."""
+        opened = [(arrived.signed, arrived.message.stream_seq) for arrived in some if arrived.signed is not None]
+        if len(opened) == len(some):
+            with suppress(PeerError):
+                received = await self._receiver.take_opened(self._member.site, opened)
+                for taken in received:
+                    if taken.verdict is Verdict.HOLD:
+                        self._gap.set()
+                return list(zip((arrived.message for arrived in some), received, strict=True))
+        return [(arrived.message, await self._take(arrived.message)) for arrived in some]
 
     async def _take(self, message: Message) -> Received | None:
         site = self._member.site

@@ -4,6 +4,8 @@ wrong.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from librarian_daemon.catalog.committer import Catalog
@@ -61,6 +63,30 @@ class Receiver:
                 self.refusing[origin] = exc.message
             await self.refused(by or origin, exc)
             raise
+        await self._took(origin, segment, received, by)
+        return segment, received
+
+    def opened_ahead(self, origin: SiteName, payload: bytes, signature: str) -> Signed | None:
+        """The segment as the roster was last read; None where it does not open, which is said when it is taken."""
+        try:
+            return opened(self._members.get(origin), origin, payload, signature)
+        except PeerError:
+            return None
+
+    async def take_opened(self, origin: SiteName, arrived: Sequence[tuple[Signed, int]]) -> list[Received]:
+        """Take segments, each with its number in the site's stream, in one transaction.
+
+        Raises:
+            PeerError: one is not accepted. None was kept: take each for itself.
+            CatalogFault: they were not committed.
+        """
+        found = await self._catalog.write_behind(segments.receive_all, arrived)
+        for (signed, _), received in zip(arrived, found, strict=True):
+            await self._took(origin, signed.segment, received, None)
+        return found
+
+    async def _took(self, origin: SiteName, segment: Segment, received: Received, by: SiteName | None) -> None:
+        """Count what was received, and report what is wrong with it."""
         if by is None:
             self.refusing.pop(origin, None)
         self._metrics.applied_entries.labels(peer=origin).inc(received.applied)
@@ -88,7 +114,6 @@ class Receiver:
                 " from a backup, or lost",
                 "nothing for the data: both are kept and it recovers by itself; ask its operators what happened",
             )
-        return segment, received
 
     async def _opened(self, origin: SiteName, payload: bytes, signature: str) -> Signed:
         """Check it with the cached roster, or else with the present one. What counts is judged when it is applied."""

@@ -129,6 +129,15 @@ def receive(tx: Tx, signed: Signed, stream_seq: int | None) -> Received:
     return Received(verdict=verdict, applied=applied, refused=refused, stalled=stalled, branched=branched)
 
 
+def receive_all(tx: Tx, arrived: Sequence[tuple[Signed, int]]) -> list[Received]:
+    """As :func:`receive`, of segments with their numbers in the site's stream, in this order.
+
+    Raises:
+        PeerError: as there, of one of them.
+    """
+    return [receive(tx, signed, stream_seq) for signed, stream_seq in arrived]
+
+
 _FORGET = delete(schema.journal).where(schema.journal.c.hash == bindparam("this"))
 _STATE_OF = select(schema.journal.c.state).where(schema.journal.c.hash == bindparam("this"))
 
