@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import shutil
 from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ def postgres() -> Generator[Postgres]:
 def sqlite_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite catalog with the schema of this version and nothing in it, to be copied."""
     path = tmp_path_factory.mktemp("model") / "catalog.sqlite"
-    asyncio.run(migrated(f"sqlite:///{path}"))
+    # In a thread of its own: the first that asks for it may be a fixture that runs in an event loop.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, migrated(f"sqlite:///{path}")).result()
     return path
 
 
