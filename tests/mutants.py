@@ -371,7 +371,7 @@ MUTANTS = [
     Mutant(
         "what is cancelled stays on the wire",
         "daemon/librarian_daemon/transfers/replicator.py",
-        "                await self._end_stopped()\n",
+        "                await self._end_stopped(look.held)\n",
         "",
         "tests/integration/sites/test_cancelling.py::test_what_is_cancelled_or_paused_leaves_the_wire",
     ),

@@ -105,9 +105,9 @@ MUTATIONS = (
     Mutation(
         name="what waited long enough is not tried again",
         owner=replicator.Replicator,
-        function="_take_due",
-        old="if not page:",
-        new="if True:",
+        function="_look",
+        old="PAGE)).due:",
+        new="PAGE)).due and False:",
         catches=("I10",),
     ),
     Mutation(

@@ -89,6 +89,8 @@ class Replicator:
         #: When to look for other sites' transfers again, if some sites have their share.
         self._look_again_s = 0.0
         self._looks = 0
+        #: Whether the last look at what is wanted calls for another one.
+        self._again = False
         self._log = structlog.get_logger("replicator")
 
     async def run(self) -> None:
@@ -100,48 +102,48 @@ class Replicator:
         await self._catalog.write(batch_rows.restart)
         async with asyncio.TaskGroup() as group:
             while True:
-                await self._take_due()
-                await self._end_stopped()
-                started = False
+                look = await self._look()
+                await self._end_stopped(look.held)
                 # Resumed jobs count as running before new ones begin.
-                for find in (self._elsewhere, self._next_jobs):
-                    for job in await find():
-                        task = group.create_task(self._run_job(job), name=f"job-{job.id}")
-                        self._running[job.id] = job, task
-                        self._slots[job.adapter].take(job.source)
-                        started = True
-                if not started:
-                    await self._wake.wait(await self._patience_s())
+                if look.held:
+                    self._run_all(group, await self._elsewhere())
+                self._again = False
+                self._run_all(group, await self._next_jobs())
+                if not self._again:
+                    await self._wake.wait(self._patience_s(look.next_due_s))
 
-    async def _patience_s(self) -> float:
-        next_due_s = await self._catalog.read(transfers.next_due_s)
+    def _run_all(self, group: asyncio.TaskGroup, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            task = group.create_task(self._run_job(job), name=f"job-{job.id}")
+            self._running[job.id] = job, task
+            self._slots[job.adapter].take(job.source)
+
+    def _patience_s(self, next_due_s: float | None) -> float:
         now_s = self._clock.boottime_s()
         waits_s = IDLE_S if next_due_s is None else min(max(next_due_s - now_s, 0.05), IDLE_S)
         return min(waits_s, LOOK_AGAIN_S) if now_s < self._look_again_s else waits_s
 
-    async def _take_due(self) -> None:
-        """Transfers that have waited long enough are wanted again."""
+    async def _look(self) -> batch_rows.Look:
+        """Transfers that have waited long enough are wanted again; then what a round begins with."""
         now_s = self._clock.boottime_s()
-        while True:
-            page = await self._catalog.read(transfers.due, now_s, PAGE)
-            if not page:
-                return
+        while (look := await self._catalog.read(batch_rows.look, now_s, PAGE)).due:
             await self._catalog.write(
                 transitions.apply_transitions,
-                [Transition(view=view, event=Due(), message=view.row.message) for view in page],
+                [Transition(view=view, event=Due(), message=view.row.message) for view in look.due],
                 now_s,
             )
+        return look
 
     # ---- what is not to go on ------------------------------------------------------------------------------
 
-    async def _end_stopped(self) -> None:
+    async def _end_stopped(self, held: Sequence[Held]) -> None:
         """End batches whose transfers were cancelled or paused meanwhile. For those with tickets see :meth:`_drop`.
 
         All batches end if transfers or their source are paused.
         """
         if not self._fetching:
             return
-        elsewhere = {view.id for view in await self._catalog.read(batch_rows.held)}
+        elsewhere = {batch.id for batch in held}
         for id_, (job, scope) in list(self._fetching.items()):
             left = [view for view in job.owed if view.id not in job.ended]
             stopped = await self._catalog.read(transfers.stopped, [view.id for view in left])
@@ -242,6 +244,8 @@ class Replicator:
             if not owed:
                 return self._looked(full)
             if begun := await self._jobs_of(owed, brought):
+                # Where all that is wanted has begun, nothing follows.
+                self._again = len(owed) >= min(each, PAGE_WANTED) or sum(len(job.owed) for job in begun) < len(owed)
                 return begun
         after = order.FIRST
         for _ in range(LOOKED_AT):
@@ -264,7 +268,12 @@ class Replicator:
         files = [view.row.file_id for view in owed]
         found = await self._catalog.read(planning.find_sources, self._site, list(self._adapters), files)
         jobs, hopeless = self._batches.choose(owed, found)
-        return await self._catalog.write(self._begin, jobs, hopeless) if jobs or hopeless else []
+        if not jobs and not hopeless:
+            return []
+        begun = await self._catalog.write(self._begin, jobs, hopeless)
+        # Others may follow; or what failed is due before anything else.
+        self._again = bool(begun or hopeless)
+        return begun
 
     def _begin(self, tx: Tx, jobs: Sequence[Job], hopeless: Sequence[Transition]) -> list[Job]:
         transitions.apply_transitions(tx, hopeless, self._clock.boottime_s())
@@ -330,7 +339,7 @@ class Replicator:
             del self._running[job.id]
             self._slots[job.adapter].give_back(job.source)
             self._wake.set()
-        await self._catalog.write(batch_rows.close_batch, job.id)
+        await self._catalog.write_later(lambda tx: batch_rows.close_batch(tx, job.id))
         if brought and job.source in self._unreachable:
             self._unreachable.discard(job.source)
             await self._catalog.write(transfers.hasten, job.source, self._clock.boottime_s())

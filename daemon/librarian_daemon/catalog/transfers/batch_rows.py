@@ -182,6 +182,26 @@ _HELD = (
 )
 
 
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round of the replicator begins with, of one moment."""
+
+    #: Transfers that have waited long enough: at most so many as were asked for.
+    due: list[TransferView]
+    #: Batches with tickets.
+    held: list[Held]
+    #: When the next waiting transfer is due; None where none waits.
+    next_due_s: float | None
+
+
+def look(connection: Connection, now_s: float, limit: int) -> Look:
+    """See :class:`Look`."""
+    return Look(
+        due=transfers.due(connection, now_s, limit),
+        held=held(connection),
+        next_due_s=transfers.next_due_s(connection),
+    )
+
+
 def of_batch(connection: Connection, batch_id: str) -> list[TransferView]:
     """Transfers that the batch is to bring and that are not ended, in the order of their numbers."""
     transfer = schema.transfer.c
