@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Connection, Row, func, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, bindparam, func, literal, select, tuple_
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.committer import decompress
@@ -74,14 +74,22 @@ def segments_after(
     connection: Connection, position: int, *, site: str | None, limit: int
 ) -> list[tuple[int, str, str, str, bytes]]:
     """Rows ``(position, state, hash, signature, payload)`` after a position, in the order of arrival here."""
-    journal = schema.journal.c
-    query = select(journal.position, journal.state, journal.hash, journal.signature, journal.payload).where(
-        journal.position > position
-    )
-    if site is not None:
-        query = query.where(journal.site == site)
-    rows = connection.execute(query.order_by(journal.position).limit(limit))
+    given = {"after": position, "limit": limit}
+    if site is None:
+        rows = connection.execute(_AFTER, given)
+    else:
+        rows = connection.execute(_AFTER_OF_SITE, {**given, "origin": site})
     return [(row.position, row.state, row.hash, row.signature, decompress(row.payload)) for row in rows]
+
+
+#: Made once: followers of events read with every commit.
+_AFTER = (
+    select(_JOURNAL.position, _JOURNAL.state, _JOURNAL.hash, _JOURNAL.signature, _JOURNAL.payload)
+    .where(_JOURNAL.position > bindparam("after"))
+    .order_by(_JOURNAL.position)
+    .limit(bindparam("limit"))
+)
+_AFTER_OF_SITE = _AFTER.where(_JOURNAL.site == bindparam("origin"))
 
 
 class ChainRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy.dialects import sqlite
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.committer import get_meta, put_meta
@@ -68,11 +69,42 @@ def grants_of(connection: Connection, site: SiteName) -> list[str] | None:
 
 def known_members(connection: Connection) -> dict[SiteName, Member]:
     """All sites that are or were in the mesh. Their journals count up to where their keys end."""
+    if connection.dialect.name != "sqlite":
+        return dict(_read(connection))
+    text = connection.exec_driver_sql(_ALL).all()[0][0]
+    known = _KNOWN.get(text)
+    if known is None:
+        known = _read(connection)
+        if len(_KNOWN) >= _CACHED:
+            _KNOWN.clear()
+        _KNOWN[text] = known
+    return dict(known)
+
+
+def _read(connection: Connection) -> dict[SiteName, Member]:
     anchor = get_meta(connection, "anchor")
     if anchor is None:
         return {}
     said, rekeys, announced = (tuple(connection.execute(each).all()) for each in (_SAID, _REKEYS, _ANNOUNCED))
-    return dict(_folded(anchor, said, tuple(row for row in rekeys if row.hash is not None), announced))
+    return _folded(anchor, said, tuple(row for row in rekeys if row.hash is not None), announced)
+
+
+def _as_text(statement: Select[Any]) -> str:
+    """SQLite's expression for all that a statement reads, as one text."""
+    columns = [f"c{at}" for at in range(len(statement.selected_columns))]
+    compiled = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+    return (
+        f"(SELECT json_group_array(json_array({', '.join(columns)})) FROM"
+        f" (WITH rows ({', '.join(columns)}) AS ({compiled}) SELECT * FROM rows))"
+    )
+
+
+#: The roster is read with every segment and several times for every file: one text of all that it is made of says that
+#: it is the one that was read last, for a fraction of what its rows cost.
+_ANCHORED = "(SELECT value FROM meta WHERE key = 'anchor')"
+_ALL = f"SELECT json_array({', '.join([_ANCHORED, *map(_as_text, (_SAID, _REKEYS, _ANNOUNCED))])})"
+_CACHED = 16
+_KNOWN: dict[str, dict[SiteName, Member]] = {}
 
 
 def get_said(connection: Connection) -> list[Said]:
@@ -80,7 +112,7 @@ def get_said(connection: Connection) -> list[Said]:
     return [_said(row) for row in connection.execute(_SAID).all()]
 
 
-@lru_cache(16)
+@lru_cache(_CACHED)
 def _folded(anchor: str, said: _Rows, rekeys: _Rows, announced: _Rows) -> dict[SiteName, Member]:
     """The roster that the rows give. It is cached, since it is read with every segment and changes about once a
     year.
