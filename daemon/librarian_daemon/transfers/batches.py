@@ -38,6 +38,8 @@ class _Asked(msgspec.Struct, frozen=True):
 
 #: Transfers of one site and one adapter that can share a batch, in order, by what must be equal.
 _Piles = dict[tuple[str, ...], deque[_Asked]]
+#: By what decides: the list of the ways itself, and what the transfer has behind it.
+_Chosen = dict[tuple[int, int, str, int], tuple[Choice, bool] | None]
 
 
 class Batches:
@@ -96,6 +98,7 @@ class Batches:
         """
         hopeless: list[Transition] = []
         asking: dict[str, dict[SiteName, _Piles]] = {}
+        known: _Chosen = {}
         for view in owed:
             if view.row.store not in self._stores:
                 fail = Fail(Reason.STORE_NOT_MOUNTED)
@@ -105,17 +108,25 @@ class Batches:
             if isinstance(ways, UnwantedReason):
                 hopeless.append(Transition(view=view, event=Fail(_NONE[ways]), message=EXPLAINED[ways]))
                 continue
-            ways = self.open(ways)
-            if not ways:
+            chosen = self._chosen(view, ways, known)
+            if chosen is None:
                 continue  # all of them are paused: it stays wanted
-            choice = self.way(view, ways)
+            choice, has_other = chosen
             source, adapter = choice.source, choice.source.offer.name
             alone = view.unit is Unit.BOOK and not self.adapters[adapter].capabilities.trees
             key = (view.row.store, source.store, str(view.id) if alone else "")
             piles = asking.setdefault(adapter, {}).setdefault(source.site, {})
-            has_other = len({way.site for way in ways}) > 1
             piles.setdefault(key, deque()).append(_Asked(view, choice, has_other))
         return [job for adapter, by_site in asking.items() for job in self._shared(adapter, by_site)], hopeless
+
+    def _chosen(self, owed: TransferView, ways: Sequence[Source], known: _Chosen) -> tuple[Choice, bool] | None:
+        """The way, and whether another site could be tried; None where all are paused. What is alike is chosen once."""
+        attempts = owed.row.transfer.attempts
+        alike = id(ways), attempts, owed.row.message if attempts else "", owed.size_bytes if self._min_bytes else 0
+        if alike not in known:
+            ways = self.open(ways)
+            known[alike] = (self.way(owed, ways), len({way.site for way in ways}) > 1) if ways else None
+        return known[alike]
 
     def _shared(self, adapter: str, asking: dict[SiteName, _Piles]) -> list[Job]:
         """Jobs of one adapter, with the sites in turn, until no site can have another."""

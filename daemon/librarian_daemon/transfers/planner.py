@@ -39,6 +39,8 @@ from librarian_protocol.wanted import (
 
 #: Files in one page; bounds memory and the length of a transaction.
 PAGE = 2000
+#: Of a back-fill: what changed meanwhile is planned between two of its pages, and must not wait long.
+BACKFILL_PAGE = 500
 #: A change that was missed is found after this time at the latest.
 IDLE_S = 60.0
 #: Reasons that pass by themselves: a transfer that exists goes on waiting.
@@ -119,7 +121,11 @@ class Planner:
         subscription_id, after = look.backfills[0]
         mine = [subscription for subscription in look.subscriptions if subscription.id == subscription_id]
         page = await self._catalog.read(
-            planning.files_after, after, PAGE, [subscription.match for subscription in mine], planning.settling(mine)
+            planning.files_after,
+            after,
+            BACKFILL_PAGE,
+            [subscription.match for subscription in mine],
+            planning.settling(mine),
         )
         plan = decide(page, mine, look.here, may_cancel=False)
 
