@@ -138,7 +138,7 @@ async def test_a_new_subscription_is_tried_on_everything_that_was_known_before(
     catalog: Catalog, summit: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Page by page, behind a cursor of its own that a restart finds again; then it is done."""
-    monkeypatch.setattr(planner, "PAGE", 4)
+    monkeypatch.setattr(planner, "BACKFILL_PAGE", 4)
     await receive(catalog, *summit.say(*(ingested(summit.store, f"raw/{n}") for n in range(10))))
     assert await _plan(catalog) == []
     await say(catalog, _subscription("raw/[0-8]"))
