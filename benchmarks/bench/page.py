@@ -1,7 +1,8 @@
 """docs/performance.md: the results that are kept, and what people noted about them (``benchmarks/performance.md``).
 
 The notes have an introduction, then sections. A section whose heading is the ID of a row stands below that row's
-figures; the others stand at the end. Their links lead from where the notes are; on the page, from docs/. Only the standard library is used: the page is written without an installation.
+figures; the others stand at the end. Their links lead from where the notes are; on the page, from docs/. Only the
+standard library is used: the page is written without an installation.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 
 from benchmarks.bench.text import named, number
 
-#: The rows of the budgets, in their order; of a row with a suffix, such as S1-20k, the part before it counts.
+#: The rows of the budgets, in their order, then those of ``sync``; of a row with a suffix, such as S1-20k, the part
+#: before it counts.
 BUDGETS = (
     *("L1", "L2", "L3", "L4", "S1", "S2", "S3", "S4", "I1", "I2", "E1", "P1"),
     *("D1", "D2", "R1", "R2", "C1", "K1", "M1"),
+    *("F1", "F2", "F3"),
 )
 #: Rows in which these are equal were measured by one run.
 _OF_A_RUN = ("command", "commit", "method", "load_before", "variants")

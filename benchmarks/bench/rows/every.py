@@ -6,6 +6,7 @@ from benchmarks.bench.row import Row
 from benchmarks.bench.rows import (
     catalog,
     commands,
+    durability,
     intake,
     large,
     latency,
@@ -29,4 +30,5 @@ ROWS: list[Row] = [
     *local.ROWS,
     *commands.ROWS,
     *memory.ROWS,
+    *durability.ROWS,
 ]
