@@ -7,13 +7,15 @@ from sqlalchemy import Connection
 from tests.conformance.catalog.peers import Peer, ingested, registered
 from tests.conformance.catalog.running import SITE, admit, receive, rows
 
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.sets import INTEGER, TEXT, UTF8, SetStatement
 from librarian_daemon.catalog.transfers import order, transfers
 from librarian_daemon.catalog.transfers.transfers import NewTransfer
-from librarian_protocol.entries import MAX_INTEGER
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import MAX_INTEGER, Unit
+from librarian_protocol.names import Name
 
 OWN = Peer(SITE)
 ECHO = SetStatement(
@@ -42,6 +44,22 @@ async def test_a_set_of_any_size_arrives_whole(database: Database, amount: int) 
     given = [(str(number), number, None) for number in range(amount)]
     found = await database.read(lambda connection: ECHO.rows(connection, given, beside="x"))
     assert [tuple(row) for row in found] == [(*row, "x") for row in given]
+
+
+@pytest.mark.parametrize("amount", [1, 256, 257, 700])
+async def test_a_set_of_any_size_is_written_whole(database: Database, amount: int) -> None:
+    given = [(Name(f"Ü{n}"), f"ü{n}", Digest(f"digest {n}"), n, Unit.FILE) for n in range(amount)]
+
+    def work(connection: Connection) -> int:
+        return statements.MENTIONED.run(connection, given, withdrawn=True, change=7)
+
+    assert await database.write(work) == amount
+    found = await database.read(rows, schema.file)
+    of_a_file = [(row.name, row.folded, row.digest, row.size_bytes, row.unit) for row in found]
+    assert sorted(of_a_file) == sorted(
+        (str(name), folded, str(digest), n, "file") for name, folded, digest, n, _ in given
+    )
+    assert {(row.withdrawn, row.change) for row in found} == {(True, 7)}
 
 
 async def test_a_segment_that_speaks_of_one_file_several_times_is_applied_in_its_order(catalog: Catalog) -> None:
