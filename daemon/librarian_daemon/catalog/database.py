@@ -1,4 +1,4 @@
-"""One catalog, two databases: SQLite in dedicated threads, PostgreSQL over asyncpg (docs/architecture.md).
+"""One catalog, two databases: SQLite in dedicated threads, PostgreSQL over asyncpg (``postgresql.py``).
 
 Every operation is one synchronous function on a SQLAlchemy ``Connection``. SQLite runs it in its one writing thread
 (or the reading one), PostgreSQL by ``AsyncConnection.run_sync``. No other module depends on which of the two it is.
@@ -15,9 +15,8 @@ from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import structlog
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from librarian_adapters.threads import outcome
@@ -59,7 +58,7 @@ class Database(Protocol):
         ...
 
 
-def _fault(exc: SQLAlchemyError | sqlite3.Error) -> CatalogFault:
+def fault(exc: SQLAlchemyError | sqlite3.Error) -> CatalogFault:
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     return CatalogFault(
         f"the catalog did not do the operation: {cause}",
@@ -98,7 +97,7 @@ class SqliteDatabase:
             self._read_connection = self._engine.connect()
             self._read_connection.exec_driver_sql("PRAGMA query_only=ON")
         except SQLAlchemyError as exc:
-            raise _fault(exc) from exc
+            raise fault(exc) from exc
         #: Rows written since the catalog was opened, and how many of them when it was last quiet.
         self._rows = 0
         self._rows_when_quiet = 0
@@ -172,7 +171,7 @@ class SqliteDatabase:
                     driver.execute("ROLLBACK")
                 raise
         except (SQLAlchemyError, sqlite3.Error) as exc:
-            raise _fault(exc) from exc
+            raise fault(exc) from exc
         return result
 
     async def close(self) -> None:
@@ -233,43 +232,7 @@ def _sqlite_pragmas(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
-class PostgresDatabase:
-    """PostgreSQL over asyncpg. Durability is the server's ``fsync`` and ``synchronous_commit``, left as they are."""
-
-    def __init__(self, url: str) -> None:
-        """``url``: ``postgresql://user:password@host/database``; nothing is opened yet."""
-        parsed = make_url(url).set(drivername="postgresql+asyncpg")
-        self._engine = create_async_engine(parsed, pool_size=4, max_overflow=2, pool_pre_ping=True)
-        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """See :class:`Database`."""
-        return await self._run(self._engine, work)
-
-    @staticmethod
-    async def _run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
-        try:
-            async with engine.begin() as connection:
-                return await connection.run_sync(work)
-        except SQLAlchemyError as exc:
-            raise _fault(exc) from exc
-        except OSError as exc:
-            raise CatalogFault(f"the database server cannot be reached: {exc}", hint="is it running?") from exc
-
-    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """See :class:`Database`."""
-
-        def call(connection: Connection) -> T:
-            return work(connection, *args, **kwargs)
-
-        return await self._run(self._reading, call)
-
-    async def close(self) -> None:
-        """See :class:`Database`."""
-        await self._engine.dispose()
-
-
-def open_database(url: str) -> SqliteDatabase | PostgresDatabase:
+def open_database(url: str) -> Database:
     """The database that the URL names.
 
     Raises:
@@ -278,5 +241,8 @@ def open_database(url: str) -> SqliteDatabase | PostgresDatabase:
     if url.startswith("sqlite:///"):
         return SqliteDatabase(url.removeprefix("sqlite:///"))
     if url.startswith(("postgresql://", "postgres://")):
+        # Only where it is used: what it imports takes 7 MiB.
+        from librarian_daemon.catalog.postgresql import PostgresDatabase  # noqa: PLC0415
+
         return PostgresDatabase(url.replace("postgres://", "postgresql://", 1))
     raise CatalogFault("catalog.url is neither sqlite:///… nor postgresql://…")

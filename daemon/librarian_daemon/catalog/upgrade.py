@@ -1,25 +1,13 @@
-"""Bring the catalog's schema to the version of this software: Alembic, in one transaction, under a lock."""
+"""Bring the catalog's schema to the version of this software, in one transaction, under a lock."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from sqlalchemy import Connection, inspect, text
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
-
-from librarian_protocol.errors import CatalogFault
-
+#: The last of ``migrations/versions``.
+REVISION = "0012"
 #: Any number that no other program of the same database takes an advisory lock on.
 _LOCK = 0x6C62_7264
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
 
 
 def upgrade(connection: Connection) -> None:
@@ -30,13 +18,16 @@ def upgrade(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    config = _config()
-    scripts = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        raise CatalogFault(
-            f"the catalog is of schema version {current}, which this software does not know",
-            hint="start the later version of the software that wrote it",
-        )
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    if _current(connection) == REVISION:
+        return
+    from librarian_daemon.catalog import revisions  # noqa: PLC0415 - see there
+
+    revisions.run_missing(connection)
+
+
+def _current(connection: Connection) -> str | None:
+    """The revision of the catalog, where Alembic keeps it."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found

@@ -20,7 +20,7 @@ from tests.support.postgres import Postgres
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.landings import standing
-from librarian_daemon.catalog.upgrade import upgrade
+from librarian_daemon.catalog.upgrade import REVISION, upgrade
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import CatalogFault
@@ -59,6 +59,12 @@ async def test_an_empty_database_gets_every_table(database: Database) -> None:
 async def test_migrations_make_exactly_the_tables_that_the_code_knows(database: Database) -> None:
     """Nothing that autogenerate would still want to change, in either dialect."""
     assert await database.read(_differences) == []
+
+
+async def test_an_upgraded_catalog_is_of_the_revision_that_the_code_knows_as_the_last(database: Database) -> None:
+    """Else each start would look for what is missing."""
+    kept = await database.read(lambda connection: connection.scalar(text("SELECT version_num FROM alembic_version")))
+    assert kept == REVISION
 
 
 async def test_upgrading_twice_changes_nothing(database: Database) -> None:
