@@ -165,8 +165,7 @@ class Reconciler:
     async def _is_unclaimed(self, store: Store, found: Unclaimed) -> bool:
         if found.name is None:
             return True
-        known = await self._catalog.read(comparison.known, self._site, [str(found.name)])
-        return not any(file.here == store.id for file in known.get(str(found.name), []))
+        return await self._catalog.read(comparison.is_unclaimed, self._site, store.id, str(found.name))
 
 
 async def clean(store: Store, catalog: Catalog, *, services_run: bool = True) -> int:

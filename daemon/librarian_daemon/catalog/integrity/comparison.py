@@ -15,6 +15,7 @@ from librarian_daemon.catalog.upserts import chunks
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, InstanceRegistered, Unit
 from librarian_protocol.names import SiteName
+from librarian_protocol.transfer import State
 from librarian_protocol.wanted import InstanceState
 
 
@@ -108,6 +109,22 @@ def known(connection: Connection, site: SiteName, names: Sequence[str]) -> dict[
                 KnownFile(digest=Digest(row.digest), size_bytes=row.size_bytes, unit=Unit(row.unit), here=row.store)
             )
     return found
+
+
+def is_unclaimed(connection: Connection, site: SiteName, store: str, name: str) -> bool:
+    """Whether nothing says that something of this name stands in the store, or is on its way to it.
+
+    The single files of a batch may stand at their names before a row says so (ADR 0037).
+    """
+    if any(file.here == store for file in known(connection, site, [name]).get(name, [])):
+        return False
+    transfer, file = schema.transfer.c, schema.file.c
+    arriving = (
+        select(transfer.id)
+        .join(schema.file, file.id == transfer.file_id)
+        .where(file.name == name, transfer.store == store, transfer.state == State.FETCHING.value)
+    )
+    return connection.execute(arriving.limit(1)).first() is None
 
 
 def state_found(tx: Tx, site: SiteName, entry: InstanceRegistered | FileIngested) -> bool:
