@@ -27,9 +27,9 @@ REAL = "double precision"
 BOOLEAN = "boolean"
 #: Text that is kept as bytes.
 UTF8 = "utf8"
-#: So many rows of several columns are given to SQLite as parameters: two are a segment. Each size is a text that has to
-#: be prepared, which costs as much as JSON does; this one the driver keeps, in 130 bytes of memory a cell.
-BLOCK = 256
+#: So many rows of several columns are given to SQLite as parameters: two of the first are a segment. Each size is a
+#: text that has to be prepared, which costs as much as JSON does; these the driver keeps, in 130 bytes of memory a cell.
+BLOCKS = (256, 64)
 #: Our own text types are text.
 _JSON = msgspec.json.Encoder(enc_hook=str.__str__)
 _ROWS = msgspec.json.Decoder(list[tuple[Any, ...]])
@@ -63,10 +63,12 @@ class SetStatement:
             for at, (name, kind) in enumerate(columns.items(), 1)
         )
         # The set stands first, so that its cells are the first parameters; numbered, they are slow to prepare.
-        table = ", ".join([f"({', '.join('?' * len(columns))})"] * BLOCK)
-        self._sqlite_block = f"WITH given AS (SELECT {names} FROM (VALUES {table})) " + text.format(
-            rows="given", **{name: f"?{at}" for at, name in enumerate(values, BLOCK * len(columns) + 1)}
-        )
+        row = f"({', '.join('?' * len(columns))})"
+        self._sqlite_blocks = {
+            size: f"WITH given AS (SELECT {names} FROM (VALUES {', '.join([row] * size)})) "
+            + text.format(rows="given", **{name: f"?{at}" for at, name in enumerate(values, size * len(columns) + 1)})
+            for size in BLOCKS
+        }
         found = ", ".join(f"c{at}" for at in range(gives))
         #: What returns all rows as one text; "" for what does not only read.
         self._sqlite_rows = (
@@ -98,14 +100,16 @@ class SetStatement:
         Returns how many rows it changed.
         """
         count = 0
-        if len(rows) >= BLOCK and not self._one_column and connection.dialect.name == "sqlite":
+        if len(rows) >= BLOCKS[-1] and not self._one_column and connection.dialect.name == "sqlite":
             driver: Any = connection.connection.driver_connection
-            before, blocks = driver.total_changes, len(rows) // BLOCK * BLOCK
-            for at in range(0, blocks, BLOCK):
-                cells = chain.from_iterable(msgspec.to_builtins(rows[at : at + BLOCK], enc_hook=str.__str__))
-                connection.exec_driver_sql(self._sqlite_block, (*cells, *self._given(values)))
+            before = driver.total_changes
+            for size, text in self._sqlite_blocks.items():
+                while len(rows) >= size:
+                    cells = chain.from_iterable(msgspec.to_builtins(rows[:size], enc_hook=str.__str__))
+                    connection.exec_driver_sql(text, (*cells, *self._given(values)))
+                    rows = rows[size:]
             # Python's driver does not count what a text changes that begins with WITH.
-            count, rows = driver.total_changes - before, rows[blocks:]
+            count = driver.total_changes - before
         if rows:
             count += self._executed(connection, rows, values).rowcount
         return count
