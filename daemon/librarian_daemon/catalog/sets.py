@@ -28,7 +28,7 @@ BOOLEAN = "boolean"
 #: Text that is kept as bytes.
 UTF8 = "utf8"
 #: So many rows of several columns are given to SQLite as parameters: two of the first are a segment. Each size is a
-#: text that has to be prepared, which costs as much as JSON does; these the driver keeps, in 130 bytes of memory a cell.
+#: text that has to be prepared, which costs as much as JSON does; these the driver keeps, in 130 bytes a cell.
 BLOCKS = (256, 64)
 #: Our own text types are text.
 _JSON = msgspec.json.Encoder(enc_hook=str.__str__)
