@@ -36,6 +36,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: Units in one transaction, and units that may wait; beyond that callers wait to hand in.
 GROUP = 64
+#: Segments of this site that are kept in memory for the publisher.
+FRESH = 32
 #: Units of segments of other sites in one transaction (each with one or two): each can take as long as all the rest.
 SEGMENTS = 2
 #: How long a group waits for company, when the one before it was not alone (docs/architecture.md).
@@ -52,6 +54,17 @@ SLOW_S = 2.0
 _LEVEL = 1
 _WRITE = insert(schema.journal).returning(schema.journal.c.position)
 _SEND = insert(schema.outbox)
+
+
+class OutgoingSegment(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment of this site that the bus has not acknowledged."""
+
+    #: In the journal: later ones have greater ones.
+    position: int
+    kind: str
+    hash: str
+    signature: str
+    payload: bytes
 
 
 class Tx:
@@ -118,6 +131,7 @@ class _Group:
         self.change = change
         self.at = at
         self.entries: list[Entry] = []
+        self.sealed: list[OutgoingSegment] = []
         self.kinds: set[type[Entry]] = set()
         self.mailed = False
         #: More changed than that files landed at sites that no subscription here is to.
@@ -158,6 +172,7 @@ class _Group:
         """Cut, sign and write the segments; where the journal ends now."""
         position = self.position
         for done in cut(position, self.entries, self.at):
+            signature = key.sign(Purpose.SEGMENT, done.payload)
             row = {
                 "site": str(position.site),
                 "epoch": position.epoch,
@@ -167,14 +182,23 @@ class _Group:
                 "kind": done.segment.kind,
                 "prev": done.segment.prev,
                 "hash": done.hash,
-                "signature": key.sign(Purpose.SEGMENT, done.payload),
+                "signature": signature,
                 "key": key.public,
                 "payload": compress(done.payload),
                 "state": JournalState.APPLIED,
                 "received_at": self.at,
             }
-            written = connection.execute(_WRITE, row)
-            connection.execute(_SEND, {"position": written.scalar_one()})
+            at = connection.execute(_WRITE, row).scalar_one()
+            connection.execute(_SEND, {"position": at})
+            self.sealed.append(
+                OutgoingSegment(
+                    position=at,
+                    kind=done.segment.kind,
+                    hash=done.hash,
+                    signature=signature,
+                    payload=done.payload,
+                )
+            )
             position = following(position, done)
         if position.seq > self.position.seq:
             advance(connection, position.site, position.epoch, position.incarnation, position.seq, position.hash)
@@ -230,6 +254,8 @@ class Catalog:
         self._slow = ""
         self._log = structlog.get_logger("catalog")
         self._watched: list[tuple[frozenset[type[Entry]], Signal]] = []
+        #: See :meth:`fresh`.
+        self._fresh: list[OutgoingSegment] | None = None
         self.journaled = Signal()
         self.changed = Signal()
         #: Sites whose files the planner waits for; None: all.
@@ -286,7 +312,16 @@ class Catalog:
             return _standing_now(connection, msgspec.structs.replace(position, seq=seq, hash=last))
 
         async with self._exclusive:
+            self._fresh = None
             self._position, self._change = await self._database.write(work)
+
+    def fresh(self) -> list[OutgoingSegment] | None:
+        """This site's segments that were committed since the last call. For one caller.
+
+        None where what waits for the bus is to be read: there are letters, or many segments, or nobody knows.
+        """
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function that only reads."""
@@ -429,6 +464,8 @@ class Catalog:
             elif not unit.result.done():
                 unit.result.set_result(outcome)
         if said or group.mailed:
+            fresh = None if group.mailed or self._fresh is None else [*self._fresh, *group.sealed]
+            self._fresh = None if fresh is None or len(fresh) > FRESH else fresh
             self.journaled.set()
         if changed and group.pressing:
             self.changed.set()
@@ -450,6 +487,7 @@ class Catalog:
 
     async def _reload(self) -> None:
         """After a failed commit the state is unknown: read where journal and changes really end."""
+        self._fresh = None
         while True:
             try:
                 self._position, self._change = await self._database.read(_standing_now, self.position)

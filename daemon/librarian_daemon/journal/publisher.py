@@ -12,11 +12,10 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, Tx, get_meta, put_meta
+from librarian_daemon.catalog.committer import Catalog, OutgoingSegment, Tx, get_meta, put_meta
 from librarian_daemon.catalog.journal import mail, segments
 from librarian_daemon.catalog.journal.mail import QueuedMail
 from librarian_daemon.catalog.journal.outgoing import outgoing
-from librarian_daemon.catalog.journal.segments import OutgoingSegment
 from librarian_daemon.ports.bus import OwnStream, StreamPosition
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.time import Clock
@@ -68,6 +67,9 @@ class Publisher:
         #: Places of segments in the outbox that the bus has acknowledged, and the commit with which they leave it.
         self._done: list[int] = []
         self._leaving: asyncio.Future[list[int]] | None = None
+        #: Whether the outbox may have more than what was committed since the last look; the last place published.
+        self._to_read = True
+        self._last = 0
         #: The incident of an earlier amnesia may be open.
         self._forgot = True
         self._log = structlog.get_logger("publisher")
@@ -127,21 +129,33 @@ class Publisher:
 
     async def _pump(self) -> None:
         """Publish until the bus fails."""
+        self._to_read, self._last = True, 0
         try:
             while True:
-                waiting, letters = await self._catalog.read(outgoing, PAGE, self._done)
+                waiting, letters = await self._waiting()
                 await self._send(letters)
                 for segment in waiting:
                     await self._publish_segment(segment)
                     self._done.append(segment.position)
+                    self._last = segment.position
                 self._acknowledge_later()
                 if waiting or letters:
                     await self._went_well()
-                if max(len(waiting), len(letters)) < PAGE:
+                if not self._to_read:
                     await self._wait()
         except (BusUnavailable, BusUnsafe, _WentBack):
             await self._catalog.write(self._acknowledge)
             raise
+
+    async def _waiting(self) -> tuple[list[OutgoingSegment], list[QueuedMail]]:
+        """What waits for the bus: what was committed since the last look is known, all else is read."""
+        fresh = self._catalog.fresh()  # before the read, which sees all of it
+        if fresh is not None and not self._to_read:
+            # What was committed during the last read may have been seen by it.
+            return [segment for segment in fresh if segment.position > self._last], []
+        waiting, letters = await self._catalog.read(outgoing, PAGE, self._done)
+        self._to_read = max(len(waiting), len(letters)) >= PAGE
+        return waiting, letters
 
     async def _wait(self) -> None:
         """Until something waits for the bus."""
@@ -150,7 +164,8 @@ class Publisher:
             self._forgot = False
         if not await self._catalog.journaled.wait(IDLE_S):
             await self._went_well()
-            self._forgot = True  # it may not have been noted that it is over
+            # Neither a signal that was missed nor an incident that could not be resolved is so for ever.
+            self._to_read = self._forgot = True
             if not self._bus.state().connected:
                 raise BusUnavailable("the bus went away")
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+from sqlalchemy import Connection
 from tests.conformance.catalog.peers import Peer, admission, ingested, store_of
 from tests.conformance.catalog.running import SITE, receive, say
 
-from librarian_daemon.catalog.committer import LANDED_S, LATER_S, Catalog, Tx, get_meta, put_meta
+from librarian_daemon.catalog.committer import FRESH, LANDED_S, LATER_S, Catalog, Tx, get_meta, put_meta
+from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.journal.mail import send
 from librarian_daemon.catalog.journal.outgoing import outgoing
 from librarian_daemon.runtime.signals import Signal
 from librarian_protocol.entries import FileIngested, InstanceRegistered
+from librarian_protocol.errors import CatalogFault
 from librarian_protocol.names import SiteName
 
 STORE = store_of(SITE)
@@ -83,3 +89,43 @@ async def test_what_waits_for_the_bus_is_read_without_what_it_has(catalog: Catal
     assert (await catalog.read(outgoing, 1, []))[0] == [first]
     assert (await catalog.read(outgoing, 1, [first.position]))[0] == [second]
     assert (await catalog.read(outgoing, 10, [first.position, second.position]))[0] == [third]
+
+
+async def test_what_was_committed_since_the_last_look_is_known_without_a_read(catalog: Catalog) -> None:
+    assert catalog.fresh() is None  # nobody has looked yet
+    assert catalog.fresh() == []
+    await say(catalog, ingested(STORE, "first"))
+    await catalog.write(lambda tx: put_meta(tx.connection, "nothing", "said"))
+    await say(catalog, ingested(STORE, "second"))
+    assert catalog.fresh() == (await catalog.read(outgoing, 10, []))[0]
+    assert catalog.fresh() == []
+
+
+async def test_letters_and_many_segments_are_to_be_read(catalog: Catalog) -> None:
+    catalog.fresh()
+    await say(catalog, ingested(STORE, "file"))
+    await catalog.write(send, "0" * 32, SUMMIT, "hello", b"{}")
+    await say(catalog, ingested(STORE, "behind-the-letter"))
+    assert catalog.fresh() is None
+    await say(catalog, *(ingested(STORE, f"file-{number}") for number in range(FRESH)))
+    assert len(catalog.fresh() or ()) == FRESH
+    await say(catalog, *(ingested(STORE, f"more-{number}") for number in range(FRESH + 1)))
+    assert catalog.fresh() is None
+
+
+async def test_after_a_commit_of_which_nobody_knows_all_is_to_be_read(
+    catalog: Catalog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.fresh()
+    write = database.write
+
+    async def unanswered(work: Callable[[Connection], Any]) -> None:
+        await write(work)
+        raise CatalogFault("the reply was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "write", unanswered)
+        with pytest.raises(CatalogFault):
+            await say(catalog, ingested(STORE, "file"))
+    await say(catalog, ingested(STORE, "after"))
+    assert catalog.fresh() is None

@@ -10,7 +10,15 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from librarian_daemon.catalog import cursors, schema
-from librarian_daemon.catalog.committer import Tx, compress, decompress, end_of_journal, get_meta, put_meta
+from librarian_daemon.catalog.committer import (
+    OutgoingSegment,
+    Tx,
+    compress,
+    decompress,
+    end_of_journal,
+    get_meta,
+    put_meta,
+)
 from librarian_daemon.catalog.journal import quarantine, standings
 from librarian_daemon.catalog.journal.permissions import OF_THE_ROSTER, apply_segment
 from librarian_daemon.catalog.journal.refold import refold, refold_all, refold_changed
@@ -380,16 +388,6 @@ def read_after(connection: Connection, site: SiteName) -> int:
 
 
 # ---- the outbox ------------------------------------------------------------------------------------------
-
-
-class OutgoingSegment(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment that the bus has not acknowledged."""
-
-    position: int
-    kind: str
-    hash: str
-    signature: str
-    payload: bytes
 
 
 def outgoing(connection: Connection, limit: int, passed: Sequence[int] = ()) -> list[OutgoingSegment]:
