@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -119,6 +120,8 @@ class Cuts:
         self._accepted: set[str] = set()
         self._acknowledged: set[str] = set()
         self._number = 0
+        #: Each thing that is dropped has one of its own: after a cut it may stand where it was made.
+        self._numbers = count()
 
     def once(self) -> Cut:
         """Work for a while, cut, start again, check everything."""
@@ -155,7 +158,7 @@ class Cuts:
 
     def _drop(self) -> None:
         """Made durable beforehand, as by any writer who cares: what is torn in a drop directory is nobody's secret."""
-        number, source = len(self._dropped), self._both.source
+        number, source = next(self._numbers), self._both.source
         if number % 5:
             data = some_bytes(self._chance.choice([0, 300, 5000, 60_000]), number)
             name, wanted, drop = f"f{number}.dat", {f"f{number}.dat": digest_of(data)}, source.drop
