@@ -203,6 +203,7 @@ MUTATIONS = (
         old="return Past.NO if whole or last_seq > end.last_seq else Past.UNKNOWN",
         new="return Past.YES",
         catches=("I4", "I6"),
+        from_seed=20,
     ),
     Mutation(
         name="what is not in the past of where a key ended stays believed",
