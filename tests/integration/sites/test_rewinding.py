@@ -185,6 +185,7 @@ def test_what_an_operator_decided_since_the_restore_counts(tmp_path: Path) -> No
     with pair(tmp_path, changed=SOON, subscribe=False) as both:
         source, destination = both.sites
         destination.lbctl("subscription", "add", "--from", "summit", "--match", "a/**")
+        both.wait_for("it counts", destination.client.subscriptions)  # once its admission came
         (kept,) = destination.client.subscriptions()
         destination.stop()
         back_up(destination, tmp_path / "backup")
