@@ -275,8 +275,8 @@ class Site:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Lines of the log about an event."""
-        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
-        return [line for line in lines if line["event"] == event]
+        lines = (_event_of(line) for line in self.log.read_text(errors="replace").splitlines())
+        return [line for line in lines if line.get("event") == event]
 
     def left_in_staging(self) -> list[Path]:
         """Staged bytes that nobody took away."""
@@ -413,6 +413,15 @@ def pair(
         if subscribe:
             destination.lbctl("subscription", "add", "--from", "summit")
         yield made
+
+
+def _event_of(line: str) -> dict[str, Any]:
+    """A line of the log; {} where it is none. After a power cut it may stand behind what is left of another one."""
+    for begin in (at for at, char in enumerate(line) if char == "{"):
+        with suppress(json.JSONDecodeError):
+            found: dict[str, Any] = json.loads(line[begin:])
+            return found
+    return {}
 
 
 def wait_for(what: str, condition: Callable[[], T | None], *watched: Site, deadline_s: float = 120.0) -> T:
