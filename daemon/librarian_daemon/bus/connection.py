@@ -115,6 +115,11 @@ class Session:
         for inbox in self._inboxes:
             inbox.end()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is gone. Another one may be there by now."""
+        return self._ended.is_set()
+
     async def wait_ended(self) -> None:
         """Return when the connection is gone."""
         await self._ended.wait()

@@ -79,22 +79,13 @@ class Talking:
             by_subject = {subjects.head(peer): peer for peer in (*peers, self._site)}
             try:
                 async with session.listening(sorted(by_subject), _HEADS_LIMIT) as inbox:
-                    while self._peers == peers:
-                        message = await self._next(inbox)
+                    while self._peers == peers and not session.ended:
+                        message = await _next(inbox)
                         peer = by_subject.get(message.subject) if message else None
                         if message is not None and peer is not None:
                             yield peer, message.data
             except BusUnavailable:
                 await self._clock.sleep(0.1)
-
-    async def _next(self, inbox: Inbox) -> Msg | None:
-        """The next message; None at intervals, so that a changed roster is noticed."""
-        try:
-            return await inbox.get(_LOOK_EVERY_S)
-        except BusUnavailable:
-            if self._connection.current is None:
-                raise
-            return None
 
     # ---- asking ----------------------------------------------------------------------------------------
 
@@ -163,3 +154,11 @@ class Talking:
         except LibrarianError as exc:
             _log.info("question_refused", sparingly=True, peer=asker, what=what, error=exc.message)
             await session.publish(question.reply, exc.message.encode(), headers={_ERROR_HEADER: exc.code})
+
+
+async def _next(inbox: Inbox) -> Msg | None:
+    """The next message; None at intervals, so that a changed roster is noticed, and where the connection is gone."""
+    try:
+        return await inbox.get(_LOOK_EVERY_S)
+    except BusUnavailable:
+        return None

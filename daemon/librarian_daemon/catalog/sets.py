@@ -101,15 +101,13 @@ class SetStatement:
         """
         count = 0
         if len(rows) >= BLOCKS[-1] and not self._one_column and connection.dialect.name == "sqlite":
-            driver: Any = connection.connection.driver_connection
-            before = driver.total_changes
             for size, text in self._sqlite_blocks.items():
                 while len(rows) >= size:
                     cells = chain.from_iterable(msgspec.to_builtins(rows[:size], enc_hook=str.__str__))
                     connection.exec_driver_sql(text, (*cells, *self._given(values)))
+                    # Python's driver does not count what a text changes that begins with WITH.
+                    count += connection.exec_driver_sql("SELECT changes()").scalar_one()
                     rows = rows[size:]
-            # Python's driver does not count what a text changes that begins with WITH.
-            count = driver.total_changes - before
         if rows:
             count += self._executed(connection, rows, values).rowcount
         return count
