@@ -12,7 +12,13 @@ import statistics
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -32,6 +38,7 @@ FILES = 1000
 SIZE_BYTES = 4096
 OTHERS_BYTES = 1 << 30
 _PIECE_BYTES = 1 << 20
+Opened = AbstractAsyncContextManager[Sequence[Variant]]
 
 
 def figures(turns: Turns) -> Sequence[Figure]:
@@ -119,46 +126,38 @@ async def _opened(
         ]
 
 
+def _row(name: str, work: str, method: str, opened: Callable[[Setting], Opened]) -> Row:
+    return Row(
+        id=name,
+        work=work,
+        against="the quicker of syncfs and fsync",
+        bench=Bench(name=name, unit="files", method=method, open=opened),
+        figures=figures,
+    )
+
+
 ROWS = [
-    Row(
-        id="F1",
-        work="1,000 × 4 KiB made durable with sync = auto",
-        against="the quicker of syncfs and fsync",
-        bench=Bench(
-            name="F1",
-            unit="files",
-            method="1,000 files of 4 KiB are staged; timed is how long the store takes to make them durable.",
-            open=_opened,
-        ),
-        figures=figures,
+    _row(
+        "F1",
+        "1,000 × 4 KiB made durable with sync = auto",
+        "1,000 files of 4 KiB are staged; timed is how long the store takes to make them durable.",
+        _opened,
     ),
-    Row(
-        id="F2",
-        work="the same beside fio on that disk",
-        against="the quicker of syncfs and fsync",
-        bench=Bench(
-            name="F2",
-            unit="files",
-            method="As F1, while fio writes 64 KiB here and there in a file, with an fsync after every sixteenth.",
-            open=partial(
-                _opened,
-                beside=_fio,
-                before=lambda _: None,
-                absent=lambda: "" if shutil.which("fio") else "fio is not installed",
-            ),
+    _row(
+        "F2",
+        "the same beside fio on that disk",
+        "As F1, while fio writes 64 KiB here and there in a file, with an fsync after every sixteenth.",
+        partial(
+            _opened,
+            beside=_fio,
+            before=lambda _: None,
+            absent=lambda: "" if shutil.which("fio") else "fio is not installed",
         ),
-        figures=figures,
     ),
-    Row(
-        id="F3",
-        work="the same beside a GiB that is on no disk yet",
-        against="the quicker of syncfs and fsync",
-        bench=Bench(
-            name="F3",
-            unit="files",
-            method="As F1, just after another file of 1 GiB was written there and not synced.",
-            open=partial(_opened, before=lambda setting: _dirty(setting.scratch.path / "others" / "gib")),
-        ),
-        figures=figures,
+    _row(
+        "F3",
+        "the same beside a GiB that is on no disk yet",
+        "As F1, just after another file of 1 GiB was written there and not synced.",
+        partial(_opened, before=lambda setting: _dirty(setting.scratch.path / "others" / "gib")),
     ),
 ]

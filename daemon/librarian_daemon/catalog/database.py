@@ -59,6 +59,7 @@ class Database(Protocol):
 
 
 def fault(exc: SQLAlchemyError | sqlite3.Error) -> CatalogFault:
+    """What the catalog's users are told of an error of the database."""
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     return CatalogFault(
         f"the catalog did not do the operation: {cause}",
