@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.conformance.catalog.peers import Peer, ingested, withdrawn
+from tests.conformance.catalog.reconcilers import reconciler
 from tests.conformance.catalog.running import SITE, say
 from tests.support.intake import FakeIncidents
 from tests.support.memory_store import MemoryStore
@@ -11,13 +12,9 @@ from tests.support.memory_volume import OURS, Inode, Volume
 
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import comparison
-from librarian_daemon.config.settings import ReconcileSettings
-from librarian_daemon.integrity.custodian import Custodian
-from librarian_daemon.integrity.reconciler import Reconciler
 from librarian_daemon.integrity.withdrawals import Withdrawals
 from librarian_daemon.recovery.restatement import Restater
-from librarian_daemon.runtime.clock import SystemClock, SystemRng
-from librarian_daemon.runtime.metrics import Metrics
+from librarian_daemon.runtime.clock import SystemRng
 from librarian_protocol.entries import StoreDeclared, StoreRole
 from librarian_protocol.names import Name
 
@@ -58,20 +55,9 @@ async def test_what_is_withdrawn_leaves_its_name_or_the_reason_is_told(catalog: 
 async def test_rows_are_compared_in_every_store_and_names_where_they_can_be_listed(
     catalog: Catalog, able: bool
 ) -> None:
-    store, incidents, clock = store_with("here", "unknown", able=able), FakeIncidents(), SystemClock()
+    store, incidents = store_with("here", "unknown", able=able), FakeIncidents()
     await known(catalog, "here", "lost")
-    metrics = Metrics(SITE)
-    reconciler = Reconciler(
-        catalog=catalog,
-        stores=[store],
-        custodian=Custodian(catalog, {store.id: store}, incidents, clock, SITE, metrics, 50),
-        incidents=incidents,
-        clock=clock,
-        site=SITE,
-        settings=ReconcileSettings(),
-        metrics=metrics,
-    )
-    (report,) = await reconciler.once()
+    (report,) = await reconciler(catalog, store, incidents).once()
     assert (report.wrong, report.acted) == (1, True)
     if able:
         assert (report.unknown, report.unknown_examples, report.error) == (1, ["unknown"], "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.conformance.catalog.peers import Peer, ingested, suspected
+from tests.conformance.catalog.reconcilers import reconciler
 from tests.conformance.catalog.running import NOW_S, SITE, admit, count, receive, rows, say
 from tests.support.memory_store import MemoryStore
 from tests.support.memory_volume import Inode, Volume
@@ -14,10 +15,7 @@ from librarian_daemon.catalog.committer import Catalog, Tx
 from librarian_daemon.catalog.transfers import batch_rows, order, transfers, transitions
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
-from librarian_daemon.config.settings import ReconcileSettings
 from librarian_daemon.incidents.recorder import CatalogIncidents
-from librarian_daemon.integrity.custodian import Custodian
-from librarian_daemon.integrity.reconciler import Reconciler
 from librarian_daemon.ports.staging_keys import transfer_key
 from librarian_daemon.runtime.clock import SystemClock
 from librarian_daemon.runtime.metrics import Metrics
@@ -161,19 +159,9 @@ async def test_what_stands_at_its_name_before_it_is_registered_is_not_called_unk
     first, second, *_ = rig.owed
     for view in (first, second):
         rig.volume.named[view.name] = Inode(DATA[view.name])
-    clock, metrics, incidents = SystemClock(), Metrics(SITE), CatalogIncidents(rig.catalog)
-    reconciler = Reconciler(
-        catalog=rig.catalog,
-        stores=[rig.store],
-        custodian=Custodian(rig.catalog, {rig.store.id: rig.store}, incidents, clock, SITE, metrics, 50),
-        incidents=incidents,
-        clock=clock,
-        site=SITE,
-        settings=ReconcileSettings(),
-        metrics=metrics,
-    )
-    (report,) = await reconciler.once()
+    reconciling = reconciler(rig.catalog, rig.store, CatalogIncidents(rig.catalog))
+    (report,) = await reconciling.once()
     assert (report.unknown, report.error) == (0, "")
     await rig.catalog.write(transitions.apply_transitions, [Transition(view=second, event=Cancel())], NOW_S)
-    (report,) = await reconciler.once()
+    (report,) = await reconciling.once()
     assert (report.unknown, report.unknown_examples) == (1, [second.name])
