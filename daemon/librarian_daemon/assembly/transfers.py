@@ -71,9 +71,11 @@ def build_transfers(
         wake=changed,
     )
     pauses.watch(changed.set)
+    planner = Planner(catalog, clock, site, list(adapters), changed)
+    catalog.plan_with(planner)
     return Transfers(
         adapters=adapters,
-        planner=Planner(catalog, clock, site, list(adapters), changed),
+        planner=planner,
         replicator=replicator,
         lander=lander,
         progress=progress,

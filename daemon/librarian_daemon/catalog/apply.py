@@ -58,18 +58,22 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
         return {"epoch": self.epoch, "incarnation": self.incarnation, "seq": entry.seq}
 
 
-def apply(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
-    """Apply entries of one kind. Idempotent and commuting."""
+def apply(connection: Connection, entries: Sequence[Entry], said: Said, *, planned: bool = True) -> None:
+    """Apply entries of one kind. Idempotent and commuting.
+
+    ``planned``: without it they are of files that are known here, and that somebody was known to have: no row of a file
+    changes, nor what a name means.
+    """
     for page in chunks(entries):
         rule = _RULES.get(type(page[0]))
-        if isinstance(page[0], FileEntry):
+        if isinstance(page[0], FileEntry) and planned:
             for some in _once_each(cast(list[FileEntry], page)):
                 _files(connection, some, said)
                 if rule is not None:
                     rule(connection, some, said)
         elif rule is not None:
             rule(connection, page, said)
-        if isinstance(page[0], FileEntry | NameResolved):
+        if isinstance(page[0], FileEntry | NameResolved) and planned:
             names = {str(entry.name) for entry in cast(list[FileEntry | NameResolved], page)}
             conflicts(connection, sorted(names), said.change)
 
@@ -94,10 +98,13 @@ def _once_each(entries: list[FileEntry]) -> list[list[FileEntry]]:
 
 
 def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> None:
-    """Insert rows for files that are not known yet, and set the change number of all files."""
+    """Insert rows for files that are not known yet, and set the change number of those that may be planned anew."""
     if isinstance(entries[0], FileIngested):
         origin = {"site": str(said.site), "epoch": said.epoch, "incarnation": said.incarnation}
         statements.INGESTED.run(connection, [_INGESTED(entry) for entry in entries], change=said.change, **origin)
+    elif isinstance(entries[0], InstanceRegistered):
+        here = connection.scalar(_HERE) or ""
+        statements.REGISTERED.run(connection, [_FACTS(entry) for entry in entries], change=said.change, site=here)
     else:
         withdrawn = isinstance(entries[0], FileWithdrawn)
         statements.MENTIONED.run(
@@ -105,6 +112,8 @@ def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> 
         )
 
 
+#: This site's name.
+_HERE = select(schema.meta.c.value).where(schema.meta.c.key == "site")
 _OF_A_FILE = "name", "name.folded", "digest", "size_bytes", "unit.value"
 _FACTS = attrgetter(*_OF_A_FILE)
 _INGESTED = attrgetter(*_OF_A_FILE, "seq", "at", "mtime_ns")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Iterable
 from itertools import groupby
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -84,10 +84,14 @@ class Tx:
         """Where this site's journal ended before the group."""
         return self._group.position
 
-    def append(self, *entries: Entry) -> None:
-        """Append to this site's journal and apply at once. The entries of one call are of one kind."""
+    def append(self, *entries: Entry, planned: bool = True) -> None:
+        """Append to this site's journal and apply at once. The entries of one call are of one kind.
+
+        Without ``planned`` the planner does not look at their files again. All of them are known here, and somebody
+        was known to have each.
+        """
         if entries:
-            self._group.append(self.connection, entries)
+            self._group.append(self.connection, entries, planned=planned)
 
     def apply_said(self) -> None:
         """Apply once more what the group has appended so far, which is not in the journal yet."""
@@ -116,7 +120,7 @@ class Tx:
 
     def next_change(self) -> int:
         """A change number greater than all before: the planner will look at the files that carry it."""
-        self._group.pressing = True
+        self._group.pressing = self._group.beside = True
         self._group.change += 1
         return self._group.change
 
@@ -136,28 +140,34 @@ class _Group:
         self.mailed = False
         #: More changed than that files landed at sites that no subscription here is to.
         self.pressing = False
+        #: Something else changed than that files landed.
+        self.beside = False
 
     def heard(self, entry: Entry, by: SiteName) -> None:
-        """Note that entries like this one are applied."""
+        """Note that entries like this one are applied, and that the planner is to look at their files."""
         self.kinds.add(type(entry))
-        self.pressing |= not isinstance(entry, _LANDED) or self._pressing_sites is None or by in self._pressing_sites
+        self.beside |= not isinstance(entry, _LANDED)
+        self.pressing |= self.beside or self._pressing_sites is None or by in self._pressing_sites
 
-    def append(self, connection: Connection, entries: tuple[Entry, ...]) -> None:
+    def append(self, connection: Connection, entries: tuple[Entry, ...], *, planned: bool = True) -> None:
         first = self.position.seq + len(self.entries) + 1
         numbered = [msgspec.structs.replace(entry, seq=first + i, at=self.at) for i, entry in enumerate(entries)]
-        self.change += 1
-        self.heard(entries[0], self.position.site)
+        if planned:
+            self.change += 1
+            self.heard(entries[0], self.position.site)
+        else:
+            self.kinds.add(type(entries[0]))
         said = Said(
             site=self.position.site,
             epoch=self.position.epoch,
             incarnation=self.position.incarnation,
             change=self.change,
         )
-        apply(connection, numbered, said)
+        apply(connection, numbered, said, planned=planned)
         self.entries.extend(numbered)
 
     def apply_said(self, connection: Connection) -> None:
-        self.pressing = True
+        self.pressing = self.beside = True
         for _, same in groupby(self.entries, key=type):
             self.change += 1
             said = Said(
@@ -217,6 +227,18 @@ class Failed(msgspec.Struct, frozen=True):
     error: LibrarianError
 
 
+class Planning(Protocol):
+    """Plans files that landed, in the transaction that applies what tells of them."""
+
+    def plan(self, tx: Tx) -> Any:
+        """What follows of the files that changed. Repeatable."""
+        ...
+
+    def planned(self, outcome: Any) -> bool:
+        """It is committed. Returns whether nothing of what changed is left."""
+        ...
+
+
 class _Unit:
     """A unit of work and whoever waits for it."""
 
@@ -261,6 +283,7 @@ class Catalog:
         #: Sites whose files the planner waits for; None: all.
         self.pressing: Container[SiteName] | None = None
         self._landed: asyncio.TimerHandle | None = None
+        self._planning: Planning | None = None
         #: Set after every commit that added to the record.
         self.recorded = Broadcast()
 
@@ -271,6 +294,10 @@ class Catalog:
     def watch_no_more(self, signal: Signal) -> None:
         """Undo :meth:`watch`."""
         self._watched = [(kinds, watching) for kinds, watching in self._watched if watching is not signal]
+
+    def plan_with(self, planning: Planning) -> None:
+        """Files that land at the ``pressing`` sites are planned by it at once; ``changed`` is set for all else."""
+        self._planning = planning
 
     def use_key(self, key: SiteKey) -> None:
         """Sign with this key from the next commit on."""
@@ -415,7 +442,7 @@ class Catalog:
     async def _commit_group(self, units: list[_Unit]) -> None:
         group = _Group(self.position, self._change, self._clock.utc(), self.pressing)
 
-        def work(connection: Connection) -> tuple[list[Any], Position]:
+        def work(connection: Connection) -> tuple[list[Any], Any, Position]:
             # The lock keeps a newcomer from beginning before this is committed.
             mine = connection.scalar(_LOCKED_META, {"wanted": "incarnation"})
             if mine != group.position.incarnation:
@@ -424,11 +451,14 @@ class Catalog:
                 outcomes = [_run_alone(connection, group, units[0].work)]
             else:
                 outcomes = [_run_unit(connection, group, unit.work) for unit in units]
-            return outcomes, group.seal(connection, self._key)
+            plan: Any = None
+            if self._planning is not None and group.pressing and not group.beside:
+                plan = _run_unit(connection, group, self._planning.plan)
+            return outcomes, plan, group.seal(connection, self._key)
 
         slow = asyncio.get_running_loop().call_later(SLOW_S, self._is_slow)
         try:
-            outcomes, position = await self._database.write(work)
+            outcomes, plan, position = await self._database.write(work)
         except AlreadyRunning:
             raise
         except _Refused as exc:
@@ -467,8 +497,10 @@ class Catalog:
             fresh = None if group.mailed or self._fresh is None else [*self._fresh, *group.sealed]
             self._fresh = None if fresh is None or len(fresh) > FRESH else fresh
             self.journaled.set()
+        left = plan is None or isinstance(plan, Failed) or self._planning is None or not self._planning.planned(plan)
         if changed and group.pressing:
-            self.changed.set()
+            if left:
+                self.changed.set()
         elif changed and self._landed is None:
             self._landed = asyncio.get_running_loop().call_later(LANDED_S, self._told_of_landed)
         if group.kinds:

@@ -168,8 +168,11 @@ def absent(connection: Connection, site: SiteName, landings: Sequence[Landing]) 
     return [landing for landing in landings if (landing.name, landing.digest) not in present]
 
 
-def say(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> list[Landing]:
-    """The bytes are at their names: append that to the journal. Returns the landings with what was said."""
+def say(tx: Tx, landings: Sequence[Landing], *, verified: bool = True, planned: bool = True) -> list[Landing]:
+    """The bytes are at their names: append that to the journal. Returns the landings with what was said.
+
+    ``planned``: as of :meth:`Tx.append`.
+    """
     now = _found_again(tx, landings)
     # Before the ingests: a site that has received a file's ingest then also knows its attributes.
     tx.append(*[said for landing in now for said in _attributed(landing)])
@@ -177,10 +180,10 @@ def say(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> list[L
     for landing in now:
         assert isinstance(landing.entry, FileEntry)
         if run and type(landing.entry) is not type(run[0]):
-            tx.append(*run)
+            tx.append(*run, planned=planned)
             run = []
         run.append(landing.entry)
-    tx.append(*run)
+    tx.append(*run, planned=planned)
     if verified:
         _note_verified(tx, now)
     return now

@@ -30,6 +30,23 @@ MENTIONED = SetStatement(
     values={"withdrawn": BOOLEAN, "change": INTEGER},
 )
 
+#: As MENTIONED, of those that an instance is told of. A row that is there stays as it is where the planner would pass
+#: it by (``_LOOK``): this site has no subscription, no transfer of the file, and no bad instance of it.
+REGISTERED = SetStatement(
+    f"""
+    INSERT INTO file (name, folded, digest, size_bytes, unit, origin_last, withdrawn, change)
+    SELECT name, folded, digest, size_bytes, unit, false, false, {{change}} FROM {{rows}} AS r WHERE true
+    ON CONFLICT (name, digest) DO UPDATE SET {_MENTION}
+    WHERE excluded.size_bytes < file.size_bytes OR excluded.unit < file.unit
+       OR EXISTS (SELECT 1 FROM subscription AS s WHERE s.site = {{site}} AND NOT s.withdrawn)
+       OR EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = file.id)
+       OR EXISTS (SELECT 1 FROM instance AS i
+                  WHERE i.file_id = file.id AND i.site = {{site}} AND i.state = 'suspected')
+    """,
+    columns=_FACTS,
+    values={"change": INTEGER, "site": TEXT},
+)
+
 #: Columns of a file that only its origin sets.
 _ORIGIN = ("origin_last", "origin_site", "origin_epoch", "origin_incarnation", "origin_seq", "ingested_at", "mtime_ns")
 _ORDER = _ORIGIN[:5]
@@ -212,6 +229,22 @@ STORED = SetStatement(
     """,
     columns={"id": INTEGER},
     values={"now": TEXT, "batch": TEXT},
+)
+
+#: Those of which something else waits for the file: a transfer into another store, a person's wish, or a subscription
+#: to what this site has.
+AWAITED = SetStatement(
+    """
+    SELECT t.id FROM {rows} AS r CROSS JOIN transfer AS t WHERE t.id = r.id AND (
+        EXISTS (SELECT 1 FROM transfer AS o WHERE o.file_id = t.file_id AND o.id <> t.id
+                AND o.state NOT IN ('stored', 'cancelled'))
+        OR EXISTS (SELECT 1 FROM one_off AS o WHERE o.file_id = t.file_id AND o.store <> t.store)
+        OR EXISTS (SELECT 1 FROM subscription AS s
+                   WHERE s.site = {site} AND s.from_site = s.site AND NOT s.withdrawn))
+    """,
+    columns={"id": INTEGER},
+    values={"site": TEXT},
+    gives=1,
 )
 
 #: Those of the files that this site has a good instance of in a store.

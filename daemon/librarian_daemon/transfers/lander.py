@@ -257,8 +257,14 @@ def _register_recovered(tx: Tx, landing: Landing, now_s: float) -> None:
 
 def _stored(tx: Tx, batch: str, done: Sequence[Landing]) -> list[Landing]:
     """Single files of a batch are at their names. Repeatable: what is registered is said no more."""
-    batch_rows.stored(tx, batch, [landing.transfer for landing in done if landing.transfer is not None])
-    return landings.say(tx, landings.absent(tx.connection, tx.site, done))
+    ids = [landing.transfer for landing in done if landing.transfer is not None]
+    batch_rows.stored(tx, batch, ids)
+    new = landings.absent(tx.connection, tx.site, done)
+    if not new:
+        return []
+    awaited = batch_rows.awaited(tx.connection, tx.site, ids)
+    said = landings.say(tx, [landing for landing in new if landing.transfer in awaited])
+    return said + landings.say(tx, [landing for landing in new if landing.transfer not in awaited], planned=False)
 
 
 def failure(owed: TransferView, error: LibrarianError, other_source: bool, *, progressed: bool = False) -> Transition:

@@ -1,7 +1,8 @@
 """The planner: looks at every file of which something changed, and makes or ends transfers (docs/architecture.md).
 
 It reads behind a cursor over changes, decides with :func:`librarian_protocol.wanted.wanted`, and commits what follows
-together with the cursor. A new subscription is tried page by page on everything that was known before it.
+together with the cursor. Files that land where a subscription is to are planned in the transaction that applies what
+tells of them. A new subscription is tried page by page on everything that was known before it.
 """
 
 from __future__ import annotations
@@ -84,6 +85,24 @@ class Planner:
             if not busy:
                 await self._catalog.changed.wait(IDLE_S)
 
+    def plan(self, tx: Tx) -> tuple[Plan, bool]:
+        """Plan a page of what changed, in a transaction. Also whether there may be more."""
+        mine, here = planning.load_here(tx.connection, self._site, self._adapters)
+        matches = [subscription.match for subscription in mine]
+        page = planning.changed_files(tx.connection, PAGE, matches, planning.settling(mine))
+        plan = Plan()
+        if page.last is not None:
+            plan = decide(page, mine, here)
+            _commit(tx, plan, self._clock.boottime_s())
+            planning.planned_until(tx, *page.last)
+        return plan, page.full
+
+    def planned(self, outcome: tuple[Plan, bool]) -> bool:
+        """What :meth:`plan` returned is committed. Returns whether nothing is left."""
+        plan, more = outcome
+        self._told(plan)
+        return not more
+
     async def _notice_surroundings(self, look: Look) -> bool:
         """A new site, offer or store may make any file obtainable: apply all subscriptions to all files again."""
         here = look.here
@@ -139,7 +158,7 @@ class Planner:
 
     def _told(self, plan: Plan) -> None:
         if plan.wishes or plan.moves:
-            self._log.info("planned", new=len(plan.wishes), moved=len(plan.moves))
+            self._log.debug("planned", new=len(plan.wishes), moved=len(plan.moves))
             self._transfers_changed.set()
 
 

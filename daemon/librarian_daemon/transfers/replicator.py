@@ -292,7 +292,7 @@ class Replicator:
 
     async def _run_job(self, job: Job) -> None:
         started_s = self._clock.boottime_s()
-        self._log.info("job_started", job=job.id, peer=job.source, adapter=job.adapter, files=len(job.owed))
+        self._log.debug("job_started", job=job.id, peer=job.source, adapter=job.adapter, files=len(job.owed))
         store = self._stores[job.owed[0].row.store]
         fetcher = Fetcher(
             self._adapters[job.adapter],
@@ -346,7 +346,8 @@ class Replicator:
             self._wake.set()
         seconds = self._clock.boottime_s() - started_s
         self._metrics.batch_seconds.labels(adapter=job.adapter).observe(seconds)
-        self._log.info("job_ended", job=job.id, peer=job.source, failed=failures, seconds=round(seconds, 3))
+        told = self._log.info if failures else self._log.debug
+        told("job_ended", job=job.id, peer=job.source, failed=failures, seconds=round(seconds, 3))
 
     async def _land(self, job: Job, store: Store, arrived: asyncio.Queue[TransferView | None]) -> None:
         """Land everything that arrived during the last landing."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from tests.conformance.catalog.peers import Peer, ingested, suspected
 from tests.conformance.catalog.reconcilers import reconciler
-from tests.conformance.catalog.running import NOW_S, SITE, admit, count, receive, rows, say
+from tests.conformance.catalog.running import NOW_S, SITE, admit, count, looked_at, receive, rows, say
 from tests.support.memory_store import MemoryStore
 from tests.support.memory_volume import Inode, Volume
 
 from librarian_adapters.contract import Item, Part
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.committer import Catalog, Tx
-from librarian_daemon.catalog.transfers import batch_rows, order, transfers, transitions
+from librarian_daemon.catalog.transfers import batch_rows, order, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.incidents.recorder import CatalogIncidents
@@ -20,7 +20,7 @@ from librarian_daemon.ports.staging_keys import transfer_key
 from librarian_daemon.runtime.clock import SystemClock
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_daemon.transfers.lander import Arrived, Lander
-from librarian_protocol.entries import AdapterOffer, Dial
+from librarian_protocol.entries import AdapterOffer, Dial, SubscriptionDeclared
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import Cancel
 
@@ -119,6 +119,37 @@ async def test_what_was_cancelled_meanwhile_gets_no_name_and_leaves_staging(rig:
     assert await rig.states() == ["cancelled", "stored", "stored", "stored"]
     assert rig.volume.named.keys() == DATA.keys() - {"raw/0"}
     assert rig.volume.staged == {}
+
+
+async def test_the_planner_looks_again_only_at_what_something_else_waits_for(rig: Rig) -> None:
+    """A transfer into another store, and what a person wants there."""
+
+    def begin(tx: Tx) -> None:
+        first, second, *_ = rig.owed
+        transfers.create(tx, [NewTransfer(file_id=first.row.file_id, store="f" * 32, subscription="s")])
+        planning.add_one_off(tx, second.row.file_id, "f" * 32, None)
+
+    await rig.catalog.write(begin)
+    page = await rig.catalog.read(planning.changed_files, 10, ["**"])
+    assert page.last is not None
+    await rig.catalog.write(planning.planned_until, *page.last)
+    await rig.arrive()
+    assert await rig.states() == ["stored"] * 4
+    page = await rig.catalog.read(planning.changed_files, 10, ["**"])
+    assert sorted(name for name, _ in looked_at(page).values()) == ["raw/0", "raw/1"]
+
+
+async def test_the_planner_looks_at_what_came_for_a_subscription_to_this_site(rig: Rig) -> None:
+    await say(
+        rig.catalog,
+        SubscriptionDeclared(subscription="0" * 16, from_site=SITE, match="**", into=["f" * 32]),
+    )
+    page = await rig.catalog.read(planning.changed_files, 10, ["**"])
+    assert page.last is not None
+    await rig.catalog.write(planning.planned_until, *page.last)
+    await rig.arrive()
+    page = await rig.catalog.read(planning.changed_files, 10, ["**"])
+    assert sorted(name for name, _ in looked_at(page).values()) == sorted(DATA)
 
 
 async def test_a_start_finishes_what_stands_at_its_name_and_only_that(rig: Rig) -> None:

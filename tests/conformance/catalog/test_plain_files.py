@@ -25,7 +25,7 @@ from tests.conformance.catalog.peers import (
 from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, say
 
 from librarian_daemon.catalog import schema, statements
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
 from librarian_daemon.catalog.sets import SetStatement
 from librarian_daemon.catalog.transfers import planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import FileState, Page
@@ -139,7 +139,7 @@ async def test_what_is_left_out_would_have_changed_nothing(
         await _happen(catalog, summit, what, how, file)
 
     def looks(tx: Tx) -> list[Page]:
-        planning.planned_until(tx, 0, 0)
+        put_meta(tx.connection, "planned", "0,0")
         matches = [subscription.match for subscription in mine]
         stores = planning.settling(mine)
         by_sets = planning.changed_files(tx.connection, 1000, matches, stores)
@@ -174,7 +174,7 @@ async def test_a_page_has_what_a_look_at_every_file_finds(
         changed, after = schema.file.c.change, schema.file.c.id
         every = planning.know(tx.connection, tx.connection.execute(select(schema.file).order_by(changed, after)).all())
         by_changes = _nothing()
-        planning.planned_until(tx, 0, 0)
+        put_meta(tx.connection, "planned", "0,0")
         while (page := planning.changed_files(tx.connection, limit, matches, stores)).last is not None:
             assert page.full or page.last == (every[-1].change, every[-1].file_id)
             by_changes = _together(by_changes, page)

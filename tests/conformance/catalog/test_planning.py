@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,12 +18,14 @@ from tests.conformance.catalog.peers import (
     suspected,
     withdrawn,
 )
-from tests.conformance.catalog.running import NOW_S, SITE, admit, looked_at, receive, rows, say, tried
+from tests.conformance.catalog.running import NOW_S, SITE, admit, count, looked_at, receive, rows, say, tried
 
 from librarian_daemon.catalog import backfills, schema
 from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.transfers import batch_rows, order, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import Page
+from librarian_daemon.catalog.transfers.transfers import NewTransfer
 from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.runtime.clock import SystemClock
 from librarian_daemon.runtime.signals import Signal
@@ -37,6 +40,7 @@ from librarian_protocol.entries import (
     SubscriptionDeclared,
     SubscriptionWithdrawn,
 )
+from librarian_protocol.errors import CatalogFault
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import Answered, Cancel, Event, Fail, Land, Reason, Reserve, Start, State, Store, Want
 from librarian_protocol.wanted import UnwantedReason
@@ -176,6 +180,125 @@ async def test_subscriptions_are_this_sites_own_in_the_order_in_which_they_were_
     found = await catalog.read(planning.subscriptions, SITE)
     assert [subscription.match for subscription in found] == ["b/**", "a/**"]
     assert found[0].into == [OWN.store]
+
+
+# ---- in the commit that tells of them ----------------------------------------------------------------------
+
+
+class _Refusing:
+    """Planning that fails."""
+
+    def plan(self, tx: Tx) -> None:
+        raise CatalogFault("not now")
+
+    def planned(self, outcome: object) -> bool:
+        raise AssertionError("nothing was planned")
+
+
+async def _planned_at_once(catalog: Catalog, summit: Peer, *names: str) -> list[str]:
+    """What is wanted behind the commit that brings these; nobody runs the planner."""
+    await say(catalog, _subscription())
+    await catalog.changed.wait(0.0)
+    await receive(catalog, *summit.say(*(ingested(summit.store, name) for name in names)))
+    return [view.name for view in await catalog.read(order.wanted_now, 100)]
+
+
+async def test_files_that_land_are_planned_in_the_commit_that_tells_of_them(catalog: Catalog, summit: Peer) -> None:
+    transfers_changed = Signal()
+    catalog.plan_with(Planner(catalog, SystemClock(), SITE, ["http"], transfers_changed))
+    assert await _planned_at_once(catalog, summit, "a", "b") == ["a", "b"]
+    assert await transfers_changed.wait(0.0)
+    assert not await catalog.changed.wait(0.0)
+    assert await _plan(catalog) == []
+
+
+async def test_what_is_more_than_a_page_is_left_to_the_planner(
+    catalog: Catalog, summit: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "PAGE", 2)
+    catalog.plan_with(Planner(catalog, SystemClock(), SITE, ["http"], Signal()))
+    await _plan(catalog)  # what the fixture said
+    assert await _planned_at_once(catalog, summit, "a", "b", "c") == ["a", "b"]
+    assert await catalog.changed.wait(0.0)
+    assert await _plan(catalog) == [("new", "c")]
+
+
+async def test_a_commit_does_not_fail_with_its_planning(catalog: Catalog, summit: Peer) -> None:
+    catalog.plan_with(_Refusing())
+    assert await _planned_at_once(catalog, summit, "a") == []
+    assert await catalog.changed.wait(0.0)
+    assert await _plan(catalog) == [("new", "a")]
+
+
+async def test_what_is_planned_in_a_commit_that_fails_is_not_told(
+    catalog: Catalog, summit: Peer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transfers_changed = Signal()
+    catalog.plan_with(Planner(catalog, SystemClock(), SITE, ["http"], transfers_changed))
+    await say(catalog, _subscription())
+
+    async def full(work: object) -> None:
+        raise CatalogFault("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "write", full)
+        with pytest.raises(CatalogFault):
+            await receive(catalog, *summit.say(ingested(summit.store)))
+    assert not await transfers_changed.wait(0.0)
+
+
+async def test_the_planner_never_goes_back(catalog: Catalog, summit: Peer) -> None:
+    """Its turn may have begun before a commit that planned what it has read."""
+    await receive(catalog, *summit.say(ingested(summit.store, "a"), ingested(summit.store, "b")))
+    page = await catalog.read(planning.changed_files, 1, ["**"])
+    await _plan(catalog)
+    assert page.last is not None
+    await catalog.write(planning.planned_until, *page.last)
+    assert await catalog.read(planning.changed_files, 10, ["**"]) == Page(plain=[], known=[], last=None, full=False)
+
+
+@pytest.mark.parametrize(
+    ("before", "looked"),
+    [
+        ("nothing", False),
+        ("subscription", True),
+        ("withdrawn subscription", False),
+        ("own instance suspected", True),
+        ("transfer", True),
+    ],
+)
+async def test_an_instance_elsewhere_is_planned_only_where_something_can_follow(
+    catalog: Catalog, summit: Peer, before: str, looked: bool
+) -> None:
+    await say(catalog, ingested(OWN.store))
+    (file,) = await catalog.read(rows, schema.file)
+    match before:
+        case "subscription":
+            await say(catalog, _subscription())
+        case "withdrawn subscription":
+            await say(catalog, _subscription(), SubscriptionWithdrawn(subscription=SUBSCRIPTION))
+        case "own instance suspected":
+            await say(catalog, suspected(OWN.store))
+        case "transfer":
+            wish = NewTransfer(file_id=file.id, store="f" * 32, subscription=SUBSCRIPTION)
+            await catalog.write(transfers.create, [wish])
+        case _:
+            pass
+    (unchanged,) = await catalog.read(rows, schema.file)
+    await receive(catalog, *summit.say(registered(summit.store)))
+    (now,) = await catalog.read(rows, schema.file)
+    assert (now.change > unchanged.change) is looked
+    assert await catalog.read(count, schema.instance, schema.instance.c.site == "summit") == 1
+
+
+async def test_all_sites_keep_the_same_of_two_sizes(catalog: Catalog, summit: Peer) -> None:
+    """Also where nothing is planned."""
+    await say(catalog, ingested(OWN.store))
+    for size_bytes, kept in ((12, 11), (10, 10), (11, 10)):
+        entry = msgspec.structs.replace(registered(summit.store), size_bytes=size_bytes)
+        await receive(catalog, *summit.say(entry))
+        (file,) = await catalog.read(rows, schema.file)
+        assert file.size_bytes == kept
 
 
 # ---- what follows ------------------------------------------------------------------------------------------

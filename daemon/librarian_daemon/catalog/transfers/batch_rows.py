@@ -100,6 +100,11 @@ def stored(tx: Tx, batch_id: str, transfer_ids: Sequence[int]) -> int:
     return statements.STORED.run(tx.connection, transfer_ids, now=tx.now, batch=batch_id)
 
 
+def awaited(connection: Connection, site: SiteName, transfer_ids: Sequence[int]) -> set[int]:
+    """Those of the transfers after whose end the planner must look at the file again: something else waits for it."""
+    return {id_ for (id_,) in statements.AWAITED.rows(connection, transfer_ids, site=str(site))}
+
+
 class Placing(msgspec.Struct, frozen=True, kw_only=True):
     """Single files that a batch may be placing."""
 

@@ -422,8 +422,9 @@ def _cursor(connection: Connection) -> tuple[int, int]:
 
 
 def planned_until(tx: Tx, change: int, file_id: int) -> None:
-    """Advance the planner's cursor; in the transaction that writes what followed."""
-    put_meta(tx.connection, "planned", f"{change},{file_id}")
+    """Advance the planner's cursor, if it is not there yet; in the transaction that writes what followed."""
+    if (change, file_id) > _cursor(tx.connection):
+        put_meta(tx.connection, "planned", f"{change},{file_id}")
 
 
 # ---- subscriptions ---------------------------------------------------------------------------------------
