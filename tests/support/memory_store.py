@@ -209,6 +209,7 @@ class MemoryStore:
             wrong = volume.wrong_at_name(landing, extra=Extra())
             if wrong is None:
                 volume.keep_manifest(landing)
+                volume.discard(landing.rel)
                 return Placed(landing)
             if landing.action is not Action.HEAL or isinstance(missing, SourceMissing) or self._can.keeping is None:
                 return NotPlaced(landing, NameOccupied(f"something else stands at {landing.name!a}: {wrong.message}"))

@@ -190,7 +190,7 @@ class Store(Protocol):
         """Bring each to its name, never overwriting; when this returns they are durable there. Idempotent.
 
         One outcome for each, in order. A landing that is already at its name, and no longer where it was, counts as
-        placed. If equal bytes are at the name it counts as placed, too; staged bytes stay until they are discarded.
+        placed. If equal bytes are at the name it counts as placed, too, and what is staged of it is removed.
         """
         ...
 

@@ -32,6 +32,7 @@ from librarian_daemon.stores.posix.layout import (
 )
 from librarian_daemon.stores.posix.lists import of_file
 from librarian_daemon.stores.posix.sealer import NotDurable, Sealer, fsync
+from librarian_daemon.stores.posix.staging import remove
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import CaseTwin, InputError, LibrarianError, NameOccupied, StoreError, StoreFault
@@ -54,6 +55,8 @@ class _Batch:
         self.sources = sources
         #: Directories that were renamed into.
         self.entered: dict[_Touched, _Inode] = {}
+        #: At whose names the right bytes stand already; something of them may be in staging still.
+        self.redundant: list[Landing] = []
 
 
 class Placer:
@@ -87,11 +90,20 @@ class Placer:
                     if exc is not None:
                         error = store_error(exc, "making a rename durable", self._root.path)
                         failed |= dict.fromkeys(changed[where], error)
+                # Only now: what stands at the name may have been no more durable than its directory.
+                self._discard([landing for landing in batch.redundant if landing.id not in failed])
         except StoreError as exc:
             return [NotPlaced(landing, exc) for landing in landings]
         return [
             NotPlaced(landing, failed[landing.id]) if landing.id in failed else Placed(landing) for landing in landings
         ]
+
+    def _discard(self, redundant: Sequence[Landing]) -> None:
+        """Remove staged bytes. A drop directory is not staging; what cannot be removed is, by the next start."""
+        for landing in redundant:
+            if landing.root == self._staging:
+                with suppress(OSError), directory(self._staging) as staging:
+                    remove(staging, os.fsencode(landing.rel))
 
     def _place(self, batch: _Batch, landing: Landing, touched: list[_Touched]) -> LibrarianError | None:
         """Rename one landing; ``touched`` gets the directories to fsync afterwards. None: it is at its name."""
@@ -120,6 +132,7 @@ class Placer:
                     touched.append((landing.root, split(rel)[0]))
                 if wrong is not None:
                     return wrong
+                batch.redundant.append(landing)
             else:
                 touched.append((landing.root, split(rel)[0]))
                 if (self._root.path, parent) not in batch.entered:

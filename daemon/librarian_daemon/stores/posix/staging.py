@@ -151,7 +151,7 @@ class FileStaging:
         with self._staging() as staging:
             for key in keys:
                 with naming("removing a staged file", self._root), suppress(FileNotFoundError):
-                    _remove(staging, os.fsencode(key))
+                    remove(staging, os.fsencode(key))
 
     async def scratch(self, name: str) -> FileScratch:
         """A directory of that name for a program that writes files itself; see the contract.
@@ -212,7 +212,8 @@ def _parent(staging: int, key: bytes) -> Generator[tuple[int, bytes]]:
         os.close(fd)
 
 
-def _remove(staging: int, key: bytes) -> None:
+def remove(staging: int, key: bytes) -> None:
+    """Remove a file or a tree. Raises FileNotFoundError, other OSError."""
     parent, name = split(key)
     with opened(staging, parent) as fd:
         try:
