@@ -241,8 +241,8 @@ MUTANTS = [
     Mutant(
         "accepted is said before the commit",
         "daemon/librarian_daemon/catalog/committer.py",
-        "            outcomes = [_run_unit(connection, group, unit.work) for unit in units]\n",
-        "            outcomes = [_run_unit(connection, group, unit.work) for unit in units]\n"
+        "            outcomes = [run_unit(connection, group, unit.work) for unit in units]\n",
+        "            outcomes = [run_unit(connection, group, unit.work) for unit in units]\n"
         "            for unit, outcome in zip(units, outcomes, strict=True):\n"
         "                unit.result.set_result(outcome)\n",
         "tests/conformance/catalog/test_committing.py::test_a_commit_that_fails_fails_all_its_units_and_the_catalog_goes_on",

@@ -22,9 +22,10 @@ from pathlib import Path
 from benchmarks.bench.measure import percentile
 
 from librarian_daemon.catalog import landings
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import open_database
 from librarian_daemon.catalog.journal import segments
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.runtime.clock import SystemClock, SystemRng
 from librarian_daemon.runtime.machine import load_key

@@ -28,9 +28,10 @@ from librarian_daemon.assembly.ports import Ports, services_of
 from librarian_daemon.assembly.recovery import build_recovery
 from librarian_daemon.assembly.transfers import build_transfers
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.mesh.declarations import Declared, declare
 from librarian_daemon.catalog.mesh.roster import Anchor, put_anchor, roster
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.config.settings import BusSettings, ReplicatorSettings, SiteSettings
 from librarian_daemon.incidents.recorder import CatalogIncidents
 from librarian_daemon.intake.ledger import CatalogLedger

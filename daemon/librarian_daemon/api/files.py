@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import structlog
 from aiohttp import web
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import instances, set_aside
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.mesh.roster import roster
 from librarian_daemon.catalog.status import queries
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.integrity.custodian import Custodian, is_disk_error
 from librarian_daemon.ports.store import Store
 from librarian_daemon.runtime.json_http import answer, body_of, limit_of, number_of, text_of

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import structlog
 from aiohttp import web
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import instances, withdrawals
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.mesh.roster import roster
 from librarian_daemon.catalog.status import queries
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import planning
 from librarian_daemon.integrity.custodian import Custodian
 from librarian_daemon.integrity.withdrawals import Withdrawals

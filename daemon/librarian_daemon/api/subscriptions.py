@@ -9,8 +9,9 @@ from aiohttp import web
 
 from librarian_daemon.api.stores import StoreChoice
 from librarian_daemon.catalog import backfills
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.status import queries
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import planning
 from librarian_daemon.ports.store import Store
 from librarian_daemon.ports.time import Rng

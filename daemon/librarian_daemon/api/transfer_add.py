@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from librarian_daemon.api.stores import StoreChoice
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import order, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import ONE_OFF, FileState
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import upsert
 
 

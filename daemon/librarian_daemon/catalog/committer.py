@@ -1,36 +1,31 @@
 """The catalog: many units of work in one durable transaction, each with the journal entries that tell of it.
 
-A unit of work is a function of a :class:`Tx`. It changes local tables directly and says what happened with
-:meth:`Tx.append`, which applies the entries at once; when the group ends, they are cut into segments, signed and put
-into journal and outbox. All of it commits together, so durability costs one fsync a group, and nothing is ever true
-in one of the three places only.
+A unit of work is a function of a :class:`~librarian_daemon.catalog.transaction.Tx`. All of a group commits together, so
+durability costs one fsync a group, and nothing is ever true in the tables, the journal or the outbox only.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Iterable
-from itertools import groupby
+from collections.abc import Callable, Container
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
 import structlog
-import zstandard
-from sqlalchemy import Connection, bindparam, func, insert, select
+from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.apply import Said, apply, conflicts
-from librarian_daemon.catalog.cursors import advance
 from librarian_daemon.catalog.database import Database
-from librarian_daemon.catalog.upserts import chunks, replacing
+from librarian_daemon.catalog.meta import get_locked_meta, put_meta
+from librarian_daemon.catalog.transaction import Failed, Group, OutgoingSegment, Refused, Tx, run_alone, run_unit
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.signals import Broadcast, Signal
-from librarian_protocol.entries import Entry, FileAttributed, FileIngested, InstanceRegistered
-from librarian_protocol.errors import AlreadyRunning, CatalogFault, LibrarianError, SegmentInvalid
-from librarian_protocol.journal_state import NOT_COUNTING, JournalState
-from librarian_protocol.keys import Purpose, SiteKey
+from librarian_protocol.entries import Entry
+from librarian_protocol.errors import AlreadyRunning, LibrarianError, SegmentInvalid
+from librarian_protocol.journal_state import NOT_COUNTING
+from librarian_protocol.keys import SiteKey
 from librarian_protocol.names import SiteName
-from librarian_protocol.segments import MAX_SEGMENT_BYTES, NO_HASH, Position, cut, following
+from librarian_protocol.segments import NO_HASH, Position
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,187 +39,10 @@ SEGMENTS = 2
 COMPANY_S = 0.005
 #: So long the planner is not told of files that landed where no subscription is to: together they cost it one look.
 LANDED_S = 1.0
-#: What sites say of files that land.
-_LANDED = (FileAttributed, FileIngested, InstanceRegistered)
 #: So long at most a unit that nobody waits for waits for a group that it can go with.
 LATER_S = 0.1
 #: A commit that takes longer is reported: another process holds the catalog, or its disk hangs.
 SLOW_S = 2.0
-#: Of zstd. Segments take 0.4 µs an entry and 23 kB; with the usual level 3 twice the time, and a fifth more room.
-_LEVEL = 1
-_WRITE = insert(schema.journal).returning(schema.journal.c.position)
-_SEND = insert(schema.outbox)
-
-
-class OutgoingSegment(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment of this site that the bus has not acknowledged."""
-
-    #: In the journal: later ones have greater ones.
-    position: int
-    kind: str
-    hash: str
-    signature: str
-    payload: bytes
-
-
-class Tx:
-    """One unit of work inside a group's transaction."""
-
-    def __init__(self, connection: Connection, group: _Group) -> None:
-        self.connection = connection
-        self._group = group
-
-    @property
-    def now(self) -> str:
-        """The time that the group's entries are stamped with."""
-        return self._group.at
-
-    @property
-    def position(self) -> Position:
-        """Where this site's journal ended before the group."""
-        return self._group.position
-
-    def append(self, *entries: Entry, planned: bool = True) -> None:
-        """Append to this site's journal and apply at once. The entries of one call are of one kind.
-
-        Without ``planned`` the planner does not look at their files again. All of them are known here, and somebody
-        was known to have each.
-        """
-        if entries:
-            self._group.append(self.connection, entries, planned=planned)
-
-    def apply_said(self) -> None:
-        """Apply once more what the group has appended so far, which is not in the journal yet."""
-        self._group.apply_said(self.connection)
-
-    def apply_foreign(self, entries: list[Entry], said_by: Said) -> None:
-        """Apply another site's entries, which are in the journal already. They are of one kind."""
-        if entries:
-            self._group.heard(entries[0], said_by.site)
-            self._group.change += 1
-            apply(self.connection, entries, msgspec.structs.replace(said_by, change=self._group.change))
-
-    @property
-    def site(self) -> SiteName:
-        """This site."""
-        return self._group.position.site
-
-    def mailed(self) -> None:
-        """Note that a letter was written: the publisher is woken when this is committed."""
-        self._group.mailed = True
-
-    def recompute_conflicts(self, names: Iterable[str]) -> None:
-        """Compute again what these names mean."""
-        for page in chunks(names):
-            conflicts(self.connection, page, self.next_change())
-
-    def next_change(self) -> int:
-        """A change number greater than all before: the planner will look at the files that carry it."""
-        self._group.pressing = self._group.beside = True
-        self._group.change += 1
-        return self._group.change
-
-
-class _Group:
-    """What a transaction has said so far."""
-
-    def __init__(self, position: Position, change: int, at: str, pressing: Container[SiteName] | None = None) -> None:
-        """``pressing``: sites whose files the planner waits for; None: all."""
-        self._pressing_sites = pressing
-        self.position = position
-        self.change = change
-        self.at = at
-        self.entries: list[Entry] = []
-        self.sealed: list[OutgoingSegment] = []
-        self.kinds: set[type[Entry]] = set()
-        self.mailed = False
-        #: More changed than that files landed at sites that no subscription here is to.
-        self.pressing = False
-        #: Something else changed than that files landed.
-        self.beside = False
-
-    def heard(self, entry: Entry, by: SiteName) -> None:
-        """Note that entries like this one are applied, and that the planner is to look at their files."""
-        self.kinds.add(type(entry))
-        self.beside |= not isinstance(entry, _LANDED)
-        self.pressing |= self.beside or self._pressing_sites is None or by in self._pressing_sites
-
-    def append(self, connection: Connection, entries: tuple[Entry, ...], *, planned: bool = True) -> None:
-        first = self.position.seq + len(self.entries) + 1
-        numbered = [msgspec.structs.replace(entry, seq=first + i, at=self.at) for i, entry in enumerate(entries)]
-        if planned:
-            self.change += 1
-            self.heard(entries[0], self.position.site)
-        else:
-            self.kinds.add(type(entries[0]))
-        said = Said(
-            site=self.position.site,
-            epoch=self.position.epoch,
-            incarnation=self.position.incarnation,
-            change=self.change,
-        )
-        apply(connection, numbered, said, planned=planned)
-        self.entries.extend(numbered)
-
-    def apply_said(self, connection: Connection) -> None:
-        self.pressing = self.beside = True
-        for _, same in groupby(self.entries, key=type):
-            self.change += 1
-            said = Said(
-                site=self.position.site,
-                epoch=self.position.epoch,
-                incarnation=self.position.incarnation,
-                change=self.change,
-            )
-            apply(connection, list(same), said)
-
-    def seal(self, connection: Connection, key: SiteKey) -> Position:
-        """Cut, sign and write the segments; where the journal ends now."""
-        position = self.position
-        for done in cut(position, self.entries, self.at):
-            signature = key.sign(Purpose.SEGMENT, done.payload)
-            row = {
-                "site": str(position.site),
-                "epoch": position.epoch,
-                "incarnation": position.incarnation,
-                "first_seq": done.segment.first_seq,
-                "last_seq": done.segment.last_seq,
-                "kind": done.segment.kind,
-                "prev": done.segment.prev,
-                "hash": done.hash,
-                "signature": signature,
-                "key": key.public,
-                "payload": compress(done.payload),
-                "state": JournalState.APPLIED,
-                "received_at": self.at,
-            }
-            at = connection.execute(_WRITE, row).scalar_one()
-            connection.execute(_SEND, {"position": at})
-            self.sealed.append(
-                OutgoingSegment(
-                    position=at,
-                    kind=done.segment.kind,
-                    hash=done.hash,
-                    signature=signature,
-                    payload=done.payload,
-                )
-            )
-            position = following(position, done)
-        if position.seq > self.position.seq:
-            advance(connection, position.site, position.epoch, position.incarnation, position.seq, position.hash)
-        return position
-
-
-def silent(connection: Connection, site: SiteName, change: int, at: str) -> Tx:
-    """A transaction that appends no entries: for replaying journals into a catalog that no daemon runs on."""
-    position = Position(site=site, epoch=0, incarnation="0" * 16, seq=0, hash=NO_HASH)
-    return Tx(connection, _Group(position, change, at))
-
-
-class Failed(msgspec.Struct, frozen=True):
-    """How a unit of work ended when it raised."""
-
-    error: LibrarianError
 
 
 class Planning(Protocol):
@@ -440,20 +258,20 @@ class Catalog:
             await self._commit_group(units)
 
     async def _commit_group(self, units: list[_Unit]) -> None:
-        group = _Group(self.position, self._change, self._clock.utc(), self.pressing)
+        group = Group(self.position, self._change, self._clock.utc(), self.pressing)
 
         def work(connection: Connection) -> tuple[list[Any], Any, Position]:
             # The lock keeps a newcomer from beginning before this is committed.
-            mine = connection.scalar(_LOCKED_META, {"wanted": "incarnation"})
+            mine = get_locked_meta(connection, "incarnation")
             if mine != group.position.incarnation:
                 raise AlreadyRunning(f"another daemon (incarnation {mine}) has taken over this catalog")
             if len(units) == 1:
-                outcomes = [_run_alone(connection, group, units[0].work)]
+                outcomes = [run_alone(connection, group, units[0].work)]
             else:
-                outcomes = [_run_unit(connection, group, unit.work) for unit in units]
+                outcomes = [run_unit(connection, group, unit.work) for unit in units]
             plan: Any = None
             if self._planning is not None and group.pressing and not group.beside:
-                plan = _run_unit(connection, group, self._planning.plan)
+                plan = run_unit(connection, group, self._planning.plan)
             return outcomes, plan, group.seal(connection, self._key)
 
         slow = asyncio.get_running_loop().call_later(SLOW_S, self._is_slow)
@@ -461,7 +279,7 @@ class Catalog:
             outcomes, plan, position = await self._database.write(work)
         except AlreadyRunning:
             raise
-        except _Refused as exc:
+        except Refused as exc:
             _fail(units[0], exc.error)
             return
         except SegmentInvalid as exc:
@@ -535,47 +353,6 @@ def _fail(unit: _Unit, error: LibrarianError) -> None:
         unit.result.set_exception(error)
 
 
-class _Refused(Exception):
-    """A unit that was alone raised: nothing is committed."""
-
-    def __init__(self, error: LibrarianError) -> None:
-        self.error = error
-
-
-def _run_alone(connection: Connection, group: _Group, work: Callable[[Tx], Any]) -> Any:
-    """Run the only unit of a group, which needs no savepoint."""
-    try:
-        return work(Tx(connection, group))
-    except LibrarianError as exc:
-        raise _Refused(exc) from exc
-
-
-def _run_unit(connection: Connection, group: _Group, work: Callable[[Tx], Any]) -> Any:
-    """Run one unit under a savepoint. A refusal by our own rules concerns only this unit; an error of the database,
-    all.
-    """
-    entries, change = len(group.entries), group.change
-    savepoint = connection.begin_nested() if connection.dialect.name != "sqlite" else None
-    if savepoint is None:
-        connection.exec_driver_sql("SAVEPOINT unit")
-    try:
-        outcome = work(Tx(connection, group))
-    except LibrarianError as exc:
-        if savepoint is None:
-            connection.exec_driver_sql("ROLLBACK TO unit")
-            connection.exec_driver_sql("RELEASE unit")
-        else:
-            savepoint.rollback()
-        del group.entries[entries:]
-        group.change = change
-        return Failed(exc)
-    if savepoint is None:
-        connection.exec_driver_sql("RELEASE unit")
-    else:
-        savepoint.commit()
-    return outcome
-
-
 def _standing_now(connection: Connection, position: Position) -> tuple[Position, int]:
     """The same incarnation where it really ends, and the last change number."""
     journal = schema.journal.c
@@ -601,41 +378,3 @@ def end_of_journal(connection: Connection, site: str) -> tuple[int, str]:
         .limit(1)
     ).first()
     return (row.last_seq, row.hash) if row else (0, NO_HASH)
-
-
-def compress(payload: bytes) -> bytes:
-    """A segment's bytes as they stand in the catalog."""
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(payload)
-
-
-def decompress(stored: bytes) -> bytes:
-    """A segment's bytes as they were received.
-
-    Raises:
-        CatalogFault: the stored bytes are damaged.
-    """
-    try:
-        # A damaged header may claim any size, and would get the memory for it.
-        if zstandard.frame_content_size(stored) > MAX_SEGMENT_BYTES:
-            raise zstandard.ZstdError("it claims to be larger than a segment can be")
-        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=MAX_SEGMENT_BYTES)
-    except zstandard.ZstdError as exc:
-        raise CatalogFault(f"a stored segment is damaged: {exc}", hint="restore the catalog, or rebuild it") from exc
-
-
-#: Made once: it is the statement that is executed most often.
-_META = select(schema.meta.c.value).where(schema.meta.c.key == bindparam("wanted"))
-_LOCKED_META = _META.with_for_update(read=True)
-
-
-def get_meta(connection: Connection, key: str) -> str | None:
-    """A local fact by its key."""
-    return connection.scalar(_META, {"wanted": key})
-
-
-_PUT_META = replacing(schema.meta, "key")
-
-
-def put_meta(connection: Connection, key: str, value: str) -> None:
-    """Write a local fact. Idempotent."""
-    connection.execute(_PUT_META(connection), {"key": key, "value": value})

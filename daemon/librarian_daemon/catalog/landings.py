@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from librarian_daemon.catalog import schema, statements
-from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_daemon.ports.store import Action, Landing
 from librarian_protocol import wire

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.meta import put_meta
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.time import Clock
 from librarian_protocol.errors import CatalogFault
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 import structlog
 
 from librarian_daemon.catalog import landings
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import comparison, instances, set_aside
 from librarian_daemon.catalog.integrity.instances import Holding
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.store import Check, Store
 from librarian_daemon.ports.time import Clock

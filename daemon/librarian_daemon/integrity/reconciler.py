@@ -16,10 +16,11 @@ import msgspec
 import structlog
 
 from librarian_daemon.catalog import backfills
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import comparison
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.journal import quarantine
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import batch_rows, planning
 from librarian_daemon.config.settings import ReconcileSettings
 from librarian_daemon.integrity.comparison import Comparison, Unclaimed

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 import structlog
 
 from librarian_daemon.catalog import landings
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import withdrawals
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.integrity.withdrawals import LeavingInstance
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.store import Action, Landing, Store
 from librarian_daemon.ports.store_capabilities import keeping_of

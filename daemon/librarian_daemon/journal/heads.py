@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.journal.heads import heard, held_back, missing, tips
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.journal.twins import Twins
 from librarian_daemon.mesh.membership import Membership
 from librarian_daemon.mesh.presences import Presences

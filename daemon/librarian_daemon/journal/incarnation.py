@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, get_meta
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import bounds, quarantine, refold, segments
+from librarian_daemon.catalog.meta import get_meta
 from librarian_daemon.ports.store import Witness
 from librarian_daemon.ports.time import Clock, Rng
 from librarian_daemon.runtime import machine

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import letters, mail
 from librarian_daemon.catalog.journal.letters import Sealed
 from librarian_daemon.catalog.mesh.roster import known_members, roster
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.runtime.signals import Signal
 from librarian_protocol.entries import Access, SiteAdmitted, SiteRevoked

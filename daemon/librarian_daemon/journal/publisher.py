@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, OutgoingSegment, Tx, get_meta, put_meta
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import mail, segments
 from librarian_daemon.catalog.journal.mail import QueuedMail
 from librarian_daemon.catalog.journal.outgoing import outgoing
+from librarian_daemon.catalog.meta import get_meta, put_meta
+from librarian_daemon.catalog.transaction import OutgoingSegment, Tx
 from librarian_daemon.ports.bus import OwnStream, StreamPosition
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.time import Clock

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from librarian_daemon.catalog.committer import Catalog, decompress
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import record, standings
 from librarian_daemon.catalog.journal.record import ChainRow
 from librarian_daemon.catalog.mesh.roster import Member, known_members
+from librarian_daemon.catalog.payloads import decompress
 from librarian_daemon.catalog.status import queries
 from librarian_protocol import segments
 from librarian_protocol.api import JournalReport

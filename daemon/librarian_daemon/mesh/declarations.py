@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.mesh import declarations
 from librarian_daemon.catalog.mesh.declarations import Declared
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.store import SiteStore
 from librarian_daemon.runtime.signals import Signal

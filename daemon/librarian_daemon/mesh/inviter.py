@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import endings
 from librarian_daemon.catalog.journal.refold import say_of_roster
 from librarian_daemon.catalog.mesh import invites
 from librarian_daemon.catalog.mesh.invites import Invitation, Terms
 from librarian_daemon.catalog.mesh.roster import get_anchor, known_members, roster
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.mesh.membership import Membership, rfc3339
 from librarian_daemon.ports.bus import JoinRequests
 from librarian_daemon.ports.incidents import Incidents

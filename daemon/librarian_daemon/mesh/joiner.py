@@ -14,9 +14,11 @@ import aiofiles
 import msgspec
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, Tx, get_meta, put_meta
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal.record import has_journal
 from librarian_daemon.catalog.mesh.roster import Anchor, get_anchor, put_anchor, roster
+from librarian_daemon.catalog.meta import get_meta, put_meta
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.fs import private_file
 from librarian_daemon.mesh.membership import Membership
 from librarian_daemon.ports.bus import Credential, JoiningBus

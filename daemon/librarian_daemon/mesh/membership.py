@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import endings
 from librarian_daemon.catalog.journal.refold import say_of_roster
 from librarian_daemon.catalog.mesh import invites
 from librarian_daemon.catalog.mesh.roster import Anchor, Member, get_anchor, known_members, put_anchor, roster
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.bus import BusAccess, BusMember
 from librarian_daemon.ports.time import Clock, Rng
 from librarian_daemon.runtime.data_tls import AUTHORITY

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import standings
 from librarian_daemon.catalog.mesh import own_key
 from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.runtime import machine
 from librarian_protocol.entries import SiteRekeyed
 from librarian_protocol.keys import SiteKey, fingerprint

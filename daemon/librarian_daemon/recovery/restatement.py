@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import comparison
 from librarian_daemon.catalog.integrity.instances import Holding
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.integrity.comparison import Comparison, Unclaimed, name_of
 from librarian_daemon.ports.store import Store
 from librarian_daemon.ports.store_capabilities import BookFinder, Candidate, listing_of

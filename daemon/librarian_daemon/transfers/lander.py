@@ -13,7 +13,8 @@ import msgspec
 import structlog
 
 from librarian_daemon.catalog import attributes, landings
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import arrivals, batch_rows, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.batch_rows import Member, Placing
 from librarian_daemon.catalog.transfers.transfers import TransferView

@@ -13,7 +13,9 @@ import msgspec
 import structlog
 
 from librarian_daemon.catalog import backfills
-from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.meta import put_meta
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import FileState, Held, Look, Page, PlainFile
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView

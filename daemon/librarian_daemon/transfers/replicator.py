@@ -15,8 +15,9 @@ import structlog
 
 from librarian_adapters import tasks
 from librarian_daemon.catalog import attributes
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import record
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import batch_rows, order, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.batch_rows import Held
 from librarian_daemon.catalog.transfers.transfers import TransferView

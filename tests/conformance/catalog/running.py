@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, func, select
 from tests.conformance.catalog.peers import Peer, Sealed, admission, key_of
 
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.journal import segments
 from librarian_daemon.catalog.journal.segments import Received
 from librarian_daemon.catalog.mesh.roster import Anchor, put_anchor
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers.planning import Page
 from librarian_daemon.journal.incarnation import Incarnations
 from librarian_daemon.runtime.clock import SystemClock

@@ -27,8 +27,9 @@ from tests.conformance.catalog.running import admit, tried
 from tests.conformance.catalog.shared import Shared, shared
 
 from librarian_daemon.catalog.apply import Said, apply
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import record, segments
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     AdapterOffer,

@@ -12,8 +12,10 @@ from tests.conformance.catalog.running import SITE, admit, count, receive, rows,
 from tests.conformance.catalog.shared import shared
 
 from librarian_daemon.catalog import attributes, landings, schema
-from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import record, refold, segments
+from librarian_daemon.catalog.meta import put_meta
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.store import Landing
 from librarian_protocol.attributes import Attributes
 from librarian_protocol.digests import Digest

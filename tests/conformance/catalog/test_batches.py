@@ -8,7 +8,8 @@ from tests.conformance.catalog.peers import Peer, ingested
 from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, rows
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import batch_rows, order, transfers, transitions
 from librarian_daemon.catalog.transfers.batch_rows import Member
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView

@@ -11,9 +11,10 @@ from tests.conformance.catalog.running import SITE, admit, count, receive, rows,
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import bounds, quarantine, segments
 from librarian_daemon.catalog.status import totals
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol import wire
 from librarian_protocol.entries import MAX_INTEGER, MAX_SIZE_BYTES, Entry
 from librarian_protocol.segment_verdict import MAX_EPOCH_STEP, Verdict

@@ -13,9 +13,12 @@ from tests.conformance.catalog.peers import Peer, admission, ingested, key_of, s
 from tests.conformance.catalog.running import SITE, begun, count, receive, rows, running, say
 
 from librarian_daemon.catalog import committer, schema
-from librarian_daemon.catalog.committer import Catalog, Tx, decompress, get_meta, put_meta
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.journal import record, segments
+from librarian_daemon.catalog.meta import get_meta, put_meta
+from librarian_daemon.catalog.payloads import decompress
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.incidents.recorder import CatalogIncidents
 from librarian_daemon.journal.incarnation import Incarnations
 from librarian_daemon.journal.verify import verify_journal

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, text
 from tests.conformance.catalog.running import count
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import get_meta, put_meta
 from librarian_daemon.catalog.database import QUIET_ROWS, Database, open_database
+from librarian_daemon.catalog.meta import get_meta, put_meta
 from librarian_protocol.errors import CatalogFault, InputError
 
 #: A user that owns nothing.

@@ -11,10 +11,11 @@ from tests.conformance.catalog.peers import Peer, Sealed, admission, ingested, k
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal.refold import say_of_roster
 from librarian_daemon.catalog.mesh.declarations import Declared, LeftOut, declare, left_out, retire
 from librarian_daemon.catalog.status import queries, totals
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import planning
 from librarian_protocol.entries import Cutoff, SiteAdmitted, SiteAnnounced, StoreRole, SubscriptionDeclared
 from librarian_protocol.errors import NotFound, NotPossible

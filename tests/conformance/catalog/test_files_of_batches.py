@@ -11,7 +11,8 @@ from tests.support.memory_volume import Inode, Volume
 
 from librarian_adapters.contract import Item, Part
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import batch_rows, order, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition

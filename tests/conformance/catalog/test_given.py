@@ -9,9 +9,10 @@ from tests.conformance.catalog.peers import Peer, ingested, registered, store_of
 from tests.conformance.catalog.running import SITE, admit, receive, say
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import instances
 from librarian_daemon.catalog.mesh import offers
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.names import SiteName

@@ -25,8 +25,10 @@ from tests.conformance.catalog.peers import (
 from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, say
 
 from librarian_daemon.catalog import schema, statements
-from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.meta import put_meta
 from librarian_daemon.catalog.sets import SetStatement
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import FileState, Page
 from librarian_daemon.catalog.transfers.transfers import NewTransfer

@@ -21,8 +21,9 @@ from tests.conformance.catalog.peers import (
 from tests.conformance.catalog.running import NOW_S, SITE, admit, count, looked_at, receive, rows, say, tried
 
 from librarian_daemon.catalog import backfills, schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import batch_rows, order, planning, transfers, transitions
 from librarian_daemon.catalog.transfers.planning import Page
 from librarian_daemon.catalog.transfers.transfers import NewTransfer

@@ -24,8 +24,9 @@ from tests.conformance.catalog.peers import (
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say, tried
 
 from librarian_daemon.catalog import landings, schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.status import explanation, queries, totals
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import transfers
 from librarian_daemon.catalog.transfers.transfers import NewTransfer
 from librarian_protocol import api, globs

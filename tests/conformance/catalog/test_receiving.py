@@ -12,10 +12,11 @@ from tests.conformance.catalog.peers import Peer, Sealed, ingested, registered, 
 from tests.conformance.catalog.running import admit, count, looked_at, receive, rows, say, tried
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import heads, record, segments
 from librarian_daemon.catalog.journal.segments import Received
 from librarian_daemon.catalog.status import queries
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import planning
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest

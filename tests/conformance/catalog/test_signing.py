@@ -7,9 +7,10 @@ from tests.conformance.catalog.peers import ingested, key_of, store_of
 from tests.conformance.catalog.running import SITE, rows, running, say
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, compress
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.mesh.own_key import known_of
+from librarian_daemon.catalog.payloads import compress
 from librarian_daemon.journal.signing import ReSigner
 from librarian_daemon.journal.verify import verify_journal
 from librarian_protocol.keys import SiteKey

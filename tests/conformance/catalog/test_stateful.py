@@ -24,9 +24,10 @@ from tests.conformance.catalog.peers import Peer, Sealed, healed, ingested, remo
 from tests.conformance.catalog.running import SITE, admit, begun, receive, running, say
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import open_database
 from librarian_daemon.catalog.journal import segments
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.entries import FileEntry
 from librarian_protocol.errors import InputError
 from librarian_protocol.segments import decode

@@ -19,12 +19,14 @@ from tests.conformance.catalog.running import SITE, receive, rows
 from tests.conformance.catalog.shared import shared
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.journal import endings, replay, segments, standings
 from librarian_daemon.catalog.journal.record import BEGINNING
 from librarian_daemon.catalog.journal.refold import refold, say_of_roster
 from librarian_daemon.catalog.mesh.roster import get_anchor, known_members
+from librarian_daemon.catalog.meta import put_meta
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.journal.verify import verify_journal
 from librarian_protocol.entries import Access, Cutoff, Entry, SiteAdmitted, SiteRekeyed, SiteRevoked
 from librarian_protocol.errors import ArgumentInvalid, NotFound, SignatureInvalid

@@ -8,8 +8,9 @@ from tests.conformance.catalog.peers import Peer, ingested
 from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, rows
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, decompress
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import record
+from librarian_daemon.catalog.payloads import decompress
 from librarian_daemon.catalog.status import totals
 from librarian_daemon.catalog.transfers import batch_rows, order, transfers, transitions
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView

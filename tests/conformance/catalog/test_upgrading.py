@@ -16,9 +16,10 @@ from tests.conformance.catalog.running import opened, running
 from tests.conformance.catalog.shared import shared
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Catalog, decompress
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import record, refold, segments, standings
 from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_daemon.catalog.payloads import decompress
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.journal import audit
 from librarian_daemon.journal.verify import verify_journal

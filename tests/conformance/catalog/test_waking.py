@@ -11,10 +11,12 @@ from sqlalchemy import Connection
 from tests.conformance.catalog.peers import Peer, admission, ingested, store_of
 from tests.conformance.catalog.running import SITE, receive, say
 
-from librarian_daemon.catalog.committer import FRESH, LANDED_S, LATER_S, Catalog, Tx, get_meta, put_meta
+from librarian_daemon.catalog.committer import FRESH, LANDED_S, LATER_S, Catalog
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.journal.mail import send
 from librarian_daemon.catalog.journal.outgoing import outgoing
+from librarian_daemon.catalog.meta import get_meta, put_meta
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.runtime.signals import Signal
 from librarian_protocol.entries import FileIngested, InstanceRegistered
 from librarian_protocol.errors import CatalogFault

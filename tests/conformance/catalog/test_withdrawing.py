@@ -7,10 +7,12 @@ from tests.conformance.catalog.peers import Peer, ingested, registered, suspecte
 from tests.conformance.catalog.running import SITE, admit, receive, rows, say
 
 from librarian_daemon.catalog import landings, schema
-from librarian_daemon.catalog.committer import Catalog, Tx, put_meta
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import withdrawals
 from librarian_daemon.catalog.journal import refold
+from librarian_daemon.catalog.meta import put_meta
 from librarian_daemon.catalog.status import queries
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import planning
 from librarian_daemon.ports.store import Action, Landing
 from librarian_daemon.transfers.planner import decide

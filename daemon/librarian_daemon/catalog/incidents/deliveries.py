@@ -6,8 +6,8 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx
 from librarian_daemon.catalog.incidents.incidents import incident_of
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.api import Incident
 
 #: Incidents in one page.

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import chunks
 from librarian_protocol.api import Incident, Problem
 from librarian_protocol.incidents import State, about

@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx
 from librarian_daemon.catalog.integrity import instances
 from librarian_daemon.catalog.integrity.instances import Holding
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import chunks
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, InstanceRegistered, Unit

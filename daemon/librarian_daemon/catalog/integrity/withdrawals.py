@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, select, update
 
 from librarian_daemon.catalog import landings, schema
-from librarian_daemon.catalog.committer import Tx
 from librarian_daemon.catalog.integrity.instances import Holding, of_files
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.store import LEAVING, Action, Landing
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileWithdrawn, InstanceRemoved, Unit

@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlalchemy import select, union
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx, get_meta, put_meta
 from librarian_daemon.catalog.journal.refold import refold
+from librarian_daemon.catalog.meta import get_meta, put_meta
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.entries import MAX_SIZE_BYTES
 from librarian_protocol.names import SiteName
 

@@ -11,9 +11,10 @@ import msgspec
 from sqlalchemy import select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx, decompress
 from librarian_daemon.catalog.journal import record, standings
 from librarian_daemon.catalog.mesh.roster import Member
+from librarian_daemon.catalog.payloads import decompress
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol import segments
 from librarian_protocol.entries import Access, Cutoff, SiteAdmitted, SiteRekeyed, SiteRevoked
 from librarian_protocol.errors import ArgumentInvalid, NotFound, NotPossible, PeerError

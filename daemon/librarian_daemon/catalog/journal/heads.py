@@ -8,7 +8,9 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, insert, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx, decompress, end_of_journal
+from librarian_daemon.catalog.committer import end_of_journal
+from librarian_daemon.catalog.payloads import decompress
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.heads import MAX_TIPS, MAX_WHY, HeldBack, Tip
 from librarian_protocol.journal_state import JournalState
 from librarian_protocol.names import SiteName

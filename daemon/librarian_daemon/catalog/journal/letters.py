@@ -9,11 +9,12 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said
-from librarian_daemon.catalog.committer import Tx, decompress
 from librarian_daemon.catalog.journal.mail import send
 from librarian_daemon.catalog.journal.permissions import not_allowed
 from librarian_daemon.catalog.mesh import offers
 from librarian_daemon.catalog.mesh.roster import Member, known_members
+from librarian_daemon.catalog.payloads import decompress
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import upsert
 from librarian_protocol import letters, mail, segments
 from librarian_protocol.entries import MAX_INTEGER, Access, Entry

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.errors import CatalogFault
 from librarian_protocol.names import SiteName
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from librarian_daemon.catalog.committer import OutgoingSegment
 from librarian_daemon.catalog.journal import mail, segments
 from librarian_daemon.catalog.journal.mail import QueuedMail
+from librarian_daemon.catalog.transaction import OutgoingSegment
 
 
 def outgoing(

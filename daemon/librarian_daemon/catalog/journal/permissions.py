@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from librarian_daemon.catalog.apply import Said
-from librarian_daemon.catalog.committer import Tx
 from librarian_daemon.catalog.mesh.roster import Member
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol import globs, segments
 from librarian_protocol.entries import (
     Access,

@@ -8,9 +8,11 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx, decompress, get_meta, put_meta
 from librarian_daemon.catalog.journal.heads import missing
 from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_daemon.catalog.meta import get_meta, put_meta
+from librarian_daemon.catalog.payloads import decompress
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol import quarantine, segments, wire
 from librarian_protocol.entries import Entry, SiteAdmitted, SiteRevoked, SubscriptionDeclared, SubscriptionWithdrawn
 from librarian_protocol.journal_state import COUNTING, JournalState

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Connection, Row, bindparam, func, literal, select, tuple_
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import decompress
+from librarian_daemon.catalog.payloads import decompress
 from librarian_daemon.catalog.upserts import chunks
 from librarian_protocol import segments
 from librarian_protocol.entries import FileIngested

@@ -13,11 +13,13 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select, update
 
 from librarian_daemon.catalog import cursors, schema
-from librarian_daemon.catalog.committer import Tx, decompress, get_meta
 from librarian_daemon.catalog.journal import letters, record
 from librarian_daemon.catalog.journal.permissions import OF_THE_ROSTER, apply_segment
 from librarian_daemon.catalog.journal.standings import judge_anew
 from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_daemon.catalog.meta import get_meta
+from librarian_daemon.catalog.payloads import decompress
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol import segments
 from librarian_protocol.entries import FileIngested, SiteAdmitted, SiteRevoked
 from librarian_protocol.journal_state import JournalState

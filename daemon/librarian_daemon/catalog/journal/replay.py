@@ -11,12 +11,13 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import compress, decompress, silent
 from librarian_daemon.catalog.journal import letters, record, standings
 from librarian_daemon.catalog.journal.letters import Sealed
 from librarian_daemon.catalog.journal.record import Place
 from librarian_daemon.catalog.journal.refold import refold_all
 from librarian_daemon.catalog.mesh.roster import Anchor, get_anchor, get_said, known_members, put_anchor
+from librarian_daemon.catalog.payloads import compress, decompress
+from librarian_daemon.catalog.transaction import silent
 from librarian_protocol import exports, segments
 from librarian_protocol.errors import SegmentInvalid
 from librarian_protocol.journal_state import JournalState

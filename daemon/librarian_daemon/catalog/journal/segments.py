@@ -10,19 +10,14 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from librarian_daemon.catalog import cursors, schema
-from librarian_daemon.catalog.committer import (
-    OutgoingSegment,
-    Tx,
-    compress,
-    decompress,
-    end_of_journal,
-    get_meta,
-    put_meta,
-)
+from librarian_daemon.catalog.committer import end_of_journal
 from librarian_daemon.catalog.journal import quarantine, standings
 from librarian_daemon.catalog.journal.permissions import OF_THE_ROSTER, apply_segment
 from librarian_daemon.catalog.journal.refold import refold, refold_all, refold_changed
 from librarian_daemon.catalog.mesh.roster import Member, known_members
+from librarian_daemon.catalog.meta import get_meta, put_meta
+from librarian_daemon.catalog.payloads import compress, decompress
+from librarian_daemon.catalog.transaction import OutgoingSegment, Tx
 from librarian_daemon.catalog.upserts import expanding, replacing, upsert
 from librarian_protocol import segments
 from librarian_protocol.authenticity import Signed

@@ -8,10 +8,11 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx, decompress
 from librarian_daemon.catalog.journal.record import ChainRow, chain
 from librarian_daemon.catalog.journal.refold import refold
 from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_daemon.catalog.payloads import decompress
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.errors import CatalogFault, SignatureInvalid
 from librarian_protocol.keys import Purpose, SiteKey, verify
 from librarian_protocol.names import SiteName

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, bindparam, exists, func, select, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import decompress
 from librarian_daemon.catalog.journal import record
 from librarian_daemon.catalog.mesh.roster import Member
+from librarian_daemon.catalog.payloads import decompress
 from librarian_daemon.catalog.upserts import expanding
 from librarian_protocol import segments
 from librarian_protocol.authenticity import Signed

@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import Connection, func, select, update
 
 from librarian_daemon.catalog import backfills, schema
-from librarian_daemon.catalog.committer import Tx
 from librarian_daemon.catalog.mesh.holders import holders, only_in
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol import wire
 from librarian_protocol.entries import SiteAnnounced, StoreDeclared, StoreRetired, StoreRole, SubscriptionDeclared
 from librarian_protocol.errors import NotFound, NotPossible

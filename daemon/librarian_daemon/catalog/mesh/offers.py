@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.names import SiteName
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import Connection, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx, decompress, get_meta, put_meta
 from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_daemon.catalog.meta import get_meta, put_meta
+from librarian_daemon.catalog.payloads import decompress
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.errors import SignatureInvalid
 from librarian_protocol.keys import Purpose, verify
 from librarian_protocol.names import SiteName

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, Select, select
 from sqlalchemy.dialects import sqlite
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import get_meta, put_meta
+from librarian_daemon.catalog.meta import get_meta, put_meta
 from librarian_protocol import wire
 from librarian_protocol.entries import Access, AdapterOffer, Cutoff, SiteAdmitted, SiteRevoked
 from librarian_protocol.journal_state import JournalState

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from librarian_daemon.catalog import schema, statements
-from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import transfers
 from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.ports.staging_keys import transfer_keys

@@ -18,8 +18,8 @@ from sqlalchemy import (
 )
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx
 from librarian_daemon.catalog.sets import OfMany
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import transfers
 from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.catalog.upserts import expanding

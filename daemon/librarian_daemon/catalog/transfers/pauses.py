@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection, delete, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import replacing
 from librarian_protocol.pausing import Pause
 

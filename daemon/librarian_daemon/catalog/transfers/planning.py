@@ -24,9 +24,10 @@ from sqlalchemy import (
 from sqlalchemy import Row as SqlRow
 
 from librarian_daemon.catalog import schema, statements
-from librarian_daemon.catalog.committer import Tx, get_meta, put_meta
 from librarian_daemon.catalog.mesh.holders import Holders, holders
 from librarian_daemon.catalog.mesh.roster import roster
+from librarian_daemon.catalog.meta import get_meta, put_meta
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers.transfers import Row, row_of
 from librarian_daemon.catalog.upserts import chunks, expanding, upsert
 from librarian_protocol import globs, wire

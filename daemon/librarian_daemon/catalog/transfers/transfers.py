@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 
 from librarian_daemon.catalog import schema, statements
-from librarian_daemon.catalog.committer import Tx
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import chunks, expanding
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (

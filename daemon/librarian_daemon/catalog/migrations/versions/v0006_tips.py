@@ -6,7 +6,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 from alembic import op
 
-from librarian_daemon.catalog.committer import decompress
+from librarian_daemon.catalog.payloads import decompress
 from librarian_protocol.errors import SignatureInvalid
 from librarian_protocol.keys import Purpose, verify
 
