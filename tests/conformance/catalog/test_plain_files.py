@@ -80,6 +80,7 @@ SUBSCRIPTIONS = st.lists(
         after_file=st.sampled_from([0, 2]),
     ),
     max_size=2,
+    unique_by=lambda subscription: subscription.id,
 )
 
 
