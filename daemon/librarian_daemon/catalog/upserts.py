@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, Table, bindparam, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
-from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
+from sqlalchemy.dialects import sqlite
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 
 T = TypeVar("T")
 VERSION = ("epoch", "incarnation", "seq")
@@ -21,7 +22,7 @@ VERSION = ("epoch", "incarnation", "seq")
 CHUNK = 512
 
 
-Insert = SqliteInsert | PostgresInsert
+Insert: TypeAlias = "sqlite.Insert | PostgresInsert"
 
 
 def upsert(connection: Connection, table: Table) -> Insert:
@@ -30,7 +31,12 @@ def upsert(connection: Connection, table: Table) -> Insert:
 
 
 def _insert(dialect: str, table: Table) -> Insert:
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    if dialect == "sqlite":
+        return sqlite.insert(table)
+    # Only where it is used: it is a tenth of what the start of a daemon imports.
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+    return postgresql.insert(table)
 
 
 def inserting(table: Table, complete: Callable[[Any], Insert]) -> Callable[[Connection], Insert]:
@@ -76,9 +82,12 @@ def write_registers(connection: Connection, table: Table, rows: Sequence[dict[st
 @cache
 def _registers(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
     key = [column.name for column in table.primary_key.columns]
-    statement = _insert(dialect, table)
+    statement: Any = _insert(dialect, table)
     values = {name: statement.excluded[name] for name in columns if name not in key}
-    return statement.on_conflict_do_update(index_elements=key, set_=values, where=later(table, statement.excluded))
+    made: Insert = statement.on_conflict_do_update(
+        index_elements=key, set_=values, where=later(table, statement.excluded)
+    )
+    return made
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
