@@ -166,7 +166,7 @@ MUTATIONS = (
     Mutation(
         name="the planner passes files over whose plan was not committed",
         owner=planner.Planner,
-        function="_changed",
+        function="plan",
         old="_commit(tx, plan, self._clock.boottime_s())",
         new="pass",
         catches=("I10",),

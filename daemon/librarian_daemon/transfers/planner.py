@@ -78,7 +78,7 @@ class Planner:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            look = await self._catalog.read(planning.look, self._site, self._adapters, PAGE)
+            look = await self._catalog.read(planning.look, self._site, self._adapters)
             origins = [subscription.from_site for subscription in look.subscriptions]
             self._catalog.pressing = None if None in origins else frozenset(filter(None, origins))
             anew = await self._notice_surroundings(look)
@@ -88,7 +88,7 @@ class Planner:
                 await self._catalog.changed.wait(IDLE_S)
 
     def plan(self, tx: Tx) -> tuple[Plan, bool]:
-        """Plan a page of what changed, in a transaction. Also whether there may be more."""
+        """Plan a page of what changed: read, decided and written in one transaction. Also whether there may be more."""
         mine, here = planning.load_here(tx.connection, self._site, self._adapters)
         matches = [subscription.match for subscription in mine]
         page = planning.changed_files(tx.connection, PAGE, matches, planning.settling(mine))
@@ -122,19 +122,12 @@ class Planner:
         return True
 
     async def _changed(self, look: Look) -> bool:
-        """Plan what changed. Returns whether there may be more. Changes meanwhile set the signal."""
-        if look.changed.last is None:
+        """Plan a page of what changed. Returns whether there may be more. Changes meanwhile set the signal."""
+        if not look.changed:
             return False
-        change, file_id = look.changed.last
-        plan = decide(look.changed, look.subscriptions, look.here)
-
-        def work(tx: Tx) -> None:
-            _commit(tx, plan, self._clock.boottime_s())
-            planning.planned_until(tx, change, file_id)
-
-        await self._catalog.write(work)
+        plan, more = await self._catalog.write_behind(self.plan)
         self._told(plan)
-        return look.changed.full
+        return more
 
     async def _backfill(self, look: Look) -> bool:
         if not look.backfills:

@@ -26,7 +26,6 @@ from tests.conformance.catalog.running import NOW_S, SITE, admit, receive, say
 
 from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.meta import put_meta
 from librarian_daemon.catalog.sets import SetStatement
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import planning, transfers, transitions
@@ -142,7 +141,7 @@ async def test_what_is_left_out_would_have_changed_nothing(
         await _happen(catalog, summit, what, how, file)
 
     def looks(tx: Tx) -> list[Page]:
-        put_meta(tx.connection, "planned", "0,0")
+        planning.planned_until(tx, 0, 0)
         matches = [subscription.match for subscription in mine]
         stores = planning.settling(mine)
         by_sets = planning.changed_files(tx.connection, 1000, matches, stores)
@@ -177,7 +176,7 @@ async def test_a_page_has_what_a_look_at_every_file_finds(
         changed, after = schema.file.c.change, schema.file.c.id
         every = planning.know(tx.connection, tx.connection.execute(select(schema.file).order_by(changed, after)).all())
         by_changes = _nothing()
-        put_meta(tx.connection, "planned", "0,0")
+        planning.planned_until(tx, 0, 0)
         while (page := planning.changed_files(tx.connection, limit, matches, stores)).last is not None:
             assert page.full or page.last == (every[-1].change, every[-1].file_id)
             by_changes = _together(by_changes, page)

@@ -160,7 +160,7 @@ async def test_a_new_subscription_is_tried_on_everything_that_was_known_before(
 
 
 async def _backfill(service: Planner, catalog: Catalog) -> None:
-    look = await catalog.read(planning.look, SITE, ["http"], 1)
+    look = await catalog.read(planning.look, SITE, ["http"])
     await service._backfill(look)  # pyright: ignore[reportPrivateUsage]
 
 
@@ -246,16 +246,6 @@ async def test_what_is_planned_in_a_commit_that_fails_is_not_told(
         with pytest.raises(CatalogFault):
             await receive(catalog, *summit.say(ingested(summit.store)))
     assert not await transfers_changed.wait(0.0)
-
-
-async def test_the_planner_never_goes_back(catalog: Catalog, summit: Peer) -> None:
-    """Its turn may have begun before a commit that planned what it has read."""
-    await receive(catalog, *summit.say(ingested(summit.store, "a"), ingested(summit.store, "b")))
-    page = await catalog.read(planning.changed_files, 1, ["**"])
-    await _plan(catalog)
-    assert page.last is not None
-    await catalog.write(planning.planned_until, *page.last)
-    assert await catalog.read(planning.changed_files, 10, ["**"]) == Page(plain=[], known=[], last=None, full=False)
 
 
 @pytest.mark.parametrize(

@@ -100,19 +100,20 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     here: Here
     #: What sites, offers and stores were when all files were last tried: a hash that the planner keeps.
     surroundings: str | None
-    changed: Page
+    #: Whether files changed behind the planner's cursor.
+    changed: bool
     #: Subscriptions that still page through the catalog, and behind which file they are.
     backfills: list[tuple[str, int]]
 
 
-def look(connection: Connection, site: SiteName, adapters: Sequence[str], limit: int) -> Look:
-    """What there is to plan: at most ``limit`` changed files."""
+def look(connection: Connection, site: SiteName, adapters: Sequence[str]) -> Look:
+    """What there is to plan."""
     mine, here = load_here(connection, site, adapters)
     return Look(
         subscriptions=mine,
         here=here,
         surroundings=get_meta(connection, SURROUNDINGS),
-        changed=changed_files(connection, limit, [subscription.match for subscription in mine], settling(mine)),
+        changed=_newest(connection) > _cursor(connection),
         backfills=backfills(connection),
     )
 
@@ -417,15 +418,27 @@ def _standing(connection: Connection, names: Sequence[str]) -> dict[str, set[str
     return found
 
 
+def _newest(connection: Connection) -> tuple[int, int]:
+    """Change number and row of the file that changed last."""
+    newest = connection.execute(_NEWEST).first()
+    return (0, 0) if newest is None else (newest.change, newest.id)
+
+
+_NEWEST = (
+    select(schema.file.c.change, schema.file.c.id)
+    .order_by(schema.file.c.change.desc(), schema.file.c.id.desc())
+    .limit(1)
+)
+
+
 def _cursor(connection: Connection) -> tuple[int, int]:
     change, _, file_id = (get_meta(connection, "planned") or "0,0").partition(",")
     return int(change), int(file_id)
 
 
 def planned_until(tx: Tx, change: int, file_id: int) -> None:
-    """Advance the planner's cursor, if it is not there yet; in the transaction that writes what followed."""
-    if (change, file_id) > _cursor(tx.connection):
-        put_meta(tx.connection, "planned", f"{change},{file_id}")
+    """Advance the planner's cursor; in the transaction that writes what followed."""
+    put_meta(tx.connection, "planned", f"{change},{file_id}")
 
 
 # ---- subscriptions ---------------------------------------------------------------------------------------
