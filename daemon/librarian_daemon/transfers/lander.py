@@ -56,6 +56,8 @@ class _Group:
         self.by_id = by_id
         #: Ids of those that have a landing row.
         self.with_row: set[str] = set()
+        #: How many are at their names, and registered.
+        self.stored = 0
         self._kept = kept
 
     def kept_of(self, file: Arrived) -> Attributes:
@@ -81,8 +83,11 @@ class Lander:
         self._metrics = metrics
         self._log = structlog.get_logger("lander")
 
-    async def land(self, store: Store, arrived: Sequence[Arrived]) -> None:
-        """Land what arrived of one batch; every one of it has an outcome in the catalog when this returns."""
+    async def land(self, store: Store, arrived: Sequence[Arrived]) -> int:
+        """Land what arrived of one batch; every one of it has an outcome in the catalog when this returns.
+
+        Returns how many are stored.
+        """
         by_id = {str(file.owed.id): file for file in arrived}
         kept = await self._catalog.read(attributes.of_files, [file.owed.row.file_id for file in arrived])
         group = _Group(by_id, kept)
@@ -111,6 +116,7 @@ class Lander:
                 not_placed=partial(self._fail, by_id),
             ),
         )
+        return group.stored
 
     async def _begun(self, group: _Group, store: Store, sealed: Sequence[Landing]) -> list[Landing]:
         """Those of the sealed that are to be placed.
@@ -166,6 +172,7 @@ class Lander:
             return said + _stored(tx, by_id[done[0].id].batch, [mine for mine in done if mine.id not in group.with_row])
 
         said = await self._catalog.write(work)
+        group.stored += len(done)
         sums: dict[tuple[SiteName, str], list[int]] = {}
         for mine in said:
             file = by_id[mine.id]

@@ -90,8 +90,10 @@ class Replicator:
         #: When to look for other sites' transfers again, if some sites have their share.
         self._look_again_s = 0.0
         self._looks = 0
-        #: Whether the last look at what is wanted calls for another one.
+        #: Whether the last look at what is wanted calls for another one, and whether it may have left something that
+        #: waits for a batch to end.
         self._again = False
+        self._left = True
         self._log = structlog.get_logger("replicator")
 
     async def run(self) -> None:
@@ -222,6 +224,7 @@ class Replicator:
         Transfers whose only sources cannot begin a batch are skipped.
         If the other sites have nothing to bring, the next look waits, because it is expensive.
         """
+        self._left = True
         free = [slots for slots in self._slots.values() if slots.free > 0]
         if not free or self._pauses.transfers():
             return []
@@ -243,10 +246,12 @@ class Replicator:
             each = sum(slots.free for slots in free) * self._batches.files
             owed = await self._catalog.read(order.first_wanted, PAGE_WANTED, each, passed)
             if not owed:
+                self._left = bool(passed)
                 return self._looked(full)
             if begun := await self._jobs_of(owed, brought):
                 # Where all that is wanted has begun, nothing follows.
                 self._again = len(owed) >= min(each, PAGE_WANTED) or sum(len(job.owed) for job in begun) < len(owed)
+                self._left = self._again or bool(passed)
                 return begun
         after = order.FIRST
         for _ in range(LOOKED_AT):
@@ -303,11 +308,11 @@ class Replicator:
             lambda file_id: self._catalog.read(attributes.of_file, file_id),
         )
         arrived: asyncio.Queue[TransferView | None] = asyncio.Queue(maxsize=MAX_ARRIVED)
-        failures, failed = 0, list[Transition]()
+        failures, failed, all_stored = 0, list[Transition](), False
         scope = asyncio.timeout(None)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._land(job, store, arrived))
+                landing = group.create_task(self._land(job, store, arrived))
                 try:
                     async with scope, aclosing(fetcher.fetch(job)) as outcomes:
                         self._fetching[job.id] = job, scope
@@ -332,6 +337,7 @@ class Replicator:
                 await arrived.put(None)
                 if failed:
                     await self._catalog.write(transitions.apply_transitions, failed, self._clock.boottime_s())
+            all_stored = landing.result() == len(job.owed)
             if scope.expired():
                 await self._let_go(job, store)
         finally:
@@ -339,7 +345,8 @@ class Replicator:
             self._progress.forget(job)
             del self._running[job.id]
             self._slots[job.adapter].give_back(job.source)
-            self._wake.set()
+            if self._left or not all_stored:
+                self._wake.set()
         await self._catalog.write_later(lambda tx: batch_rows.close_batch(tx, job.id))
         if brought and job.source in self._unreachable:
             self._unreachable.discard(job.source)
@@ -350,10 +357,11 @@ class Replicator:
         told = self._log.info if failures else self._log.debug
         told("job_ended", job=job.id, peer=job.source, failed=failures, seconds=round(seconds, 3))
 
-    async def _land(self, job: Job, store: Store, arrived: asyncio.Queue[TransferView | None]) -> None:
-        """Land everything that arrived during the last landing."""
+    async def _land(self, job: Job, store: Store, arrived: asyncio.Queue[TransferView | None]) -> int:
+        """Land everything that arrived during the last landing. Returns how many files are stored."""
+        stored = 0
         async for group in _groups(arrived):
-            await self._lander.land(
+            stored += await self._lander.land(
                 store,
                 [
                     Arrived(
@@ -367,6 +375,7 @@ class Replicator:
                     for view in group
                 ],
             )
+        return stored
 
     def _failed(self, job: Job, owed: TransferView, error: LibrarianError) -> Transition:
         self._metrics.failed_attempts.labels(peer=job.source, reason=reason_of(error).value).inc()
