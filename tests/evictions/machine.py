@@ -63,8 +63,6 @@ class Order(NamedTuple):
     decided_before_rename: bool = True
     #: The bytes are renamed back before the row is committed as available.
     back_before_commit: bool = True
-    #: The row is committed as gone before the bytes are unlinked.
-    gone_before_unlink: bool = True
     #: Each attempt has a nonce that was never used.
     fresh_nonce: bool = True
     #: What is decided may be put back, and what is pending times out.
@@ -72,3 +70,7 @@ class Order(NamedTuple):
     can_time_out: bool = True
     #: What was aborted in a batch whose nonce still lives may not join it again.
     no_rejoin: bool = True
+    #: Quarantine ends after names were compared with rows.
+    names_compared: bool = True
+    #: ... and after the site's own entries are back.
+    entries_back: bool = True

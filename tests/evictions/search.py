@@ -34,12 +34,21 @@ def search(
     *,
     most: int = 100_000_000,
     liveness: bool = True,
+    only: str = "",
+    forgets: bool = True,
 ) -> Searched:
     """All states that can be reached, up to the first in which a rule is broken, or up to ``most``.
 
-    With ``liveness`` it is asked of each state whether what happens by itself can settle it; that takes memory.
+    Args:
+        mesh: what is searched.
+        machine: the decisions; some may be bad ones.
+        order: the caller's order; some of it may be off.
+        most: states, after which it is given up.
+        liveness: ask of each state whether what happens by itself can settle it. Takes memory.
+        only: look for this broken rule, and go on where another one is broken.
+        forgets: see :class:`World`.
     """
-    world = World(mesh, machine, order)
+    world = World(mesh, machine, order, forgets=forgets)
     first = world.first()
     #: By state: its number. By number: the state before it, and what happened.
     numbers: dict[State, int] = {first: 0}
@@ -58,19 +67,17 @@ def search(
         return tuple(reversed(found))
 
     def end(broken: str = "", trace: tuple[str, ...] = (), cut: bool = False) -> Searched:
-        return Searched(
-            mesh=mesh.name, states=len(queue), transitions=transitions, broken=broken, trace=trace, cut=cut
-        )
+        return Searched(mesh=mesh.name, states=len(queue), transitions=transitions, broken=broken, trace=trace, cut=cut)
 
     while at < len(queue):
         state = queue[at]
         for following in steps(world, state):
             transitions += 1
-            if following.broken:
+            if following.broken and only in ("", following.broken):
                 return end(following.broken, way(at, following.what))
             known = numbers.get(following.state)
             if known is None:
-                if wrong := world.untrue(following.state):
+                if (wrong := world.untrue(following.state)) and only in ("", wrong):
                     return end(wrong, way(at, following.what))
                 known = numbers[following.state] = len(queue)
                 queue.append(following.state)
@@ -81,7 +88,7 @@ def search(
         at += 1
         if len(queue) > most:
             return end(cut=True)
-    if liveness:
+    if liveness and only in ("", TRAPPED):
         trapped = _trapped(world, queue, backwards)
         if trapped is not None:
             return end(TRAPPED, way(trapped, ""))

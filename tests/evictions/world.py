@@ -98,8 +98,10 @@ class Table(Generic[T]):
 class World:
     """The states of a mesh."""
 
-    def __init__(self, mesh: Mesh, machine: Machine, order: Order) -> None:
+    def __init__(self, mesh: Mesh, machine: Machine, order: Order, *, forgets: bool = True) -> None:
         self.mesh, self.machine, self.order = mesh, machine, order
+        #: Answers for a nonce that is gone are taken away: sound where the machine never looks at such.
+        self.forgets = forgets and order.fresh_nonce
         self.known = mesh.known()
         self.instances: Table[Instance] = Table()
         self.votes: Table[frozenset[Vouch]] = Table()
@@ -122,6 +124,11 @@ class World:
         left = self.left.number(Left(self.mesh.rots, self.mesh.rewinds))
         site = self.sites.number(Site())
         return (instance,) * self.count + (vote,) * self.count + (site,) * self.mesh.sites + (left,)
+
+    def label(self, i: int) -> str:
+        """For people."""
+        store, file = self.where[i]
+        return f"store {store}" if self.mesh.files == 1 else f"store {store}, file {file},"
 
     # ---- reading a state -------------------------------------------------------------------------
 
@@ -160,7 +167,9 @@ class World:
 
     # ---- making a state --------------------------------------------------------------------------
 
-    def put(self, state: State, changes: dict[int, Instance], votes: dict[int, frozenset[Vouch]] | None = None) -> State:
+    def put(
+        self, state: State, changes: dict[int, Instance], votes: dict[int, frozenset[Vouch]] | None = None
+    ) -> State:
         """The state with other instances. Votes that can never be counted again are forgotten, nonces numbered anew."""
         new = list(state)
         for i, instance in changes.items():
@@ -179,6 +188,13 @@ class World:
         return tuple(new)
 
     def _tidy(self, new: list[int], i: int) -> None:
+        if self.mesh.files > 1:
+            mine = [j for j in range(self.count) if self.where[j][0] == self.where[i][0]]
+            live = {self.instances.values[new[j]].row.nonce for j in mine} - {""}
+            for j in mine:
+                sent = self.votes.values[new[self.count + j]]
+                new[self.count + j] = self.votes.number(frozenset(vouch for vouch in sent if vouch.nonce in live))
+            return
         backup = self.sites.values[new[2 * self.count + self.site_of[i]]].backup
         row = None if backup is None else backup[0][self.at_site[self.site_of[i]].index(i)]
         key = ("tidy", new[i], new[self.count + i], row, i)
@@ -189,7 +205,7 @@ class World:
         new[i], new[self.count + i] = found
 
     def _tidied(self, number: int, votes: int, backup: Row | None) -> tuple[int, int]:
-        if not self.order.fresh_nonce or self.mesh.files > 1:
+        if not self.forgets:
             return number, votes
         instance, sent = self.instances.values[number], self.votes.values[votes]
         if instance.task[0] in ("rename", "close") and not self.machine.is_of(instance.row, instance.task[1]):
@@ -238,7 +254,7 @@ class World:
         if self.mesh.files > 1:
             return self.fresh_batch(state, self.where[i][0])
         used = self._nonces(state, i)
-        return next(nonce for number in range(1, 9) if (nonce := f"n{number}") not in used)
+        return next(nonce for number in range(1, 99) if (nonce := f"n{number}") not in used)
 
     def _nonces(self, state: State, i: int) -> set[str]:
         instance, backup = self.instance(state, i), self.site(state, i).backup
@@ -255,7 +271,7 @@ class World:
             return "n1"
         mine = [i for i in range(self.count) if self.where[i][0] == store]
         used = {nonce for i in mine for nonce in self._nonces(state, i)}
-        return next(nonce for number in range(1, 9) if (nonce := f"n{number}") not in used)
+        return next(nonce for number in range(1, 99) if (nonce := f"n{number}") not in used)
 
     # ---- the truth -------------------------------------------------------------------------------
 
@@ -332,9 +348,7 @@ class World:
 
     def _vouch(self, i: int, j: int, nonce: str, round_: Round, voucher: Instance, site: Site) -> Vouch | None:
         asker, place = self.mesh.place(self.where[i][0]), self.mesh.place(self.where[j][0])
-        question = Question(
-            nonce=nonce, round=round_, name=self.file(i), digest=DIGEST, site=asker[0], store=asker[1]
-        )
+        question = Question(nonce=nonce, round=round_, name=self.file(i), digest=DIGEST, site=asker[0], store=asker[1])
         looked = Looked(opens=voucher.name in CONTENT)
         if voucher.name in CONTENT and round_ is Round.BYTES:
             proof = self.proof(nonce, place, CONTENT[voucher.name])
@@ -369,8 +383,9 @@ class World:
             proofs=proofs,
         )
         return any(
-            self.machine.verdict(attempt, arrived, self.known) is None
-            for number in range(1, len(sent) + 1)
+            # Each of them arrives twice: what is repeated must count once.
+            self.machine.verdict(attempt, arrived + arrived, self.known) is None
+            for number in range(len(sent) + 1)
             for arrived in combinations(sorted(sent, key=lambda vouch: (vouch.site, vouch.store, vouch.nonce)), number)
         )
 
