@@ -91,7 +91,8 @@ def main() -> int:
     args = parser.parse_args()
     meshes = [NAMED[name] for name in args.mesh] if args.mesh else SMALL + LARGE
     lines: list[Line] = []
-    for job in [*meshes, *([] if args.mesh else VARIANTS)]:
+    jobs: list[Mesh | Variant] = [*meshes, *([] if args.mesh else VARIANTS)]
+    for job in jobs:
         line = of_mesh(job, args.most) if isinstance(job, Mesh) else of_variant(job, args.most)
         lines.append(line)
         _say(line)

@@ -29,7 +29,7 @@ SMALL = [
     Mesh(name="trio", stores=TRIO, keep=ONE),
     Mesh(name="trio of two", stores=TRIO, keep=TWO, lands=True),
     Mesh(name="trio of any two", stores=TRIO, keep=ANY_TWO),
-    Mesh(name="rot", stores=TRIO, keep=TWO, rots=1),
+    Mesh(name="rot", stores=TWO_OF_THREE, keep=TWO, rots=1),
     Mesh(name="rewound, noticed", stores=PAIR, keep=ONE, rewinds=1, lands=True),
     Mesh(name="rewound, unnoticed", stores=PAIR, keep=ONE, rewinds=1, noticed=False, lands=True),
     Mesh(name="hold", stores=PAIR, keep=ONE, hold=True),
@@ -50,6 +50,7 @@ SMALL = [
 #: Searched by ``scripts/search-evictions`` only, beside the small ones.
 LARGE = [
     Mesh(name="batch", stores=PAIR, keep=ONE, files=2, restarts=False),
+    Mesh(name="rot of three", stores=TRIO, keep=TWO, rots=1),
     Mesh(name="rot, rewound", stores=ONE_OF_THREE, keep=TWO, rots=1, rewinds=1, lands=True),
     Mesh(name="withdrawal, rewound", stores=PAIR, keep=ONE, withdrawal=True, rewinds=1),
     Mesh(name="withdrawal of three", stores=TRIO, keep=ONE, withdrawal=True),

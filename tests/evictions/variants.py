@@ -150,7 +150,7 @@ def _still(given: Row, nonce: str) -> bool:
 
 
 def _trashed_unasked(given: Row, nonce: str, fresh: str, now_s: float) -> Row:
-    return replace(given, stage=Stage.TRASHED, nonce=fresh, trash=given.trash or nonce)
+    return msgspec.structs.replace(given, stage=Stage.TRASHED, nonce=fresh, trash=given.trash or nonce)
 
 
 def _closed_unasked(given: Row, nonce: str) -> Row:
@@ -159,7 +159,7 @@ def _closed_unasked(given: Row, nonce: str) -> Row:
 
 def _one_nonce(given: Row, nonce: str, fresh: str, now_s: float) -> Row:
     after = row.trashed(given, nonce, fresh, now_s)
-    return replace(after, nonce=nonce) if after.stage is Stage.TRASHED else after
+    return msgspec.structs.replace(after, nonce=nonce) if after.stage is Stage.TRASHED else after
 
 
 def _resumes(given: Row, put_back: bool, named: bool, intact: bool) -> Row:
@@ -195,11 +195,17 @@ def _healed_with_nonce(given: Row) -> Row:
 
 
 def _refused(**facts: object) -> Machine:
-    return MACHINE._replace(refused=lambda here: voucher.refused(replace(here, **facts)))
+    def refused(here: Here) -> Refusal | None:
+        return voucher.refused(replace(here, **facts))
+
+    return MACHINE._replace(refused=refused)
 
 
 def _empties(**facts: object) -> Machine:
-    return MACHINE._replace(may_empty=lambda here: voucher.may_empty(replace(here, **facts)))
+    def may_empty(here: Here) -> bool:
+        return voucher.may_empty(replace(here, **facts))
+
+    return MACHINE._replace(may_empty=may_empty)
 
 
 def _unhashed(given: Row, intact: bool) -> Row:
@@ -432,6 +438,20 @@ VARIANTS = [
         meshes=("processing",),
         breaks=steps.NAMES,
         machine=_processing_counts(_here(role=StoreRole.BUFFER)),
+    ),
+    Variant(
+        rule="a store of a role that does not count does not vouch",
+        meshes=("processing",),
+        breaks="",
+        machine=_here(role=StoreRole.BUFFER),
+        why="the evictor knows the store's role, and believes no other one",
+    ),
+    Variant(
+        rule="an evictor counts by the roles that it knows",
+        meshes=("processing",),
+        breaks="",
+        machine=_processing_counts(MACHINE),
+        why="an honest store of such a role does not vouch",
     ),
     Variant(
         rule="an archive is demanded",

@@ -144,9 +144,8 @@ class World:
         if self.mesh.files == 1:
             return self.votes.values[state[self.count + i]]
         store = self.where[i][0]
-        return frozenset().union(
-            *(self.votes.values[state[self.count + j]] for j in range(self.count) if self.where[j][0] == store)
-        )
+        mine = [j for j in range(self.count) if self.where[j][0] == store]
+        return frozenset(vouch for j in mine for vouch in self.votes.values[state[self.count + j]])
 
     def here(self, i: int, site: Site) -> Here:
         store = self.mesh.stores[self.where[i][0]]
