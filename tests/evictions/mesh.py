@@ -32,9 +32,13 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
     files: int = 1
     #: Instances that rot, at most, all told.
     rots: int = 0
-    #: Catalogs of this site that are replaced by a copy from before, at most, all told.
+    #: ... at any moment, also after they were read for a proof: of each that rots, one less may be left.
+    rots_any_time: bool = False
+    #: Catalogs that are replaced by a copy from before, at most, all told.
     rewinds: int = 0
-    #: The site notices it, and is in quarantine until its own entries are back.
+    #: ... of these sites.
+    rewound: tuple[int, ...] = (0,)
+    #: A site notices it, and is in quarantine until its own entries are back.
     noticed: bool = True
     #: The file is dropped, or fetched, once more, at any time.
     lands: bool = False
@@ -46,6 +50,8 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
     withdrawal: bool = False
     #: Sites stop and start at any time.
     restarts: bool = True
+    #: ... and others go on in between.
+    down: bool = False
 
     @property
     def sites(self) -> int:

@@ -50,6 +50,13 @@ SMALL = [
 #: Searched by ``scripts/search-evictions`` only, beside the small ones.
 LARGE = [
     Mesh(name="batch", stores=PAIR, keep=ONE, files=2, restarts=False),
+    Mesh(name="pair, down", stores=PAIR, keep=ONE, lands=True, down=True),
+    Mesh(name="pair, down and rewound", stores=PAIR, keep=ONE, lands=True, down=True, rewinds=1, noticed=False),
+    Mesh(name="trio, down", stores=TRIO, keep=ONE, down=True),
+    Mesh(name="trio of two, down, rot", stores=TRIO, keep=TWO, down=True, rots=1),
+    Mesh(name="pair, each rewound", stores=PAIR, keep=ONE, lands=True, rewinds=2, rewound=(0, 1), noticed=False),
+    Mesh(name="pair, each rewound, noticed", stores=PAIR, keep=ONE, rewinds=2, rewound=(0, 1)),
+    Mesh(name="rot at any time", stores=TRIO, keep=TWO, rots=1, rots_any_time=True, lands=True),
     Mesh(name="rot of three", stores=TRIO, keep=TWO, rots=1),
     Mesh(name="rot, rewound", stores=ONE_OF_THREE, keep=TWO, rots=1, rewinds=1, lands=True),
     Mesh(name="withdrawal, rewound", stores=PAIR, keep=ONE, withdrawal=True, rewinds=1),
@@ -70,6 +77,11 @@ LARGE = [
     Mesh(name="four, of three", stores=FOUR, keep=THREE, lands=True),
     Mesh(name="four, of three, rot", stores=FOUR, keep=THREE, rots=2),
     Mesh(name="four in two domains", stores=(Store(0, "a"), Store(1, "a"), Store(2, "b"), Store(3, "b")), keep=TWO),
+    Mesh(name="siblings, hold", stores=SIBLINGS, keep=ONE, hold=True),
+    Mesh(name="hold, rewound, dropped", stores=PAIR, keep=ONE, hold=True, rewinds=1, lands=True, down=True),
+    Mesh(name="conflict, rewound", stores=PAIR, keep=ONE, conflict=True, rewinds=1, lands=True),
+    Mesh(name="rule unheard, rot", stores=TRIO, keep=TWO, own=((0, ONE),), rots=1, lands=True),
+    Mesh(name="archive, rot", stores=(ARCHIVE, Store(1, "b"), Store(2, "c", StoreRole.ARCHIVE)), keep=ARCHIVED, rots=1),
     Mesh(name="archive of four", stores=(ARCHIVE, Store(1, "b"), Store(2, "c"), Store(3, "d")), keep=ARCHIVED),
 ]
 NAMED = {mesh.name: mesh for mesh in SMALL + LARGE}

@@ -7,8 +7,9 @@ from collections import defaultdict
 import msgspec
 from tests.evictions.machine import Machine, Order
 from tests.evictions.mesh import Mesh
+from tests.evictions.state import State
 from tests.evictions.steps import steps
-from tests.evictions.world import State, World
+from tests.evictions.world import World
 
 TRAPPED = "from here nothing that happens by itself settles the file"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.evictions.world import BAD, CONTENT, ENDED, GOOD, NOTHING, Instance, Next, Site, State, World
+from tests.evictions.state import BAD, CONTENT, ENDED, GOOD, NOTHING, Instance, Next, Site, State
+from tests.evictions.world import World
 
 from librarian_protocol.eviction.row import Row, Stage
 from librarian_protocol.eviction.voucher import Round
@@ -23,6 +24,9 @@ UNHASHED = "what was put back is said to be available, and is bad"
 def steps(world: World, state: State) -> Iterator[Next]:
     """Every successor of the state."""
     for i in range(world.count):
+        yield from _rot(world, state, i)
+        if world.site(state, i).down:
+            continue
         if world.mesh.stores[world.where[i][0]].evicts:
             yield from _evictor(world, state, i)
         yield from _trash(world, state, i)
@@ -174,9 +178,18 @@ def _unlink(world: World, state: State, i: int, instance: Instance, nonce: str) 
 
 
 def _crash(world: World, state: State, i: int, what: str, broken: str = "") -> Iterator[Next]:
-    if world.mesh.restarts:
+    if world.mesh.down:
+        yield Next(what, _stopped(world, state, world.site_of[i]), broken)
+    elif world.mesh.restarts:
         after, unasked = _restarted(world, state, world.site_of[i])
         yield Next(what, after, broken or unasked)
+
+
+def _stopped(world: World, state: State, number: int) -> State:
+    """What the process was about to do is lost."""
+    stopped = {i: world.instance(state, i)._replace(task=("", "")) for i in world.at_site[number]}
+    site = world.sites.values[state[2 * world.count + number]]
+    return world.put_site(world.put(state, stopped), number, site._replace(down=True))
 
 
 # ---- what those do who are asked -----------------------------------------------------------------
@@ -199,7 +212,7 @@ def _answers(world: World, state: State, i: int) -> Iterator[Next]:
         return
     sent = world.votes.values[state[world.count + i]]
     for j in askable:
-        vouch = world.vouch(state, i, j, nonce, round_)
+        vouch = None if world.site(state, j).down else world.vouch(state, i, j, nonce, round_)
         if vouch is None or vouch in sent:
             continue
         site = world.site(state, j)
@@ -229,15 +242,21 @@ def _others(world: World, state: State, i: int) -> Iterator[Next]:
         what = f"{world.label(i)} is healed"
         yield Next(what, world.put(state, {i: healed}), progress=row.stage is Stage.SUSPECTED)
     if mesh.lands and (row.stage is not Stage.AVAILABLE or instance.name != GOOD):
-        yield Next(
-            f"{world.label(i)} is dropped once more", world.put(state, {i: _landed(instance, machine.land(row))})
-        )
+        what, landed = f"{world.label(i)} is dropped once more", _landed(instance, machine.land(row))
+        yield Next(what, world.put(state, {i: landed}))
+        if instance.bytes != NOTHING:
+            # The bytes in trash go after the row is committed.
+            unfinished = landed._replace(trash=instance.trash, bytes=instance.bytes)
+            yield from _crash(world, world.put(state, {i: unfinished}), i, f"{what}, and dies")
     if site.withdrawn and row.stage is not Stage.GONE and not row.withdrawn:
         after = machine.withdraw(row, world.fresh(state, i, 1))
         task = ("rename", after.nonce) if after.stage is Stage.DECIDED else ("", "")
         yield Next(f"{world.label(i)} withdraws", world.put(state, {i: instance._replace(row=after, task=task)}))
-    left = world.left.values[state[-1]]
-    if left.rots and not _reading(world, state):
+
+
+def _rot(world: World, state: State, i: int) -> Iterator[Next]:
+    instance, left = world.instance(state, i), world.left.values[state[-1]]
+    if left.rots and (world.mesh.rots_any_time or not _reading(world, state)):
         fewer = world.left.number(left._replace(rots=left.rots - 1))
         if instance.name == GOOD:
             yield Next(f"{world.label(i)} rots", (*world.put(state, {i: instance._replace(name=BAD)})[:-1], fewer))
@@ -268,9 +287,14 @@ def _reading(world: World, state: State) -> bool:
 def _site(world: World, state: State, number: int) -> Iterator[Next]:
     mesh = world.mesh
     site = world.sites.values[state[2 * world.count + number]]
-    if mesh.restarts:
+    if mesh.down and not site.down:
+        yield Next(f"site {number} stops", _stopped(world, state, number))
+    elif mesh.restarts:
         after, broken = _restarted(world, state, number)
-        yield Next(f"site {number} starts again", after, broken)
+        yield Next(f"site {number} starts again", after, broken, progress=site.down)
+    yield from _restored(world, state, number, site)
+    if site.down:
+        return
     if mesh.hold and not site.held and not site.quarantine:
         yield Next(
             f"site {number} hears of a hold", world.put_site(state, number, site._replace(held=True, ever_held=True))
@@ -284,19 +308,18 @@ def _site(world: World, state: State, number: int) -> Iterator[Next]:
     if site.quarantine:
         yield Next(f"site {number} is whole again", _whole(world, state, number, site), progress=True)
     left = world.left.values[state[-1]]
-    if left.rewinds and number == 0:
+    if left.rewinds and number in mesh.rewound:
         rows = tuple(world.instance(state, i).row for i in world.at_site[number])
         kept = (rows, site.held, site.conflict, site.withdrawn)
         if site.backup != kept:
             yield Next(f"site {number} is backed up", world.put_site(state, number, site._replace(backup=kept)))
-        if site.backup is not None:
-            yield from _restored(world, state, number, site)
 
 
 def _restored(world: World, state: State, number: int, site: Site) -> Iterator[Next]:
-    assert site.backup is not None
-    rows, held, conflict, withdrawn = site.backup
     left = world.left.values[state[-1]]
+    if site.backup is None or not left.rewinds:
+        return
+    rows, held, conflict, withdrawn = site.backup
     after = site._replace(backup=None, held=held, conflict=conflict, withdrawn=withdrawn)
     after = after._replace(quarantine=True) if world.mesh.noticed else after._replace(astray=True)
     old = {
@@ -337,4 +360,6 @@ def _restarted(world: World, state: State, number: int) -> tuple[State, str]:
         back = before.bytes != NOTHING and not unlinked
         if back and changed[i].row.stage is Stage.AVAILABLE and changed[i].name != GOOD:
             broken = broken or UNHASHED
-    return world.put(state, changed), broken
+    started = world.put(state, changed)
+    site = world.sites.values[state[2 * world.count + number]]
+    return (world.put_site(started, number, site._replace(down=False)) if site.down else started), broken

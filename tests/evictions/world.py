@@ -12,87 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import combinations
-from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 from tests.evictions.machine import Machine, Order
 from tests.evictions.mesh import Mesh
+from tests.evictions.state import BAD, CONTENT, DIGEST, ENDED, GOOD, NOTHING, Instance, Left, Site, State, Table
 
-from librarian_protocol.digests import Digest
 from librarian_protocol.eviction.count import Attempt, Place
 from librarian_protocol.eviction.row import OPEN, Action, Found, Row, Stage
 from librarian_protocol.eviction.voucher import COUNTING, Here, Looked, Question, Round, Vouch, prover
 from librarian_protocol.keep_rules import Requirement
 from librarian_protocol.names import Name
 
-#: What stands at a name, or in trash. ENDED: nothing, since a withdrawal ended it, as it may.
-NOTHING, GOOD, BAD, ENDED = range(4)
-CONTENT = {GOOD: b"good", BAD: b"spoilt"}
-DIGEST = Digest.blake3(CONTENT[GOOD])
-
-State = tuple[int, ...]
-T = TypeVar("T", bound=Hashable)
-
-
-class Instance(NamedTuple):
-    """One file in one store."""
-
-    row: Row
-    name: int = GOOD
-    #: The directory in trash that has its bytes, and these.
-    trash: str = ""
-    bytes: int = NOTHING
-    #: What the evictor was about to do, and for which nonce. Lost with the process.
-    task: tuple[str, str] = ("", "")
-
-
-class Site(NamedTuple):
-    """What one site knows; ``ever_held`` and ``voided`` are what it has heard, whatever its catalog says now."""
-
-    quarantine: bool = False
-    #: Its catalog is from before, and it does not know.
-    astray: bool = False
-    held: bool = False
-    ever_held: bool = False
-    conflict: bool = False
-    withdrawn: bool = False
-    #: It has heard that the withdrawal does not count.
-    voided: bool = False
-    backup: tuple[tuple[Row, ...], bool, bool, bool] | None = None
-
-
-class Left(NamedTuple):
-    """What can still go wrong."""
-
-    rots: int
-    rewinds: int
-
-
-class Next(NamedTuple):
-    """One thing that can happen."""
-
-    what: str
-    state: State
-    #: The rule that is broken by it; "" where none is.
-    broken: str = ""
-    #: It happens by itself, sooner or later: neither a fault nor a wish.
-    progress: bool = False
-
-
-class Table(Generic[T]):
-    """Numbers for values."""
-
-    def __init__(self) -> None:
-        self.values: list[T] = []
-        self._numbers: dict[T, int] = {}
-
-    def number(self, value: T) -> int:
-        """The same for equal values."""
-        found = self._numbers.get(value)
-        if found is None:
-            found = self._numbers[value] = len(self.values)
-            self.values.append(value)
-        return found
+UNTRUE_TRASH = "bytes stand in trash, and no row says so"
+UNTRUE_AVAILABLE = "it is said to be available, and its name is empty"
+UNTRUE_GONE = "it is said to be gone, and stands at its name"
 
 
 class World:
@@ -286,9 +220,10 @@ class World:
                 left.append(j)
         keep: Requirement = self.mesh.keep
         stores = [self.mesh.stores[self.where[j][0]] for j in left]
+        rotten = self.mesh.rots - self.left.values[state[-1]].rots if self.mesh.rots_any_time and not names else 0
         return (
-            len(left) < keep.instances
-            or len({store.domain for store in stores}) < keep.domains
+            len(left) < keep.instances - rotten
+            or len({store.domain for store in stores}) < keep.domains - rotten
             or (keep.role is not None and all(store.role is not keep.role for store in stores))
         )
 
@@ -296,7 +231,7 @@ class World:
         """What a site says that is not so; "" where nothing is. Asked of every state."""
         for i in range(self.count):
             site = self.site(state, i)
-            key = ("untrue", state[i], site.quarantine, site.astray)
+            key = ("untrue", state[i], site.quarantine, site.astray, site.down)
             found = self._remembered.get(key)
             if found is None:
                 found = self._remembered[key] = self._untrue(self.instance(state, i), site)
@@ -307,14 +242,14 @@ class World:
     def _untrue(self, instance: Instance, site: Site) -> str:
         row, stage = instance.row, instance.row.stage
         moved = stage in (Stage.DECIDED, Stage.TRASHED) and row.trash == instance.trash
-        if instance.bytes != NOTHING and not moved:
-            return "bytes stand in trash, and no row says so"
+        if instance.bytes != NOTHING and not moved and not site.down:
+            return UNTRUE_TRASH
         if site.quarantine or site.astray:
             return ""
         if stage is Stage.AVAILABLE and instance.name in (NOTHING, ENDED):
-            return "it is said to be available, and its name is empty"
+            return UNTRUE_AVAILABLE
         if stage is Stage.GONE and instance.name in (GOOD, BAD):
-            return "it is said to be gone, and stands at its name"
+            return UNTRUE_GONE
         return ""
 
     def settled(self, state: State) -> bool:
@@ -322,7 +257,7 @@ class World:
         for i in range(self.count):
             instance, site = self.instance(state, i), self.site(state, i)
             stage = instance.row.stage
-            if site.quarantine or instance.task[0] or instance.bytes != NOTHING or stage in OPEN:
+            if site.down or site.quarantine or instance.task[0] or instance.bytes != NOTHING or stage in OPEN:
                 return False
             if stage is Stage.SUSPECTED and any(self.serves(state, j) for j in self.others[i]):
                 return False

@@ -76,7 +76,8 @@ class Action(StrEnum):
     """What is done with the bytes before the row is committed."""
 
     NOTHING = "nothing"
-    #: Rename them back from trash; they are hashed.
+    #: Rename them back from trash, and hash them. Where good bytes of the file stand at the name already, those in
+    #: trash are unlinked instead.
     PUT_BACK = "put-back"
     #: Unlink them in trash.
     UNLINK = "unlink"
@@ -149,7 +150,10 @@ def put_back(row: Row, *, intact: bool) -> Row:
 
 
 def land(row: Row) -> Row:
-    """Verified bytes stand at the name: pulled, dropped once more, or found. Whatever was open is void."""
+    """Verified bytes stand at the name: pulled, dropped once more, or found. Whatever was open is void.
+
+    Bytes of the file that stand in trash are unlinked after the commit; after a crash the next start does it.
+    """
     return AVAILABLE
 
 
