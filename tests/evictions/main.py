@@ -45,14 +45,8 @@ def of_mesh(mesh: Mesh, most: int) -> Line:
 def of_variant(variant: Variant, most: int) -> Line:
     """The machine without a rule: what is named must be found."""
     began = time.process_time()
-    found: Searched | None = None
-    for name in variant.meshes:
-        found = search(
-            NAMED[name], variant.machine, variant.order, most=most, only=variant.breaks, forgets=variant.forgets
-        )
-        if found.broken:
-            break
-    assert found is not None
+    mesh = NAMED[variant.mesh]
+    found = search(mesh, variant.machine, variant.order, most=most, only=variant.breaks, forgets=variant.forgets)
     return _line(variant.rule, found, variant.breaks, began)
 
 

@@ -278,6 +278,8 @@ def _reading(world: World, state: State) -> bool:
         instance = world.instance(state, i)
         if instance.row.stage is Stage.TRASHED and (instance.task[0] or world.votes.values[state[world.count + i]]):
             return True
+        if instance.row.stage is Stage.GONE and instance.bytes != NOTHING:
+            return True
     return False
 
 

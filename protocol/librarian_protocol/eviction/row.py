@@ -1,16 +1,17 @@
 """The row of one instance while it is given up: its states, and what takes it from one to the next. Pure.
 
-=========  ======  ======  =======  ======  =========  =====  ======  =======  =========  ========
-stage      intend  decide  trashed  close   timed_out  land   heal    suspect  withdraw   put_back
-=========  ======  ======  =======  ======  =========  =====  ======  =======  =========  ========
-available  pend.                                       avail  avail   susp.    decided
-suspected                                              avail  avail   susp.    decided
-pending            dec.                     avail      avail  avail   susp.    decided
-decided                    trashed                     avail  avail            decided    avail, susp.
-trashed                             gone               avail  avail            trashed    avail, susp.
-gone                                                   avail
-=========  ======  ======  =======  ======  =========  =====  ======  =======  =========  ========
+=========  =======  =======  =======  =====  =========  =========  =========  =========  ========  ====================
+stage      intend   decide   trashed  close  timed_out  land       heal       suspect    withdraw  put_back
+=========  =======  =======  =======  =====  =========  =========  =========  =========  ========  ====================
+available  pending                                      available  available  suspected  decided
+suspected                                               available  available  suspected  decided
+pending             decided                  available  available  available  suspected  decided
+decided                      trashed                    available  available             decided   available, suspected
+trashed                               gone              available  available             trashed   available, suspected
+gone                                                    available
+=========  =======  =======  =======  =====  =========  =========  =========  =========  ========  ====================
 
+An empty cell: nothing happens, or it is refused as a fault of the caller (``InvalidTransition``).
 ``started`` is for every stage: a start aborts what was pending and puts back what was decided.
 
 Theory of operation. An attempt is known by its nonce: fresh for each, and gone from the row as soon as the row is
@@ -103,15 +104,20 @@ def intend(row: Row, nonce: str) -> Row:
 
 def decide(row: Row, nonce: str) -> Row:
     """Round 1 was enough. Committed before the bytes are renamed. Of another attempt, or a second time: nothing."""
-    if not is_of(row, nonce):
+    if not is_of(row, nonce) or row.stage in (Stage.DECIDED, Stage.TRASHED):
         return row
     return msgspec.structs.replace(row, stage=Stage.DECIDED, trash=nonce)
 
 
 def trashed(row: Row, nonce: str, fresh: str, now_s: float) -> Row:
-    """The bytes of the attempt ``nonce`` stand in trash, durably. Round 2 will be asked under ``fresh``."""
+    """The bytes of the attempt ``nonce`` stand in trash, durably. Round 2 will be asked under ``fresh``.
+
+    Raises:
+        InvalidTransition: they were renamed, and it is not decided.
+    """
     if not is_of(row, nonce):
         return row
+    _expect(row, "find in trash", Stage.DECIDED)
     since_s = now_s if row.since_s is None else min(row.since_s, now_s)
     return msgspec.structs.replace(row, stage=Stage.TRASHED, nonce=fresh, since_s=since_s)
 
@@ -123,9 +129,14 @@ def grace_left_s(row: Row, grace_s: float, now_s: float) -> float:
 
 
 def close(row: Row, nonce: str) -> Row:
-    """Round 2 was enough, or a withdrawal's time is over. Committed before the bytes in trash are unlinked."""
+    """Round 2 was enough, or a withdrawal's time is over. Committed before the bytes in trash are unlinked.
+
+    Raises:
+        InvalidTransition: they are not in trash.
+    """
     if not is_of(row, nonce):
         return row
+    _expect(row, "close", Stage.TRASHED)
     return Row(Stage.GONE, trash=row.trash)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from tests.unit.protocol.samples import ARCHIVE, CAMPUS, DIGEST, NAME, OTHER_STORE, STORE, SUMMIT
@@ -56,6 +60,57 @@ def test_an_attempt_goes_from_available_to_gone_under_two_nonces() -> None:
 def test_what_acts_for_another_attempt_changes_nothing(given: Row) -> None:
     assert row.decide(given, N3) == row.trashed(given, N3, N2, 0.0) == row.close(given, N3) == given
     assert row.timed_out(given, N3) == given
+
+
+def test_bytes_that_were_not_decided_about_are_not_found_in_trash_nor_ended() -> None:
+    assert row.decide(DECIDED, N1) == DECIDED
+    assert row.decide(TRASHED, N2) == TRASHED
+    for given in (PENDING, TRASHED):
+        with pytest.raises(InvalidTransition):
+            row.trashed(given, given.nonce, N3, 0.0)
+    for given in (PENDING, DECIDED):
+        with pytest.raises(InvalidTransition):
+            row.close(given, given.nonce)
+
+
+def test_the_table_in_the_docstring_is_what_the_functions_do() -> None:
+    assert row.__doc__ is not None
+    lines = [line for line in row.__doc__.splitlines() if line]
+    edges = [number for number, line in enumerate(lines) if line.startswith("====")]
+    starts = [match.start() for match in re.finditer("=+", lines[edges[0]])]
+    spans = list(zip(starts, [*starts[1:], None], strict=True))
+    table = [[line[a:b].strip() for a, b in spans] for line in lines[edges[0] + 1 : edges[2]] if "===" not in line]
+    assert table == row_table()
+
+
+def row_table() -> list[list[str]]:
+    """By what each function does to a row of each stage, for the attempt that is open."""
+    does: dict[str, list[Callable[[Row], Row]]] = {
+        "intend": [lambda given: row.intend(given, N3)],
+        "decide": [lambda given: row.decide(given, given.nonce or N3)],
+        "trashed": [lambda given: row.trashed(given, given.nonce or N3, N2, 0.0)],
+        "close": [lambda given: row.close(given, given.nonce or N3)],
+        "timed_out": [lambda given: row.timed_out(given, given.nonce or N3)],
+        "land": [row.land],
+        "heal": [row.heal],
+        "suspect": [row.suspect],
+        "withdraw": [lambda given: row.withdraw(given, N3)],
+        "put_back": [lambda given: row.put_back(given, intact=True), lambda given: row.put_back(given, intact=False)],
+    }
+    found = [["stage", *does]]
+    for given in EVERY:
+        cells: list[str] = []
+        for ways in does.values():
+            after: list[str] = []
+            for way in ways:
+                with contextlib.suppress(InvalidTransition):
+                    done = way(given)
+                    # To land once more, or to be suspected once more, is something; a late answer is nothing.
+                    if done != given or way in (row.land, row.heal, row.suspect):
+                        after.append(done.stage)
+            cells.append(", ".join(after))
+        found.append([given.stage, *cells])
+    return found
 
 
 def test_only_what_is_available_is_attempted() -> None:
