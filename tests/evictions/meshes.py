@@ -84,4 +84,8 @@ LARGE = [
     Mesh(name="archive, rot", stores=(ARCHIVE, Store(1, "b"), Store(2, "c", StoreRole.ARCHIVE)), keep=ARCHIVED, rots=1),
     Mesh(name="archive of four", stores=(ARCHIVE, Store(1, "b"), Store(2, "c"), Store(3, "d")), keep=ARCHIVED),
 ]
-NAMED = {mesh.name: mesh for mesh in SMALL + LARGE}
+#: What the protocol does not close (docs/adr/0038): the search finds it, and must go on to find it.
+OPEN = [
+    Mesh(name="rule heard by one that is not asked", stores=TRIO, keep=TWO, own=((0, ONE), (1, ONE))),
+]
+NAMED = {mesh.name: mesh for mesh in SMALL + LARGE + OPEN}
