@@ -45,7 +45,7 @@ def steps(world: World, state: State) -> Iterator[Next]:
 def _evictor(world: World, state: State, i: int) -> Iterator[Next]:
     instance, machine, order = world.instance(state, i), world.machine, world.order
     row = instance.row
-    willing = machine.refused(world.here(i, world.site(state, i))) is None
+    willing = world.willing(state, i)
     if row.stage is Stage.AVAILABLE and not instance.task[0] and willing:
         for nonce in _nonces(world, state, i):
             if order.intent_before_sites and order.intent_before_siblings:
@@ -115,8 +115,7 @@ def _trash(world: World, state: State, i: int) -> Iterator[Next]:
                 progress=True,
             )
     if task == "close":
-        here = world.here(i, world.site(state, i))
-        if machine.is_of(row, nonce) and machine.refused(here) is None:
+        if machine.is_of(row, nonce) and world.willing(state, i):
             yield from _unlink(world, state, i, instance, nonce)
         else:
             yield Next(

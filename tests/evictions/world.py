@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import combinations
+from typing import cast
 
 import msgspec
 from tests.evictions.machine import Machine, Order
@@ -49,6 +50,10 @@ class World:
         self.others = [
             [j for j in range(self.count) if j != i and self.where[j][1] == self.where[i][1]] for i in range(self.count)
         ]
+        #: Of each instance: all of its store.
+        self.in_store = [
+            [j for j in range(self.count) if self.where[j][0] == self.where[i][0]] for i in range(self.count)
+        ]
         self.at_site = [[i for i in range(self.count) if self.site_of[i] == site] for site in range(mesh.sites)]
         self._remembered: dict[Hashable, object] = {}
 
@@ -77,9 +82,13 @@ class World:
         """Those that were sent to the evictor of ``i``; of a batch, all of its answers."""
         if self.mesh.files == 1:
             return self.votes.values[state[self.count + i]]
-        store = self.where[i][0]
-        mine = [j for j in range(self.count) if self.where[j][0] == store]
-        return frozenset(vouch for j in mine for vouch in self.votes.values[state[self.count + j]])
+        key = ("answers", *(state[self.count + j] for j in self.in_store[i]))
+        found = self._remembered.get(key)
+        if found is None:
+            found = frozenset(vouch for j in self.in_store[i] for vouch in self.votes.values[state[self.count + j]])
+            self._remembered[key] = found
+        assert isinstance(found, frozenset)
+        return cast(frozenset[Vouch], found)
 
     def here(self, i: int, site: Site) -> Here:
         store = self.mesh.stores[self.where[i][0]]
@@ -94,6 +103,13 @@ class World:
             withdrawn=site.withdrawn,
             allow_archive=store.allow_archive,
         )
+
+    def willing(self, state: State, i: int) -> bool:
+        """Whether the machine lets the store give up anything, as far as its site knows."""
+        key = ("willing", i, state[2 * self.count + self.site_of[i]])
+        if key not in self._remembered:
+            self._remembered[key] = self.machine.refused(self.here(i, self.site(state, i))) is None
+        return bool(self._remembered[key])
 
     def file(self, i: int) -> Name:
         return Name(f"file{self.where[i][1]}")
@@ -122,11 +138,11 @@ class World:
 
     def _tidy(self, new: list[int], i: int) -> None:
         if self.mesh.files > 1:
-            mine = [j for j in range(self.count) if self.where[j][0] == self.where[i][0]]
-            live = {self.instances.values[new[j]].row.nonce for j in mine} - {""}
-            for j in mine:
+            live = {self.instances.values[new[j]].row.nonce for j in self.in_store[i]} - {""}
+            for j in self.in_store[i]:
                 sent = self.votes.values[new[self.count + j]]
-                new[self.count + j] = self.votes.number(frozenset(vouch for vouch in sent if vouch.nonce in live))
+                if any(vouch.nonce not in live for vouch in sent):
+                    new[self.count + j] = self.votes.number(frozenset(vouch for vouch in sent if vouch.nonce in live))
             return
         backup = self.sites.values[new[2 * self.count + self.site_of[i]]].backup
         row = None if backup is None else backup[0][self.at_site[self.site_of[i]].index(i)]
