@@ -191,6 +191,8 @@ def suspect(row: Row) -> Row:
 def withdraw(row: Row, nonce: str) -> Row:
     """An administrator withdrew the file: its bytes go to trash without vouches. What was open is void.
 
+    Its time in trash counts from when the bytes first came there, also where a rule had brought them.
+
     Raises:
         InvalidTransition: it is gone.
     """
