@@ -47,6 +47,10 @@ Certificate = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=]{1,8192}(?!\n)$")]
 Label = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(?!\n)$")]
 
 
+#: Of a subscription that says nothing else.
+USUAL_PRIORITY = 5
+
+
 class Unit(StrEnum):
     """What one file is: a single file, or a book (a directory that is one unit)."""
 
@@ -202,7 +206,7 @@ class TransferResumed(FileEntry, frozen=True, kw_only=True):
     store: StoreId
 
 
-class SubscriptionDeclared(Entry, frozen=True, kw_only=True):
+class SubscriptionDeclared(Entry, frozen=True, kw_only=True, omit_defaults=True):
     """A rule at this site: which files, from which site, into which stores (in order of preference)."""
 
     subscription: SubscriptionId
@@ -210,6 +214,16 @@ class SubscriptionDeclared(Entry, frozen=True, kw_only=True):
     from_site: SiteName | None
     match: Text
     into: Annotated[list[StoreId], Meta(min_length=1, max_length=16)]
+    #: Larger files are not wanted; None: of any size.
+    max_bytes: SizeBytes | None = None
+    #: Files that were ingested longer ago, in seconds, are not wanted; None: of any age.
+    newest_s: Annotated[int, Meta(ge=1, le=MAX_SIZE_BYTES)] | None = None
+    #: 9 is fetched first.
+    priority: Annotated[int, Meta(ge=0, le=9)] = USUAL_PRIORITY
+    #: By what they may come: ``network``, ``drive`` or ``any``. A word of a later version is read as ``any``.
+    via: Label = "any"
+    #: One of the sites with such a subscription fetches a file from where it was ingested, the others from that site.
+    spread: bool = False
 
 
 class SubscriptionWithdrawn(Entry, frozen=True, kw_only=True):
@@ -351,6 +365,57 @@ class NameResolved(Entry, frozen=True, kw_only=True):
     supersedes: Annotated[list[EntryId], Meta(max_length=256)] = []
 
 
+#: Instances and failure domains that a rule may require.
+Required = Annotated[int, Meta(ge=1, le=1000)]
+#: Seconds since 1970, UTC.
+UnixSeconds = Annotated[int, Meta(ge=0, le=MAX_SIZE_BYTES)]
+#: Declarations that a withdrawal ends.
+Superseded = Annotated[list[EntryId], Meta(min_length=1, max_length=256)]
+
+
+class KeepDeclared(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """A rule of the mesh: of each file whose name matches, an eviction leaves at least this many good instances.
+
+    It is identified by this entry's id, and counts until a ``keep.withdrawn`` names it.
+    """
+
+    match: Text
+    #: Pairs of site and store.
+    instances: Required
+    #: Failure domains in which they stand.
+    domains: Required
+    #: At least one of them stands in a store of this role; None where any will do. It is text, so that a rule about a
+    #: role of a later version is a rule that nobody here can fulfil, and not one that is refused.
+    role: Label | None = None
+    reason: Text = ""
+
+
+class KeepWithdrawn(Entry, frozen=True, kw_only=True):
+    """These ``keep.declared`` have ended, whoever wrote them."""
+
+    supersedes: Superseded
+    reason: Text
+
+
+class HoldDeclared(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """A rule of the mesh: nobody evicts a file whose name matches.
+
+    It is identified by this entry's id, and counts until a ``hold.withdrawn`` names it.
+    """
+
+    match: Text
+    #: From this moment on it no longer holds; None: until somebody withdraws it.
+    until: UnixSeconds | None = None
+    reason: Text
+
+
+class HoldWithdrawn(Entry, frozen=True, kw_only=True):
+    """These ``hold.declared`` have ended, whoever wrote them."""
+
+    supersedes: Superseded
+    reason: Text
+
+
 class DigestAdded(FileEntry, frozen=True, kw_only=True):
     """Another digest of the same bytes, from a site that read them. The file's identity does not change."""
 
@@ -379,6 +444,10 @@ KINDS: dict[str, type[Entry]] = {
     "name.resolved": NameResolved,
     "digest.added": DigestAdded,
     "file.attributed": FileAttributed,
+    "keep.declared": KeepDeclared,
+    "keep.withdrawn": KeepWithdrawn,
+    "hold.declared": HoldDeclared,
+    "hold.withdrawn": HoldWithdrawn,
 }
 _KIND_OF = {entry: kind for kind, entry in KINDS.items()}
 

@@ -414,6 +414,13 @@ CODES: dict[str, About] = {
             "Move them out of the store; or into a drop directory, if they are to be taken in.",
         ),
     ),
+    "unknown-rules": About(
+        severity=Severity.WARNING,
+        title="A site may have declared rules that this version does not know",
+        meaning="Entries of a kind of a later version came from a site whose rules of the mesh count. Each of them may say"
+        " that files must be kept. They are kept raw. As long as there are any, this site must not evict anything.",
+        steps=("Upgrade this site to the version of the site that the message names: the entries are applied then.",),
+    ),
     "transfer-parked": About(
         severity=Severity.WARNING,
         title="A transfer needs a person",

@@ -99,10 +99,17 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     revoked: bool
     #: Why it was revoked.
     reason: str
+    #: It is revoked, and might admit others if nobody had been revoked.
+    might_admit: bool = False
     software: str = ""
     offers: list[AdapterOffer] = []
     certificate: str | None = None
     leaf_address: str = ""
+
+    @property
+    def may_rule(self) -> bool:
+        """Whether its rules of the mesh count: those that a site declared before it was revoked stay."""
+        return self.may_admit or self.might_admit
 
     @property
     def every_key(self) -> list[str]:
@@ -207,8 +214,29 @@ def fold(
     said: Iterable[Said],
     rekeys: Iterable[Rekey] = (),
     announced: Mapping[SiteName, Announced] | None = None,
+    before: Iterable[Said] = (),
 ) -> dict[SiteName, Member]:
-    """All sites that are or were of the mesh. The same for any order of ``said`` and ``rekeys``."""
+    """All sites that are or were of the mesh. The same for any order of the arguments.
+
+    ``before``: of the registers that are revocations, the last admissions.
+    """
+    present, changes = list(said), list(rekeys)
+    found = _folded(anchor, present, changes, announced)
+    if not any(member.revoked for member in found.values()):
+        return found
+    admitted = [statement for statement in present if isinstance(statement.entry, SiteAdmitted)]
+    unrevoked = _folded(anchor, [*admitted, *before], changes, announced)
+    return {
+        site: msgspec.structs.replace(
+            member, might_admit=member.revoked and site in unrevoked and unrevoked[site].may_admit
+        )
+        for site, member in found.items()
+    }
+
+
+def _folded(
+    anchor: Anchor, said: Iterable[Said], rekeys: Iterable[Rekey], announced: Mapping[SiteName, Announced] | None
+) -> dict[SiteName, Member]:
     by_admitter: dict[SiteName, list[Said]] = {}
     stated: dict[SiteName, Said] = {}
     for statement in sorted(said, key=lambda statement: (statement.admitter, statement.entry.site)):

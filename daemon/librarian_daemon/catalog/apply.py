@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_, update
 
-from librarian_daemon.catalog import schema, statements
+from librarian_daemon.catalog import declared_rows, rule_rows, schema, statements
 from librarian_daemon.catalog.upserts import chunks, upsert, write_registers
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
@@ -25,11 +25,15 @@ from librarian_protocol.entries import (
     FileEntry,
     FileIngested,
     FileWithdrawn,
+    HoldDeclared,
+    HoldWithdrawn,
     InstanceDoubted,
     InstanceHealed,
     InstanceRegistered,
     InstanceRemoved,
     InstanceSuspected,
+    KeepDeclared,
+    KeepWithdrawn,
     NameResolved,
     SiteAdmitted,
     SiteAnnounced,
@@ -293,66 +297,26 @@ def _attributes(connection: Connection, entries: Sequence[Entry], said: Said) ->
 
 def _subscriptions(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     for entry in cast(Sequence[SubscriptionDeclared | SubscriptionWithdrawn], entries):
-        declared = isinstance(entry, SubscriptionDeclared)
-        row: dict[str, Any] = {"site": str(said.site), "id": entry.subscription, "withdrawn": not declared}
-        if isinstance(entry, SubscriptionDeclared):
-            row |= {
-                "from_site": entry.from_site and str(entry.from_site),
-                "match": entry.match,
-                "into": wire.encode(entry.into).decode(),
-            }
-        else:
-            row |= {"from_site": None, "match": "", "into": "[]"}
-        write_registers(connection, schema.subscription, [row | said.version(entry)])
+        row = {"site": str(said.site), **declared_rows.subscription(entry), **said.version(entry)}
+        write_registers(connection, schema.subscription, [row])
 
 
 def _stores(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     for entry in cast(Sequence[StoreDeclared | StoreRetired], entries):
-        row: dict[str, Any] = {
-            "site": str(said.site),
-            "id": entry.store,
-            "retired": isinstance(entry, StoreRetired),
-        }
-        if isinstance(entry, StoreDeclared):
-            row |= {
-                "label": entry.label,
-                "role": entry.role.value,
-                "technology": entry.technology,
-                "active": entry.active,
-                "ingestable": entry.ingestable,
-            }
-        else:
-            row |= {"label": "", "role": "", "technology": "", "active": False, "ingestable": False}
-        write_registers(connection, schema.store, [row | said.version(entry)])
+        row = {"site": str(said.site), **declared_rows.store(entry), **said.version(entry)}
+        write_registers(connection, schema.store, [row])
 
 
 def _admissions(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
-    """One register for each (admitter, site): admitted, or revoked."""
+    """One register for each (admitter, site): admitted, or revoked. And one for what it was admitted as."""
     for entry in cast(Sequence[SiteAdmitted | SiteRevoked], entries):
-        row: dict[str, Any] = {
-            "admitter": str(said.site),
-            "site": str(entry.site),
-            "key": entry.key,
-            "former": wire.encode(entry.former).decode(),
-            "domain": entry.domain,
-            "grants": wire.encode(entry.grants).decode(),
-            "cutoff": wire.encode(entry.cutoff).decode() if entry.cutoff else None,
-            "tips": wire.encode(entry.tips).decode() if isinstance(entry.tips, list) else None,
-            "statement": entry.statement,
-            "administrator": entry.administrator,
-            "revoked": isinstance(entry, SiteRevoked),
-        }
+        register = {"admitter": str(said.site), "site": str(entry.site)}
+        row = {**register, **declared_rows.admission(entry), **said.version(entry)}
+        write_registers(connection, schema.admission, [row])
         if isinstance(entry, SiteAdmitted):
-            row |= {
-                "access": entry.access.value,
-                "bus": wire.encode(entry.bus).decode(),
-                "leaf": entry.leaf,
-                "may_admit": entry.may_admit,
-                "reason": "",
-            }
-        else:
-            row |= {"access": "", "bus": "[]", "leaf": None, "may_admit": False, "reason": entry.reason}
-        write_registers(connection, schema.admission, [row | said.version(entry)])
+            bare = msgspec.structs.replace(entry, seq=0, at="")
+            row = {**register, "entry": wire.encode(bare).decode(), **said.version(entry)}
+            write_registers(connection, schema.admitted, [row])
 
 
 def _rekeys(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
@@ -388,16 +352,18 @@ def _resolutions(connection: Connection, entries: Sequence[Entry], said: Said) -
     )
 
 
+def _rules(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
+    """Rules of the mesh, and their withdrawals."""
+    connection.execute(
+        upsert(connection, rule_rows.table_of(entries[0])).on_conflict_do_nothing(),
+        [{"site": str(said.site), **rule_rows.row_of(entry), **said.version(entry)} for entry in entries],
+    )
+
+
 def _announcements(connection: Connection, entries: Sequence[Entry], said: Said) -> None:
     for entry in cast(Sequence[SiteAnnounced], entries):
-        row = {
-            "site": str(said.site),
-            "software": entry.software,
-            "adapters": wire.encode(entry.adapters).decode(),
-            "certificate": entry.certificate,
-            "leaf_address": entry.leaf_address,
-        }
-        write_registers(connection, schema.announcement, [row | said.version(entry)])
+        row = {"site": str(said.site), **declared_rows.announcement(entry), **said.version(entry)}
+        write_registers(connection, schema.announcement, [row])
 
 
 _RULES: dict[type[Entry], Callable[[Connection, Sequence[Entry], Said], None]] = {
@@ -418,6 +384,10 @@ _RULES: dict[type[Entry], Callable[[Connection, Sequence[Entry], Said], None]] =
     SiteRekeyed: _rekeys,
     NameResolved: _resolutions,
     SiteAnnounced: _announcements,
+    KeepDeclared: _rules,
+    KeepWithdrawn: _rules,
+    HoldDeclared: _rules,
+    HoldWithdrawn: _rules,
 }
 
 

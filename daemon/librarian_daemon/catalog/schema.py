@@ -1,9 +1,10 @@
 """The catalog's tables (docs/architecture.md).
 
-There are three groups. *Shared*: ``admission, rekey, announcement, file, conflict, naming, resolution, instance,
-doubt, subscription, store, digest, attribute`` change only through :mod:`librarian_daemon.catalog.apply`, own entries
-included, so replaying the journals rebuilds them. *The record*: ``journal, cursor``. *Local*: what this site does now.
-All local rows may be lost at any moment, except ``landing``, which says what a crash interrupted.
+There are three groups. *Shared*: ``admission, admitted, rekey, announcement, file, conflict, naming, resolution,
+instance, doubt, subscription, store, digest, attribute, keep, hold, rule_withdrawal`` change only through
+:mod:`librarian_daemon.catalog.apply`, own entries included, so replaying the journals rebuilds them. *The record*:
+``journal, cursor``. *Local*: what this site does now. All local rows may be lost at any moment, except ``landing``,
+which says what a crash interrupted.
 
 Register columns ``epoch, incarnation, seq`` are the version of the entry that wrote the row.
 """
@@ -76,6 +77,17 @@ admission = Table(
     Column("reason", Text, nullable=False, server_default=""),
     Column("statement", BigInteger, nullable=False, server_default="0"),
     Column("administrator", Text),
+    *_version(),
+)
+
+#: The last ``site.admitted`` of each register of ``admission``, as it stays when the site is revoked.
+admitted = Table(
+    "admitted",
+    metadata,
+    Column("admitter", BytewiseText, primary_key=True),
+    Column("site", BytewiseText, primary_key=True),
+    #: JSON of the entry, without its number and time.
+    Column("entry", Text, nullable=False),
     *_version(),
 )
 
@@ -187,6 +199,11 @@ subscription = Table(
     Column("match", Text, nullable=False),
     Column("into", Text, nullable=False),
     Column("withdrawn", Boolean, nullable=False),
+    Column("max_bytes", BigInteger),
+    Column("newest_s", BigInteger),
+    Column("priority", Integer, nullable=False, server_default=text("5")),
+    Column("via", Text, nullable=False, server_default="any"),
+    Column("spread", Boolean, nullable=False, server_default=text("false")),
     *_version(),
 )
 
@@ -236,6 +253,51 @@ resolution = Table(
     Column("over", Text, nullable=False),
     Column("supersedes", Text, nullable=False),
     Index("resolution_name", "name"),
+)
+
+
+def _entry_id() -> list[Column[object]]:
+    """The key of a grow-only set: each row is one entry."""
+    return [
+        Column("site", BytewiseText, primary_key=True),
+        Column("incarnation", BytewiseText, primary_key=True),
+        Column("seq", BigInteger, primary_key=True),
+        Column("epoch", BigInteger, nullable=False),
+    ]
+
+
+#: Grow-only sets: every declaration of a rule of the mesh. Which of them count is computed (``protocol/rules.py``).
+keep = Table(
+    "keep",
+    metadata,
+    *_entry_id(),
+    Column("match", Text, nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("domains", Integer, nullable=False),
+    Column("role", Text),
+    Column("reason", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+hold = Table(
+    "hold",
+    metadata,
+    *_entry_id(),
+    Column("match", Text, nullable=False),
+    Column("until", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+#: A grow-only set: withdrawals of such rules. ``noun`` is ``keep`` or ``hold``: of which they end declarations.
+rule_withdrawal = Table(
+    "rule_withdrawal",
+    metadata,
+    *_entry_id(),
+    Column("noun", Text, nullable=False),
+    Column("supersedes", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Text, nullable=False),
 )
 
 # ---- the record ----------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ class Incarnations:
         await self._catalog.write(segments.apply_upgraded)
         await self._catalog.write(quarantine.at_start)
         await self._catalog.write(refold.refold_origins)
+        await self._catalog.write(refold.make_again)
         while await self._catalog.write(segments.apply_unknown):
             pass
         for site in await self._catalog.write(bounds.refold_once):

@@ -13,6 +13,7 @@ from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.incidents import incidents
 from librarian_daemon.catalog.journal import quarantine, record
 from librarian_daemon.catalog.mesh.roster import roster
+from librarian_daemon.catalog.mesh.unknown_rules import CODE, HINT, unknown_kinds
 from librarian_daemon.config.groups import group_id
 from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.incidents.store_health import StoreHealth
@@ -123,6 +124,8 @@ class Doctor:
                 since = f" since {sight.since}" if sight.since else ""
                 hint = f"is {site} up? `lbctl doctor` there; it costs time, nothing is lost"
                 checks.append(check(f"link to {site}", "warning", f"down{since}: {sight.detail}", hint))
+        for unknown in await self._catalog.read(unknown_kinds):
+            checks.append(check(f"rules of {unknown.site}", "warning", f"{CODE}: {unknown.message}", HINT))
         return checks
 
     async def _recovery(self) -> list[DoctorCheck]:

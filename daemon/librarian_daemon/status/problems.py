@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.incidents import incidents
+from librarian_daemon.catalog.mesh import unknown_rules
 from librarian_daemon.catalog.status import queries
 from librarian_daemon.catalog.transfers import transfers
 from librarian_daemon.incidents import bus_safety
@@ -70,6 +71,8 @@ class Problems:
         for site, (_, stalled) in (await made("readings", read(queries.readings), {})).items():
             if stalled:
                 found.append(_problem("journal-stalled", site, stalled, "`lbctl events verify` tells more"))
+        for unknown in await made("unknown kinds", read(unknown_rules.unknown_kinds), []):
+            found.append(_problem(unknown_rules.CODE, unknown.site, unknown.message, unknown_rules.HINT))
         for store in stores:
             if store.problem and (store.problem, store.label) not in known:
                 found.append(_problem(store.problem, store.label, store.state, "`lbctl doctor` says more"))

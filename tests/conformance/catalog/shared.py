@@ -10,6 +10,7 @@ from librarian_daemon.catalog import schema
 
 SHARED = (
     schema.admission,
+    schema.admitted,
     schema.announcement,
     schema.file,
     schema.conflict,
@@ -19,6 +20,9 @@ SHARED = (
     schema.store,
     schema.digest,
     schema.attribute,
+    schema.keep,
+    schema.hold,
+    schema.rule_withdrawal,
 )
 Shared = dict[str, list[dict[str, Any]]]
 

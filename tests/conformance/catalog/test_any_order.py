@@ -15,6 +15,7 @@ from tests.conformance.catalog.peers import (
     admission,
     facts,
     healed,
+    incarnation_of,
     ingested,
     registered,
     removed,
@@ -36,8 +37,13 @@ from librarian_protocol.entries import (
     Dial,
     DigestAdded,
     Entry,
+    EntryId,
     FileAttributed,
+    HoldDeclared,
+    HoldWithdrawn,
     InstanceDoubted,
+    KeepDeclared,
+    KeepWithdrawn,
     SiteAnnounced,
     StoreRetired,
     SubscriptionDeclared,
@@ -74,6 +80,7 @@ def _entries(draw: st.DrawFn) -> Entry:
         entry_seq=number,
     )
     subscription = "0" * 16 if flag else "1" * 16
+    earlier = [EntryId(site=site, incarnation=incarnation_of(site, 1), seq=number)]
     return draw(
         st.sampled_from(
             [
@@ -86,11 +93,18 @@ def _entries(draw: st.DrawFn) -> Entry:
                 doubt,
                 FileAttributed(**facts(name, content), executable=flag),
                 DigestAdded(**facts(name, content), other=Digest.parse("md5:" + str(number) * 32)),
-                SubscriptionDeclared(subscription=subscription, from_site=site, match="**", into=[store]),
+                SubscriptionDeclared(
+                    subscription=subscription, from_site=site, match="**", into=[store], priority=number
+                ),
                 SubscriptionWithdrawn(subscription=subscription),
                 store_declared(store, active=flag),
                 StoreRetired(store=store),
                 SiteAnnounced(software=str(number), adapters=[offer] if flag else []),
+                # From the first site; the others may not.
+                KeepDeclared(match="b/**", instances=number, domains=1),
+                KeepWithdrawn(supersedes=earlier, reason="x"),
+                HoldDeclared(match="**", until=number if flag else None, reason="x"),
+                HoldWithdrawn(supersedes=earlier, reason="x"),
                 # Kept, and of no effect: the first site has admitted all three.
                 admission(site, may_admit=flag),
             ]

@@ -53,9 +53,12 @@ async def test_a_catalog_of_before_keys_ended_at_segments_opens_and_audits_clean
         async with running(catalog):
             await catalog.write(segments.apply_upgraded)
             await catalog.write(refold.refold_origins)
+            assert await catalog.write(refold.make_again) == ["admitted", "subscription"]
             after = await database.read(shared)
             mtimes = {row["name"]: row.pop("mtime_ns") for row in after["file"]}
             assert [row.pop("mtime_ns") for row in before["file"]] == [None] * len(mtimes), "nobody kept it"
+            assert before.pop("admitted") == [], "nobody kept it"
+            assert {row["site"] for row in after.pop("admitted")} == set(members)
             assert after == before, "nobody had been fooled"
             journalled = await database.read(_journalled)
             assert mtimes == dict.fromkeys(mtimes) | journalled, "what was passed over is applied again"

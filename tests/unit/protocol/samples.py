@@ -15,12 +15,16 @@ from librarian_protocol.entries import (
     FileAttributed,
     FileIngested,
     FileWithdrawn,
+    HoldDeclared,
+    HoldWithdrawn,
     How,
     InstanceDoubted,
     InstanceHealed,
     InstanceRegistered,
     InstanceRemoved,
     InstanceSuspected,
+    KeepDeclared,
+    KeepWithdrawn,
     NameResolved,
     SiteAdmitted,
     SiteAnnounced,
@@ -165,6 +169,10 @@ ENTRIES: list[Entry] = [
         unit=Unit.BOOK,
         list=Digest.blake3(b"librarian-attributes 1\n1767323045000006000\n"),
     ),
+    KeepDeclared(match="raw/**", instances=3, domains=2, role="archive", reason="cannot be observed again"),
+    KeepWithdrawn(supersedes=[EntryId(site=SUMMIT, incarnation=INCARNATION, seq=21)], reason="the survey is complete"),
+    HoldDeclared(match="raw/2026/**", until=1_798_761_600, reason="under review"),
+    HoldWithdrawn(supersedes=[EntryId(site=SUMMIT, incarnation=INCARNATION, seq=23)], reason="reviewed"),
 ]
 
 

@@ -35,6 +35,10 @@ def test_the_kinds_are_these() -> None:
         "name.resolved": "NameResolved",
         "digest.added": "DigestAdded",
         "file.attributed": "FileAttributed",
+        "keep.declared": "KeepDeclared",
+        "keep.withdrawn": "KeepWithdrawn",
+        "hold.declared": "HoldDeclared",
+        "hold.withdrawn": "HoldWithdrawn",
     }
 
 
@@ -132,7 +136,39 @@ BAD_FIELDS: list[tuple[str, str, object]] = [
     ("instance.removed", "reason", "a\0"),
     ("subscription.declared", "match", "\0"),
     ("site.admitted", "grants", ["\0"]),
+    ("subscription.declared", "max_bytes", -1),
+    ("subscription.declared", "max_bytes", 1 << 53),
+    ("subscription.declared", "newest_s", 0),
+    ("subscription.declared", "priority", 10),
+    ("subscription.declared", "via", ""),
+    ("subscription.declared", "spread", 1),
+    ("keep.declared", "match", "x" * 1025),
+    ("keep.declared", "instances", 0),
+    ("keep.declared", "instances", 1001),
+    ("keep.declared", "domains", 0),
+    ("keep.declared", "role", "An Attic"),
+    ("keep.declared", "reason", "x" * 1025),
+    ("keep.withdrawn", "supersedes", []),
+    ("keep.withdrawn", "supersedes", [{"site": "summit", "incarnation": "0" * 16, "seq": 1}] * 257),
+    ("keep.withdrawn", "supersedes", [{"site": "summit", "incarnation": "0", "seq": 1}]),
+    ("hold.declared", "until", -1),
+    ("hold.declared", "until", 1 << 53),
+    ("hold.declared", "until", "2027-01-01"),
+    ("hold.declared", "reason", None),
+    ("hold.withdrawn", "supersedes", []),
 ]
+
+
+def test_a_rule_about_a_role_of_a_later_version_is_no_refused_rule() -> None:
+    """It asks for what nobody here can fulfil; refused, it would protect nothing."""
+    raw = msgspec.json.encode({"match": "**", "instances": 1, "domains": 1, "role": "attic"})
+    assert wire.decoder(entries.KeepDeclared).decode(raw).role == "attic"
+
+
+def test_a_subscription_without_limits_is_written_as_before_there_were_any() -> None:
+    """Sites of earlier versions pass the others over."""
+    (plain,) = (entry for entry in samples.ENTRIES if isinstance(entry, entries.SubscriptionDeclared))
+    assert set(msgspec.json.decode(wire.encode(plain))) == {"subscription", "from_site", "match", "into"}
 
 
 @pytest.mark.parametrize(

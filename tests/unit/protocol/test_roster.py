@@ -108,6 +108,27 @@ def test_a_revoked_site_is_of_the_mesh_no_more_and_admits_nobody() -> None:
     assert CAMPUS not in found
 
 
+def test_the_rules_of_a_revoked_site_count_where_it_might_admit_before() -> None:
+    """As the last admission of that register says, if it counted: its admitter may be revoked, too."""
+    vault = admits(SUMMIT, VAULT, NEW, may_admit=True)
+    archive = admits(VAULT, ARCHIVE, ARCHIVE_KEY, may_admit=True)
+    assert fold(ANCHOR, [FIRST, vault, archive])[ARCHIVE].may_rule
+    found = fold(ANCHOR, [FIRST, vault, revokes(VAULT, ARCHIVE)], before=[archive])[ARCHIVE]
+    assert (found.may_admit, found.might_admit, found.may_rule) == (False, True, True)
+    plain = admits(VAULT, ARCHIVE, ARCHIVE_KEY)
+    assert not fold(ANCHOR, [FIRST, vault, revokes(VAULT, ARCHIVE)], before=[plain])[ARCHIVE].may_rule
+    assert not fold(ANCHOR, [FIRST, vault, revokes(VAULT, ARCHIVE)])[ARCHIVE].may_rule, "nobody had admitted it"
+    said = [FIRST, revokes(SUMMIT, VAULT), revokes(SUMMIT, ARCHIVE), archive]
+    both = fold(ANCHOR, said, before=[vault])
+    assert (both[VAULT].may_rule, both[ARCHIVE].may_rule) == (True, True), "when it was admitted, its admitter might"
+
+
+def test_a_site_that_is_not_revoked_rules_only_if_it_may_admit_now() -> None:
+    said = [FIRST, admits(SUMMIT, ARCHIVE, ARCHIVE_KEY), revokes(SUMMIT, VAULT)]
+    before = [admits(SUMMIT, ARCHIVE, ARCHIVE_KEY, may_admit=True)]
+    assert not fold(ANCHOR, said, before=before)[ARCHIVE].may_rule
+
+
 @given(st.randoms())
 def test_the_order_of_what_is_known_does_not_matter(rng: object) -> None:
     said = [

@@ -12,6 +12,10 @@ from librarian_protocol.entries import (
     FileAttributed,
     FileIngested,
     FileWithdrawn,
+    HoldDeclared,
+    HoldWithdrawn,
+    KeepDeclared,
+    KeepWithdrawn,
     NameResolved,
     SiteAdmitted,
     SiteRevoked,
@@ -54,7 +58,20 @@ def is_allowed(kind: str, member: Member | None) -> bool:
 
 
 _BY_GRANTS = frozenset({"file.ingested", "file.attributed"})
-_BY_RIGHTS = frozenset({"file.withdrawn", "name.resolved", "site.admitted", "site.revoked"})
+#: Rules of the mesh.
+_RULES = (KeepDeclared, KeepWithdrawn, HoldDeclared, HoldWithdrawn)
+_BY_RIGHTS = frozenset(
+    {
+        "file.withdrawn",
+        "name.resolved",
+        "site.admitted",
+        "site.revoked",
+        "keep.declared",
+        "keep.withdrawn",
+        "hold.declared",
+        "hold.withdrawn",
+    }
+)
 
 
 def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
@@ -66,6 +83,8 @@ def not_allowed(entry: Entry, site: SiteName, member: Member | None) -> str:
     if isinstance(entry, FileWithdrawn | NameResolved) and not (member and member.may_admit):
         what = "withdraw" if isinstance(entry, FileWithdrawn) else "resolve"
         return f"site {site!r} may not {what} {entry.name!a}: that is an administrator's word"
+    if isinstance(entry, _RULES) and not (member and member.may_rule):
+        return f"site {site!r} may not declare or withdraw rules of the mesh: that is an administrator's word"
     if isinstance(entry, SiteAdmitted | SiteRevoked) and member is not None and member.access == Access.CALLBACK:
         return f"site {site!r} may not speak of sites: its access is callback"
     return ""

@@ -40,8 +40,12 @@ _WRITTEN_BY = (
     (schema.store, "site"),
     (schema.announcement, "site"),
     (schema.admission, "admitter"),
+    (schema.admitted, "admitter"),
     (schema.rekey, "site"),
     (schema.resolution, "site"),
+    (schema.keep, "site"),
+    (schema.hold, "site"),
+    (schema.rule_withdrawal, "site"),
     (schema.cursor, "site"),
 )
 
@@ -160,6 +164,33 @@ def _names(connection: Connection, change: int) -> Iterator[str]:
         after = page[-1].id
 
 
+#: Set by a migration that keeps more of some entries than was kept before: the tables to be made again, with blanks
+#: between them.
+AGAIN = "again"
+#: The kinds that each is made of; of all of them it holds nothing else.
+_MADE_OF = {
+    schema.admitted.name: (schema.admitted, ("site.admitted",)),
+    schema.subscription.name: (schema.subscription, ("subscription.declared", "subscription.withdrawn")),
+}
+
+
+def make_again(tx: Tx) -> list[str]:
+    """Make the tables again that a migration named, from the record. Returns their names.
+
+    A register is replaced only by a greater version: the rows of before are removed first. It costs a pass over all
+    entries of those kinds, once.
+    """
+    names = (get_meta(tx.connection, AGAIN) or "").split()
+    for name in names:
+        table, kinds = _MADE_OF[name]
+        tx.connection.execute(delete(table))
+        _apply_again(tx, _JOURNAL.kind.in_(kinds))
+    if names:
+        letters.apply_kept(tx, letters.kept(tx.connection), tx.site)
+        tx.connection.execute(delete(schema.meta).where(schema.meta.c.key == AGAIN))
+    return names
+
+
 def refold_origins(tx: Tx) -> bool:
     """Find the origins again, and what they say. Returns whether there was anything to do.
 
@@ -261,5 +292,6 @@ def _rules(member: Member | None) -> _Rules | None:
     if member is None:
         return None
     return _Rules(
-        (member.grants, member.access, member.may_admit, member.revoked), (member.keys, member.former, member.ends)
+        (member.grants, member.access, member.may_admit, member.revoked, member.may_rule),
+        (member.keys, member.former, member.ends),
     )

@@ -50,6 +50,7 @@ def _plain(table: Any) -> Any:
 def _queries() -> dict[str, Any]:
     return {
         "admission": _plain(schema.admission),
+        "admitted": _plain(schema.admitted),
         "rekey": _plain(schema.rekey),
         "announcement": _plain(schema.announcement),
         "file": _files(),
@@ -62,6 +63,9 @@ def _queries() -> dict[str, Any]:
         "store": _plain(schema.store),
         "digest": _of_files(schema.digest),
         "attribute": _of_files(schema.attribute),
+        "keep": _plain(schema.keep),
+        "hold": _plain(schema.hold),
+        "rule_withdrawal": _plain(schema.rule_withdrawal),
     }
 
 

@@ -24,6 +24,7 @@ _TEXTS = wire.decoder(list[str])
 _CUTOFF = wire.decoder(Cutoff)
 _TIPS = wire.decoder(list[Cutoff])
 _ANCHOR = wire.decoder(Anchor)
+_ADMITTED = wire.decoder(SiteAdmitted)
 
 _Rows = tuple[Row[Any], ...]
 #: Made once: the roster is read with every segment.
@@ -41,6 +42,16 @@ _REKEYS = select(schema.rekey, _JOURNAL.hash, _JOURNAL.key.label("signer")).oute
     & (_JOURNAL.state == JournalState.APPLIED),
 )
 _ANNOUNCED = select(schema.announcement)
+#: What the registers that are revocations said before.
+_BEFORE = (
+    select(schema.admitted.c.admitter, schema.admitted.c.entry)
+    .join(
+        schema.admission,
+        (schema.admission.c.admitter == schema.admitted.c.admitter)
+        & (schema.admission.c.site == schema.admitted.c.site),
+    )
+    .where(schema.admission.c.revoked.is_(True))
+)
 
 __all__ = ["Anchor", "Member", "get_anchor", "grants_of", "known_members", "put_anchor", "roster"]
 
@@ -85,8 +96,11 @@ def _read(connection: Connection) -> dict[SiteName, Member]:
     anchor = get_meta(connection, "anchor")
     if anchor is None:
         return {}
-    said, rekeys, announced = (tuple(connection.execute(each).all()) for each in (_SAID, _REKEYS, _ANNOUNCED))
-    return _folded(anchor, said, tuple(row for row in rekeys if row.hash is not None), announced)
+    said, rekeys, announced, before = (tuple(connection.execute(each).all()) for each in _EACH)
+    return _folded(anchor, said, tuple(row for row in rekeys if row.hash is not None), announced, before)
+
+
+_EACH = (_SAID, _REKEYS, _ANNOUNCED, _BEFORE)
 
 
 def _as_text(statement: Select[Any]) -> str:
@@ -102,7 +116,7 @@ def _as_text(statement: Select[Any]) -> str:
 #: The roster is read with every segment and several times for every file: one text of all that it is made of says that
 #: it is the one that was read last, for a fraction of what its rows cost.
 _ANCHORED = "(SELECT value FROM meta WHERE key = 'anchor')"
-_ALL = f"SELECT json_array({', '.join([_ANCHORED, *map(_as_text, (_SAID, _REKEYS, _ANNOUNCED))])})"
+_ALL = f"SELECT json_array({', '.join([_ANCHORED, *map(_as_text, _EACH)])})"
 _CACHED = 16
 _KNOWN: dict[str, dict[SiteName, Member]] = {}
 
@@ -113,7 +127,7 @@ def get_said(connection: Connection) -> list[Said]:
 
 
 @lru_cache(_CACHED)
-def _folded(anchor: str, said: _Rows, rekeys: _Rows, announced: _Rows) -> dict[SiteName, Member]:
+def _folded(anchor: str, said: _Rows, rekeys: _Rows, announced: _Rows, before: _Rows) -> dict[SiteName, Member]:
     """The roster that the rows give. It is cached, since it is read with every segment and changes about once a
     year.
     """
@@ -140,6 +154,7 @@ def _folded(anchor: str, said: _Rows, rekeys: _Rows, announced: _Rows) -> dict[S
             )
             for row in announced
         },
+        [Said(SiteName(row.admitter), _ADMITTED.decode(row.entry)) for row in before],
     )
 
 
