@@ -19,6 +19,8 @@ COMMANDS = {
     "site": ("lbctl.site", "Sites of the mesh: list, invite, join, set, revoke, …"),
     "admin": ("lbctl.admin", "What an administrator says with an offline key."),
     "subscription": ("lbctl.subscription", "What this site fetches: list, add, rm."),
+    "keep": ("lbctl.keep", "How many instances of files must be kept: list, add, rm."),
+    "hold": ("lbctl.hold", "Files that nobody may evict: list, add, rm."),
     "offer": ("lbctl.offer", "What other sites may be given here: list, set, clear."),
     "store": ("lbctl.store", "Places that hold bytes: list."),
     "bus": ("lbctl.bus", "This site's own bus server: config."),

@@ -313,6 +313,50 @@ class Client:
         """Say that no other site holds anything of this one."""
         return self._transport.call("POST", "/recovery/alone", api.Recovering, timeout_s=self.timeout_s)
 
+    # ---- rules of the mesh ----
+
+    def keeps(self) -> list[api.KeepRule]:
+        """The keep rules that count, of all sites."""
+        return self._transport.call("GET", "/keeps", list[api.KeepRule], timeout_s=self.timeout_s)
+
+    def declare_keep(self, rule: api.KeepAdd) -> api.KeepRule:
+        """Declare a keep rule.
+
+        Raises:
+            NotPossible: this site may not, or such a rule counts already.
+        """
+        return self._transport.call("POST", "/keeps", api.KeepRule, body=rule, timeout_s=self.timeout_s)
+
+    def withdraw_keep(self, id: str, reason: str) -> api.KeepRule:  # noqa: A002 - the word of the API
+        """End a keep rule, whoever declared it.
+
+        Raises:
+            NotFound: no such rule counts.
+        """
+        query = {"id": id, "reason": reason}
+        return self._transport.call("DELETE", "/keeps", api.KeepRule, query=query, timeout_s=self.timeout_s)
+
+    def holds(self) -> list[api.HoldRule]:
+        """The holds that are not withdrawn, of all sites."""
+        return self._transport.call("GET", "/holds", list[api.HoldRule], timeout_s=self.timeout_s)
+
+    def declare_hold(self, rule: api.HoldAdd) -> api.HoldRule:
+        """Declare a hold.
+
+        Raises:
+            NotPossible: this site may not, or there is such a hold already.
+        """
+        return self._transport.call("POST", "/holds", api.HoldRule, body=rule, timeout_s=self.timeout_s)
+
+    def withdraw_hold(self, id: str, reason: str) -> api.HoldRule:  # noqa: A002 - the word of the API
+        """End a hold, whoever declared it.
+
+        Raises:
+            NotFound: there is no such hold.
+        """
+        query = {"id": id, "reason": reason}
+        return self._transport.call("DELETE", "/holds", api.HoldRule, query=query, timeout_s=self.timeout_s)
+
     # ---- transfers, subscriptions ----
 
     def transfers(self, state: str | None = None, *, after: int | None = None, limit: int = PAGE) -> api.TransferPage:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from librarian_protocol.names import SiteName
+from librarian_protocol.rules import Hold, Keep, in_words
 from librarian_protocol.wanted import EXPLAINED, InstanceState, UnwantedReason
 
 
@@ -66,6 +67,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     last_heard: str | None = None
     #: What recovery waits for at this site; empty where there is none.
     recovery: Sequence[str] = ()
+    #: Rules of the mesh that match the name and count now.
+    rules: Sequence[Keep | Hold] = ()
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +85,7 @@ _ENDED = frozenset({"stored", "cancelled"})
 
 def explain(facts: Facts) -> Explained:
     """Say it."""
-    lines = [_origin(facts), *_elsewhere(facts)]
+    lines = [_origin(facts), *_elsewhere(facts), *_ruled(facts)]
     if facts.recovery:
         lines.append(f"{facts.here} recovers its catalog: {'; '.join(facts.recovery)}")
     mine = [
@@ -137,6 +140,15 @@ def _elsewhere(facts: Facts) -> list[str]:
         detail = f" ({instance.detail})" if instance.detail else ""
         found.append(f"{instance.site}, store {instance.label}: {state}{detail}")
     return found or ["no instance of it is known anywhere"]
+
+
+def _ruled(facts: Facts) -> list[str]:
+    """Nothing is evicted yet: what the rules will bind."""
+    found: list[str] = []
+    for rule in facts.rules:
+        noun, why = "keep" if isinstance(rule, Keep) else "hold", f" ({rule.reason})" if rule.reason else ""
+        found.append(f"{noun} rule of {rule.id.site} for {rule.match}: {in_words(rule)}{why}")
+    return found
 
 
 def _unwell(facts: Facts, instance: InstanceReport, lines: list[str]) -> Explained:

@@ -417,8 +417,8 @@ CODES: dict[str, About] = {
     "unknown-rules": About(
         severity=Severity.WARNING,
         title="A site may have declared rules that this version does not know",
-        meaning="Entries of a kind of a later version came from a site whose rules of the mesh count. Each of them may say"
-        " that files must be kept. They are kept raw. As long as there are any, this site must not evict anything.",
+        meaning="Entries of a kind of a later version came from a site whose rules of the mesh count. Each of them may"
+        " say that files must be kept. They are kept raw. As long as there are any, this site must not evict anything.",
         steps=("Upgrade this site to the version of the site that the message names: the entries are applied then.",),
     ),
     "transfer-parked": About(

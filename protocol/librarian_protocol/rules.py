@@ -7,12 +7,14 @@ entries get the same result.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
 
 from librarian_protocol import globs, wire
-from librarian_protocol.entries import EntryId
+from librarian_protocol.display import safe
+from librarian_protocol.entries import EntryId, HoldDeclared, KeepDeclared, StoreRole
 from librarian_protocol.errors import ArgumentInvalid
 from librarian_protocol.names import Name
 
@@ -65,6 +67,91 @@ def matching(rules: Iterable[Rule], name: Name) -> Sequence[Rule]:
 def key_of(entry: EntryId) -> tuple[str, str, int]:
     """What orders ids."""
     return entry.site, entry.incarnation, entry.seq
+
+
+# ---- what a person declares ---------------------------------------------------------------------------------
+
+#: Roles of stores whose instances can fulfil a rule.
+KEEPING = (StoreRole.SOURCE, StoreRole.BUFFER, StoreRole.ARCHIVE)
+#: Instances that a rule can require.
+MOST_INSTANCES = 1000
+#: Characters of a reason.
+MOST_SAID = 1024
+
+
+def keep_of(*, match: str, instances: int, domains: int, role: str | None, reason: str) -> KeepDeclared:
+    """The entry of a new keep rule.
+
+    Raises:
+        ArgumentInvalid: the glob matches nothing, or the rule cannot be fulfilled.
+    """
+    if not 1 <= domains <= instances <= MOST_INSTANCES:
+        raise ArgumentInvalid(
+            f"{instances} instances in {domains} failure domains cannot be required",
+            hint=f"from 1 to {MOST_INSTANCES} instances, in as many domains at most",
+        )
+    if role is not None and role not in KEEPING:
+        raise ArgumentInvalid(
+            f"instances in stores of role {role[:80]!a} do not count", hint=f"give one of {', '.join(KEEPING)}"
+        )
+    said = said_of(reason) if reason else ""
+    return KeepDeclared(match=globs.check(match), instances=instances, domains=domains, role=role, reason=said)
+
+
+def hold_of(*, match: str, until: int | None, reason: str, now_s: float) -> HoldDeclared:
+    """The entry of a new hold.
+
+    Raises:
+        ArgumentInvalid: the glob matches nothing, there is no reason, or it would be over already.
+    """
+    if until is not None and until <= now_s:
+        raise ArgumentInvalid(f"{moment(until)} has passed", hint="give a later moment, or none")
+    return HoldDeclared(match=globs.check(match), until=until, reason=said_of(reason))
+
+
+def said_of(reason: str) -> str:
+    """The reason, without what would disturb a terminal.
+
+    Raises:
+        ArgumentInvalid: there is none, or it is too long.
+    """
+    said = safe(reason.strip())
+    if not said or len(said) > MOST_SAID:
+        raise ArgumentInvalid(
+            f"a reason of 1 to {MOST_SAID} characters is needed", hint="it is kept in the journal, and others read it"
+        )
+    return said
+
+
+def until_of(text: str) -> int:
+    """Seconds since 1970 of a date, or of a date and time; UTC unless it says otherwise.
+
+    Raises:
+        ArgumentInvalid: it is none.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentInvalid(f"{text[:40]!a} is no moment", hint="write 2027-01-31, or 2027-01-31T12:00:00Z") from None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def moment(until: int) -> str:
+    """As people read it; of a moment beyond the calendar, the number of seconds."""
+    try:
+        return datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{until} s after 1970"
+
+
+def in_words(rule: Keep | Hold) -> str:
+    """What the rule asks."""
+    if isinstance(rule, Hold):
+        return "nobody may evict it" + ("" if rule.until is None else f" until {moment(rule.until)}")
+    stores = f", one of them in a store of role {rule.role}" if rule.role else ""
+    instances = "1 good instance" if rule.instances == 1 else f"{rule.instances} good instances"
+    domains = "1 failure domain" if rule.domains == 1 else f"{rule.domains} failure domains"
+    return f"an eviction must leave {instances} in {domains}{stores}"
 
 
 # ---- ids as text -------------------------------------------------------------------------------------------

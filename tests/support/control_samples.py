@@ -95,6 +95,27 @@ def subscription(number: str = "5e1f0c2b9a7d4e63") -> api.Subscription:
     return api.Subscription(id=number, site="archive", from_site="summit", match="**", into=["0" * 32], labels=["main"])
 
 
+def keep_rule() -> api.KeepRule:
+    """A keep rule of another site."""
+    return api.KeepRule(
+        id="summit/0f1e2d3c4b5a6978/21",
+        site="summit",
+        match="raw/**",
+        instances=3,
+        domains=2,
+        role=None,
+        reason="unique",
+        at=AT,
+    )
+
+
+def hold_rule(until: str | None = None, *, over: bool = False) -> api.HoldRule:
+    """A hold of another site."""
+    return api.HoldRule(
+        id="summit/0f1e2d3c4b5a6978/23", site="summit", match="raw/**", until=until, over=over, reason="review", at=AT
+    )
+
+
 def store() -> api.StoreStatus:
     """A store with room."""
     return api.StoreStatus(

@@ -11,6 +11,7 @@ from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.status import explanation
 from librarian_daemon.mesh.presences import Presences, last_heard
+from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.json_http import answer, text_of
 from librarian_daemon.status.sections import FAULTS, said
 from librarian_protocol import api
@@ -28,12 +29,14 @@ class ExplainControl:
         *,
         catalog: Catalog,
         presences: Presences,
+        clock: Clock,
         site: SiteName,
         adapters: Sequence[str],
         detail: Callable[[str], Awaitable[NameDetail]],
     ) -> None:
         self._catalog = catalog
         self._presences = presences
+        self._clock = clock
         self._site = site
         self._adapters = adapters
         self._detail = detail
@@ -48,7 +51,8 @@ class ExplainControl:
         members = await self._catalog.read(explanation.members)
         if at not in members and at != self._site:
             raise NotFound(f"site {at!r} is not in the roster", hint=f"there are: {', '.join(members)}")
-        found = await self._catalog.read(explanation.facts, self._site, at, name, self._adapters)
+        now_s = self._clock.unix_s()
+        found = await self._catalog.read(explanation.facts, self._site, at, name, self._adapters, now_s)
         if not found:
             near = await self._catalog.read(explanation.near, name, 3)
             hint = f"did you mean {', '.join(repr(str(other)) for other in near)}?" if near else "was it ever dropped?"

@@ -30,6 +30,8 @@ READABLE = frozenset(
         "/files",
         "/file",
         "/subscriptions",
+        "/keeps",
+        "/holds",
         "/transfers",
         "/transfer",
         "/incidents",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from librarian_daemon.api.application import Control
+from librarian_daemon.api.declared.rules import RuleControl
+from librarian_daemon.api.declared.subscriptions import SubscriptionControl
 from librarian_daemon.api.drops import DropControl
 from librarian_daemon.api.events import EventFeed
 from librarian_daemon.api.explain import ExplainControl
@@ -19,7 +21,6 @@ from librarian_daemon.api.reconcile import ReconcileControl
 from librarian_daemon.api.sites import SiteControl
 from librarian_daemon.api.status import StatusControl
 from librarian_daemon.api.stores import StoreChoice, StoreControl
-from librarian_daemon.api.subscriptions import SubscriptionControl
 from librarian_daemon.api.transfer_add import AddControl
 from librarian_daemon.api.transfers import TransferControl
 from librarian_daemon.assembly.incidents import Watch
@@ -78,11 +79,17 @@ def build_control(
                 adapters=adapters,
             ).routes(),
             *ExplainControl(
-                catalog=catalog, presences=mesh.presences, site=site, adapters=adapters, detail=views.transfers.name
+                catalog=catalog,
+                presences=mesh.presences,
+                clock=clock,
+                site=site,
+                adapters=adapters,
+                detail=views.transfers.name,
             ).routes(),
             *SubscriptionControl(
                 catalog=catalog, members=lambda: membership.members, choice=choice, rng=ports.rng, site=site
             ).routes(),
+            *RuleControl(catalog, clock, site).routes(),
             *TransferControl(catalog, views, clock, transfers.changed).routes(),
             *AddControl(
                 catalog=catalog,

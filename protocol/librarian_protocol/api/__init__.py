@@ -37,6 +37,7 @@ from librarian_protocol.api.journals import (
 from librarian_protocol.api.log import Level, LogLevel
 from librarian_protocol.api.pauses import Pause, PauseSet
 from librarian_protocol.api.recovery import Reconciled, Recovering
+from librarian_protocol.api.rules import HoldAdd, HoldRule, KeepAdd, KeepRule
 from librarian_protocol.api.sites import (
     Invite,
     InviteTerms,
@@ -78,6 +79,8 @@ __all__ = [
     "FileTransfer",
     "Heal",
     "HealResult",
+    "HoldAdd",
+    "HoldRule",
     "Ignored",
     "Incident",
     "IncidentPage",
@@ -93,6 +96,8 @@ __all__ = [
     "JournalReport",
     "JournalStatus",
     "JournalTaken",
+    "KeepAdd",
+    "KeepRule",
     "Level",
     "LogLevel",
     "NameDetail",

@@ -268,7 +268,7 @@ async def test_what_a_revoked_site_holds_or_wants_counts_in_no_view(catalog: Cat
     assert await catalog.read(queries.suspected, 10) == []
     assert await catalog.read(queries.open_doubts, 10) == []
     assert await catalog.read(queries.subscriptions) == []
-    (facts_of,) = await catalog.read(explanation.facts, SITE, SITE, Name("raw/0"), ["http"])
+    (facts_of,) = await catalog.read(explanation.facts, SITE, SITE, Name("raw/0"), ["http"], 0.0)
     assert {(report.site, report.state) for report in facts_of.instances} == {
         ("archive", "available"),
         ("summit", "revoked"),

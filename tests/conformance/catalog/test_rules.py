@@ -20,6 +20,7 @@ from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.journal import record, refold, segments, state_digest
 from librarian_daemon.catalog.journal.replay import Record, fold, take
 from librarian_daemon.catalog.mesh.unknown_rules import UnknownKind, unknown_kinds
+from librarian_daemon.catalog.status import explanation
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_protocol.entries import (
     Entry,
@@ -32,7 +33,7 @@ from librarian_protocol.entries import (
     SubscriptionDeclared,
     SubscriptionWithdrawn,
 )
-from librarian_protocol.names import SiteName
+from librarian_protocol.names import Name, SiteName
 from librarian_protocol.segments import _ENTRY  # pyright: ignore[reportPrivateUsage]
 
 KEEP = KeepDeclared(match="raw/**", instances=3, domains=2, role="archive", reason="cannot be observed again")
@@ -146,6 +147,18 @@ async def test_rules_of_a_site_that_is_admitted_again_without_the_right_count_no
     ):
         order += vault.say(after)
         assert (await tried(catalog, _heard(order)))[0] == ([KEEP.match] if counted else [], [])
+
+
+async def test_the_rules_that_match_a_name_now_are_among_the_facts_about_it(catalog: Catalog) -> None:
+    """Not those about other names, and no hold whose time has passed."""
+    endless = msgspec.structs.replace(HOLD, match="**", until=None)
+    await say(catalog, admission(SITE, may_admit=True), ingested(Peer(SITE).store, "raw/2026/a"))
+    await say(catalog, KEEP, HOLD, endless, msgspec.structs.replace(KEEP, match="calib/**"))
+    assert HOLD.until is not None
+    before, after = [KEEP.match, HOLD.match, "**"], [KEEP.match, "**"]
+    for now_s, expected in ((HOLD.until - 1.0, before), (float(HOLD.until), after)):
+        (found,) = await catalog.read(explanation.facts, SITE, SITE, Name("raw/2026/a"), ["http"], now_s)
+        assert [rule.match for rule in found.rules] == expected
 
 
 # ---- kinds of later versions -------------------------------------------------------------------------------

@@ -65,6 +65,10 @@ CALLS: list[tuple[Call, str, dict[str, str], object]] = [
     ),
     (lambda c: c.subscriptions(), "GET /subscriptions", {}, [control_samples.subscription()]),
     (lambda c: c.unsubscribe("5e"), "DELETE /subscriptions", {"id": "5e"}, control_samples.subscription()),
+    (lambda c: c.keeps(), "GET /keeps", {}, [control_samples.keep_rule()]),
+    (lambda c: c.withdraw_keep("i", "r"), "DELETE /keeps", {"id": "i", "reason": "r"}, control_samples.keep_rule()),
+    (lambda c: c.holds(), "GET /holds", {}, [control_samples.hold_rule()]),
+    (lambda c: c.withdraw_hold("i", "r"), "DELETE /holds", {"id": "i", "reason": "r"}, control_samples.hold_rule()),
     (lambda c: c.sites(), "GET /sites", {}, [control_samples.site()]),
     (
         lambda c: c.invite(),

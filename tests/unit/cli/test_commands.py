@@ -208,6 +208,63 @@ def test_retry_wants_ids_or_all(lbctl: Lbctl, arguments: list[str]) -> None:
     assert "error[E108]" in run.err
 
 
+# ---- keep, hold ------------------------------------------------------------------------------------------
+
+
+def test_a_keep_rule_is_added_as_it_was_said(lbctl: Lbctl, control: FakeControl) -> None:
+    control.answer("POST /keeps", control_samples.keep_rule())
+    run = lbctl("keep", "add", "--match", "raw/**", "--instances", "3", "--role", "archive", "--reason", "unique")
+    assert run.code == 0
+    asked = {"match": "raw/**", "instances": 3, "domains": 2, "role": "archive", "reason": "unique"}
+    assert json.loads(control.requests[-1].body) == asked
+    lbctl("keep", "add", "--match", "raw/**", "--instances", "1")
+    assert json.loads(control.requests[-1].body)["domains"] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["keep", "add", "--match", "[a"],
+        ["keep", "add", "--match", "a", "--domains", "3"],
+        ["keep", "add", "--match", "a", "--role", "attic"],
+        ["keep", "rm", "21", "--reason", "x"],
+        ["keep", "rm", "summit/0f1e2d3c4b5a6978/21", "--reason", " "],
+        ["keep", "rm", "summit/0f1e2d3c4b5a6978/21"],
+        ["hold", "add", "--match", "[a", "--reason", "x"],
+        ["hold", "add", "--match", "a", "--reason", ""],
+        ["hold", "add", "--match", "a", "--reason", "x", "--until", "tomorrow"],
+        ["hold", "rm", "summit/23", "--reason", "x"],
+    ],
+)
+def test_a_malformed_rule_is_refused_here(lbctl: Lbctl, control: FakeControl, arguments: list[str]) -> None:
+    assert lbctl(*arguments).code == 2
+    assert control.requests == []
+
+
+def test_rules_are_listed_with_the_ids_by_which_they_are_removed(lbctl: Lbctl, control: FakeControl) -> None:
+    control.answer("GET /keeps", [control_samples.keep_rule()])
+    assert lbctl("keep", "list").out.splitlines()[1].split() == [
+        "summit/0f1e2d3c4b5a6978/21", "raw/**", "3", "2", "any", "unique",
+    ]  # fmt: skip
+    until = "2027-01-31T00:00:00Z"
+    holds = [control_samples.hold_rule(), control_samples.hold_rule(until), control_samples.hold_rule(until, over=True)]
+    control.answer("GET /holds", holds)
+    shown = [line.split(maxsplit=2)[2] for line in lbctl("hold", "list").out.splitlines()[1:]]
+    assert [" ".join(line.split()) for line in shown] == [
+        "withdrawn review", f"{until} review", f"{until} (over) review",
+    ]  # fmt: skip
+
+
+def test_a_hold_is_added_and_removed(lbctl: Lbctl, control: FakeControl) -> None:
+    control.answer("POST /holds", control_samples.hold_rule())
+    control.answer("DELETE /holds", control_samples.hold_rule())
+    lbctl("hold", "add", "--match", "raw/**", "--until", "2027-01-31", "--reason", "review")
+    asked = {"match": "raw/**", "until": "2027-01-31T00:00:00Z", "reason": "review"}
+    assert json.loads(control.requests[-1].body) == asked
+    assert lbctl("hold", "rm", "summit/0f1e2d3c4b5a6978/23", "--reason", "done").code == 0
+    assert control.requests[-1].query == {"id": "summit/0f1e2d3c4b5a6978/23", "reason": "done"}
+
+
 # ---- subscription --------------------------------------------------------------------------------------
 
 

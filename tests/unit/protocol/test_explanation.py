@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.protocol.samples import ARCHIVE, CAMPUS, SUMMIT
+from tests.unit.protocol.samples import ARCHIVE, CAMPUS, INCARNATION, SUMMIT
 
+from librarian_protocol.entries import EntryId
 from librarian_protocol.explanation import Facts, InstanceReport, SubscriptionReport, TransferReport, explain
+from librarian_protocol.rules import Hold, Keep
 from librarian_protocol.wanted import UnwantedReason
 
 AT_SUMMIT = InstanceReport(site=SUMMIT, label="main", state="available", doubted=False)
@@ -120,6 +122,18 @@ def test_the_lines_say_where_it_came_from_and_who_has_it() -> None:
         "archive, store main: removed (policy)",
     ]
     assert "archive recovers its catalog: summit has not told what it holds" in found.lines
+
+
+def test_the_rules_that_match_are_named() -> None:
+    id_ = EntryId(site=SUMMIT, incarnation=INCARNATION, seq=1)
+    keep = Keep(id=id_, match="raw/**", instances=3, domains=2, role="archive", reason="unique", at="")
+    hold = Hold(id=id_, match="**", until=None, reason="", at="")
+    found = explain(msgspec.structs.replace(FACTS, rules=[keep, hold]))
+    assert (
+        "keep rule of summit for raw/**: an eviction must leave 3 good instances in 2 failure domains, one of them in a"
+        " store of role archive (unique)" in found.lines
+    )
+    assert "hold rule of summit for **: nobody may evict it" in found.lines
 
 
 def test_a_file_that_nobody_holds_or_ingested_is_said_to_be_so() -> None:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.protocol.samples import ARCHIVE, INCARNATION, SUMMIT
 
-from librarian_protocol.entries import EntryId
+from librarian_protocol.entries import EntryId, HoldDeclared, KeepDeclared
 from librarian_protocol.errors import ArgumentInvalid
 from librarian_protocol.names import Name
-from librarian_protocol.rules import Hold, Keep, id_of, in_force, is_over, matching, text_of
+from librarian_protocol.rules import (
+    Hold,
+    Keep,
+    hold_of,
+    id_of,
+    in_force,
+    in_words,
+    is_over,
+    keep_of,
+    matching,
+    moment,
+    text_of,
+    until_of,
+)
 
 
 def entry(number: int) -> EntryId:
@@ -69,3 +85,61 @@ def test_an_id_comes_back_from_its_text() -> None:
 def test_what_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(ArgumentInvalid, match="is not the id of an entry"):
         id_of(text)
+
+
+# ---- what a person declares ----
+
+
+def declared(**changes: Any) -> KeepDeclared:
+    """A rule as a person says it."""
+    said: dict[str, Any] = {"match": "raw/**", "instances": 3, "domains": 2, "role": None, "reason": ""}
+    return keep_of(**{**said, **changes})
+
+
+def test_a_keep_rule_is_declared_as_it_was_said() -> None:
+    assert declared() == KeepDeclared(match="raw/**", instances=3, domains=2)
+    assert declared(role="archive", reason=" unique ") == KeepDeclared(
+        match="raw/**", instances=3, domains=2, role="archive", reason="unique"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"instances": 0, "domains": 0}, "0 instances in 0 failure domains"),
+        ({"domains": 0}, "3 instances in 0"),
+        ({"domains": 4}, "3 instances in 4 failure domains cannot"),
+        ({"instances": 1001}, "1001 instances"),
+        ({"role": "attic"}, "role 'attic' do not count"),
+        ({"role": "processing"}, "role 'processing' do not count"),
+        ({"match": "[a"}, "glob"),
+        ({"reason": "x" * 1025}, "a reason of 1 to 1024"),
+    ],
+)
+def test_a_rule_that_nobody_could_fulfil_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentInvalid, match=re.escape(message)):
+        declared(**changes)
+
+
+def test_a_hold_ends_later_and_has_a_reason() -> None:
+    assert hold_of(match="**", until=101, reason="x", now_s=100.5) == HoldDeclared(match="**", until=101, reason="x")
+    with pytest.raises(ArgumentInvalid, match="1970-01-01T00:01:41Z has passed"):
+        hold_of(match="**", until=101, reason="x", now_s=101.0)
+    with pytest.raises(ArgumentInvalid, match="a reason of 1"):
+        hold_of(match="**", until=None, reason=" ", now_s=0.0)
+
+
+def test_a_moment_is_read_as_it_is_written_and_in_utc() -> None:
+    for text in ("2027-01-01", "2027-01-01T00:00:00", "2027-01-01T00:00:00Z", "2027-01-01T02:00:00+02:00"):
+        assert moment(until_of(text)) == "2027-01-01T00:00:00Z"
+    with pytest.raises(ArgumentInvalid, match="no moment"):
+        until_of("tomorrow")
+    assert moment(2**53 - 1) == "9007199254740991 s after 1970"
+
+
+def test_a_rule_is_told_in_words() -> None:
+    assert in_words(keep(1)) == "an eviction must leave 2 good instances in 1 failure domain"
+    one = Keep(id=entry(1), match="**", instances=1, domains=1, role="archive", reason="", at="")
+    assert in_words(one).endswith("leave 1 good instance in 1 failure domain, one of them in a store of role archive")
+    assert in_words(hold(None)) == "nobody may evict it"
+    assert in_words(hold(0)) == "nobody may evict it until 1970-01-01T00:00:00Z"

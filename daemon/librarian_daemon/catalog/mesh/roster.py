@@ -100,7 +100,7 @@ def _read(connection: Connection) -> dict[SiteName, Member]:
     return _folded(anchor, said, tuple(row for row in rekeys if row.hash is not None), announced, before)
 
 
-_EACH = (_SAID, _REKEYS, _ANNOUNCED, _BEFORE)
+_EACH: tuple[Any, ...] = (_SAID, _REKEYS, _ANNOUNCED, _BEFORE)
 
 
 def _as_text(statement: Select[Any]) -> str:

@@ -25,7 +25,8 @@ class UnknownKind(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def message(self) -> str:
         """In words."""
-        return f"{self.entries:,} entries of kind {self.kind!r} of {self.site} are of a later version: nothing must be evicted here"
+        held = "1 entry" if self.entries == 1 else f"{self.entries:,} entries"
+        return f"{held} of {self.site}, kind {self.kind!r}, of a later version: nothing must be evicted here"
 
 
 def unknown_kinds(connection: Connection) -> list[UnknownKind]:

@@ -7,27 +7,32 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, exists, select
 
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import rule_rows, schema
 from librarian_daemon.catalog.mesh.holders import Holders, holders
 from librarian_daemon.catalog.mesh.roster import roster
 from librarian_daemon.catalog.transfers import planning
 from librarian_daemon.catalog.transfers.planning import FileState
 from librarian_protocol.explanation import Facts, InstanceReport, SubscriptionReport
 from librarian_protocol.names import Name, SiteName
+from librarian_protocol.rules import Hold, Keep, is_over, matching
 from librarian_protocol.wanted import Unwanted, wanted
 
 #: Names that are looked through for one that is much like another.
 _NEAR = 500
 
 
-def facts(connection: Connection, here: SiteName, at: SiteName, name: Name, adapters: Sequence[str]) -> list[Facts]:
-    """Of every file of that name, without what only the running daemon knows."""
+def facts(
+    connection: Connection, here: SiteName, at: SiteName, name: Name, adapters: Sequence[str], now_s: float
+) -> list[Facts]:
+    """Of every file of that name, without what only the running daemon knows. ``now_s``: seconds since 1970."""
     rows = connection.execute(
         select(schema.file).where(schema.file.c.name == str(name)).order_by(schema.file.c.id)
     ).all()
     subscriptions, place = planning.load_here(connection, at, adapters)
     known_holders = holders(connection)
     kept = connection.scalar(select(schema.naming.c.kept).where(schema.naming.c.name == str(name)))
+    holds = [hold for hold in rule_rows.holds(connection) if not is_over(hold, now_s)]
+    rules: list[Keep | Hold] = [*matching(rule_rows.keeps(connection), name), *matching(holds, name)]
     found: list[Facts] = []
     for known in planning.know(connection, rows):
         seen = planning.admitted(known, place)
@@ -51,6 +56,7 @@ def facts(connection: Connection, here: SiteName, at: SiteName, name: Name, adap
                 kept=kept,
                 instances=_instances(connection, known, known_holders),
                 subscriptions=reports,
+                rules=rules,
                 told=_told(connection, at, known.file_id) if at != here else None,
                 last_heard=_last_heard(connection, at),
             )
