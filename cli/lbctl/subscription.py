@@ -21,12 +21,15 @@ def subscription() -> None:
     """What this site fetches by itself."""
 
 
-HEADINGS = ("ID", "SITE", "FROM", "MATCH", "INTO")
+HEADINGS = ("ID", "SITE", "FROM", "MATCH", "INTO", ">PRIORITY", ">AT MOST")
 
 
 def _row(subscription: api.Subscription) -> Sequence[str]:
+    from lbctl.shown import size
+
     into = ", ".join(subscription.labels) or ", ".join(store[:8] for store in subscription.into)
-    return subscription.id, subscription.site, subscription.from_site or "any site", subscription.match, into
+    limits = f"{subscription.priority}", "-" if subscription.max_bytes is None else size(subscription.max_bytes)
+    return subscription.id, subscription.site, subscription.from_site or "any site", subscription.match, into, *limits
 
 
 @subscription.command("list", epilog=examples("lbctl subscription list", "lbctl subscription list -o json"))
@@ -44,17 +47,29 @@ def list_(app: App) -> None:
         "lbctl subscription add --from summit",
         "lbctl subscription add --from summit --match 'obs/**' --into archive",
         "lbctl subscription add --from any --into fast --into slow",
+        "lbctl subscription add --from summit --match 'calib/**' --max-bytes 50GiB --priority 9",
     ),
 )
 @click.option("--from", "from_site", required=True, metavar="SITE", help="Origin or holder; 'any' for every site.")
 @click.option("--match", default="**", show_default=True, metavar="GLOB", help="Names; ** crosses directories.")
 @click.option("--into", multiple=True, metavar="STORE", help="Stores in order of preference; all by default.")
 @click.option("--new-only", is_flag=True, help="Only what is heard of from now on.")
+@click.option("--max-bytes", metavar="SIZE", help="Only files up to this size: 1500, 50GiB, 2TB. [any size]")
+@click.option(
+    "--priority",
+    type=click.IntRange(0, 9),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="From 0 to 9; among what is wanted of a source, 9 is fetched first.",
+)
 @click.pass_obj
-def add(app: App, from_site: str, match: str, into: tuple[str, ...], new_only: bool) -> None:
+def add(
+    app: App, from_site: str, match: str, into: tuple[str, ...], new_only: bool, max_bytes: str | None, priority: int
+) -> None:
     """Fetch what matches; what is there already, too, unless --new-only."""
     from lbctl.output import rows
-    from librarian_protocol import api, globs
+    from librarian_protocol import api, globs, sizes
     from librarian_protocol.names import SiteName
 
     wanted = api.SubscriptionAdd(
@@ -62,6 +77,8 @@ def add(app: App, from_site: str, match: str, into: tuple[str, ...], new_only: b
         match=globs.check(match),
         into=list(into),
         new_only=new_only,
+        max_bytes=None if max_bytes is None else sizes.bytes_of(max_bytes),
+        priority=priority,
     )
     rows(app, [app.client().subscribe(wanted)], HEADINGS, _row)
 

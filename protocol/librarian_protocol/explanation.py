@@ -79,6 +79,12 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     next: str
 
 
+#: Reasons that lie in what the subscription says.
+_OF_THE_RULE = {
+    UnwantedReason.NAME_DOES_NOT_MATCH,
+    UnwantedReason.LARGER_THAN_WANTED,
+    UnwantedReason.NOT_FROM_SITE,
+}
 #: States of transfers that no longer bring anything.
 _ENDED = frozenset({"stored", "cancelled"})
 
@@ -225,7 +231,7 @@ def _unwanted(facts: Facts, lines: list[str]) -> Explained:
             summary=f"it is not at {facts.at} yet, and wanted there", lines=lines, next="nothing: it is planned next"
         )
     reasons = {subscription.unwanted for subscription in facts.subscriptions}
-    if reasons <= {UnwantedReason.NAME_DOES_NOT_MATCH, UnwantedReason.NOT_FROM_SITE}:
+    if reasons <= _OF_THE_RULE:
         step = f"at {facts.at}: a subscription that matches, `lbctl subscription add`"
     elif reasons & {UnwantedReason.NO_SOURCE, UnwantedReason.SOURCE_DOUBTED, UnwantedReason.NO_COMMON_ADAPTER}:
         step = "nothing at first: it is looked at again whenever an instance or an offer changes"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from librarian_protocol.entries import USUAL_PRIORITY
 from librarian_protocol.errors import ArgumentInvalid
 
 LEAST, MOST = -100, 100
@@ -26,6 +27,11 @@ def check(priority: int) -> int:
             f"priority {priority} is not between {LEAST} and {MOST}", hint="0 is that of all others; higher goes first"
         )
     return priority
+
+
+def of_subscription(priority: int) -> int:
+    """The priority of the transfers of a subscription that has one from 0 to 9."""
+    return priority - USUAL_PRIORITY
 
 
 class Queued(msgspec.Struct, frozen=True):

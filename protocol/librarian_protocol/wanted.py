@@ -13,7 +13,7 @@ import msgspec
 
 from librarian_protocol import globs
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import AdapterOffer, Dial, Unit
+from librarian_protocol.entries import USUAL_PRIORITY, AdapterOffer, Dial, Unit
 from librarian_protocol.names import Name, SiteName
 
 
@@ -21,6 +21,7 @@ class UnwantedReason(StrEnum):
     """Why a subscription does not want a file now."""
 
     NAME_DOES_NOT_MATCH = "name-does-not-match"
+    LARGER_THAN_WANTED = "larger-than-wanted"
     NOT_FROM_SITE = "not-from-site"
     WITHDRAWN = "withdrawn"
     CONFLICT = "conflict"
@@ -37,6 +38,7 @@ class UnwantedReason(StrEnum):
 
 EXPLAINED: dict[UnwantedReason, str] = {
     UnwantedReason.NAME_DOES_NOT_MATCH: "the subscription's glob does not match the name",
+    UnwantedReason.LARGER_THAN_WANTED: "it is larger than the subscription takes",
     UnwantedReason.NOT_FROM_SITE: "the subscription's site neither ingested nor holds it",
     UnwantedReason.WITHDRAWN: "an administrator withdrew it",
     UnwantedReason.CONFLICT: "other bytes stand under the same name; both stay until it is resolved",
@@ -96,6 +98,18 @@ class SubscriptionFacts(msgspec.Struct, frozen=True, kw_only=True):
     into: Sequence[str]
     #: Files that were heard of up to this row are none of its business.
     after_file: int = 0
+    #: Larger files are none of its business either; None: there is no limit.
+    max_bytes: int | None = None
+    #: 9 is fetched first.
+    priority: int = USUAL_PRIORITY
+
+    def takes(self, name: Name, size_bytes: int) -> bool:
+        """Whether a file is of its business, by its name and its size."""
+        return self.is_small_enough(size_bytes) and globs.matches(self.match, name)
+
+    def is_small_enough(self, size_bytes: int) -> bool:
+        """Whether a file is not beyond its limit."""
+        return self.max_bytes is None or size_bytes <= self.max_bytes
 
 
 def healing(file: FileFacts, instances: Sequence[InstanceFacts], site: SiteName) -> list[SubscriptionFacts]:
@@ -181,6 +195,8 @@ def wanted(
     """Decide for one subscription and one file."""
     if not globs.matches(subscription.match, file.name):
         return Unwanted(UnwantedReason.NAME_DOES_NOT_MATCH)
+    if not subscription.is_small_enough(file.size_bytes):
+        return Unwanted(UnwantedReason.LARGER_THAN_WANTED)
     wish = subscription.from_site
     holders = {instance.site for instance in instances if instance.state is not InstanceState.REMOVED}
     if wish is not None and wish != file.origin and wish not in holders:

@@ -36,6 +36,11 @@ def subscription(entry: SubscriptionDeclared | SubscriptionWithdrawn) -> Row:
     }
 
 
+def limits(row: Any) -> Row:
+    """The limits of a row of ``schema.subscription``, as fields of its entry."""
+    return {field: getattr(row, field) for field in _UNLIMITED} | {"spread": bool(row.spread)}
+
+
 def store(entry: StoreDeclared | StoreRetired) -> Row:
     """Of ``schema.store``."""
     if isinstance(entry, StoreRetired):

@@ -154,12 +154,12 @@ GIVEN = SetStatement(
 #: Of the files that still have the change number that they are given with; NULL: whichever they have.
 NEW_TRANSFERS = SetStatement(
     """
-    INSERT INTO transfer (file_id, store, state, message, attempts, strikes, subscription, created_at, changed_at)
-    SELECT f.id, {store}, 'wanted', '', 0, 0, {subscription}, {now}, {now} FROM {rows} AS r CROSS JOIN file AS f
+    INSERT INTO transfer (file_id, store, state, message, attempts, strikes, subscription, rank, created_at, changed_at)
+    SELECT f.id, {store}, 'wanted', '', 0, 0, {subscription}, {rank}, {now}, {now} FROM {rows} AS r CROSS JOIN file AS f
     WHERE f.id = r.id AND f.change = COALESCE(r.change, f.change) ON CONFLICT DO NOTHING
     """,
     columns={"id": INTEGER, "change": INTEGER},
-    values={"store": TEXT, "subscription": TEXT, "now": TEXT},
+    values={"store": TEXT, "subscription": TEXT, "rank": INTEGER, "now": TEXT},
 )
 
 #: What the machine decides on.
@@ -393,7 +393,7 @@ _LOOK = f"""
            EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id) OR {_OWN_SUSPECTED} AS regardless,
            EXISTS (SELECT 1 FROM instance AS own WHERE own.file_id = f.id AND own.site = {{site}})
            OR {_PECULIAR.replace("{file}", "f")} AS more,
-           f.origin_site, i.site, i.store, i.state, {_DOUBTED}
+           f.size_bytes, f.origin_site, i.site, i.store, i.state, {_DOUBTED}
     FROM file AS f LEFT JOIN instance AS i ON i.file_id = f.id
     WHERE {{page}}
       AND ({{subscribed}} OR EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id) OR {_OWN_SUSPECTED})
@@ -415,7 +415,7 @@ LOOK_AT_CHANGED = SetStatement(
     + "ORDER BY f.change, f.id",
     columns={"store": TEXT},
     values=_LOOKED_BY | {"change": INTEGER, "file_id": INTEGER, "last_change": INTEGER, "last_id": INTEGER},
-    gives=10,
+    gives=11,
 )
 
 #: In the order of their rows; likewise.
@@ -423,7 +423,7 @@ LOOK_AT_ROWS = SetStatement(
     _LOOK.replace("{page}", "f.id > {file_id} AND f.id <= {last_id}") + "ORDER BY f.id",
     columns={"store": TEXT},
     values=_LOOKED_BY | {"file_id": INTEGER, "last_id": INTEGER},
-    gives=10,
+    gives=11,
 )
 
 #: Origins of files, and their instances. A file without instances comes once.

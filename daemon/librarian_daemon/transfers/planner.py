@@ -7,7 +7,7 @@ tells of them. A new subscription is tried page by page on everything that was k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import structlog
@@ -16,7 +16,8 @@ from librarian_daemon.catalog import backfills
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.meta import put_meta
 from librarian_daemon.catalog.transaction import Tx
-from librarian_daemon.catalog.transfers import planning, transfers, transitions
+from librarian_daemon.catalog.transfers import order, planning, transfers, transitions
+from librarian_daemon.catalog.transfers.order import Takeover
 from librarian_daemon.catalog.transfers.planning import FileState, Held, Look, Page, PlainFile
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
@@ -26,10 +27,12 @@ from librarian_protocol import globs, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.names import SiteName
+from librarian_protocol.priorities import of_subscription
 from librarian_protocol.segments import hash_of
 from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, Reason, State
 from librarian_protocol.transfer import Want as WantAgain
 from librarian_protocol.wanted import (
+    HEAL,
     FileFacts,
     Here,
     SubscriptionFacts,
@@ -55,6 +58,8 @@ class Plan(msgspec.Struct, kw_only=True):
 
     wishes: list[NewTransfer] = []
     moves: list[Transition] = []
+    #: Transfers that belong to another subscription now.
+    takeovers: list[Takeover] = []
 
 
 class Planner:
@@ -141,7 +146,7 @@ class Planner:
             [subscription.match for subscription in mine],
             planning.settling(mine),
         )
-        plan = decide(page, mine, look.here, may_cancel=False)
+        plan = decide(page, mine, look.here, may_cancel=False, everyone=look.subscriptions)
 
         def work(tx: Tx) -> None:
             _commit(tx, plan, self._clock.boottime_s())
@@ -157,10 +162,23 @@ class Planner:
             self._transfers_changed.set()
 
 
-def decide(page: Page, subscriptions: Sequence[SubscriptionFacts], here: Here, *, may_cancel: bool = True) -> Plan:
-    """The consequences for each file of the page. Pure."""
+def decide(
+    page: Page,
+    subscriptions: Sequence[SubscriptionFacts],
+    here: Here,
+    *,
+    may_cancel: bool = True,
+    everyone: Sequence[SubscriptionFacts] = (),
+) -> Plan:
+    """The consequences for each file of the page. Pure.
+
+    Where several subscriptions want a file in one store, the one with the greatest priority fetches it. ``everyone``:
+    all that there are, where those that are tried are not all.
+    """
     plan = Plan()
     answers = _Answers(here)
+    priorities = {subscription.id: subscription.priority for subscription in everyone or subscriptions}
+    subscriptions = sorted(subscriptions, key=lambda subscription: -subscription.priority)
     for file in page.plain:
         _want_plain(plan, file, subscriptions, answers)
     for seen in page.known:
@@ -175,7 +193,8 @@ def decide(page: Page, subscriptions: Sequence[SubscriptionFacts], here: Here, *
             if isinstance(answer, Want):
                 if answer.store not in stores:
                     stores.add(answer.store)
-                    _want(plan, known, answer.store, subscription.id)
+                    _want(plan, known, answer.store, subscription)
+                    _take_over(plan, known, answer.store, subscription, priorities)
             elif answer.reason in _PASSING:
                 passing = True
         if may_cancel and not passing:
@@ -189,14 +208,22 @@ def _want_plain(plan: Plan, file: PlainFile, subscriptions: Sequence[Subscriptio
     """As for other files. It has no transfer that could end, and nobody asked for it by name."""
     stores: set[str] = set()
     for subscription in subscriptions:
-        if file.file_id <= subscription.after_file or not globs.matches(subscription.match, file.name):
+        if file.file_id <= subscription.after_file or not subscription.takes(file.name, file.size_bytes):
             continue
         answer = answers.of_plain(file, subscription)
         if isinstance(answer, Want) and answer.store not in stores:
             stores.add(answer.store)
-            plan.wishes.append(
-                NewTransfer(file_id=file.file_id, store=answer.store, subscription=subscription.id, change=file.change)
-            )
+            plan.wishes.append(_wish(file.file_id, file.change, answer.store, subscription))
+
+
+def _wish(file_id: int, change: int, store: str, subscription: SubscriptionFacts) -> NewTransfer:
+    return NewTransfer(
+        file_id=file_id,
+        store=store,
+        subscription=subscription.id,
+        change=change,
+        priority=of_subscription(subscription.priority),
+    )
 
 
 class _Answers:
@@ -212,6 +239,8 @@ class _Answers:
         file = known.file
         if not globs.matches(subscription.match, file.name):
             return Unwanted(UnwantedReason.NAME_DOES_NOT_MATCH)
+        if not subscription.is_small_enough(file.size_bytes):
+            return Unwanted(UnwantedReason.LARGER_THAN_WANTED)
         flags = file.withdrawn, file.conflict, file.set_aside, file.occupied
         rule = subscription.match, tuple(subscription.into), subscription.from_site
         key = (rule, file.origin, flags, tuple(known.instances))
@@ -220,7 +249,7 @@ class _Answers:
         return self._known[key]
 
     def of_plain(self, file: PlainFile, subscription: SubscriptionFacts) -> Want | Unwanted:
-        """The same, of a file whose name matches."""
+        """The same, of a file whose name matches, and that is small enough."""
         key = file.held, subscription.id
         found = self._plain.get(key)
         if found is None:
@@ -242,12 +271,10 @@ class _Answers:
 _ANY = Digest.blake3(b"")
 
 
-def _want(plan: Plan, known: FileState, store: str, subscription: str) -> None:
+def _want(plan: Plan, known: FileState, store: str, subscription: SubscriptionFacts) -> None:
     row = known.transfers.get(store)
     if row is None:
-        plan.wishes.append(
-            NewTransfer(file_id=known.file_id, store=store, subscription=subscription, change=known.change)
-        )
+        plan.wishes.append(_wish(known.file_id, known.change, store, subscription))
         return
     state, reason = row.transfer.state, row.transfer.reason
     if state is State.CANCELLED and reason is Reason.BY_PERSON:
@@ -256,6 +283,24 @@ def _want(plan: Plan, known: FileState, store: str, subscription: str) -> None:
         plan.moves.append(Transition(view=_owed(known, store), event=WantAgain()))
     elif state is State.PARKED and reason is not None and POLICIES[reason].doubt:
         plan.moves.append(Transition(view=_owed(known, store), event=Answered(), message="the source answered"))
+
+
+def _take_over(
+    plan: Plan, known: FileState, store: str, subscription: SubscriptionFacts, priorities: Mapping[str, int]
+) -> None:
+    """Give a transfer to the subscription if its own one is no more, or has a lower priority.
+
+    What a person asked for keeps the priority that he gave it.
+    """
+    row = known.transfers.get(store)
+    if row is None or {row.subscription, subscription.id} & _NO_SUBSCRIPTIONS:
+        return
+    if priorities.get(row.subscription, -1) < subscription.priority:
+        priority = of_subscription(subscription.priority)
+        plan.takeovers.append(Takeover(transfer=row.transfer.id, subscription=subscription.id, priority=priority))
+
+
+_NO_SUBSCRIPTIONS = {planning.ONE_OFF, HEAL}
 
 
 def _owed(known: FileState, store: str) -> TransferView:
@@ -269,3 +314,4 @@ def _commit(tx: Tx, plan: Plan, now_s: float) -> None:
     # A file that changed since (or is gone, or whose number another file has) is looked at again anyway.
     transfers.create(tx, plan.wishes)
     transitions.apply_transitions(tx, plan.moves, now_s)
+    order.take_over(tx, plan.takeovers)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
+
+from librarian_protocol.entries import USUAL_PRIORITY, SizeBytes
 
 
 class Subscription(msgspec.Struct, kw_only=True):
@@ -15,6 +20,10 @@ class Subscription(msgspec.Struct, kw_only=True):
     into: list[str]
     #: Labels of the stores, where they are this site's.
     labels: list[str]
+    #: Larger files are not fetched; None: there is no limit.
+    max_bytes: int | None = None
+    #: From 0 to 9; 9 is fetched first.
+    priority: int = USUAL_PRIORITY
 
 
 class SubscriptionAdd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -25,3 +34,5 @@ class SubscriptionAdd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     into: list[str] = []
     #: Only files that are heard of from now on.
     new_only: bool = False
+    max_bytes: SizeBytes | None = None
+    priority: Annotated[int, Meta(ge=0, le=9)] = USUAL_PRIORITY

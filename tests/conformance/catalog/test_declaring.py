@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -79,8 +80,10 @@ async def test_a_site_declares_its_stores_again_after_it_was_admitted_anew(catal
     lost, kept = "0" * 32, "1" * 32
     assert await declared(catalog, lost, kept) == ["store.declared", "site.announced"]
     into = {"5" * 16: [lost], "6" * 16: [lost, kept], "7" * 16: [kept]}
+    limits: dict[str, Any] = {"max_bytes": 7, "newest_s": 8, "priority": 9, "via": "drive", "spread": True}
     for subscription, stores in into.items():
-        await say(catalog, SubscriptionDeclared(subscription=subscription, from_site=None, match="**", into=stores))
+        rule = SubscriptionDeclared(subscription=subscription, from_site=None, match="**", into=stores, **limits)
+        await say(catalog, rule)
     await say(catalog, ingested(lost, "raw/0"), ingested(kept, "raw/1"))
     assert await declared(catalog, lost, kept) == []
     await catalog.write(_admitted_anew)
@@ -95,6 +98,8 @@ async def test_a_site_declares_its_stores_again_after_it_was_admitted_anew(catal
         "6" * 16: [kept],
         "7" * 16: [kept],
     }
+    for row in await catalog.read(rows, schema.subscription):
+        assert {field: getattr(row, field) for field in limits} == limits, "they stay what they were"
     assert await declared(catalog, kept) == []
 
 

@@ -52,9 +52,15 @@ WAYS: list[tuple[Event, ...]] = [
     (Fail(Reason.NAME_OCCUPIED),),
     (Cancel(),),
 ]
+
+
+def _size_of(file: tuple[str, str]) -> int:
+    return 99 if file[1] else 11
+
+
 SAID: dict[str, Callable[[str, tuple[str, str]], Entry]] = {
-    "ingested": lambda store, file: ingested(store, *file, mtime_ns=1),
-    "registered": lambda store, file: registered(store, *file),
+    "ingested": lambda store, file: ingested(store, *file, mtime_ns=1, size_bytes=_size_of(file)),
+    "registered": lambda store, file: registered(store, *file, size_bytes=_size_of(file)),
     "suspected": lambda store, file: suspected(store, *file),
     "healed": lambda store, file: healed(store, *file),
     "removed": lambda store, file: removed(store, *file),
@@ -73,6 +79,8 @@ SUBSCRIPTIONS = st.lists(
     st.builds(
         SubscriptionFacts,
         id=st.sampled_from(["s1", "s2"]),
+        max_bytes=st.sampled_from([None, 10, 11, 98, 99]),
+        priority=st.sampled_from([0, 5, 9]),
         from_site=st.sampled_from([None, SUMMIT, SiteName.parse("dome")]),
         match=st.sampled_from(["**", "raw/*", "cooked/**"]),
         into=st.sampled_from([[OWN.store], [SECOND], [OWN.store, SECOND], [SECOND, OWN.store]]),
@@ -124,9 +132,10 @@ class _Everything:
         return [(*row[:4], True, *row[5:]) for row in self._look.rows(*given, **values)]
 
 
-def _summary(plan: Plan) -> tuple[list[tuple[Any, ...]], list[tuple[int, type[Event], str]]]:
+def _summary(plan: Plan) -> tuple[list[Any], ...]:
     return (
-        sorted((wish.file_id, wish.store, wish.subscription, wish.change) for wish in plan.wishes),
+        sorted((wish.file_id, wish.store, wish.subscription, wish.change, wish.priority) for wish in plan.wishes),
+        plan.takeovers,
         [(move.view.id, type(move.event), move.message) for move in plan.moves],
     )
 

@@ -42,7 +42,7 @@ from librarian_protocol.entries import (
     SubscriptionWithdrawn,
 )
 from librarian_protocol.errors import CatalogFault
-from librarian_protocol.names import SiteName
+from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import Answered, Cancel, Event, Fail, Land, Reason, Reserve, Start, State, Store, Want
 from librarian_protocol.wanted import UnwantedReason
 
@@ -80,6 +80,7 @@ async def _plan(catalog: Catalog) -> list[tuple[str, str]]:
         def work(tx: Tx, plan: Plan = plan, last: tuple[int, int] = page.last) -> None:
             transfers.create(tx, plan.wishes)
             transitions.apply_transitions(tx, plan.moves, NOW_S)
+            order.take_over(tx, plan.takeovers)
             planning.planned_until(tx, *last)
 
         await catalog.write(work)
@@ -303,6 +304,72 @@ async def test_a_wanted_file_becomes_one_transfer(catalog: Catalog, summit: Peer
     await receive(catalog, *summit.say(healed(summit.store)))
     assert await _plan(catalog) == []
     assert await _state(catalog) == ["wanted"]
+
+
+async def _queued(catalog: Catalog) -> list[tuple[str, str, int]]:
+    """Names, subscriptions and priorities, in the order in which they are fetched."""
+    found = await catalog.read(order.wanted_now, 100)
+    return [(str(view.name), view.row.subscription[0], view.row.priority) for view in found]
+
+
+def _limited(match: str, subscription: str, *, priority: int = 5, max_bytes: int | None = None) -> SubscriptionDeclared:
+    return msgspec.structs.replace(_subscription(match, subscription * 16), priority=priority, max_bytes=max_bytes)
+
+
+async def test_files_beyond_the_limit_of_a_subscription_are_fetched_by_others_only(
+    catalog: Catalog, summit: Peer
+) -> None:
+    await say(catalog, _limited("**", "a", max_bytes=100), _limited("calib/**", "b"))
+    sizes = {"raw/small": 100, "raw/large": 101, "calib/large": 101}
+    await receive(
+        catalog, *summit.say(*(ingested(summit.store, name, size_bytes=size) for name, size in sizes.items()))
+    )
+    await _plan(catalog)
+    assert await _queued(catalog) == [("raw/small", "a", 0), ("calib/large", "b", 0)]
+
+
+async def test_what_a_subscription_of_greater_priority_wants_is_fetched_first(catalog: Catalog, summit: Peer) -> None:
+    """Among those that want a file the greatest counts."""
+    await say(
+        catalog, _limited("**", "a", priority=2), _limited("calib/**", "b", priority=9), _limited("calib/**", "c")
+    )
+    await receive(catalog, *summit.say(*(ingested(summit.store, name) for name in ("raw/1", "raw/2", "calib/1"))))
+    await _plan(catalog)
+    assert await _queued(catalog) == [("calib/1", "b", 4), ("raw/1", "a", -3), ("raw/2", "a", -3)]
+
+
+async def test_transfers_that_wait_go_over_to_a_subscription_of_greater_priority_and_back(
+    catalog: Catalog, summit: Peer
+) -> None:
+    """As soon as it is declared, page by page, and when it has ended. What a person asked for keeps its priority."""
+    await say(catalog, _limited("**", "b"))
+    await receive(catalog, *summit.say(*(ingested(summit.store, name) for name in ("raw/1", "calib/1"))))
+    await _plan(catalog)
+    first, _ = await catalog.read(order.wanted_now, 100)
+    await catalog.write(order.prioritise, first.row.file_id, OWN.store, 50)
+    service = Planner(catalog, SystemClock(), SITE, ["http"], Signal())
+    for new in (_limited("calib/**", "a", priority=9), _limited("calib/**", "c", priority=1)):
+        await say(catalog, new)
+        await catalog.write(backfills.start, new.subscription)
+        while await catalog.read(planning.backfills):
+            await _backfill(service, catalog)
+        assert await _queued(catalog) == [("raw/1", "b", 50), ("calib/1", "a", 4)]
+    await say(catalog, SubscriptionWithdrawn(subscription="a" * 16))
+    await catalog.write(planning.replan_live)
+    await _plan(catalog)
+    assert await _queued(catalog) == [("raw/1", "b", 50), ("calib/1", "b", 0)]
+
+
+async def test_what_a_person_asked_for_is_not_taken_over(catalog: Catalog, summit: Peer) -> None:
+    await receive(catalog, *summit.say(ingested(summit.store, "raw/1")))
+    (known,) = await catalog.read(planning.named, Name("raw/1"))
+    await catalog.write(planning.add_one_off, known.file_id, OWN.store, None)
+    await _plan(catalog)
+    await catalog.write(order.prioritise, known.file_id, OWN.store, -7)
+    await say(catalog, _limited("**", "a", priority=9))
+    await receive(catalog, *summit.say(healed(summit.store, "raw/1")))
+    await _plan(catalog)
+    assert await _queued(catalog) == [("raw/1", "o", -7)]
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,11 @@ def unwanted(reason: UnwantedReason) -> list[SubscriptionReport]:
             "a subscription that matches",
         ),
         (
+            {"subscriptions": unwanted(UnwantedReason.LARGER_THAN_WANTED)},
+            "not wanted there now",
+            "a subscription that matches",
+        ),
+        (
             {"subscriptions": unwanted(UnwantedReason.NO_SOURCE)},
             "not wanted there now",
             "whenever an instance or an offer changes",

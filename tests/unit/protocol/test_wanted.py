@@ -74,6 +74,19 @@ def test_a_file_that_meets_all_conditions_is_wanted() -> None:
     assert wanted(FILE, RULE, [AT_SUMMIT], HERE) == Want("near", [Source(SUMMIT, "disk", HTTP)])
 
 
+def test_a_file_that_is_larger_than_the_rule_takes_is_not_wanted() -> None:
+    """A bad instance is healed all the same: what heals has no limit."""
+    large = msgspec.structs.replace(FILE, size_bytes=101)
+    rule = msgspec.structs.replace(RULE, max_bytes=100)
+    assert _reason(file=large, rule=rule) == "larger-than-wanted"
+    assert _reason(file=msgspec.structs.replace(FILE, size_bytes=100), rule=rule) is None
+    assert [rule.takes(FILE.name, size_bytes) for size_bytes in (100, 101)] == [True, False]
+    assert not rule.takes(Name.parse("calib/a"), 1)
+    bad = _at(HOME, "near", state="suspected")
+    (heal,) = healing(large, [bad], HOME)
+    assert _reason((AT_SUMMIT, bad), file=large, rule=heal) is None
+
+
 def test_a_name_that_does_not_match_is_not_wanted() -> None:
     """The glob decides first."""
     assert _reason(rule=msgspec.structs.replace(RULE, match="calib/**")) == "name-does-not-match"
@@ -308,6 +321,7 @@ def test_every_reason_is_explained() -> None:
     assert len(set(EXPLAINED.values())) == len(UnwantedReason)
     assert [str(reason) for reason in UnwantedReason] == [
         "name-does-not-match",
+        "larger-than-wanted",
         "not-from-site",
         "withdrawn",
         "conflict",

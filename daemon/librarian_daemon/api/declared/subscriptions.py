@@ -61,7 +61,12 @@ class SubscriptionControl:
         into = self._choice.of(body.into)
         await self._check_new(from_site, body.match, into)
         declared = SubscriptionDeclared(
-            subscription=self._rng.hex(16), from_site=from_site, match=body.match, into=[store.id for store in into]
+            subscription=self._rng.hex(16),
+            from_site=from_site,
+            match=body.match,
+            into=[store.id for store in into],
+            max_bytes=body.max_bytes,
+            priority=body.priority,
         )
 
         def work(tx: Tx) -> None:
@@ -82,6 +87,8 @@ class SubscriptionControl:
                 match=body.match,
                 into=declared.into,
                 labels=[store.label for store in into],
+                max_bytes=declared.max_bytes,
+                priority=declared.priority,
             )
         )
 

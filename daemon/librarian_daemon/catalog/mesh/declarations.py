@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, func, select, update
 
-from librarian_daemon.catalog import backfills, schema
+from librarian_daemon.catalog import backfills, declared_rows, schema
 from librarian_daemon.catalog.mesh.holders import holders, only_in
 from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol import wire
@@ -101,6 +101,7 @@ def _redirect(tx: Tx, site: SiteName, configured: Sequence[str]) -> None:
                 from_site=SiteName(row.from_site) if row.from_site else None,
                 match=row.match,
                 into=left or list(configured)[:MAX_INTO],
+                **declared_rows.limits(row),
             )
         )
         backfills.start(tx, row.id)

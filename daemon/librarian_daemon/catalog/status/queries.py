@@ -374,6 +374,8 @@ def subscriptions(connection: Connection) -> list[api.Subscription]:
                 match=row.match,
                 into=into,
                 labels=[labels.get((row.site, store), "") for store in into],
+                max_bytes=row.max_bytes,
+                priority=row.priority,
             )
         )
     return found

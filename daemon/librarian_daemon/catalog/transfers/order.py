@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -22,7 +23,7 @@ from librarian_daemon.catalog.sets import OfMany
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import transfers
 from librarian_daemon.catalog.transfers.transfers import TransferView
-from librarian_daemon.catalog.upserts import expanding
+from librarian_daemon.catalog.upserts import chunks, expanding
 from librarian_protocol.names import SiteName
 from librarian_protocol.priorities import MOST, Queued
 from librarian_protocol.transfer import State
@@ -102,6 +103,25 @@ def prioritise(tx: Tx, file_id: int, store: str, priority: int) -> None:
     """Have the transfer of a file into a store go before or after others. Repeatable."""
     where = (_TRANSFER.file_id == file_id) & (_TRANSFER.store == store)
     tx.connection.execute(update(schema.transfer).where(where).values(rank=-priority))
+
+
+class Takeover(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer, the subscription that fetches it from now on, and the priority that it has by that."""
+
+    transfer: int
+    subscription: str
+    priority: int
+
+
+def take_over(tx: Tx, takeovers: Sequence[Takeover]) -> None:
+    """Give transfers to other subscriptions. Repeatable."""
+    alike: dict[tuple[str, int], list[int]] = {}
+    for takeover in takeovers:
+        alike.setdefault((takeover.subscription, takeover.priority), []).append(takeover.transfer)
+    for (subscription, priority), ids in alike.items():
+        for some in chunks(ids):
+            values = {"subscription": subscription, "rank": -priority}
+            tx.connection.execute(update(schema.transfer).where(_TRANSFER.id.in_(some)).values(values))
 
 
 def queue(connection: Connection, limit: int) -> tuple[list[Queued], list[Queued]]:

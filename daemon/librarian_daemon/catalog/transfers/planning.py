@@ -71,11 +71,12 @@ class Held:
 
 
 class PlainFile(NamedTuple):
-    """A file of which nothing is here, and nothing peculiar is known: only its name and this decide."""
+    """A file of which nothing is here, and nothing peculiar is known: only its name, its size and this decide."""
 
     file_id: int
     change: int
     name: Name
+    size_bytes: int
     held: Held
 
 
@@ -196,18 +197,20 @@ def _page(
 ) -> Page:
     """``rows``: as of ``statements.LOOK_AT_CHANGED``; those of one file stand together."""
     holdings = _Holdings(connection)
-    found: dict[int, tuple[int, str]] = {}
+    found: dict[int, tuple[int, str, int]] = {}
     rest: list[int] = []
-    for id_, change, name, regardless, more, *columns in rows:
+    for id_, change, name, regardless, more, size_bytes, *columns in rows:
         if not regardless and not any(globs.matches(match, name) for match in matches):
             continue
         if more:
             rest.append(id_)
         else:
-            found[id_] = change, name
+            found[id_] = change, name, size_bytes
             holdings.add(id_, tuple(columns))
     held = holdings.by_file()
-    plain = [PlainFile(id_, change, Name(name), held[id_]) for id_, (change, name) in found.items()]
+    plain = [
+        PlainFile(id_, change, Name(name), size_bytes, held[id_]) for id_, (change, name, size_bytes) in found.items()
+    ]
     known = [state for ids in chunks(dict.fromkeys(rest)) for state in _known_of(connection, ids)]
     return Page(plain=plain, known=known, last=last, full=full)
 
@@ -454,6 +457,8 @@ def subscriptions(connection: Connection, site: SiteName) -> list[SubscriptionFa
             match=row.match,
             into=_STORES.decode(row.into),
             after_file=row.after_file or 0,
+            max_bytes=row.max_bytes,
+            priority=row.priority,
         )
         for row in rows
     ]

@@ -126,15 +126,18 @@ class NewTransfer(msgspec.Struct, frozen=True, kw_only=True):
     subscription: str
     #: Only if the file still has this change number; None: if there is the file.
     change: int | None = None
+    #: As of :mod:`librarian_protocol.priorities`.
+    priority: int = 0
 
 
 def create(tx: Tx, wanted: Sequence[NewTransfer]) -> None:
     """New transfers in state ``wanted``. Repeatable: there is one row for each (file, store)."""
-    alike: dict[tuple[str, str], list[tuple[int, int | None]]] = {}
+    alike: dict[tuple[str, str, int], list[tuple[int, int | None]]] = {}
     for new in wanted:
-        alike.setdefault((new.store, new.subscription), []).append((new.file_id, new.change))
-    for (store, subscription), rows in alike.items():
-        statements.NEW_TRANSFERS.run(tx.connection, rows, store=store, subscription=subscription, now=tx.now)
+        alike.setdefault((new.store, new.subscription, new.priority), []).append((new.file_id, new.change))
+    for (store, subscription, priority), rows in alike.items():
+        values = {"store": store, "subscription": subscription, "rank": -priority}
+        statements.NEW_TRANSFERS.run(tx.connection, rows, **values, now=tx.now)
 
 
 #: Looking a member up is a tenth of what calling its enumeration costs.
