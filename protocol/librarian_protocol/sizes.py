@@ -7,9 +7,12 @@ import re
 from librarian_protocol.entries import MAX_SIZE_BYTES
 from librarian_protocol.errors import ArgumentInvalid
 
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGTP", start=1)}
-_UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("kMGTP", start=1)}
+_UNITS = {
+    "": 1,
+    "B": 1,
+    **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGTP", start=1)},
+    **{f"{letter}B": 1000**power for power, letter in enumerate("kMGTP", start=1)},
+}
 _SIZE = re.compile(r"([0-9]{1,16}) ?([kKMGTP]?i?B|)", re.ASCII)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from librarian_protocol.errors import ArgumentInvalid
-from librarian_protocol.priorities import Queued, arrivals, check
+from librarian_protocol.priorities import Queued, arrivals, check, of_subscription
 
 
 @pytest.mark.parametrize("priority", [-100, 0, 100])
@@ -35,3 +35,7 @@ def test_what_is_wanted_comes_after_all_that_goes_before_it_from_its_source() ->
 def test_where_nothing_was_measured_nothing_is_told() -> None:
     wanted = [Queued(1, "summit", 1), Queued(2, "dome", 1), Queued(3, "", 1)]
     assert arrivals([], wanted, {"summit": 0.0}) == {}
+
+
+def test_the_usual_priority_of_a_subscription_is_the_usual_one_of_a_transfer() -> None:
+    assert [of_subscription(priority) for priority in (0, 5, 9)] == [-5, 0, 4]

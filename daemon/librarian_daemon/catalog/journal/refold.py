@@ -186,6 +186,7 @@ def make_again(tx: Tx) -> list[str]:
         tx.connection.execute(delete(table))
         _apply_again(tx, _JOURNAL.kind.in_(kinds))
     if names:
+        tx.apply_said()
         letters.apply_kept(tx, letters.kept(tx.connection), tx.site)
         tx.connection.execute(delete(schema.meta).where(schema.meta.c.key == AGAIN))
     return names
