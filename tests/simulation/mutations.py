@@ -22,7 +22,7 @@ from librarian_daemon.journal import heads as heads_service
 from librarian_daemon.landing import commit
 from librarian_daemon.recovery import recovery as recovery_service
 from librarian_daemon.transfers import planner, replicator
-from librarian_protocol import history, name_resolution, segment_verdict, segments
+from librarian_protocol import history, name_resolution, roster, segment_verdict, segments
 
 
 class Mutation(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +212,14 @@ MUTATIONS = (
         old="inside.__contains__) is not KeyStatus.COUNTS",
         new="lambda end: True) is not KeyStatus.COUNTS",
         catches=("I4", "I6"),
+    ),
+    Mutation(
+        name="the rules of a site end when it is revoked",
+        owner=roster,
+        function="fold",
+        old="might_admit=member.revoked and",
+        new="might_admit=False and",
+        catches=("I6",),
     ),
     Mutation(
         name="of two digests under one name the first wins",

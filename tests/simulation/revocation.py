@@ -1,9 +1,10 @@
 """A site whose host was taken over is revoked, while its key goes on speaking: nobody believes what is not its past.
 
 The thief goes on from the end of its journal, begins it anew with the lowest numbers and a great epoch, and branches
-off from the middle: files, removed instances, a site of his own with a grant that once froze every daemon. Some hear
-that before they hear of the revocation, and some only after, from those. In half of the runs the site is readmitted
-with another key, and the thief goes on with the old one.
+off from the middle: files, removed instances, a site of his own with a grant that once froze every daemon, or rules
+where the site might declare them. What it had declared before stays, unless it is readmitted without that right. Some
+hear that before they hear of the revocation, and some only after, from those. In half of the runs the site is
+readmitted with another key, and the thief goes on with the old one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy import bindparam, select
 from tests.simulation.site import SimSite, key_of
 from tests.simulation.world import World
 
-from librarian_daemon.catalog import schema
+from librarian_daemon.catalog import rule_rows, schema
 from librarian_daemon.catalog.committer import end_of_journal
 from librarian_daemon.catalog.journal import quarantine, standings
 from librarian_daemon.catalog.journal.refold import say_of_roster
@@ -25,7 +26,10 @@ from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     Access,
     Entry,
+    EntryId,
     FileIngested,
+    HoldDeclared,
+    HoldWithdrawn,
     InstanceRemoved,
     SiteAdmitted,
     SiteRevoked,
@@ -51,6 +55,8 @@ class Revocation:
         self._revoked = sites[revoked]
         self._first = sites[world.names[0]]
         self.honest = [site for name, site in sites.items() if name != revoked]
+        #: Rules that counted before; nobody declares any from now on.
+        self._rules = self._ruled(self._first)
 
     def commit(self) -> None:
         """Both begin."""
@@ -124,7 +130,10 @@ class Revocation:
                 world.streams[site].append(subjects.journal(site, done.segment.kind), done.payload, headers)
 
     def _lie(self, position: Position, number: int) -> Entry:
-        """A file, a site of his own, or that an instance of the site is gone."""
+        """A file, a site of his own, or that an instance of the site is gone.
+
+        A site that may admit does admit until it is revoked: that is no lie. It lies about rules.
+        """
         name = Name.parse(f"{LATE}/{position.incarnation}/{number}")
         facts: dict[str, Any] = {
             "name": name,
@@ -133,6 +142,11 @@ class Revocation:
             "unit": Unit.FILE,
         }
         store = self._revoked.store.id
+        if number % 3 == 1 and self._may_admit:
+            ended = [rule for rule in self._rules if self._world.chance.random() < 0.5]
+            return (
+                HoldWithdrawn(supersedes=ended, reason="a lie") if ended else HoldDeclared(match="**", reason="a lie")
+            )
         if number % 3 == 1:
             return SiteAdmitted(
                 site=MALLORY,
@@ -177,6 +191,18 @@ class Revocation:
         """Everybody else has heard that it is revoked, and holds the same of its journal up to the cutoff."""
         return len({self._held_by(site) for site in self.honest}) == 1 and all(map(self._seen_by, self.honest))
 
+    @property
+    def _may_admit(self) -> bool:
+        return self._revoked.site == self._world.names[1]
+
+    @staticmethod
+    def _ruled(site: SimSite) -> list[EntryId]:
+        """The rules that count there."""
+        return [
+            *(rule.id for rule in site.database.inline(rule_rows.keeps)),
+            *(rule.id for rule in site.database.inline(rule_rows.holds)),
+        ]
+
     def _held_by(self, site: SimSite) -> tuple[str, ...]:
         return tuple(site.database.outside.scalars(_HELD, {"of": str(self._revoked.site)}).all())
 
@@ -198,6 +224,8 @@ class Revocation:
             for query in (claims, lied):
                 if believed := [row.name for row in site.database.outside.execute(query).all()]:
                     self._world.violated(f"I6: {site.site} believes {believed}, beyond the cutoff of a revoked site")
+            if isinstance(self._final, SiteRevoked) and self._ruled(site) != self._rules:
+                self._world.violated(f"I6: at {site.site} other rules count than before the revocation")
             if MALLORY in site.database.inline(known_members):
                 self._world.violated(f"I6: {site.site} believes that the thief admitted a site")
             if not self._seen_by(site) or self._held_by(site) != self._held_by(self.honest[0]):

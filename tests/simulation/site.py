@@ -14,6 +14,7 @@ from sqlalchemy import select
 from tests.simulation.catalog import SimDatabase
 from tests.simulation.loop import Process
 from tests.simulation.network import SimAdapter, SimBus
+from tests.simulation.rules import Rules
 from tests.simulation.world import SimClock, SimRng, World
 
 from librarian_adapters.contract import Item
@@ -202,7 +203,7 @@ class SimSite:
         await clean(store, catalog, services_run=False)
         if site == world.names[0]:
             await mesh.membership.found()
-            await catalog.write(_admit, [name for name in world.names if name != site])
+            await catalog.write(_admit, world.names[1:])
         offer = adapter.offer()
         declared = [Declared(id=store.id, label="main", role=store.role, ingestable=True)]
 
@@ -221,7 +222,8 @@ class SimSite:
 
         capabilities = (mesh, journal, recovery, transfers, integrity)
         made = services_of(capabilities)
-        services = {name: made[name] for name in _in_order(made)} | {"intake": intake}
+        rules = Rules(world, catalog, clock, self.starts)
+        services = {name: made[name] for name in _in_order(made)} | {"intake": intake, "rules": rules.run}
         async with asyncio.TaskGroup() as group:
             for name, service in services.items():
                 group.create_task(supervise(name, service, ports.incidents, clock))
@@ -305,11 +307,18 @@ class SimSite:
 
 
 def _admit(tx: Tx, sites: list[SiteName]) -> None:
-    """Once."""
+    """Once; the first of them may admit others, and declare rules."""
     known = roster(tx.connection)
     tx.append(
         *(
-            SiteAdmitted(site=name, key=key_of(name).public, access=Access.FULL, domain=str(name), grants=["**"])
+            SiteAdmitted(
+                site=name,
+                key=key_of(name).public,
+                access=Access.FULL,
+                domain=str(name),
+                grants=["**"],
+                may_admit=name == sites[0],
+            )
             for name in sites
             if name not in known
         )
