@@ -1,5 +1,5 @@
-"""Rules of the mesh, by the people of two sites: one may declare them, both know them, and kinds of later versions are
-told.
+"""Rules, by the people of two sites: rules of the mesh, which one may declare and both know, kinds of later versions,
+and the limits of a subscription.
 """
 
 from __future__ import annotations
@@ -61,6 +61,23 @@ def test_rules_are_declared_by_who_may_admit_known_everywhere_and_withdrawn(tmp_
         destination.start()
         assert destination.problems()["unknown-rules"] == ["summit"]
         assert "unknown-rules: 1 entry of summit, kind 'route.declared'" in destination.lbctl("doctor", exit_code=1)
+
+
+def test_a_subscription_takes_what_is_within_its_limit_and_all_sites_know_the_limit(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "nats", free_port()) as server, pair(tmp_path, bus=server.url, subscribe=False) as both:
+        source, destination = both.sites
+        destination.lbctl("subscription", "add", "--from", "summit", "--max-bytes", "10B", "--priority", "9")
+        source.drop_file("large.dat", b"eleven bytes")
+        source.drop_file("small.dat", b"ten bytes!")
+        both.wait_for("what is small arrives", (destination.store / "small.dat").exists)
+        both.wait_for("the other is known", lambda: "large.dat" in destination.told("file.ingested"))
+        assert "it is larger than the subscription takes" in destination.lbctl("explain", "large.dat")
+        assert {transfer.name: transfer.priority for transfer in destination.transfers()} == {"small.dat": 4}
+        both.at_both("the rule is known", _limited)
+
+
+def _limited(site: Site) -> bool:
+    return [(found.max_bytes, found.priority) for found in site.client.subscriptions()] == [(10, 9)]
 
 
 def _of_a_later_version(site: Site, kind: str) -> None:
