@@ -7,8 +7,9 @@ import random
 from tests.simulation.world import SimClock, World
 
 from librarian_daemon.catalog import rule_rows
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.mesh.roster import roster
+from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol.entries import HoldDeclared, HoldWithdrawn, KeepDeclared, KeepWithdrawn
 
 #: At most so long until the next word.

@@ -15,12 +15,13 @@ from tests.conformance.catalog.shared import Shared, shared
 from tests.conformance.catalog.test_migrations import back_to_0012
 
 from librarian_daemon.catalog import rule_rows, schema
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database
 from librarian_daemon.catalog.journal import record, refold, segments, state_digest
 from librarian_daemon.catalog.journal.replay import Record, fold, take
 from librarian_daemon.catalog.mesh.unknown_rules import UnknownKind, unknown_kinds
 from librarian_daemon.catalog.status import explanation
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_protocol.entries import (
     Entry,

@@ -8,8 +8,9 @@ import structlog
 from aiohttp import web
 
 from librarian_daemon.catalog import rule_rows
-from librarian_daemon.catalog.committer import Catalog, Tx
+from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.mesh.roster import roster
+from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.json_http import answer, body_of, text_of
 from librarian_protocol import api, rules, wire
