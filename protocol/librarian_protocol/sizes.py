@@ -7,7 +7,7 @@ import re
 from librarian_protocol.entries import MAX_SIZE_BYTES
 from librarian_protocol.errors import ArgumentInvalid
 
-_UNITS = {
+_UNITS: dict[str, int] = {
     "": 1,
     "B": 1,
     **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGTP", start=1)},
