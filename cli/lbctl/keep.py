@@ -50,7 +50,7 @@ def list_(app: App) -> None:
 @click.option(
     "--domains", type=int, metavar="N", help="Failure domains in which they stand. [2, or --instances if less]"
 )
-@click.option("--role", metavar="ROLE", help="One of them stands in such a store: source, buffer or archive.")
+@click.option("--role", metavar="ROLE", help="One of them stands in a store of this role: archive.")
 @click.option("--reason", default="", metavar="TEXT", help="What others are told.")
 @click.pass_obj
 def add(app: App, match: str, instances: int, domains: int | None, role: str | None, reason: str) -> None:

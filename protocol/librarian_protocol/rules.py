@@ -71,8 +71,6 @@ def key_of(entry: EntryId) -> tuple[str, str, int]:
 
 # ---- what a person declares ---------------------------------------------------------------------------------
 
-#: Roles of stores whose instances can fulfil a rule.
-KEEPING = (StoreRole.SOURCE, StoreRole.BUFFER, StoreRole.ARCHIVE)
 #: Instances that a rule can require.
 MOST_INSTANCES = 1000
 #: Characters of a reason.
@@ -90,9 +88,9 @@ def keep_of(*, match: str, instances: int, domains: int, role: str | None, reaso
             f"{instances} instances in {domains} failure domains cannot be required",
             hint=f"from 1 to {MOST_INSTANCES} instances, in as many domains at most",
         )
-    if role is not None and role not in KEEPING:
+    if role is not None and role != StoreRole.ARCHIVE:
         raise ArgumentInvalid(
-            f"instances in stores of role {role[:80]!a} do not count", hint=f"give one of {', '.join(KEEPING)}"
+            f"a rule cannot ask for a store of role {role[:80]!a}", hint=f"only for one of role {StoreRole.ARCHIVE}"
         )
     said = said_of(reason) if reason else ""
     return KeepDeclared(match=globs.check(match), instances=instances, domains=domains, role=role, reason=said)

@@ -14,7 +14,7 @@ from librarian_protocol.eviction.count import Attempt, Known, Place
 from librarian_protocol.eviction.refusal import Declined, Refusal
 from librarian_protocol.eviction.row import Action, Found, Row, Stage
 from librarian_protocol.eviction.voucher import Here, Looked, Question, Round, Vouch
-from librarian_protocol.keep_rules import Requirement
+from librarian_protocol.requirement import Requirement
 
 MACHINE = Machine()
 replace: Callable[..., Any] = msgspec.structs.replace

@@ -10,7 +10,7 @@ from librarian_protocol.eviction.count import Attempt, Known, Place
 from librarian_protocol.eviction.refusal import Declined, Refusal
 from librarian_protocol.eviction.row import Action, Found, Row
 from librarian_protocol.eviction.voucher import Here, Looked, Question, Vouch
-from librarian_protocol.keep_rules import Requirement
+from librarian_protocol.requirement import Requirement
 
 Started = Callable[[Row, bool, bool, bool], Row]
 

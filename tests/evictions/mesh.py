@@ -6,8 +6,8 @@ import msgspec
 
 from librarian_protocol.entries import StoreRole
 from librarian_protocol.eviction.count import Known, Place
-from librarian_protocol.keep_rules import Requirement
 from librarian_protocol.names import SiteName
+from librarian_protocol.requirement import Requirement
 
 
 class Store(msgspec.Struct, frozen=True):

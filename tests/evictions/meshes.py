@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.evictions.mesh import Mesh, Store
 
 from librarian_protocol.entries import StoreRole
-from librarian_protocol.keep_rules import Requirement
+from librarian_protocol.requirement import Requirement
 
 ONE = Requirement(instances=1, domains=1)
 TWO = Requirement(instances=2, domains=2)

@@ -15,7 +15,7 @@ from tests.evictions.world import UNTRUE_AVAILABLE, UNTRUE_TRASH
 
 from librarian_protocol.entries import StoreRole
 from librarian_protocol.eviction.row import Stage
-from librarian_protocol.keep_rules import LEAST
+from librarian_protocol.requirement import LEAST
 
 ORDER = Order()
 

@@ -22,8 +22,8 @@ from tests.evictions.state import BAD, CONTENT, DIGEST, ENDED, GOOD, NOTHING, In
 from librarian_protocol.eviction.count import Attempt, Place
 from librarian_protocol.eviction.row import OPEN, Action, Found, Row, Stage
 from librarian_protocol.eviction.voucher import COUNTING, Here, Looked, Question, Round, Vouch, prover
-from librarian_protocol.keep_rules import Requirement
 from librarian_protocol.names import Name
+from librarian_protocol.requirement import Requirement
 
 UNTRUE_TRASH = "bytes stand in trash, and no row says so"
 UNTRUE_AVAILABLE = "it is said to be available, and its name is empty"

@@ -14,8 +14,8 @@ from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Access, StoreRole
 from librarian_protocol.eviction.refusal import BINDING, Declined, Refusal
 from librarian_protocol.eviction.voucher import COUNTING, Round, Vouch
-from librarian_protocol.keep_rules import Requirement, greatest
 from librarian_protocol.names import Name, SiteName
+from librarian_protocol.requirement import Requirement, greatest
 
 #: A store of a site.
 Place = tuple[SiteName, str]
@@ -44,7 +44,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest
     #: What is given up.
     place: Place
-    #: What this site itself requires (``keep_rules.required``).
+    #: What this site itself requires (``requirement.required``).
     keep: Requirement
     #: Round 2: by voucher, the proof that this site computed over its own bytes in trash.
     proofs: Mapping[Place, str] = {}

@@ -16,8 +16,8 @@ from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Access, StoreRole
 from librarian_protocol.eviction.refusal import Declined, Refusal
 from librarian_protocol.eviction.row import Row, Stage
-from librarian_protocol.keep_rules import Requirement
 from librarian_protocol.names import Name, SiteName
+from librarian_protocol.requirement import Requirement
 
 #: Roles whose instances count. Bytes in a processing store or on a drive may leave at any time.
 COUNTING = frozenset({StoreRole.SOURCE, StoreRole.BUFFER, StoreRole.ARCHIVE})
@@ -92,7 +92,7 @@ class Vouch(msgspec.Struct, frozen=True, kw_only=True):
     site: SiteName
     store: str
     role: StoreRole
-    #: What the voucher has heard that must be left of the file (``keep_rules.carried``).
+    #: What the voucher has heard that must be left of the file (``requirement.carried``).
     keep: Requirement
     #: H(nonce, site, store, bytes), of round 2.
     proof: str = ""

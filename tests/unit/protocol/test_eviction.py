@@ -29,8 +29,8 @@ from librarian_protocol.eviction.voucher import (
     prover,
     refused,
 )
-from librarian_protocol.keep_rules import LEAST, Requirement
 from librarian_protocol.names import Name
+from librarian_protocol.requirement import LEAST, Requirement
 
 N1, N2, N3 = "11" * 16, "22" * 16, "33" * 16
 PENDING = row.intend(Row(), N1)

@@ -1,8 +1,8 @@
 """What must be kept: how many instances of a file, in how many failure domains, and what nobody may evict. Pure.
 
-Rules of the mesh are declared by sites that may admit others, and hold everywhere. They only ever raise what is
-required. A site's own ``[retention] keep`` takes the place of the default: it is the one thing that may lower it.
-All match by name; equal bytes under another name count for nothing.
+Rules of the mesh (:mod:`librarian_protocol.rules`) are declared by sites that may admit others, and hold everywhere.
+They only ever raise what is required. A site's own ``[retention] keep`` takes the place of the default: it is the one
+thing that may lower it. All match by name; equal bytes under another name count for nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from librarian_protocol import globs
 from librarian_protocol.entries import StoreRole
 from librarian_protocol.names import Name
+from librarian_protocol.rules import MOST_INSTANCES, Hold, Keep, is_over, matching
 
-Count = Annotated[int, Meta(ge=1, le=1000)]
+Count = Annotated[int, Meta(ge=1, le=MOST_INSTANCES)]
 
 
 class Requirement(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,19 +37,23 @@ DEFAULT = Requirement()
 LEAST = Requirement(instances=1, domains=1)
 
 
-class KeepRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule of the mesh: files whose name matches must be kept so."""
-
-    match: str
-    keep: Requirement
+#: More than any mesh has.
+_NEVER = Requirement(instances=MOST_INSTANCES, domains=MOST_INSTANCES)
 
 
-class HoldRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule of the mesh: files whose name matches are evicted by nobody who has heard of it."""
+def of_rule(rule: Keep) -> Requirement:
+    """What a rule requires.
 
-    match: str
-    #: Seconds of the wall clock at which the person's wish ends; None: when it is withdrawn.
-    until_s: float | None = None
+    Whether an instance stands in a store of a role that only later versions know, nobody can say here: such a rule is
+    never fulfilled.
+    """
+    match rule.role:
+        case None:
+            return Requirement(instances=rule.instances, domains=rule.domains)
+        case StoreRole.ARCHIVE:
+            return Requirement(instances=rule.instances, domains=rule.domains, role=StoreRole.ARCHIVE)
+        case _:
+            return _NEVER
 
 
 def greatest(requirements: Iterable[Requirement]) -> Requirement:
@@ -64,7 +68,7 @@ def greatest(requirements: Iterable[Requirement]) -> Requirement:
     return most
 
 
-def required(name: Name, rules: Iterable[KeepRule], own: Requirement | None) -> Requirement:
+def required(name: Name, rules: Iterable[Keep], own: Requirement | None) -> Requirement:
     """What the site that asks must leave of a file.
 
     ``own`` is its ``[retention] keep``; None where its file says nothing, then the default holds.
@@ -72,7 +76,7 @@ def required(name: Name, rules: Iterable[KeepRule], own: Requirement | None) -> 
     return greatest([own or DEFAULT, *_matching(name, rules)])
 
 
-def carried(name: Name, rules: Iterable[KeepRule], own: Requirement | None) -> Requirement:
+def carried(name: Name, rules: Iterable[Keep], own: Requirement | None) -> Requirement:
     """What a voucher's answer demands of the site that asks: what was *said* here, by a rule or in the site's file.
 
     The default is not part of it. It is for the site that asks, and that site's own file may lower it; a default
@@ -82,10 +86,10 @@ def carried(name: Name, rules: Iterable[KeepRule], own: Requirement | None) -> R
     return greatest([*said, *_matching(name, rules)])
 
 
-def is_held(name: Name, holds: Iterable[HoldRule], now_s: float) -> bool:
+def is_held(name: Name, holds: Iterable[Hold], now_s: float) -> bool:
     """Whether a hold matches. ``now_s`` is of the wall clock."""
-    return any((hold.until_s is None or now_s < hold.until_s) and globs.matches(hold.match, name) for hold in holds)
+    return any(not is_over(hold, now_s) for hold in matching(holds, name))
 
 
-def _matching(name: Name, rules: Iterable[KeepRule]) -> list[Requirement]:
-    return [rule.keep for rule in rules if globs.matches(rule.match, name)]
+def _matching(name: Name, rules: Iterable[Keep]) -> list[Requirement]:
+    return [of_rule(rule) for rule in matching(rules, name)]
