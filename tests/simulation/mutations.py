@@ -220,6 +220,7 @@ MUTATIONS = (
         old="might_admit=member.revoked and",
         new="might_admit=False and",
         catches=("I6",),
+        from_seed=90,
     ),
     Mutation(
         name="of two digests under one name the first wins",
