@@ -10,7 +10,7 @@ from aiohttp import web
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import instances, set_aside
 from librarian_daemon.catalog.integrity.instances import Holding
-from librarian_daemon.catalog.mesh.roster import roster
+from librarian_daemon.catalog.mesh.administration import check_administrator
 from librarian_daemon.catalog.status import queries
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.integrity.custodian import Custodian, is_disk_error
@@ -20,7 +20,7 @@ from librarian_daemon.status.status import Views
 from librarian_protocol import api, globs, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import NameResolved, Unit
-from librarian_protocol.errors import ArgumentInvalid, NotFound, NotPossible, StoreError, StoreNotMounted
+from librarian_protocol.errors import ArgumentInvalid, NotFound, StoreError, StoreNotMounted
 from librarian_protocol.manifest import HEADER, line
 from librarian_protocol.names import Name, SiteName
 
@@ -154,12 +154,7 @@ class ResolveControl:
         name = Name.parse(body.name)
 
         def work(tx: Tx) -> Digest:
-            mine = roster(tx.connection).get(self._site)
-            if mine is None or not mine.may_admit:
-                raise NotPossible(
-                    f"site {self._site!r} may not decide about names: that is an administrator's word",
-                    hint="decide at a site that may admit others: `lbctl site list` shows which",
-                )
+            check_administrator(tx, "decide about names", "decide")
             found = queries.detail(tx.connection, name)
             if found is None or len(found.files) < 2:
                 raise NotFound(f"there are not two files named {str(name)!a}", hint="`lbctl file show` lists them")

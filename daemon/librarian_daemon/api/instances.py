@@ -10,7 +10,7 @@ from aiohttp import web
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import instances, withdrawals
 from librarian_daemon.catalog.integrity.instances import Holding
-from librarian_daemon.catalog.mesh.roster import roster
+from librarian_daemon.catalog.mesh.administration import check_administrator
 from librarian_daemon.catalog.status import queries
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import planning
@@ -21,7 +21,7 @@ from librarian_daemon.runtime.json_http import answer, body_of
 from librarian_daemon.status.status import Views
 from librarian_protocol import api, wire
 from librarian_protocol.digests import Digest
-from librarian_protocol.errors import ArgumentInvalid, NotFound, NotPossible, StoreError
+from librarian_protocol.errors import ArgumentInvalid, NotFound, StoreError
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.wanted import EXPLAINED, UnwantedReason
 
@@ -64,12 +64,7 @@ class KeepControl:
         name = Name.parse(body.name)
 
         def work(tx: Tx) -> None:
-            mine = roster(tx.connection).get(self._site)
-            if mine is None or not mine.may_admit:
-                raise NotPossible(
-                    f"site {self._site!r} may not withdraw files: that is an administrator's word",
-                    hint="withdraw it at a site that may admit others: `lbctl site list` shows which",
-                )
+            check_administrator(tx, "withdraw files", "withdraw it")
             withdrawals.withdraw(
                 tx, name, [_chosen(queries.detail(tx.connection, name), name, body.digest)], body.reason
             )

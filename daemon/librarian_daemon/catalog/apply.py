@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_, update
 
 from librarian_daemon.catalog import declared_rows, rule_rows, schema, statements
+from librarian_daemon.catalog.meta import get_meta
 from librarian_daemon.catalog.upserts import chunks, upsert, write_registers
 from librarian_protocol import wire
 from librarian_protocol.digests import Digest
@@ -107,7 +108,7 @@ def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> 
         origin = {"site": str(said.site), "epoch": said.epoch, "incarnation": said.incarnation}
         statements.INGESTED.run(connection, [_INGESTED(entry) for entry in entries], change=said.change, **origin)
     elif isinstance(entries[0], InstanceRegistered):
-        here = connection.scalar(_HERE) or ""
+        here = get_meta(connection, "site") or ""
         statements.REGISTERED.run(connection, [_FACTS(entry) for entry in entries], change=said.change, site=here)
     else:
         withdrawn = isinstance(entries[0], FileWithdrawn)
@@ -116,8 +117,6 @@ def _files(connection: Connection, entries: Sequence[FileEntry], said: Said) -> 
         )
 
 
-#: This site's name.
-_HERE = select(schema.meta.c.value).where(schema.meta.c.key == "site")
 _OF_A_FILE = "name", "name.folded", "digest", "size_bytes", "unit.value"
 _FACTS = attrgetter(*_OF_A_FILE)
 _INGESTED = attrgetter(*_OF_A_FILE, "seq", "at", "mtime_ns")

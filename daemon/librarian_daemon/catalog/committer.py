@@ -315,9 +315,9 @@ class Catalog:
             fresh = None if group.mailed or self._fresh is None else [*self._fresh, *group.sealed]
             self._fresh = None if fresh is None or len(fresh) > FRESH else fresh
             self.journaled.set()
-        left = plan is None or isinstance(plan, Failed) or self._planning is None or not self._planning.planned(plan)
+        is_planned = self._is_planned(plan)
         if changed and group.pressing:
-            if left:
+            if not is_planned:
                 self.changed.set()
         elif changed and self._landed is None:
             self._landed = asyncio.get_running_loop().call_later(LANDED_S, self._told_of_landed)
@@ -326,6 +326,12 @@ class Catalog:
         for kinds, signal in self._watched:
             if kinds & group.kinds:
                 signal.set()
+
+    def _is_planned(self, plan: Any) -> bool:
+        """Whether a group's planning, if there was any, left nothing for the planner's own turn."""
+        if self._planning is None or plan is None or isinstance(plan, Failed):
+            return False
+        return self._planning.planned(plan)
 
     def _told_of_landed(self) -> None:
         self._landed = None

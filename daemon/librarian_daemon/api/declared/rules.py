@@ -9,7 +9,7 @@ from aiohttp import web
 
 from librarian_daemon.catalog import rule_rows
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.mesh.roster import roster
+from librarian_daemon.catalog.mesh.administration import check_administrator
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.json_http import answer, body_of, text_of
@@ -57,7 +57,7 @@ class RuleControl:
         )
 
         def work(tx: Tx) -> Keep:
-            self._check_right(tx)
+            _check_right(tx)
             known = rule_rows.keeps(tx.connection)
             _check_new([rule for rule in known if _asks(rule) == _asks(declared)], "keep")
             tx.append(declared)
@@ -73,7 +73,7 @@ class RuleControl:
         declared = rules.hold_of(match=body.match, until=until, reason=body.reason, now_s=self._clock.unix_s())
 
         def work(tx: Tx) -> Hold:
-            self._check_right(tx)
+            _check_right(tx)
             known = rule_rows.holds(tx.connection)
             alike = [rule for rule in known if (rule.match, rule.until) == (declared.match, declared.until)]
             _check_new(alike, "hold")
@@ -88,7 +88,7 @@ class RuleControl:
         entry, reason = _asked(request)
 
         def work(tx: Tx) -> Keep:
-            self._check_right(tx)
+            _check_right(tx)
             rule = _meant(rule_rows.keeps(tx.connection), entry, "keep")
             tx.append(KeepWithdrawn(supersedes=[entry], reason=reason))
             return rule
@@ -101,7 +101,7 @@ class RuleControl:
         entry, reason = _asked(request)
 
         def work(tx: Tx) -> Hold:
-            self._check_right(tx)
+            _check_right(tx)
             rule = _meant(rule_rows.holds(tx.connection), entry, "hold")
             tx.append(HoldWithdrawn(supersedes=[entry], reason=reason))
             return rule
@@ -109,14 +109,6 @@ class RuleControl:
         rule = await self._catalog.write(work)
         self._log.warning("hold_withdrawn", rule=rules.text_of(entry), match=rule.match, reason=reason)
         return answer(self._shown(rule))
-
-    def _check_right(self, tx: Tx) -> None:
-        mine = roster(tx.connection).get(self._site)
-        if mine is None or not mine.may_admit:
-            raise NotPossible(
-                f"site {self._site!r} may not declare or withdraw rules of the mesh: that is an administrator's word",
-                hint="do it at a site that may admit others: `lbctl site list` shows which",
-            )
 
     def _shown(self, rule: Hold) -> api.HoldRule:
         return api.HoldRule(
@@ -128,6 +120,10 @@ class RuleControl:
             reason=rule.reason,
             at=rule.at,
         )
+
+
+def _check_right(tx: Tx) -> None:
+    check_administrator(tx, "declare or withdraw rules of the mesh", "do it")
 
 
 def _asks(rule: Keep | KeepDeclared) -> tuple[str, int, int, str | None]:

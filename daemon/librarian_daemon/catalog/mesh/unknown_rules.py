@@ -7,6 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.mesh.roster import known_members
+from librarian_protocol.display import count
 from librarian_protocol.journal_state import JournalState
 from librarian_protocol.names import SiteName
 
@@ -25,7 +26,7 @@ class UnknownKind(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def message(self) -> str:
         """In words."""
-        held = "1 entry" if self.entries == 1 else f"{self.entries:,} entries"
+        held = count(self.entries, "entry", "entries")
         return f"{held} of {self.site}, kind {self.kind!r}, of a later version: nothing must be evicted here"
 
 

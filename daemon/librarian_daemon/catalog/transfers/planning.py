@@ -110,11 +110,13 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 def look(connection: Connection, site: SiteName, adapters: Sequence[str]) -> Look:
     """What there is to plan."""
     mine, here = load_here(connection, site, adapters)
+    change, file_id = _cursor(connection)
+    last, _ = _end(connection, _CHANGED, 1, change=change, file_id=file_id)
     return Look(
         subscriptions=mine,
         here=here,
         surroundings=get_meta(connection, SURROUNDINGS),
-        changed=_newest(connection) > _cursor(connection),
+        changed=last is not None,
         backfills=backfills(connection),
     )
 
@@ -419,19 +421,6 @@ def _standing(connection: Connection, names: Sequence[str]) -> dict[str, set[str
         for row in rows:
             found.setdefault(row.name, set()).add(row.digest)
     return found
-
-
-def _newest(connection: Connection) -> tuple[int, int]:
-    """Change number and row of the file that changed last."""
-    newest = connection.execute(_NEWEST).first()
-    return (0, 0) if newest is None else (newest.change, newest.id)
-
-
-_NEWEST = (
-    select(schema.file.c.change, schema.file.c.id)
-    .order_by(schema.file.c.change.desc(), schema.file.c.id.desc())
-    .limit(1)
-)
 
 
 def _cursor(connection: Connection) -> tuple[int, int]:
