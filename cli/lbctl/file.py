@@ -284,3 +284,43 @@ def heal(app: App, name: str, digest: str | None) -> int:
         lambda result: (result.name, result.label, result.state, result.message),
     )
     return 0 if all(result.state in {"right", "fetching"} for result in results) else ChecksumMismatch.exit_code
+
+
+@file.command(
+    "evict",
+    epilog=examples(
+        "lbctl file evict raw/a.fits --store buffer --dry-run", "lbctl file evict raw/a.fits --store buffer"
+    ),
+)
+@click.argument("name")
+@click.option("--store", required=True, metavar="LABEL", help="The store that is to give it up.")
+@click.option("--digest", metavar="DIGEST", help="Which, where there are several.")
+@click.option("--dry-run", is_flag=True, help="Only look, by what is known here; nobody is asked.")
+@click.option("--allow-archive", is_flag=True, help="Also from a store of role archive.")
+@click.pass_obj
+def evict(app: App, name: str, store: str, digest: str | None, dry_run: bool, allow_archive: bool) -> int:
+    """Give up an instance in a store of this site. Exit 11 if it may not go.
+
+    All other sites that have one are asked. If enough good ones are left it goes to trash, and is deleted after
+    `[retention] trash` and another question. Until then `lbctl trash restore NAME` puts it back.
+    """
+    from lbctl.output import busy, rows, say
+    from librarian_protocol import api
+    from librarian_protocol.errors import NotPossible
+    from librarian_protocol.names import Name
+
+    asked = api.Evict(
+        name=str(Name.parse(name)), store=store, digest=digest, dry_run=dry_run, allow_archive=allow_archive
+    )
+    with busy(app, f"asking the others about {name} …"):
+        found = app.client().evict(asked)
+    rows(
+        app,
+        [found],
+        ("NAME", "STORE", "OUTCOME", "REASON", ""),
+        lambda one: (one.name, one.store, one.outcome, one.refusal or "", one.message),
+    )
+    if app.output is Format.TABLE:
+        for line in found.said:
+            say(app, f"  {line}")
+    return NotPossible.exit_code if found.refusal else 0

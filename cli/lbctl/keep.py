@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def keep() -> None:
     """How many good instances of files an eviction must leave: rules for all sites.
 
-    This version evicts nothing. The rules are kept for the versions that do.
+    Where no rule matches, two instances in two failure domains must be left; `[retention.keep]` of the site that gives
+    up takes the place of that, never of a rule.
     """
 
 

@@ -21,6 +21,8 @@ COMMANDS = {
     "subscription": ("lbctl.subscription", "What this site fetches: list, add, rm."),
     "keep": ("lbctl.keep", "How many instances of files must be kept: list, add, rm."),
     "hold": ("lbctl.hold", "Files that nobody may evict: list, add, rm."),
+    "retention": ("lbctl.retention", "What this site gives up by its rules: list, plan, run."),
+    "trash": ("lbctl.trash", "What was given up, and can be put back: list, restore."),
     "offer": ("lbctl.offer", "What other sites may be given here: list, set, clear."),
     "store": ("lbctl.store", "Places that hold bytes: list."),
     "bus": ("lbctl.bus", "This site's own bus server: config."),

@@ -313,6 +313,76 @@ class Client:
         """Say that no other site holds anything of this one."""
         return self._transport.call("POST", "/recovery/alone", api.Recovering, timeout_s=self.timeout_s)
 
+    # ---- giving up ----
+
+    def evict(self, asked: api.Evict) -> api.Evicted:
+        """Give up an instance by hand: others are asked, and it goes to trash.
+
+        Raises:
+            NotFound: that store has no such instance.
+        """
+        return self._transport.call("POST", "/file/evict", api.Evicted, body=asked, timeout_s=None)
+
+    def retention(self) -> list[api.RetentionRule]:
+        """The retention rules of this site."""
+        return self._transport.call("GET", "/retention", list[api.RetentionRule], timeout_s=self.timeout_s)
+
+    def run_retention(self) -> list[api.RetentionRule]:
+        """Begin a pass of every retention rule now.
+
+        Raises:
+            NotPossible: there is none.
+        """
+        return self._transport.call("POST", "/retention/run", list[api.RetentionRule], timeout_s=self.timeout_s)
+
+    def retention_plan(
+        self,
+        *,
+        store: str | None = None,
+        match: str | None = None,
+        age: str | None = None,
+        allow_archive: bool = False,
+        limit: int = 0,
+    ) -> Iterator[api.Plan]:
+        """What would be given up, by rows alone, in pages; with ``match`` or ``age`` in place of the site's rules."""
+        query = {"store": store, "match": match, "age": age, "allow_archive": "1" if allow_archive else None}
+        after: str | None = None
+        while True:
+            plan = self._transport.call(
+                "GET",
+                "/retention/plan",
+                api.Plan,
+                query={**query, "after": after, "limit": str(limit)},
+                timeout_s=self.timeout_s,
+            )
+            yield plan
+            after = plan.next
+            if after is None:
+                return
+
+    def trash(self, store: str | None = None) -> Iterator[list[api.Trashed]]:
+        """What stands in trash, in pages."""
+        after: str | None = None
+        while True:
+            page = self._transport.call(
+                "GET", "/trash", api.TrashPage, query={"store": store, "after": after}, timeout_s=self.timeout_s
+            )
+            yield page.items
+            after = page.next
+            if after is None:
+                return
+
+    def restore(self, name: Name) -> list[api.Trashed]:
+        """Put a file back from trash.
+
+        Raises:
+            NotFound: it is not in trash.
+            NotPossible: something else stands at its name.
+        """
+        return self._transport.call(
+            "POST", "/trash/restore", list[api.Trashed], body=api.Restore(name=str(name)), timeout_s=None
+        )
+
     # ---- rules of the mesh ----
 
     def keeps(self) -> list[api.KeepRule]:

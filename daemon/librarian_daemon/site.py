@@ -19,6 +19,7 @@ from librarian_daemon.api.readers import Readers
 from librarian_daemon.api.socket import ControlSocket
 from librarian_daemon.assembly.api import build_control
 from librarian_daemon.assembly.dataplane import DataAddress, DataPlane, build_dataplane, listen
+from librarian_daemon.assembly.eviction import Eviction, build_eviction
 from librarian_daemon.assembly.incidents import Watch, build_watch
 from librarian_daemon.assembly.intake import build_intakes
 from librarian_daemon.assembly.integrity import Integrity, build_integrity
@@ -38,6 +39,7 @@ from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.mesh import own_key as noted
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.config.settings import SiteSettings
+from librarian_daemon.eviction.evidence import EvidenceFiles
 from librarian_daemon.incidents.channels import Channel, open_channels
 from librarian_daemon.incidents.recorder import CatalogIncidents
 from librarian_daemon.intake.intakes import Intakes
@@ -186,6 +188,9 @@ class Site:
         journal = build_journal(ports, settings, inbound, mesh, incarnations)
         integrity = build_integrity(ports, settings)
         dataplane = build_dataplane(ports, settings, inbound, mesh, integrity.custodian, pauses)
+        eviction = build_eviction(
+            ports, settings, inbound, integrity.custodian, EvidenceFiles(self._state / "evidence")
+        )
         transfers = build_transfers(ports, settings, dataplane.adapters, dataplane.paces, pauses)
         intakes = build_intakes(ports, settings, pauses)
 
@@ -193,6 +198,7 @@ class Site:
             await incarnations.hear(store)
             await transfers.lander.recover(store)
             await integrity.withdrawals.recover(store)
+            await eviction.trash.recover(store)
             await clean(store, ports.catalog)
 
         watch = build_watch(ports, channels, take_up)
@@ -204,6 +210,7 @@ class Site:
             transfers=transfers,
             dataplane=dataplane,
             integrity=integrity,
+            eviction=eviction,
             status=status,
             page=build_page(ports, settings, status),
             intakes=intakes,
@@ -224,6 +231,7 @@ class Site:
             mesh=parts.mesh,
             journal=parts.journal,
             integrity=parts.integrity,
+            eviction=parts.eviction,
             transfers=parts.transfers,
             recovery=recovery,
             intakes=parts.intakes,
@@ -299,6 +307,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     transfers: Transfers
     dataplane: DataPlane
     integrity: Integrity
+    eviction: Eviction
     status: Status
     page: Page
     intakes: Intakes
@@ -312,6 +321,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
             self.transfers,
             self.dataplane,
             self.integrity,
+            self.eviction,
             self.status,
             self.page,
         )
@@ -322,6 +332,7 @@ async def _finish(ports: Ports, parts: _Parts) -> None:
     for store in ports.stores:
         await or_withhold(store, parts.transfers.lander.recover(store))
         await or_withhold(store, parts.integrity.withdrawals.recover(store))
+        await or_withhold(store, parts.eviction.trash.recover(store))
     await parts.intakes.recover()
     for store in ports.stores:
         await or_withhold(store, clean(store, ports.catalog, services_run=False))

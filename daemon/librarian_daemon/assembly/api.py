@@ -18,11 +18,13 @@ from librarian_daemon.api.log import LogControl
 from librarian_daemon.api.notify import NotifyControl
 from librarian_daemon.api.pauses import PauseControl
 from librarian_daemon.api.reconcile import ReconcileControl
+from librarian_daemon.api.retention import RetentionControl
 from librarian_daemon.api.sites import SiteControl
 from librarian_daemon.api.status import StatusControl
 from librarian_daemon.api.stores import StoreChoice, StoreControl
 from librarian_daemon.api.transfer_add import AddControl
 from librarian_daemon.api.transfers import TransferControl
+from librarian_daemon.assembly.eviction import Eviction
 from librarian_daemon.assembly.incidents import Watch
 from librarian_daemon.assembly.integrity import Integrity
 from librarian_daemon.assembly.journal import Journal
@@ -38,6 +40,7 @@ from librarian_daemon.integrity.store_marker import StoreMarker
 from librarian_daemon.mesh.declarations import Declarations
 from librarian_daemon.runtime.logs import LogLevel
 from librarian_daemon.status.doctor import Doctor
+from librarian_protocol.durations import seconds_of
 
 
 def build_control(
@@ -47,6 +50,7 @@ def build_control(
     mesh: Mesh,
     journal: Journal,
     integrity: Integrity,
+    eviction: Eviction,
     transfers: Transfers,
     recovery: Recovery,
     intakes: Intakes,
@@ -99,6 +103,17 @@ def build_control(
                 adapters=adapters,
                 choice=choice,
                 wake=transfers.changed,
+            ).routes(),
+            *RetentionControl(
+                catalog=catalog,
+                clock=clock,
+                site=site,
+                stores=ports.by_id,
+                choice=choice,
+                evictor=eviction.evictor,
+                trash=eviction.trash,
+                rules=eviction.retention,
+                grace_s=seconds_of(settings.retention.trash),
             ).routes(),
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
             *StoreControl(views, StoreMarker(catalog, ports.stores, site), declarations).routes(),

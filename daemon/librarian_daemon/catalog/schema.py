@@ -532,6 +532,28 @@ aside = Table(
     Column("store", BytewiseText, primary_key=True),
 )
 
+#: Own instances that are being given up (``protocol/eviction/row.py``), and what is left of it. An instance without a
+#: row is as its register says.
+eviction = Table(
+    "eviction",
+    metadata,
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("store", BytewiseText, primary_key=True),
+    #: A value of ``catalog.evictions.rows.Kept``.
+    Column("stage", Text, nullable=False),
+    Column("nonce", Text, nullable=False),
+    #: Its directory below ``trash``, and its number there.
+    Column("trash", Text, nullable=False, server_default=""),
+    Column("number", Integer, nullable=False, server_default=text("0")),
+    #: When its bytes first came to trash; a start keeps it.
+    Column("since_s", Float),
+    #: Why it is given up: the beginning of the reason that is said.
+    Column("why", Text, nullable=False, server_default=""),
+    #: Whether an instance in an archive must be left.
+    Column("needs_archive", Boolean, nullable=False, server_default=text("false")),
+    Index("eviction_stage", "store", "stage", "nonce"),
+)
+
 #: Subscriptions to those files only that became known after this row of ``file``.
 new_only = Table(
     "new_only",

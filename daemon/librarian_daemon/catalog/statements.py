@@ -137,7 +137,8 @@ OF_DIGESTS = SetStatement(
 #: Own instances that are good, that nobody doubts (``apply.unanswered``), and that stand at their names.
 GIVEN = SetStatement(
     """
-    SELECT i.file_id, i.store FROM {rows} AS r CROSS JOIN instance AS i
+    SELECT i.file_id, i.store, e.trash, e.number FROM {rows} AS r CROSS JOIN instance AS i
+    LEFT JOIN eviction AS e ON e.file_id = i.file_id AND e.store = i.store AND e.stage = 'trashed'
     WHERE i.file_id = r.id AND i.site = {site} AND i.state = 'available'
       AND NOT EXISTS (
           SELECT 1 FROM doubt AS d WHERE d.file_id = i.file_id AND d.site = i.site AND d.store = i.store
@@ -146,7 +147,7 @@ GIVEN = SetStatement(
     """,
     columns={"id": INTEGER},
     values={"site": TEXT},
-    gives=2,
+    gives=4,
 )
 
 # ---- transfers (catalog/transfers/transfers.py, transitions.py) ------------------------------------------
@@ -247,12 +248,13 @@ AWAITED = SetStatement(
     gives=1,
 )
 
-#: Those of the files that this site has a good instance of in a store.
+#: Those of the files that this site has a good instance of in a store, and does not give up.
 PRESENT = SetStatement(
     """
     SELECT f.name, f.digest FROM {rows} AS r CROSS JOIN file AS f CROSS JOIN instance AS i
     WHERE f.name = r.name AND f.digest = r.digest AND i.file_id = f.id AND i.site = {site} AND i.store = {store}
       AND i.state = 'available'
+      AND NOT EXISTS (SELECT 1 FROM eviction AS e WHERE e.file_id = i.file_id AND e.store = i.store)
     """,
     columns=_FILE,
     values={"site": TEXT, "store": TEXT},
@@ -324,11 +326,13 @@ SUSPECTED = SetStatement(
     gives=3,
 )
 
-#: Files by their folded form, with whether a store has a good instance. Two arms: only those with another name than
+#: Files by their folded form, with whether a store has a good instance that is not given up. Two arms: only those with
+#: another name than
 #: their form are indexed by it.
 _NAMESAKE = """
     SELECT f.folded, f.name, f.digest, f.withdrawn, EXISTS (
-        SELECT 1 FROM instance AS i WHERE i.file_id = f.id AND i.store = {{store}} AND i.state = 'available')
+        SELECT 1 FROM instance AS i WHERE i.file_id = f.id AND i.store = {{store}} AND i.state = 'available'
+        AND NOT EXISTS (SELECT 1 FROM eviction AS e WHERE e.file_id = i.file_id AND e.store = i.store))
     FROM {{rows}} AS r CROSS JOIN file AS f WHERE {which}
 """
 NAMESAKES = SetStatement(
@@ -455,4 +459,48 @@ ATTRIBUTES = SetStatement(
     """,
     columns={"id": INTEGER},
     gives=4,
+)
+
+# ---- what is given up (catalog/evictions/rows.py) --------------------------------------------------------
+
+#: An attempt begins: a time in trash of before is kept.
+GIVEN_UP = SetStatement(
+    """
+    INSERT INTO eviction (file_id, store, stage, nonce, trash, number, why, needs_archive)
+    SELECT r.id, {store}, {stage}, {nonce}, '', 0, {why}, {needs_archive} FROM {rows} AS r WHERE true
+    ON CONFLICT (file_id, store) DO UPDATE SET
+        stage = excluded.stage, nonce = excluded.nonce, trash = '', number = 0, why = excluded.why,
+        needs_archive = excluded.needs_archive
+    """,
+    columns={"id": INTEGER},
+    values={"store": TEXT, "stage": TEXT, "nonce": TEXT, "why": TEXT, "needs_archive": BOOLEAN},
+)
+
+NUMBERED = SetStatement(
+    """
+    UPDATE eviction SET number = (SELECT r.number FROM {rows} AS r WHERE r.id = eviction.file_id)
+    WHERE store = {store} AND file_id IN (SELECT r.id FROM {rows} AS r)
+    """,
+    columns={"id": INTEGER, "number": INTEGER},
+    values={"store": TEXT},
+)
+
+_OF_FILES = "SELECT f.id FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest"
+#: Files came to their names once more: what stands in trash of them is to be unlinked.
+LANDED_MEANWHILE = SetStatement(
+    f"""
+    UPDATE eviction SET stage = 'landed', nonce = '', since_s = NULL
+    WHERE store = {{store}} AND stage IN ('decided', 'trashed') AND file_id IN ({_OF_FILES})
+    """,
+    columns=_FILE,
+    values={"store": TEXT},
+)
+#: Attempts end, of which nothing stands in trash.
+VOIDED = SetStatement(
+    f"""
+    DELETE FROM eviction
+    WHERE store = {{store}} AND stage IN ('pending', 'since') AND file_id IN ({_OF_FILES})
+    """,
+    columns=_FILE,
+    values={"store": TEXT},
 )

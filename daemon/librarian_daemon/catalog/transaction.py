@@ -16,9 +16,17 @@ from sqlalchemy import Connection, insert
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said, apply, conflicts
 from librarian_daemon.catalog.cursors import advance
+from librarian_daemon.catalog.evictions import rows
 from librarian_daemon.catalog.payloads import compress
 from librarian_daemon.catalog.upserts import chunks
-from librarian_protocol.entries import Entry, FileAttributed, FileIngested, InstanceRegistered
+from librarian_protocol.entries import (
+    Entry,
+    FileAttributed,
+    FileIngested,
+    InstanceHealed,
+    InstanceRegistered,
+    InstanceSuspected,
+)
 from librarian_protocol.errors import LibrarianError
 from librarian_protocol.journal_state import JournalState
 from librarian_protocol.keys import Purpose, SiteKey
@@ -27,6 +35,8 @@ from librarian_protocol.segments import NO_HASH, Position, cut, following
 
 #: What sites say of files that land.
 _LANDED = (FileAttributed, FileIngested, InstanceRegistered)
+#: What this site says of its instances that stand at their names: whatever was open of giving one up is void.
+_STANDING = (FileIngested, InstanceHealed, InstanceRegistered, InstanceSuspected)
 _WRITE = insert(schema.journal).returning(schema.journal.c.position)
 _SEND = insert(schema.outbox)
 
@@ -139,6 +149,8 @@ class Group:
             change=self.change,
         )
         apply(connection, numbered, said, planned=planned)
+        if isinstance(entries[0], _STANDING):
+            rows.void(connection, numbered)
         self.entries.extend(numbered)
 
     def apply_said(self, connection: Connection) -> None:

@@ -6,11 +6,15 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
+import msgspec
+
 from librarian_daemon.config.settings import BusSettings, IntakeSettings, SiteSettings
 from librarian_protocol import globs, host_port
+from librarian_protocol.durations import seconds_of
 from librarian_protocol.errors import ArgumentInvalid, ConfigInvalid, NameInvalid
 from librarian_protocol.loopback import is_loopback
 from librarian_protocol.names import MemberPath, Name
+from librarian_protocol.retention import rule_of
 
 _BUS_URL = re.compile(r"(nats|tls)://([^\s/@]+@)?(?P<server>[^\s/@]+)/?\Z")
 _POSTGRESQL = re.compile(r"postgresql://[^\s/]+/[^\s/?]+(\?\S*)?\Z")
@@ -39,6 +43,24 @@ def check(settings: SiteSettings) -> None:
         raise ConfigInvalid("tls: cert_file and key_file belong together", hint="set both, or neither")
     _check_bus(settings.bus)
     _check_adapters(settings)
+    _check_retention(settings)
+
+
+def _check_retention(settings: SiteSettings) -> None:
+    for key in ("trash", "trash_at_least"):
+        try:
+            seconds_of(getattr(settings.retention, key))
+        except ArgumentInvalid as exc:
+            raise ConfigInvalid(f"retention.{key}: {exc.message}", hint=exc.hint) from exc
+    labels = [store.label for store in settings.store]
+    for index, rule in enumerate(settings.retention.rule):
+        where = f"retention.rule[{index}]"
+        if rule.store not in labels:
+            raise ConfigInvalid(f"{where}.store: there is no store {rule.store!r}", hint=f"one of: {', '.join(labels)}")
+        try:
+            rule_of(**msgspec.structs.asdict(rule))
+        except ArgumentInvalid as exc:
+            raise ConfigInvalid(f"{where}: {exc.message}", hint=exc.hint) from exc
 
 
 def _check_catalog(url: str) -> None:

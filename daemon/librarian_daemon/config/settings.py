@@ -200,6 +200,42 @@ class ReconcileSettings(Settings, frozen=True, kw_only=True):
     limit: Positive = 50
 
 
+class KeepSettings(Settings, frozen=True, kw_only=True):
+    """``[retention.keep]``: what an eviction of this site leaves at least, in place of 2 and 2."""
+
+    instances: Annotated[int, Meta(ge=1, le=1000)] = 2
+    domains: Annotated[int, Meta(ge=1, le=1000)] = 2
+
+
+class RetentionRuleSettings(Settings, frozen=True, kw_only=True):
+    """``[[retention.rule]]``: what a store gives up. Whether an instance may go, the others decide."""
+
+    #: Label of the store.
+    store: Label
+    match: str = "**"
+    #: Since the instance was stored, such as "28d"; "": of any age.
+    after: str = ""
+    #: Begin once so much of the store is in use, such as "85%", and end at ``down_to``; "": however full it is.
+    fuller_than: str = ""
+    down_to: str = ""
+    #: "archive": an instance in an archive must be left.
+    needs_role: str = ""
+    #: Give up instances of a store of role archive, too.
+    allow_archive: bool = False
+
+
+class RetentionSettings(Settings, frozen=True, kw_only=True):
+    """``[retention]``: what may be given up. Without a rule nothing is, but by hand."""
+
+    keep: KeepSettings | None = None
+    #: How long what was given up stands in trash, and how long where the store is fuller than a rule allows.
+    trash: str = "7d"
+    trash_at_least: str = "1h"
+    #: Seconds between two passes of a rule that goes by age.
+    every_s: Seconds = 3600.0
+    rule: list[RetentionRuleSettings] = []
+
+
 class AdapterLimits(Settings, frozen=True, kw_only=True):
     """``[adapters.limits.NAME]``."""
 
@@ -256,5 +292,6 @@ class SiteSettings(Settings, frozen=True, kw_only=True):
     mesh: MeshSettings = MeshSettings()
     replicator: ReplicatorSettings = ReplicatorSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    retention: RetentionSettings = RetentionSettings()
     adapters: AdapterSettings = AdapterSettings()
     log: LogSettings = LogSettings()

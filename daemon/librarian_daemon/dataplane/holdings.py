@@ -10,7 +10,7 @@ from librarian_daemon.dataplane.sender import Holding
 from librarian_daemon.mesh.membership import Membership
 from librarian_daemon.ports.store import Store
 from librarian_protocol.digests import Digest
-from librarian_protocol.names import SiteName
+from librarian_protocol.names import Name, SiteName
 from librarian_protocol.offers import is_offered, refusal
 
 
@@ -42,7 +42,7 @@ class CatalogHoldings:
         member = self._membership.members.get(asker)
         return {
             digest: Holding(
-                name=row.name,
+                name=Name(row.trash) if row.trash else row.name,
                 digest=digest,
                 unit=row.unit,
                 size_bytes=row.size_bytes,

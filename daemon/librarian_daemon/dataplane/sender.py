@@ -49,6 +49,7 @@ class Opening(Protocol):
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """A local instance that may be sent."""
 
+    #: The path below its store: its name, or its place in trash.
     name: Name
     digest: Digest
     unit: Unit

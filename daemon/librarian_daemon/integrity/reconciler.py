@@ -28,10 +28,13 @@ from librarian_daemon.integrity.custodian import MANY, MANY_HINT, UNKNOWN, Custo
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.staging_keys import is_transfer_key
 from librarian_daemon.ports.store import Store
+from librarian_daemon.ports.store_capabilities import Expected
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol import api
-from librarian_protocol.errors import NotPossible, StoreError
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import Unit
+from librarian_protocol.errors import NotPossible, SourceMissing, StoreError
 from librarian_protocol.names import SiteName
 
 #: Unknown files that are remembered and examined a second time; more are only counted.
@@ -166,7 +169,16 @@ class Reconciler:
     async def _is_unclaimed(self, store: Store, found: Unclaimed) -> bool:
         if found.name is None:
             return True
-        return await self._catalog.read(comparison.is_unclaimed, self._site, store.id, str(found.name))
+        if not await self._catalog.read(comparison.is_unclaimed, self._site, store.id, str(found.name)):
+            return False
+        # It may have left its name since it was listed: withdrawn, or given up.
+        expected = Expected(name=found.name, digest=_ANY, unit=Unit.FILE, size_bytes=0)
+        (seen,) = await store.look([expected])
+        return not isinstance(seen.error, SourceMissing)
+
+
+#: Whether anything stands at a name does not depend on what should.
+_ANY = Digest.blake3(b"")
 
 
 async def clean(store: Store, catalog: Catalog, *, services_run: bool = True) -> int:

@@ -52,16 +52,17 @@ class NameKeeper:
         store = self._stores.get(move.store)
         if store is None:
             return  # it is no longer configured: nothing of it is touched
-        keeping = keeping_of(store)
-        if move.aside:
-            if not await keeping.is_aside(move.digest):
-                check = await store.check(move.name, move.digest, move.unit, move.size_bytes)
-                if check.error is not None:
-                    raise check.error  # the bytes there are not those of the decision
-                await keeping.set_aside(move.name, move.digest)
-        else:
-            await keeping.bring_back(move.name, move.digest)
-        await self._catalog.write(set_aside.moved, move)
+        async with store.names.landing():
+            keeping = keeping_of(store)
+            if move.aside:
+                if not await keeping.is_aside(move.digest):
+                    check = await store.check(move.name, move.digest, move.unit, move.size_bytes)
+                    if check.error is not None:
+                        raise check.error  # the bytes there are not those of the decision
+                    await keeping.set_aside(move.name, move.digest)
+            else:
+                await keeping.bring_back(move.name, move.digest)
+            await self._catalog.write(set_aside.moved, move)
         self._catalog.changed.set()
         await self._incidents.resolve("name-not-moved", move.name)
         self._log.info("name_moved", name=move.name, digest=move.digest, aside=move.aside)

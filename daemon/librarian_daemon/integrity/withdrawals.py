@@ -123,8 +123,9 @@ class Withdrawals:
 
     async def _finish(self, store: Store, landing: Landing) -> str:
         aside = await self._catalog.read(withdrawals.is_aside, landing)
-        moved = await keeping_of(store).move_away(landing.name, landing.digest, landing.rel, aside=aside)
-        await self._catalog.write(withdrawals.finish, landing)
+        async with store.names.landing():
+            moved = await keeping_of(store).move_away(landing.name, landing.digest, landing.rel, aside=aside)
+            await self._catalog.write(withdrawals.finish, landing)
         self._catalog.changed.set()
         place = f"{store.location}/{landing.rel}" if moved else ""
         self._log.warning("bytes_left_their_name", name=landing.name, action=landing.action.value, place=place)

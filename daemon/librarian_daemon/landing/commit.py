@@ -59,12 +59,13 @@ async def place(
     Raises:
         LibrarianError: as :func:`land`.
     """
-    begun = await begin(sealed)
-    if not begun:
-        return
-    placed = await store.place(begun)
-    await ends.accept([outcome.landing for outcome in placed if isinstance(outcome, Placed)])
-    await ends.not_placed([outcome for outcome in placed if isinstance(outcome, NotPlaced)])
+    async with store.names.landing():
+        begun = await begin(sealed)
+        if not begun:
+            return
+        placed = await store.place(begun)
+        await ends.accept([outcome.landing for outcome in placed if isinstance(outcome, Placed)])
+        await ends.not_placed([outcome for outcome in placed if isinstance(outcome, NotPlaced)])
 
 
 async def land(store: Store, landings: Sequence[Landing], steps: Steps) -> None:
@@ -82,9 +83,10 @@ async def recover(store: Store, begun: Sequence[Landing], ends: Ends) -> None:
     Raises:
         LibrarianError: as above.
     """
-    for landing in begun:
-        outcome = await store.recover(landing)
-        if isinstance(outcome, Placed):
-            await ends.accept([outcome.landing])
-        else:
-            await ends.not_placed([outcome])
+    async with store.names.landing():
+        for landing in begun:
+            outcome = await store.recover(landing)
+            if isinstance(outcome, Placed):
+                await ends.accept([outcome.landing])
+            else:
+                await ends.not_placed([outcome])

@@ -14,6 +14,7 @@ import msgspec
 
 from librarian_adapters.contract import Staging
 from librarian_daemon.fs.book_tree import Extra
+from librarian_daemon.landing.names import NamesLock
 from librarian_daemon.ports.store_capabilities import Capabilities, Expected
 from librarian_protocol.attributes import Attributes
 from librarian_protocol.digests import Digest
@@ -163,6 +164,8 @@ class Store(Protocol):
     role: StoreRole
     #: Its location for people: a directory, an address.
     location: str
+    #: Who may move bytes to and from their names.
+    names: NamesLock
 
     @property
     def can(self) -> Capabilities:

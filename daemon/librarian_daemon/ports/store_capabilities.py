@@ -6,7 +6,7 @@ reason if the store has none.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -14,9 +14,9 @@ import msgspec
 from librarian_protocol.api import DoctorCheck
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
-from librarian_protocol.errors import NotPossible
+from librarian_protocol.errors import NotPossible, SourceMissing, StoreError
 from librarian_protocol.marking import Comparison
-from librarian_protocol.names import Name
+from librarian_protocol.names import RESERVED_COMPONENT, Name
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +116,71 @@ class Keeping(Protocol):
         ...
 
 
+class InTrash(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a directory in trash, as its list names it."""
+
+    #: Its place there.
+    number: int
+    name: Name
+    digest: Digest
+    unit: Unit
+    size_bytes: int
+
+
+def trash_place(nonce: str, number: int) -> Name:
+    """Where a file stands in trash, as a path below the store that ``open_part`` and ``check`` take for a name."""
+    return Name(f"{RESERVED_COMPONENT}/trash/{nonce}/{number}")
+
+
+def aside_place(digest: Digest) -> Name:
+    """Where the bytes of a file stand that is set aside, likewise."""
+    return Name(f"{RESERVED_COMPONENT}/conflict/{digest.hex}")
+
+
+class Trash(Protocol):
+    """Bytes can leave their names, wait, and come back or end: renames inside the store, never overwriting.
+
+    A directory in trash has a list of what is in it, durable before the first byte comes there: a start puts things
+    back by it, whatever the catalog says. What stands there is read by its :func:`trash_place`.
+    """
+
+    async def put(self, nonce: str, files: Sequence[InTrash]) -> Sequence[StoreError | SourceMissing | None]:
+        """Rename each from its name into the directory, durably. One outcome for each, in order; None: it is there.
+
+        ``SourceMissing``: nothing stands at its name. Any other error: it may stand here or there.
+
+        Raises:
+            StoreError: nothing was renamed.
+        """
+        ...
+
+    async def lists(self) -> Mapping[str, Sequence[InTrash]]:
+        """By directory, what it lists and still has.
+
+        Raises:
+            StoreError: it cannot be looked at.
+        """
+        ...
+
+    async def bring_back(self, nonce: str, file: InTrash, *, aside: bool) -> bool:
+        """Give it its name again, or its place among what is set aside, durably. Idempotent.
+
+        False: something else stands there, and it stays in trash; or it is not in trash.
+
+        Raises:
+            StoreError: the store does not do it.
+        """
+        ...
+
+    async def empty(self, nonce: str, files: Sequence[InTrash]) -> None:
+        """Unlink these, and the directory with its list once nothing is left. Idempotent.
+
+        Raises:
+            StoreError: the store does not do it; some may be left.
+        """
+        ...
+
+
 class DirEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One entry in a directory of a store."""
 
@@ -171,6 +236,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     directory: LocalDirectory | None = None
     keeping: Keeping | None = None
     listing: Listing | None = None
+    trash: Trash | None = None
 
 
 class Able(Protocol):
@@ -203,6 +269,13 @@ def listing_of(store: Able) -> Listing:
     if store.can.listing is None:
         raise _unable(store, "cannot list what stands in it")
     return store.can.listing
+
+
+def trash_of(store: Able) -> Trash:
+    """Raises NotPossible: nothing can be given up in this store."""
+    if store.can.trash is None:
+        raise _unable(store, "has no trash")
+    return store.can.trash
 
 
 def _unable(store: Able, what: str) -> NotPossible:

@@ -105,6 +105,16 @@ class Metrics:
         self.suspected_instances = Counter(
             "librarian_suspected_instances_total", "Own instances found wrong when read again.", registry=registry
         )
+        self.evictions = Counter(
+            "librarian_evictions_total",
+            "Instances that were to be given up, by how round 1 ended: trashed, unfit, or why not.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.evicted_files = Counter(
+            "librarian_evicted_files_total", "Instances that were given up.", registry=registry
+        )
+        self.evicted_bytes = Counter("librarian_evicted_bytes_total", "Bytes of these.", registry=registry)
         self.incidents = Gauge(
             "librarian_open_incidents", "Open incidents by code.", ["code", "severity"], registry=registry
         )

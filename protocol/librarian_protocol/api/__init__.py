@@ -37,6 +37,16 @@ from librarian_protocol.api.journals import (
 from librarian_protocol.api.log import Level, LogLevel
 from librarian_protocol.api.pauses import Pause, PauseSet
 from librarian_protocol.api.recovery import Reconciled, Recovering
+from librarian_protocol.api.retention import (
+    Evict,
+    Evicted,
+    Plan,
+    Planned,
+    Restore,
+    RetentionRule,
+    Trashed,
+    TrashPage,
+)
 from librarian_protocol.api.rules import HoldAdd, HoldRule, KeepAdd, KeepRule
 from librarian_protocol.api.sites import (
     Invite,
@@ -70,6 +80,8 @@ __all__ = [
     "DoctorCheck",
     "ErrorBody",
     "Event",
+    "Evict",
+    "Evicted",
     "Explanation",
     "ExportLine",
     "ExportSeal",
@@ -106,6 +118,8 @@ __all__ = [
     "PauseSet",
     "PeerStatus",
     "PendingJoin",
+    "Plan",
+    "Planned",
     "Problem",
     "Reconciled",
     "Recovering",
@@ -113,6 +127,8 @@ __all__ = [
     "RefusedChoice",
     "RefusedMoved",
     "Resolve",
+    "Restore",
+    "RetentionRule",
     "Site",
     "SiteChange",
     "SiteEnd",
@@ -128,6 +144,8 @@ __all__ = [
     "SubscriptionAdd",
     "TransferAdd",
     "TransferPage",
+    "TrashPage",
+    "Trashed",
     "VerifyResult",
     "WaitingItem",
     "Withdraw",

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.evictions.rows import away_in
 from librarian_daemon.catalog.integrity import instances
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.transaction import Tx
@@ -37,7 +38,7 @@ class Instances(msgspec.Struct, frozen=True):
 
 
 def instances_after(connection: Connection, site: SiteName, store: str, file_id: int, limit: int) -> Instances:
-    """Instances in a store of this site that were not removed or set aside, in the order of their files."""
+    """Instances in a store of this site that stand at their names, or should, in the order of their files."""
     instance = schema.instance.c
     ids = connection.scalars(
         select(instance.file_id)
@@ -51,6 +52,7 @@ def instances_after(connection: Connection, site: SiteName, store: str, file_id:
         .limit(limit)
     ).all()
     aside = set(connection.scalars(select(schema.aside.c.file_id).where(schema.aside.c.store == store)))
+    aside |= away_in(connection, store, ids)
     found = [
         holding
         for holding in instances.of_files(connection, site, ids)

@@ -12,6 +12,7 @@ from librarian_daemon.catalog import schema, statements
 from librarian_daemon.catalog.apply import unanswered
 from librarian_daemon.catalog.mesh import offers
 from librarian_daemon.catalog.upserts import CHUNK, chunks
+from librarian_daemon.ports.store_capabilities import trash_place
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import InstanceHealed, InstanceSuspected, Unit
 from librarian_protocol.names import Name, SiteName
@@ -34,6 +35,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     #: Somebody's doubt is not answered yet.
     doubted: bool
+    #: Where it stands in trash, as a path below the store; "" where it stands at its name.
+    trash: str = ""
 
     def suspected(self, reason: str) -> InstanceSuspected:
         """The entry that says that it is not what it should be."""
@@ -113,20 +116,24 @@ def _given(connection: Connection, site: SiteName, files: Sequence[Any]) -> dict
     if not files:
         return {}
     # Files are looked up first, then their instances: see of_files.
-    stores = dict(tuple(row) for row in statements.GIVEN.rows(connection, [row[0] for row in files], site=site))
+    given = statements.GIVEN.rows(connection, [row[0] for row in files], site=site)
+    # What stands at its name goes before what is in trash.
+    places = {id_: (store, trash, number) for id_, store, trash, number in sorted(given, key=lambda row: not row[2])}
     found: dict[Digest, Holding] = {}
     for id_, name, digest, size_bytes, unit in files:
-        if id_ not in stores:
+        if id_ not in places:
             continue
+        store, trash, number = places[id_]
         holding = Holding(
             file_id=id_,
             name=Name(name),
             digest=Digest(digest),
             size_bytes=size_bytes,
             unit=schema.UNITS[unit],
-            store=stores[id_],
+            store=store,
             state=InstanceState.AVAILABLE,
             doubted=False,
+            trash=trash_place(trash, number) if trash else "",
         )
         found.setdefault(holding.digest, holding)
     return found

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, select, update
 
 from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.evictions.rows import is_away
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import upsert
 from librarian_protocol.digests import Digest
@@ -71,6 +72,8 @@ def due(connection: Connection, site: SiteName, limit: int) -> list[Move]:
         )
         for set_aside, query in ((True, losers), (False, returning))
         for row in connection.execute(query)
+        # What is given up is put back first: there, or aside.
+        if not is_away(connection, row.id, row.store)
     ]
 
 
@@ -88,7 +91,8 @@ def place(connection: Connection, file_id: int, store: str) -> Place:
         select(file.change, file.withdrawn, is_loser().label("loser")).where(file.id == file_id)
     ).one()
     is_aside = connection.scalar(select(exists().where(aside.file_id == file_id, aside.store == store)))
-    return Place(at_its_name=not row.loser and not row.withdrawn and not is_aside, change=row.change)
+    away = is_away(connection, file_id, store)
+    return Place(at_its_name=not row.loser and not row.withdrawn and not is_aside and not away, change=row.change)
 
 
 def moved(tx: Tx, move: Move) -> None:

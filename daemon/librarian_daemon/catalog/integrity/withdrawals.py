@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, select, update
 
 from librarian_daemon.catalog import landings, schema
+from librarian_daemon.catalog.evictions.rows import is_away
 from librarian_daemon.catalog.integrity.instances import Holding, of_files
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.store import LEAVING, Action, Landing
@@ -40,7 +41,12 @@ def due(connection: Connection, site: SiteName, limit: int) -> list[LeavingInsta
         .limit(limit)
         .distinct()
     ).all()
-    held = [holding for holding in of_files(connection, site, ids) if holding.state != InstanceState.REMOVED]
+    held = [
+        holding
+        for holding in of_files(connection, site, ids)
+        # What is given up is put back first.
+        if holding.state != InstanceState.REMOVED and not is_away(connection, holding.file_id, holding.store)
+    ]
     return [leaving(connection, site, holding) for holding in held]
 
 

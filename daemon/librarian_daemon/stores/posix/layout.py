@@ -37,9 +37,10 @@ HEAD = b"head"
 STAGING = OURS + b"/staging"
 MANIFESTS = OURS + b"/manifests"
 ATTRIBUTES = OURS + b"/attributes"
+TRASH = OURS + b"/trash"
 WITHDRAWN = OURS + b"/withdrawn"
 BAD = OURS + b"/bad"
-_DIRECTORIES = (STAGING, MANIFESTS, ATTRIBUTES, OURS + b"/trash", OURS + b"/conflict", WITHDRAWN, BAD)
+_DIRECTORIES = (STAGING, MANIFESTS, ATTRIBUTES, TRASH, OURS + b"/conflict", WITHDRAWN, BAD)
 #: Everybody who can read the store's files can read these, with any program.
 _READ_BY_OTHERS = (OURS, MANIFESTS, ATTRIBUTES)
 _MAX_SMALL_BYTES = 1 << 20

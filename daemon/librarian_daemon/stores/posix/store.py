@@ -16,6 +16,7 @@ from librarian_daemon.fs.beneath import opened, stat_beneath, write_file
 from librarian_daemon.fs.hashing import Stopped, hash_fd
 from librarian_daemon.fs.os_errors import naming, store_error
 from librarian_daemon.fs.threads import Threads
+from librarian_daemon.landing.names import NamesLock
 from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, PartRead, Placed, Space, WantedPart
 from librarian_daemon.ports.store_capabilities import Capabilities, Expected
 from librarian_daemon.stores.posix import layout, listing, probe
@@ -28,6 +29,7 @@ from librarian_daemon.stores.posix.parts import Parts, PosixReader
 from librarian_daemon.stores.posix.placer import Placer
 from librarian_daemon.stores.posix.sealer import Sealer
 from librarian_daemon.stores.posix.staging import FileStaging
+from librarian_daemon.stores.posix.trash import PosixTrash
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
 from librarian_protocol.errors import ChecksumMismatch, SizeMismatch, SourceMissing, StoreError
@@ -68,6 +70,7 @@ class PosixStore:
         self.id = str(marker.id)
         self.label = str(marker.label)
         self.role = role
+        self.names = NamesLock()
         self.location = self.root = root
         self._root = Root(root, marker, modes)
         self._options: _Options = {"modes": modes, "sync": sync}
@@ -81,6 +84,7 @@ class PosixStore:
             directory=PosixDirectory(self._root, durability),
             keeping=PosixKeeping(self._root, self._threads),
             listing=listing.PosixListing(self._root, self._threads),
+            trash=PosixTrash(self._root, self._threads),
         )
 
     @staticmethod

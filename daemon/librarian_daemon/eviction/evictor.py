@@ -1,0 +1,461 @@
+"""Gives up instances by the protocol: intent, round 1, decision, trash, round 2, end (docs/adr/0038, 0041).
+
+The machine decides (:mod:`librarian_protocol.eviction`); this service loads, asks, commits, renames. What it has asked
+is in memory: a start puts everything back, and it begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence, Set
+
+import msgspec
+import structlog
+
+from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.evictions import attempts, facts, rows
+from librarian_daemon.catalog.evictions.attempts import Looked, Wish
+from librarian_daemon.catalog.evictions.facts import FileFacts, Surroundings
+from librarian_daemon.catalog.evictions.rows import Giving
+from librarian_daemon.catalog.journal import mail
+from librarian_daemon.catalog.transaction import Tx
+from librarian_daemon.eviction import proofs
+from librarian_daemon.eviction.evidence import Evidence, EvidenceKeeper
+from librarian_daemon.eviction.inquiry import File, Inquiries, Inquiry
+from librarian_daemon.eviction.proofs import ToRead
+from librarian_daemon.eviction.trash import TrashKeeper, in_trash
+from librarian_daemon.eviction.voucher import VoucherService
+from librarian_daemon.ports.store import Store
+from librarian_daemon.ports.store_capabilities import trash_of, trash_place
+from librarian_daemon.ports.time import Clock, Rng
+from librarian_daemon.runtime.metrics import Metrics
+from librarian_daemon.runtime.signals import Signal
+from librarian_protocol.entries import Access
+from librarian_protocol.errors import LibrarianError, SourceMissing
+from librarian_protocol.eviction.count import Attempt, Place, counting, verdict
+from librarian_protocol.eviction.letters import ASK, MOST_BYTES, MOST_FILES, Ask, AskedFile, asks
+from librarian_protocol.eviction.refusal import BINDING, WHY_DECLINED, Refusal
+from librarian_protocol.eviction.voucher import Round, Vouch, prover
+from librarian_protocol.names import SiteName
+from librarian_protocol.requirement import Requirement
+from librarian_protocol.wanted import InstanceState
+
+#: An attempt goes on as long as a site that was asked is heard within this time.
+PATIENCE_S = {Round.ROWS: 60.0, Round.BYTES: 600.0}
+#: Once there are answers enough, the others are waited for so long: one of them may know of a hold.
+MORE_S = 5.0
+#: Round 2 is asked again so often where sites are silent; then the bytes are put back.
+MOST_TRIES = 24
+TRY_AGAIN_S = 3600.0
+LOOK_EVERY_S = 5.0
+#: Attempts in round 2 at once, of one store.
+_ROUND_2 = 4
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one file."""
+
+    file: FileFacts
+    refusal: Refusal | None
+    #: It is no instance that could be given up: not there, bad, or on its way already.
+    unfit: bool = False
+    #: Who said what, and who did not answer, in words.
+    said: Sequence[str] = ()
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the site's file says."""
+
+    keep: Requirement | None = None
+    #: Seconds that bytes stand in trash before round 2.
+    grace_s: float = 7 * 86400.0
+
+
+class Evictor:
+    """Service :meth:`run`, which ends what is in trash; and :meth:`give_up`, by which everything begins."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        stores: Mapping[str, Store],
+        clock: Clock,
+        rng: Rng,
+        site: SiteName,
+        metrics: Metrics,
+        voucher: VoucherService,
+        inquiries: Inquiries,
+        trash: TrashKeeper,
+        evidence: EvidenceKeeper,
+        limits: Limits,
+    ) -> None:
+        self._catalog = catalog
+        self._stores = stores
+        self._clock = clock
+        self._rng = rng
+        self._site = site
+        self._metrics = metrics
+        self._voucher = voucher
+        self._inquiries = inquiries
+        self._trash = trash
+        self._evidence = evidence
+        self._limits = limits
+        #: Seconds that the bytes of a store stand in trash; a full store cuts it.
+        self.grace_s: dict[str, float] = {}
+        self.wake = Signal()
+        self._log = structlog.get_logger("evictor")
+        #: Attempts of this daemon in round 2, with how often they were asked; and when they are asked again.
+        self._asking: set[str] = set()
+        self._tries: dict[str, int] = {}
+        self._not_before_s: dict[str, float] = {}
+
+    def wish(self, store: str, why: str, *, allow_archive: bool = False, needs_archive: bool = False) -> Wish:
+        """What this site wants to give up."""
+        return Wish(
+            store=store, why=why, allow_archive=allow_archive, needs_archive=needs_archive, own=self._limits.keep
+        )
+
+    # ---- round 1 -----------------------------------------------------------------------------------------
+
+    async def look(self, wish: Wish, ids: Sequence[int]) -> list[Looked]:
+        """How files stand, by rows alone."""
+        return await self._catalog.read(attempts.look, self._site, wish, ids, self._clock.unix_s())
+
+    async def give_up(self, wish: Wish, ids: Sequence[int]) -> list[Outcome]:
+        """Ask, decide, and bring to trash what may go: at most a batch. Returns how each file ended; in trash without
+        a refusal.
+
+        Raises:
+            NotPossible: the store has no trash.
+            StoreError: the store does not do it.
+            CatalogFault: it was not committed.
+        """
+        store = self._stores[wish.store]
+        trash_of(store)
+        nonce = self._rng.hex(32)
+        looked = await self._catalog.write(attempts.intend, wish, ids[:MOST_FILES], nonce, self._clock.unix_s())
+        going = [one for one in looked if not one.unfit and one.refusal is None]
+        outcomes = {one.file.file_id: Outcome(file=one.file, refusal=one.refusal, unfit=one.unfit) for one in looked}
+        if going:
+            try:
+                outcomes |= await self._round_1(wish, store, nonce, going)
+            finally:
+                # What was not decided is available again, also where this is cancelled.
+                ids = [one.file.file_id for one in going]
+                await asyncio.shield(self._catalog.write(attempts.abort, wish.store, nonce, ids))
+        for one in outcomes.values():
+            word = one.refusal or ("unfit" if one.unfit else "trashed")
+            self._metrics.evictions.labels(outcome=str(word)).inc()
+        return [outcomes[one.file.file_id] for one in looked]
+
+    async def _round_1(self, wish: Wish, store: Store, nonce: str, going: Sequence[Looked]) -> dict[int, Outcome]:
+        files = [one.file for one in going]
+        inquiry, around = await self._ask(wish, nonce, Round.ROWS, files)
+        verdicts = {file.file_id: self._verdict(around, wish, inquiry, file) for file in files}
+        outcomes = {
+            file.file_id: Outcome(
+                file=file, refusal=verdicts[file.file_id], said=_said(inquiry, file, around, self._site)
+            )
+            for file in files
+        }
+        enough = [file.file_id for file in files if verdicts[file.file_id] is None]
+        decided = await self._catalog.write(attempts.decide, wish, nonce, enough, self._clock.unix_s())
+        for id_ in enough:
+            if id_ not in decided:
+                outcomes[id_] = msgspec.structs.replace(outcomes[id_], unfit=True)  # it landed, or was found bad
+            elif (refusal := decided[id_]) is not None:
+                outcomes[id_] = msgspec.structs.replace(outcomes[id_], refusal=refusal)
+        going_ids = [id_ for id_, refusal in decided.items() if refusal is None]
+        if going_ids:
+            there = await self._to_trash(store, wish, nonce, going_ids)
+            for id_ in set(going_ids) - there:
+                outcomes[id_] = msgspec.structs.replace(outcomes[id_], unfit=True)
+        return outcomes
+
+    async def _to_trash(self, store: Store, wish: Wish, nonce: str, ids: Sequence[int]) -> set[int]:
+        """Rename what was decided. Returns what is in trash; what is not there is put back or suspected."""
+        async with store.names.alone():
+            mine = await self._catalog.write(attempts.still_decided, wish.store, nonce, ids)
+            outcomes = await trash_of(store).put(nonce, [in_trash(one) for one in mine])
+            there = [one for one, wrong in zip(mine, outcomes, strict=True) if wrong is None]
+            await self._catalog.write(
+                attempts.trashed,
+                wish.store,
+                nonce,
+                [one.file_id for one in there],
+                self._rng.hex(32),
+                self._clock.unix_s(),
+            )
+        failed = [one for one, wrong in zip(mine, outcomes, strict=True) if wrong is not None]
+        for one, wrong in zip(mine, outcomes, strict=True):
+            if wrong is not None and not isinstance(wrong, SourceMissing):
+                self._log.error("not_moved_to_trash", name=one.name, error=wrong.message)
+        if failed:
+            await self._trash.put_back(store, failed)
+        self._log.info("in_trash", store=store.label, files=len(there), why=wish.why, nonce=nonce)
+        return {one.file_id for one in there}
+
+    # ---- asking ------------------------------------------------------------------------------------------
+
+    async def _ask(
+        self, wish: Wish, nonce: str, round_: Round, files: Sequence[FileFacts]
+    ) -> tuple[Inquiry, Surroundings]:
+        """Ask all stores that are said to have the files, and wait for answers."""
+        around = await self._catalog.read(facts.surroundings, self._site, self._limits.keep)
+        asked = _whom(around, files)
+        inquiry = Inquiry(nonce, round_, asked)
+        self._inquiries.begin(inquiry)
+        try:
+            await self._catalog.write(self._send, nonce, round_, wish.store, asked)
+            question = Ask(nonce=nonce, round=round_, store=wish.store, files=_asked_files(files))
+            async for said in self._voucher.said(self._site, question):
+                inquiry.hear(self._site, said)
+            await self._until_answered(wish, inquiry, around, files)
+        finally:
+            self._inquiries.end(inquiry)
+        return inquiry, around
+
+    def _send(self, tx: Tx, nonce: str, round_: Round, store: str, asked: Mapping[SiteName, Set[File]]) -> None:
+        for site, files in asked.items():
+            for body in asks(nonce, round_, store, [AskedFile(name=n, digest=d) for n, d in sorted(files)]):
+                mail.send(tx, self._rng.hex(32), site, ASK, body)
+
+    async def _until_answered(
+        self, wish: Wish, inquiry: Inquiry, around: Surroundings, files: Sequence[FileFacts]
+    ) -> None:
+        open_ = list(files)
+        while True:
+            open_ = [file for file in open_ if inquiry.silent((file.name, file.digest))]
+            if not open_:
+                return
+            enough = all(self._verdict(around, wish, inquiry, file) is None for file in open_)
+            if not await inquiry.wait(MORE_S if enough else PATIENCE_S[inquiry.round]):
+                return
+
+    def _verdict(
+        self,
+        around: Surroundings,
+        wish: Wish,
+        inquiry: Inquiry,
+        file: FileFacts,
+        proved: Mapping[Place, str] | None = None,
+    ) -> Refusal | None:
+        """``proved``: of round 2, what the vouchers' proofs must be; without it only rows are counted."""
+        attempt = _attempt(around, wish, inquiry.nonce, file, proved)
+        key = (file.name, file.digest)
+        return verdict(attempt, inquiry.vouches.get(key, ()), around.known_of(file), inquiry.declines.get(key, {}))
+
+    # ---- what is in trash --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for store in self._stores.values():
+                    if store.can.trash is not None:
+                        try:
+                            await self._tend(store, group)
+                        except LibrarianError as exc:
+                            self._log.error("trash_not_tended", store=store.label, error=exc.message)
+                await self.wake.wait(LOOK_EVERY_S)
+
+    async def _tend(self, store: Store, group: asyncio.TaskGroup) -> None:
+        await self._trash.tend(store)
+        grace_s = self.grace_s.get(store.id, self._limits.grace_s)
+        for _ in range(_ROUND_2):
+            if len(self._asking) >= _ROUND_2:
+                return
+            until_s = self._clock.unix_s() - grace_s
+            now_s = self._clock.boottime_s()
+            waiting = [nonce for nonce, at_s in self._not_before_s.items() if at_s > now_s]
+            due = await self._catalog.read(rows.due, store.id, until_s, MOST_FILES, [*self._asking, *waiting])
+            if not due:
+                return
+            nonce = due[0].nonce
+            self._asking.add(nonce)
+            group.create_task(self._end(store, nonce, _batch(due)))
+
+    async def _end(self, store: Store, nonce: str, some: Sequence[Giving]) -> None:
+        try:
+            for why, needs in sorted({(one.why, one.needs_archive) for one in some}):
+                # What allowed to decide about an archive was asked when it was decided.
+                wish = self.wish(store.id, why, allow_archive=True, needs_archive=needs)
+                alike = [one for one in some if (one.why, one.needs_archive) == (why, needs)]
+                await self._round_2(store, nonce, alike, wish)
+        except LibrarianError as exc:
+            self._log.error("round_2_failed", store=store.label, nonce=nonce, error=exc.message)
+            self._not_before_s[nonce] = self._clock.boottime_s() + TRY_AGAIN_S
+        finally:
+            self._asking.discard(nonce)
+            self.wake.set()
+
+    async def _round_2(self, store: Store, nonce: str, some: Sequence[Giving], wish: Wish) -> None:
+        files = await self._catalog.read(facts.files, [one.file_id for one in some])
+        inquiry, around = await self._ask(wish, nonce, Round.BYTES, files)
+        enough = [file for file in files if self._verdict(around, wish, inquiry, file) is None]
+        by_file = {one.file_id: one for one in some}
+        proved, bad = await self._prove(store, inquiry, around, wish, [(by_file[f.file_id], f) for f in enough])
+        ended = {
+            file.file_id: _reason(wish.why, self._counted(around, wish, inquiry, file, proved))
+            for file in enough
+            if file.file_id in proved and self._verdict(around, wish, inquiry, file, proved[file.file_id]) is None
+        }
+        gone: dict[int, Refusal | None] = {}
+        if ended:
+            gone = await self._close(store, wish, inquiry, ended)
+        left = [file for file in files if gone.get(file.file_id, Refusal.NOT_ENOUGH_INSTANCES) is not None]
+        back, later = self._left(inquiry, left, around, wish, bad | gone.keys())
+        if back:
+            self._log.warning("not_given_up", store=store.label, files=len(back), nonce=nonce)
+            await self._trash.put_back(store, [by_file[id_] for id_ in back])
+        if later:
+            self._tries[nonce] = self._tries.get(nonce, 0) + 1
+            self._not_before_s[nonce] = self._clock.boottime_s() + TRY_AGAIN_S
+        else:
+            self._tries.pop(nonce, None)
+            self._not_before_s.pop(nonce, None)
+
+    def _left(
+        self, inquiry: Inquiry, files: Iterable[FileFacts], around: Surroundings, wish: Wish, ended: Set[int]
+    ) -> tuple[list[int], list[int]]:
+        """Those that are put back, and those that are asked for again since sites are silent and nothing forbids it."""
+        patient = self._tries.get(inquiry.nonce, 0) < MOST_TRIES
+        back: list[int] = []
+        later: list[int] = []
+        for file in files:
+            waits = (
+                patient
+                and file.file_id not in ended
+                and inquiry.silent((file.name, file.digest))
+                and self._verdict(around, wish, inquiry, file) not in BINDING.values()
+            )
+            (later if waits else back).append(file.file_id)
+        return back, later
+
+    async def _close(
+        self, store: Store, wish: Wish, inquiry: Inquiry, ended: Mapping[int, str]
+    ) -> dict[int, Refusal | None]:
+        own = [vouch for some in inquiry.vouches.values() for vouch in some if vouch.site == self._site]
+        evidence = await self._evidence.keep(
+            Evidence(site=self._site, store=store.id, nonce=inquiry.nonce, letters=inquiry.letters, own=own)
+        )
+        gone = await self._catalog.write(
+            attempts.close, wish, inquiry.nonce, list(ended), evidence, ended, self._clock.unix_s()
+        )
+        files = [id_ for id_, refusal in gone.items() if refusal is None]
+        left = await self._catalog.read(rows.of_files, files)
+        await self._trash.empty(store, [one for one in left.values() if one.store == store.id])
+        self._metrics.evicted_files.inc(len(files))
+        self._metrics.evicted_bytes.inc(sum(one.size_bytes for one in left.values()))
+        self._log.info("given_up", store=store.label, files=len(files), why=wish.why, evidence=str(evidence))
+        return gone
+
+    async def _prove(
+        self,
+        store: Store,
+        inquiry: Inquiry,
+        around: Surroundings,
+        wish: Wish,
+        some: Sequence[tuple[Giving, FileFacts]],
+    ) -> tuple[dict[int, dict[Place, str]], set[int]]:
+        """Of each file, what its vouchers' proofs must be, by its bytes in trash; and those whose bytes are bad."""
+        hashes = [
+            {
+                (vouch.site, vouch.store): prover(inquiry.nonce, vouch.site, vouch.store)
+                for vouch in inquiry.vouches.get((file.name, file.digest), ())
+            }
+            for _, file in some
+        ]
+        right = await proofs.read(
+            store,
+            [
+                ToRead(
+                    place=trash_place(one.trash, one.number),
+                    digest=file.digest,
+                    unit=file.unit,
+                    size_bytes=file.size_bytes,
+                    proofs=list(mine.values()),
+                )
+                for (one, file), mine in zip(some, hashes, strict=True)
+            ],
+        )
+        proved = {
+            file.file_id: {place: hash_.hexdigest() for place, hash_ in mine.items()}
+            for (_, file), mine, intact in zip(some, hashes, right, strict=True)
+            if intact
+        }
+        return proved, {file.file_id for (_, file), intact in zip(some, right, strict=True) if not intact}
+
+    def _counted(
+        self,
+        around: Surroundings,
+        wish: Wish,
+        inquiry: Inquiry,
+        file: FileFacts,
+        proved: Mapping[int, Mapping[Place, str]],
+    ) -> list[Vouch]:
+        attempt = _attempt(around, wish, inquiry.nonce, file, proved[file.file_id])
+        return counting(attempt, inquiry.vouches.get((file.name, file.digest), ()), around.known_of(file))
+
+
+def _attempt(
+    around: Surroundings, wish: Wish, nonce: str, file: FileFacts, proved: Mapping[Place, str] | None
+) -> Attempt:
+    return Attempt(
+        nonce=nonce,
+        round=Round.ROWS if proved is None else Round.BYTES,
+        name=file.name,
+        digest=file.digest,
+        place=(around.site, wish.store),
+        keep=attempts.keep_of(around, wish, file),
+        proofs=proved or {},
+    )
+
+
+def _whom(around: Surroundings, files: Sequence[FileFacts]) -> dict[SiteName, set[File]]:
+    """The other sites that are said to have the files, and may vouch."""
+    asked: dict[SiteName, set[File]] = {}
+    for file in files:
+        for one in file.instances:
+            known = around.stores.get((one.site, one.store))
+            if (
+                known is not None
+                and one.site != around.site
+                and one.state is InstanceState.AVAILABLE
+                and known.access is Access.FULL
+                and not known.revoked
+            ):
+                asked.setdefault(one.site, set()).add((file.name, file.digest))
+    return asked
+
+
+def _asked_files(files: Iterable[FileFacts]) -> list[AskedFile]:
+    return [AskedFile(name=file.name, digest=file.digest) for file in files]
+
+
+def _batch(some: Sequence[Giving]) -> Sequence[Giving]:
+    """As many as one batch may have: each voucher reads them all."""
+    size_bytes = 0
+    for at, one in enumerate(some):
+        size_bytes += one.size_bytes
+        if size_bytes > MOST_BYTES and at:
+            return some[:at]
+    return some
+
+
+def _reason(why: str, counted: Sequence[Vouch]) -> str:
+    """The reason that is said of an instance that was given up."""
+    left = sorted({str(vouch.site) for vouch in counted})
+    return f"{why}: {len(counted)} good instances are left, at {', '.join(left)}"[:1024]
+
+
+def _said(inquiry: Inquiry, file: FileFacts, around: Surroundings, site: SiteName) -> list[str]:
+    """Who vouched, who did not and why, who did not answer."""
+    key = (file.name, file.digest)
+    said = [f"{vouch.site} vouches for its store {vouch.store[:8]}" for vouch in inquiry.vouches.get(key, ())]
+    said += [
+        f"{place[0]} does not vouch: {WHY_DECLINED[why]}"
+        for place, why in inquiry.declines.get(key, {}).items()
+        if place[0] != site
+    ]
+    return said + [f"{silent} did not answer" for silent in sorted(inquiry.silent(key))]
