@@ -372,7 +372,7 @@ class Client:
             if after is None:
                 return
 
-    def restore(self, name: Name) -> list[api.Trashed]:
+    def restore(self, name: str) -> list[api.Trashed]:
         """Put a file back from trash.
 
         Raises:
@@ -380,7 +380,7 @@ class Client:
             NotPossible: something else stands at its name.
         """
         return self._transport.call(
-            "POST", "/trash/restore", list[api.Trashed], body=api.Restore(name=str(name)), timeout_s=None
+            "POST", "/trash/restore", list[api.Trashed], body=api.Restore(name=name), timeout_s=None
         )
 
     # ---- rules of the mesh ----

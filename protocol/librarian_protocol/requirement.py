@@ -8,7 +8,7 @@ thing that may lower it. All match by name; equal bytes under another name count
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -28,7 +28,7 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True):
     #: Failure domains of their sites.
     domains: Count = 2
     #: One of the instances stands in a store of this role.
-    role: Literal[StoreRole.ARCHIVE] | None = None
+    role: StoreRole | None = None
 
 
 #: Where a site's own file says nothing.
