@@ -68,7 +68,7 @@ def forked(wanted: Sequence[Plan], mutation: Mutation | None = None) -> list[Res
 def shrunk(wanted: Plan) -> Plan:
     """A smaller plan that fails too: items of it are left out one after the other."""
     best = wanted
-    for field in ("crashes", "cuts", "freezes", "bus", "full", "restores"):
+    for field in ("crashes", "giving_up", "cuts", "freezes", "bus", "full", "restores"):
         items = list(getattr(best, field))
         for item in list(items):
             fewer = [other for other in items if other is not item]

@@ -14,15 +14,17 @@ from typing import Any
 import msgspec
 
 from librarian_adapters.wrappers import verifying
-from librarian_daemon.catalog import committer
+from librarian_daemon.catalog import committer, transaction
 from librarian_daemon.catalog.journal import heads, standings
 from librarian_daemon.catalog.transfers import batch_rows
+from librarian_daemon.eviction import trash
 from librarian_daemon.journal import catch_up
 from librarian_daemon.journal import heads as heads_service
 from librarian_daemon.landing import commit
 from librarian_daemon.recovery import recovery as recovery_service
 from librarian_daemon.transfers import planner, replicator
 from librarian_protocol import history, name_resolution, roster, segment_verdict, segments
+from librarian_protocol.eviction import count, voucher
 
 
 class Mutation(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,5 +231,45 @@ MUTATIONS = (
         old="if len(digests) < 2:",
         new="if True:",
         catches=("I8",),
+    ),
+    Mutation(
+        name="what is given up vouches",
+        owner=voucher,
+        function="declined",
+        old="if row.stage is not Stage.AVAILABLE:",
+        new="if False:",
+        catches=("I3",),
+    ),
+    Mutation(
+        name="too few answers are enough",
+        owner=count,
+        function="verdict",
+        old="if not _enough(keep, places, stores):",
+        new="if False:",
+        catches=("I3",),
+    ),
+    Mutation(
+        name="a start looks at no list in trash",
+        owner=trash.TrashKeeper,
+        function="recover",
+        old="in (await trash.lists()).items():",
+        new="in ():",
+        catches=("I1", "I2", "I3"),
+    ),
+    Mutation(
+        name="what a start finds in trash by a row stays there",
+        owner=trash.TrashKeeper,
+        function="tend",
+        old="if not some or not await self.put_back(store, some):",
+        new="if True:",
+        catches=("I10",),
+    ),
+    Mutation(
+        name="an eviction goes on though the file landed once more",
+        owner=transaction.Group,
+        function="append",
+        old="if isinstance(entries[0], _STANDING):",
+        new="if False:",
+        catches=("I2", "I3", "I10"),
     ),
 )

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
+from tests.simulation.giving_up import required
 from tests.simulation.loop import Stuck, new_loop
 from tests.simulation.network import Stream
 from tests.simulation.revocation import Revocation
@@ -20,9 +21,12 @@ from tests.simulation.stores import SimDisk
 from tests.simulation.world import World
 
 from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.evictions import rows
 from librarian_daemon.catalog.journal import quarantine, state_digest
+from librarian_daemon.ports.store_capabilities import InTrash
 from librarian_protocol.digests import Digest
-from librarian_protocol.names import SiteName
+from librarian_protocol.entries import Unit
+from librarian_protocol.names import Name, SiteName
 
 #: What a crash is placed at: operations of these kinds, and how often each happens in a run, about.
 KINDS = {
@@ -41,6 +45,10 @@ KINDS = {
     "head": 2,
     "recover": 2,
 }
+#: Likewise, where sites give up what they have.
+TRASH_KINDS = {"listed": 4, "trash": 10, "trashed": 10, "bring back": 4, "brought back": 4, "empty": 6, "emptied": 6}
+#: In how many of the seeds they do.
+EVICTING = 0.5
 FAULTY_S = 60.0
 #: More than the longest pause before a transfer is tried again.
 QUIET_S = 900.0
@@ -66,6 +74,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     #: The site whose key is stolen when all is done; and whether it is revoked then, or tells two stories.
     robbed: int | None
     revoked: bool = False
+    #: Every site wants to give up what it has; and crashes of that.
+    evicts: bool = False
+    giving_up: list[tuple[int, str, int]] = []
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +95,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def plan(seed: int, sites: int, files: int) -> Plan:
     """Expand a seed."""
     chance = random.Random(seed)
-    backups, twins, thief = (random.Random(f"{seed} {what}") for what in ("backups", "twins", "thief"))
+    backups, twins, thief, giving = (
+        random.Random(f"{seed} {what}") for what in ("backups", "twins", "thief", "giving up")
+    )
     kinds = sorted(KINDS)
 
     def site() -> int:
@@ -98,6 +111,7 @@ def plan(seed: int, sites: int, files: int) -> Plan:
         begin = chance.uniform(5, FAULTY_S)
         return begin, begin + chance.uniform(1, longest_s)
 
+    evicts = giving.random() < EVICTING
     robbed = thief.randrange(sites) if sites > 2 and thief.random() < 0.4 else None
     return Plan(
         seed=seed,
@@ -121,6 +135,11 @@ def plan(seed: int, sites: int, files: int) -> Plan:
         twins=[(twins.randrange(files), twins.randrange(1, sites)) for _ in range(twins.choice([0, 0, 1, 3]))],
         robbed=robbed,
         revoked=bool(robbed) and thief.random() < 0.5,
+        evicts=evicts,
+        giving_up=[
+            (giving.randrange(sites), kind, 1 + int(giving.random() * TRASH_KINDS[kind]))
+            for kind in (giving.choice(sorted(TRASH_KINDS)) for _ in range(4 if evicts else 0))
+        ],
     )
 
 
@@ -134,7 +153,8 @@ class Run:
         self.world = World(self.loop, names)
         self.world.streams = {name: Stream(self.world) for name in names}
         self.world.stores = {name: SimDisk(self.world, name) for name in names}
-        for site, kind, number in wanted.crashes:
+        self.world.evicts = wanted.evicts
+        for site, kind, number in [*wanted.crashes, *wanted.giving_up]:
             self.world.crashes.setdefault((names[site], kind), []).append(number)
         for numbers in self.world.crashes.values():
             numbers.sort()
@@ -248,6 +268,7 @@ class Run:
             world.counts["catalog restored from a backup"] += 1
             world.end(site.site, site.process, "restore")
             site.database.restore(image)
+            site.restored = True
             self.to_restore -= 1
 
         plan = self.plan
@@ -277,9 +298,11 @@ class Run:
             return False
         plain = {name for name, meanings in self._accepted().items() if len(meanings) == 1}
         for site in self.sites.values():
-            if not plain <= site.disk.volume.named.keys() or site.database.inline(quarantine.state) is not None:
+            if not plain - self._removed(site) <= site.disk.volume.named.keys():
                 return False
-            told = Counter(row.name for row in site.database.outside.execute(_AVAILABLE).all())
+            if site.database.inline(quarantine.state) is not None or site.database.inline(rows.any_):
+                return False
+            told = Counter(row.name for row in site.database.outside.execute(_HAD).all())
             if any(told[name] < len(self.sites) for name in plain):
                 return False
         return self._agreed(list(self.sites.values()))
@@ -296,6 +319,11 @@ class Run:
             for name, data in site.accepted.items():
                 found.setdefault(name, set()).add(data)
         return found
+
+    @staticmethod
+    def _removed(site: SimSite) -> set[str]:
+        """Names of what a site gave up."""
+        return {row.name for row in site.database.outside.execute(_REMOVED, {"site": str(site.site)}).all()}
 
     def _rob(self, site: SiteName) -> None:
         """When all is done, a site falls into an attacker's hands."""
@@ -318,7 +346,7 @@ class Run:
         """After a death: what was accepted is there, and what the catalog claims of this site is so."""
         for name, data in site.accepted.items():
             self.checks["I1 accepted is there"] += 1
-            if site.disk.holds(name) != data:
+            if site.disk.holds(name) != data and not self._is_given_up(site, name, data):
                 self.world.violated(f"I1: {site.site} lost {name}, which it had accepted")
         file, instance = schema.file.c, schema.instance.c
         query = (
@@ -329,8 +357,24 @@ class Run:
         for name, digest in site.database.outside.execute(query).all():
             self.checks["I2 claimed is so"] += 1
             standing = site.disk.holds(name)
+            if site.restored and self.world.evicts and standing is None:
+                continue  # it was given up after the backup; names are compared before the quarantine ends
+            if standing is None and site.disk.is_good_in_trash(_file(name, digest)):
+                if site.database.inline(_is_away, name, digest) or site.restored:
+                    continue
+                self.world.violated(f"I2: {site.site} claims {name} {digest}, which stands in trash")
             if standing is None or Digest.blake3(standing) != digest:
                 self.world.violated(f"I2: {site.site} claims {name} {digest}, and it is not there")
+
+    def _is_given_up(self, site: SimSite, name: str, data: bytes) -> bool:
+        """Whether what a site does not have at the name is in its trash, or enough others have it."""
+        file = _file(name, str(Digest.blake3(data)))
+        if not self.world.evicts:
+            return False
+        others = [other.disk for other in self.sites.values() if other is not site]
+        good = sum(disk.is_good_at_name(file) or disk.is_good_in_trash(file) for disk in others)
+        self.checks["I3 given up, and enough are left"] += 1
+        return site.disk.is_good_in_trash(file) or good >= required(len(self.sites))
 
     def _check_journals(self) -> None:
         """No number of an incarnation was ever used twice, at any site's record."""
@@ -353,7 +397,7 @@ class Run:
         if left:
             self.world.violated(f"I10: still dropped, and not taken in: {left}")
         for site in self.sites.values():
-            missing = sorted(set(accepted) - set(conflicts) - set(site.disk.volume.named))
+            missing = sorted(set(accepted) - set(conflicts) - set(site.disk.volume.named) - self._removed(site))
             self.checks["I10 everything arrived"] += len(accepted)
             if missing:
                 self.world.violated(f"I10: {site.site} never got {missing[:5]}")
@@ -386,12 +430,28 @@ class Run:
         return found
 
 
-_AVAILABLE = (
+_HAD = (
     select(schema.file.c.name)
     .join(schema.instance, schema.instance.c.file_id == schema.file.c.id)
-    .where(schema.instance.c.state == "available")
+    .where(schema.instance.c.state.in_(["available", "removed"]))
+)
+_REMOVED = (
+    select(schema.file.c.name)
+    .join(schema.instance, schema.instance.c.file_id == schema.file.c.id)
+    .where(schema.instance.c.state == "removed", schema.instance.c.site == bindparam("site"))
 )
 _CONFLICTS = select(schema.conflict.c.name).order_by(schema.conflict.c.name)
+
+
+def _is_away(connection: Connection, name: str, digest: str) -> bool:
+    """Whether a row says that the bytes are given up."""
+    return any(
+        str(one.digest) == digest and one.kept.value in rows.AWAY for one in rows.named(connection, None, Name(name))
+    )
+
+
+def _file(name: str, digest: str) -> InTrash:
+    return InTrash(number=0, name=Name(name), digest=Digest(digest), unit=Unit.FILE, size_bytes=0)
 
 
 def _rows(connection: Connection, table: str) -> list[bytes]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 from tests.simulation.catalog import SimDatabase
+from tests.simulation.giving_up import SimEvidence, Wishes, required
 from tests.simulation.loop import Process
 from tests.simulation.network import SimAdapter, SimBus
 from tests.simulation.rules import Rules
@@ -22,6 +23,7 @@ from librarian_adapters.contract import Part as ItemPart
 from librarian_adapters.wrappers.least_rate import Paces
 from librarian_adapters.wrappers.stalling import StallingAdapter
 from librarian_adapters.wrappers.verifying import VerifyingAdapter
+from librarian_daemon.assembly.eviction import build_eviction
 from librarian_daemon.assembly.integrity import build_integrity
 from librarian_daemon.assembly.journal import build_inbound, build_journal
 from librarian_daemon.assembly.mesh import build_mesh
@@ -33,13 +35,20 @@ from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.mesh.declarations import Declared, declare
 from librarian_daemon.catalog.mesh.roster import Anchor, put_anchor, roster
 from librarian_daemon.catalog.transaction import Tx
-from librarian_daemon.config.settings import BusSettings, ReplicatorSettings, SiteSettings
+from librarian_daemon.config.settings import (
+    BusSettings,
+    KeepSettings,
+    ReplicatorSettings,
+    RetentionSettings,
+    SiteSettings,
+)
 from librarian_daemon.incidents.recorder import CatalogIncidents
 from librarian_daemon.intake.ledger import CatalogLedger
 from librarian_daemon.integrity.reconciler import clean
 from librarian_daemon.journal.incarnation import Incarnations
 from librarian_daemon.landing import commit
 from librarian_daemon.landing.commit import Steps
+from librarian_daemon.landing.names import NamesLock
 from librarian_daemon.ports.store import Landing, NotPlaced
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_daemon.runtime.supervisor import supervise
@@ -100,13 +109,15 @@ ORDER = (
 )
 
 
-def settings_of(site: SiteName) -> SiteSettings:
-    """What is configured at a site."""
+def settings_of(site: SiteName, sites: int) -> SiteSettings:
+    """What is configured at a site, one of so many."""
+    keep = required(sites)
     return SiteSettings(
         site=site,
         domain="d",
         bus=BusSettings(heads_every_s=10.0),
         replicator=ReplicatorSettings(concurrency=2, batch_files=8),
+        retention=RetentionSettings(keep=KeepSettings(instances=keep, domains=keep), trash="4s"),
     )
 
 
@@ -138,6 +149,8 @@ class SimSite:
         #: Not taken in, since other bytes stood at the name already.
         self.refused: dict[str, bytes] = {}
         self.starts = 0
+        #: Its catalog was once put back from a backup.
+        self.restored = False
         self.started_s = 0.0
         anchor = Anchor(mesh=MESH, site=world.names[0], key=key_of(world.names[0]).public)
         self.database.inline(put_anchor, anchor)
@@ -188,17 +201,21 @@ class SimSite:
             incidents=CatalogIncidents(catalog),
             metrics=Metrics(site),
         )
-        settings = settings_of(site)
+        settings = settings_of(site, len(world.names))
         inbound = build_inbound(ports)
         mesh = build_mesh(ports, settings, inbound.projection.follow)
         journal = build_journal(ports, settings, inbound, mesh, incarnations)
         integrity = build_integrity(ports, settings)
         adapter: Any = VerifyingAdapter(StallingAdapter(SimAdapter(world, site), stall_s=30.0))
         paces = Paces(min_rate=0, over_s=1.0)
+        eviction = build_eviction(ports, settings, inbound, integrity.custodian, SimEvidence())
         transfers = build_transfers(ports, settings, {"sim": adapter}, paces, Pauses(catalog, clock))
         ledger = CatalogLedger(catalog, ports.metrics, ports.incidents)
 
+        store.names = NamesLock()  # that of the daemon before went with it
         await transfers.lander.recover(store)
+        if world.evicts:
+            await eviction.trash.recover(store)
         await self._recover_intake(ledger)
         await clean(store, catalog, services_run=False)
         if site == world.names[0]:
@@ -224,6 +241,9 @@ class SimSite:
         made = services_of(capabilities)
         rules = Rules(world, catalog, clock, self.starts)
         services = {name: made[name] for name in _in_order(made)} | {"intake": intake, "rules": rules.run}
+        if world.evicts:
+            wishes = Wishes(world, catalog, clock, eviction.evictor, store.id, self.starts)
+            services |= {**eviction.services(), "wishes": wishes.run}
         async with asyncio.TaskGroup() as group:
             for name, service in services.items():
                 group.create_task(supervise(name, service, ports.incidents, clock))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import msgspec
 from blake3 import blake3
+from tests.simulation.giving_up import judge
 from tests.simulation.world import World
 from tests.support.memory_store import MemoryStore
 from tests.support.memory_volume import Volume
 
 from librarian_daemon.ports.store import Landing
+from librarian_daemon.ports.store_capabilities import InTrash, trash_place
+from librarian_protocol.digests import Digest
 from librarian_protocol.errors import StoreFault, StoreFull
 from librarian_protocol.names import SiteName
 
@@ -26,6 +32,7 @@ class SimDisk:
             label="main",
             at=self._at,
             unsealed=self._unsealed,
+            told=partial(judge, world, site),
         )
 
     def lose_power(self) -> None:
@@ -44,6 +51,21 @@ class SimDisk:
         """What stands at a name."""
         inode = self.volume.named.get(name)
         return None if inode is None else bytes(inode.data)
+
+    def is_good_at_name(self, file: InTrash) -> bool:
+        """Whether a file's bytes stand at its name."""
+        data = self.holds(file.name)
+        return data is not None and Digest.blake3(data) == file.digest
+
+    def is_good_in_trash(self, file: InTrash) -> bool:
+        """Whether they stand in trash, by a list."""
+        places = (
+            trash_place(nonce, other.number)
+            for nonce, files in self.volume.trash_lists.items()
+            for other in files
+            if (other.name, other.digest) == (file.name, file.digest)
+        )
+        return any(self.is_good_at_name(msgspec.structs.replace(file, name=place)) for place in places)
 
     async def _at(self, step: str, what: str) -> None:
         """Before and after each effect time passes, and the site may die; some fail."""

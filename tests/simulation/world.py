@@ -52,6 +52,8 @@ class World:
         #: Pairs of sites that do not reach one another now.
         self.cuts: set[frozenset[SiteName]] = set()
         self.faults = True
+        #: Whether sites want to give up what they have.
+        self.evicts = False
         self.streams: dict[SiteName, Stream] = {}
         self.stores: dict[SiteName, SimDisk] = {}
         self.buses: dict[SiteName, SimBus] = {}

@@ -11,11 +11,13 @@ from itertools import islice
 
 from tests.support.memory_keeping import MemoryKeeping, MemoryListing, set_bad_aside
 from tests.support.memory_staging import MemoryStaging
+from tests.support.memory_trash import MemoryTrash, Told, nobody
 from tests.support.memory_volume import Volume, members
 from tests.support.parts import read_each
 
 from librarian_adapters.contract import Part
 from librarian_daemon.fs.book_tree import Extra
+from librarian_daemon.landing.names import NamesLock
 from librarian_daemon.ports.store import (
     Action,
     Check,
@@ -89,12 +91,15 @@ class MemoryStore:
         unsealed: Callable[[Landing], None] = unsealed,
         keeps: bool = True,
         lists: bool = True,
+        told: Told = nobody,
     ) -> None:
-        """``keeps`` and ``lists``: whether it can what a store need not be able to do."""
+        """``keeps`` and ``lists``: whether it can what a store need not be able to do. ``told``: of its trash."""
         self.id = id_
         self.label = label
         self.location = f"memory:{label}"
         self.volume = volume
+        self.names = NamesLock()
+        self._told = told
         self._at = at
         self._unsealed = unsealed
         self._withheld = ""
@@ -102,6 +107,7 @@ class MemoryStore:
         self._can = Capabilities(
             keeping=MemoryKeeping(self._answer) if keeps else None,
             listing=MemoryListing(self._answer, at) if lists else None,
+            trash=MemoryTrash(self._answer, at, told) if keeps else None,
         )
 
     def _answer(self) -> Volume:
@@ -156,6 +162,7 @@ class MemoryStore:
             unsealed=self._unsealed,
             keeps=can.keeping is not None,
             lists=can.listing is not None,
+            told=self._told,
         )
 
     def probe(self) -> Space:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from librarian_daemon.fs.book_tree import Extra
 from librarian_daemon.ports.store import Landing
-from librarian_daemon.ports.store_capabilities import Expected
+from librarian_daemon.ports.store_capabilities import Expected, InTrash
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import ChecksumMismatch, LibrarianError, ManifestInvalid, SizeMismatch, SourceMissing
@@ -44,6 +44,8 @@ class Volume:
         self.manifests: dict[str, bytes] = {}
         self.lists: dict[str, bytes] = {}
         self.head: str | None = None
+        #: By directory in trash, what its list names.
+        self.trash_lists: dict[str, list[InTrash]] = {}
         self.mounted = True
         self.full = False
 
@@ -69,6 +71,12 @@ class Volume:
         for key in [directory for directory in self.empty if directory == old or directory.startswith(f"{old}/")]:
             self.empty.discard(key)
             self.empty.add(new + key[len(old) :])
+
+    def remove(self, path: str) -> None:
+        """Unlink all that stands at a path."""
+        for key in [path] if path in self.named else list(_below(self.named, path)):
+            del self.named[key]
+        self.empty = {key for key in self.empty if key != path and not key.startswith(f"{path}/")}
 
     def give_name(self, landing: Landing) -> None:
         """Bring what is staged to its name, which is free; a book with its empty directories."""

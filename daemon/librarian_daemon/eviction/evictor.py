@@ -44,9 +44,9 @@ from librarian_protocol.wanted import InstanceState
 PATIENCE_S = {Round.ROWS: 60.0, Round.BYTES: 600.0}
 #: Once there are answers enough, the others are waited for so long: one of them may know of a hold.
 MORE_S = 5.0
-#: Round 2 is asked again so often where sites are silent; then the bytes are put back.
-MOST_TRIES = 24
-TRY_AGAIN_S = 3600.0
+#: Sites that are silent in round 2 are asked again, so often; then the bytes are put back.
+TRY_AGAIN_S = 300.0
+MOST_TRIES = 288
 LOOK_EVERY_S = 5.0
 #: Attempts in round 2 at once, of one store.
 _ROUND_2 = 4
@@ -69,6 +69,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     keep: Requirement | None = None
     #: Seconds that bytes stand in trash before round 2.
     grace_s: float = 7 * 86400.0
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    """An attempt in round 2 that sites are silent about."""
+
+    inquiry: Inquiry | None
+    tries: int
+    #: When they are asked again.
+    at_s: float
 
 
 class Evictor:
@@ -104,10 +113,9 @@ class Evictor:
         self.grace_s: dict[str, float] = {}
         self.wake = Signal()
         self._log = structlog.get_logger("evictor")
-        #: Attempts of this daemon in round 2, with how often they were asked; and when they are asked again.
+        #: Attempts in round 2 that go on now; those that wait for silent sites, with what was heard so far.
         self._asking: set[str] = set()
-        self._tries: dict[str, int] = {}
-        self._not_before_s: dict[str, float] = {}
+        self._waiting: dict[str, _Waiting] = {}
 
     def wish(self, store: str, why: str, *, allow_archive: bool = False, needs_archive: bool = False) -> Wish:
         """What this site wants to give up."""
@@ -198,12 +206,14 @@ class Evictor:
     # ---- asking ------------------------------------------------------------------------------------------
 
     async def _ask(
-        self, wish: Wish, nonce: str, round_: Round, files: Sequence[FileFacts]
+        self, wish: Wish, nonce: str, round_: Round, files: Sequence[FileFacts], again: Inquiry | None = None
     ) -> tuple[Inquiry, Surroundings]:
-        """Ask all stores that are said to have the files, and wait for answers."""
+        """Ask all stores that are said to have the files, and wait for answers. ``again``: those that were silent."""
         around = await self._catalog.read(facts.surroundings, self._site, self._limits.keep)
         asked = _whom(around, files)
-        inquiry = Inquiry(nonce, round_, asked)
+        inquiry = again or Inquiry(nonce, round_, asked)
+        if again is not None:
+            asked = {site: mine for site in again.asked if (mine := again.unanswered(site))}
         self._inquiries.begin(inquiry)
         try:
             await self._catalog.write(self._send, nonce, round_, wish.store, asked)
@@ -267,7 +277,7 @@ class Evictor:
                 return
             until_s = self._clock.unix_s() - grace_s
             now_s = self._clock.boottime_s()
-            waiting = [nonce for nonce, at_s in self._not_before_s.items() if at_s > now_s]
+            waiting = [nonce for nonce, one in self._waiting.items() if one.at_s > now_s]
             due = await self._catalog.read(rows.due, store.id, until_s, MOST_FILES, [*self._asking, *waiting])
             if not due:
                 return
@@ -284,14 +294,15 @@ class Evictor:
                 await self._round_2(store, nonce, alike, wish)
         except LibrarianError as exc:
             self._log.error("round_2_failed", store=store.label, nonce=nonce, error=exc.message)
-            self._not_before_s[nonce] = self._clock.boottime_s() + TRY_AGAIN_S
+            self._wait(nonce, None)
         finally:
             self._asking.discard(nonce)
             self.wake.set()
 
     async def _round_2(self, store: Store, nonce: str, some: Sequence[Giving], wish: Wish) -> None:
         files = await self._catalog.read(facts.files, [one.file_id for one in some])
-        inquiry, around = await self._ask(wish, nonce, Round.BYTES, files)
+        before = self._waiting.get(nonce)
+        inquiry, around = await self._ask(wish, nonce, Round.BYTES, files, None if before is None else before.inquiry)
         enough = [file for file in files if self._verdict(around, wish, inquiry, file) is None]
         by_file = {one.file_id: one for one in some}
         proved, bad = await self._prove(store, inquiry, around, wish, [(by_file[f.file_id], f) for f in enough])
@@ -309,17 +320,21 @@ class Evictor:
             self._log.warning("not_given_up", store=store.label, files=len(back), nonce=nonce)
             await self._trash.put_back(store, [by_file[id_] for id_ in back])
         if later:
-            self._tries[nonce] = self._tries.get(nonce, 0) + 1
-            self._not_before_s[nonce] = self._clock.boottime_s() + TRY_AGAIN_S
+            self._wait(nonce, inquiry)
         else:
-            self._tries.pop(nonce, None)
-            self._not_before_s.pop(nonce, None)
+            self._waiting.pop(nonce, None)
+
+    def _wait(self, nonce: str, inquiry: Inquiry | None) -> None:
+        before = self._waiting.get(nonce)
+        tries = 1 if before is None else before.tries + 1
+        self._waiting[nonce] = _Waiting(inquiry, tries, self._clock.boottime_s() + TRY_AGAIN_S)
 
     def _left(
         self, inquiry: Inquiry, files: Iterable[FileFacts], around: Surroundings, wish: Wish, ended: Set[int]
     ) -> tuple[list[int], list[int]]:
         """Those that are put back, and those that are asked for again since sites are silent and nothing forbids it."""
-        patient = self._tries.get(inquiry.nonce, 0) < MOST_TRIES
+        before = self._waiting.get(inquiry.nonce)
+        patient = before is None or before.tries < MOST_TRIES
         back: list[int] = []
         later: list[int] = []
         for file in files:

@@ -74,6 +74,10 @@ class Inquiry:
         """Sites that have not answered about a file."""
         return self._owed.get(file, set()) - self._answered.get(file, set())
 
+    def unanswered(self, site: SiteName) -> set[File]:
+        """The files that a site was asked about and has not answered."""
+        return {file for file in self.asked.get(site, ()) if site not in self._answered.get(file, ())}
+
     async def wait(self, patience_s: float) -> bool:
         """Until more is heard; False where nothing is for so long."""
         try:
