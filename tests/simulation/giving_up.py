@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Callable
 
 from sqlalchemy import Connection, select
 from tests.simulation.world import SimClock, World
@@ -34,8 +36,17 @@ class Wishes:
     """Service: a person who wants this site to give up some of what it has, as long as there are faults."""
 
     def __init__(
-        self, world: World, catalog: Catalog, clock: SimClock, evictor: Evictor, store: str, starts: int
+        self,
+        world: World,
+        catalog: Catalog,
+        clock: SimClock,
+        evictor: Evictor,
+        store: str,
+        starts: int,
+        drop_again: Callable[[str], None],
     ) -> None:
+        """``drop_again``: somebody drops a file once more."""
+        self._drop_again = drop_again
         self._world = world
         self._catalog = catalog
         self._clock = clock
@@ -52,7 +63,11 @@ class Wishes:
             held = await self._catalog.read(_held, self._catalog.position.site)
             if held:
                 first = self._chance.randrange(len(held))
-                await self._give_up(held[first : first + MOST])
+                going = asyncio.create_task(self._give_up(held[first : first + MOST]))
+                if self._chance.random() < 0.3:
+                    await self._clock.sleep(3 * self._chance.random())
+                    self._drop_again(self._chance.choice(await self._catalog.read(_names, held)))
+                await going
 
     async def _give_up(self, ids: list[int]) -> None:
         wish = self._evictor.wish(self._store, "hand", allow_archive=True)
@@ -64,6 +79,10 @@ class Wishes:
         for outcome in outcomes:
             word = outcome.refusal or ("unfit" if outcome.unfit else "to trash")
             self._world.counts[f"giving up: {word}"] += 1
+
+
+def _names(connection: Connection, ids: list[int]) -> list[str]:
+    return list(connection.scalars(select(schema.file.c.name).where(schema.file.c.id.in_(ids))))
 
 
 def _held(connection: Connection, site: SiteName) -> list[int]:
@@ -87,6 +106,8 @@ def judge(world: World, site: SiteName, what: str, file: InTrash) -> None:
 
     Rules of the mesh only raise what is required; what is known nowhere cannot be held to.
     """
+    if not world.evicts:
+        return
     others = [disk for name, disk in world.stores.items() if name != site]
     own = world.stores[site]
     if what == "unlink" and own.is_good_at_name(file):

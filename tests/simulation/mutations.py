@@ -260,7 +260,7 @@ MUTATIONS = (
         name="what a start finds in trash by a row stays there",
         owner=trash.TrashKeeper,
         function="tend",
-        old="if not some or not await self.put_back(store, some):",
+        old="if not await self.put_back(store, some):",
         new="if True:",
         catches=("I10",),
     ),

@@ -242,11 +242,15 @@ class SimSite:
         rules = Rules(world, catalog, clock, self.starts)
         services = {name: made[name] for name in _in_order(made)} | {"intake": intake, "rules": rules.run}
         if world.evicts:
-            wishes = Wishes(world, catalog, clock, eviction.evictor, store.id, self.starts)
+            wishes = Wishes(world, catalog, clock, eviction.evictor, store.id, self.starts, self._drop_again)
             services |= {**eviction.services(), "wishes": wishes.run}
         async with asyncio.TaskGroup() as group:
             for name, service in services.items():
                 group.create_task(supervise(name, service, ports.incidents, clock))
+
+    def _drop_again(self, name: str) -> None:
+        if name in self.accepted:
+            self.dropped[name] = self.accepted[name]
 
     # ---- taking in ---------------------------------------------------------------------------------------
 

@@ -101,8 +101,8 @@ class PosixTrash:
                 files = [file for file in listed if b"%d" % file.number in there]
                 if files:
                     found[nonce] = files
-                elif not there - {_LIST, _LIST + b".new"}:
-                    _remove(trash, nonce.encode())
+                else:
+                    _remove_if_empty(trash, nonce.encode())
                 unlisted = sorted(there - {_LIST, _LIST + b".new"} - {b"%d" % file.number for file in files})
                 if unlisted:
                     _log.error("not_listed_in_trash", directory=nonce, entries=len(unlisted))
@@ -140,6 +140,8 @@ class PosixTrash:
                 raise
             for path in (parent, split(old)[0]):
                 fsync_beneath(root, path)
+            with opened(root, TRASH) as trash:
+                _remove_if_empty(trash, nonce.encode())
             return True
 
     async def empty(self, nonce: str, files: Sequence[InTrash]) -> None:
@@ -159,8 +161,7 @@ class PosixTrash:
                         remove(directory, b"%d" % file.number)
             finally:
                 os.close(directory)
-            if not set(_content(trash, nonce.encode())) - {_LIST, _LIST + b".new"}:
-                _remove(trash, nonce.encode())
+            _remove_if_empty(trash, nonce.encode())
 
 
 def _directory(nonce: str) -> bytes:
@@ -172,8 +173,10 @@ def _content(trash: int, nonce: bytes) -> list[bytes]:
         return [os.fsencode(name) for name in os.listdir(fd)]
 
 
-def _remove(trash: int, nonce: bytes) -> None:
-    """Remove a directory that has only its list. The list goes last but the directory: nothing is unlisted."""
+def _remove_if_empty(trash: int, nonce: bytes) -> None:
+    """Remove a directory that has only its list."""
+    if set(_content(trash, nonce)) - {_LIST, _LIST + b".new"}:
+        return
     with opened(trash, nonce) as fd:
         for name in (_LIST + b".new", _LIST):
             with suppress(FileNotFoundError):

@@ -10,6 +10,7 @@ import pytest
 
 from librarian_daemon.landing import commit
 from librarian_daemon.landing.commit import Ends, Steps
+from librarian_daemon.landing.names import NamesLock
 from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, Unit
@@ -45,6 +46,7 @@ class Told:
         """``failing``: by landing and step, as ``seal_a``."""
         self.failing = failing
         self.calls: list[tuple[str, list[str]]] = []
+        self.names = NamesLock()
 
     def _noted(self, step: str, landings: Sequence[Any]) -> None:
         self.calls.append((step, [getattr(landing, "landing", landing).id for landing in landings]))
