@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def hold() -> None:
     """Files that no site may evict: rules for all sites.
 
-    This version evicts nothing. The rules are kept for the versions that do.
+    A hold binds each site as soon as it has heard of it, and a site that knows of it lets no other one evict.
     """
 
 

@@ -387,6 +387,18 @@ CODES: dict[str, About] = {
             "Mount it read-write; that ends this incident.",
         ),
     ),
+    "trash-stuck": About(
+        severity=Severity.WARNING,
+        title="Bytes in trash cannot be put back",
+        meaning="An eviction ended without enough proof that other good instances are left, or a person wanted a file"
+        " back; its bytes stand in .librarian/trash of the store, and cannot be brought back to their name. Nothing was"
+        " deleted, nobody counts the instance, and it is served from trash.",
+        steps=(
+            "The message says what is in the way: mostly something else stands at the name.",
+            "Move away what stands there, and look at the disk. It is tried again by itself, and at each start.",
+            "`lbctl trash list` shows what else stands in trash.",
+        ),
+    ),
     "twin": About(
         severity=Severity.CRITICAL,
         title="Another daemon runs as this site",

@@ -205,7 +205,7 @@ MUTATIONS = (
         old="return Past.NO if whole or last_seq > end.last_seq else Past.UNKNOWN",
         new="return Past.YES",
         catches=("I4", "I6"),
-        from_seed=20,
+        from_seed=40,
     ),
     Mutation(
         name="what is not in the past of where a key ended stays believed",
@@ -254,7 +254,8 @@ MUTATIONS = (
         function="recover",
         old="in (await trash.lists()).items():",
         new="in ():",
-        catches=("I1", "I2", "I3"),
+        catches=("I16",),
+        from_seed=15,
     ),
     Mutation(
         name="what a start finds in trash by a row stays there",
@@ -271,5 +272,6 @@ MUTATIONS = (
         old="if isinstance(entries[0], _STANDING):",
         new="if False:",
         catches=("I2", "I3", "I10"),
+        from_seed=20,
     ),
 )

@@ -406,11 +406,20 @@ class Run:
             if shown != conflicts:
                 self.world.violated(f"I8: {site.site} shows {shown} in conflict, and {conflicts} are")
         for site in self.sites.values():
+            self._check_trash(site)
             self.checks["I11 quarantine has ended"] += 1
             if (known := site.database.inline(quarantine.state)) is not None:
                 waits = site.database.inline(quarantine.waits_for, site.site)
                 self.world.violated(f"I11: {site.site} is still in quarantine: {known.reasons}, waits: {waits}")
         self._check_equal(list(self.sites.values()))
+
+    def _check_trash(self, site: SimSite) -> None:
+        """At the end: what was given up does not stand at its name, and nothing is forgotten in trash."""
+        self.checks["I2 given up is gone"] += 1
+        if standing := sorted(self._removed(site) & site.disk.volume.named.keys()):
+            self.world.violated(f"I2: {site.site} says that it gave up {standing[:5]}, and has it at its name")
+        if left := site.disk.in_trash():
+            self.world.violated(f"I16: {site.site} has {left[:5]} in trash, and no row tells of it")
 
     def _check_equal(self, sites: Sequence[SimSite]) -> None:
         self.checks["I4 catalogs are equal"] += 1

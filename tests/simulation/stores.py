@@ -67,6 +67,13 @@ class SimDisk:
         )
         return any(self.is_good_at_name(msgspec.structs.replace(file, name=place)) for place in places)
 
+    def in_trash(self) -> list[str]:
+        """Names of what stands in trash."""
+        lists = self.volume.trash_lists.items()
+        return [
+            file.name for nonce, files in lists for file in files if self.volume.stands(trash_place(nonce, file.number))
+        ]
+
     async def _at(self, step: str, what: str) -> None:
         """Before and after each effect time passes, and the site may die; some fail."""
         if step == "fsync":
