@@ -200,6 +200,27 @@ leaf_advertise = {toml.leaf_advertise}
 # Where more instances of a store than this look wrong at once, nothing is said of them before a person has looked.
 # limit = 50
 
+# What this site gives up, of what others keep. Without a rule it gives up nothing, but by hand. Whether an instance may
+# go is decided by asking the others.
+[retention]
+# How long it stands in trash, and how long where a store is fuller than a rule allows.
+# trash = "7d"
+# trash_at_least = "1h"
+# Seconds between two passes of a rule that goes by age.
+# every_s = 3600.0
+# At least so many instances, in so many failure domains, are left. Rules of the mesh are never lowered by it.
+#     keep = {{instances = 2, domains = 2}}
+# [[retention.rule]]
+#     store = "main"
+#     match = "raw/**"
+#     # Stored so long ago; and, or, once the store is fuller than this ("85%"), down to that ("70%").
+#     after = "28d"
+#     fuller_than = ""
+#     down_to = ""
+#     # "archive": one of the instances that are left stands in an archive. Whether an archive gives up, too.
+#     needs_role = ""
+#     allow_archive = true
+
 [adapters]
 # Which ones, in order of preference; settings of one stand in [adapters.settings.NAME].
 # order = ["http"]

@@ -20,8 +20,8 @@ from tests.simulation.site import SimSite
 from tests.simulation.stores import SimDisk
 from tests.simulation.world import World
 
+from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.evictions import rows
 from librarian_daemon.catalog.journal import quarantine, state_digest
 from librarian_daemon.ports.store_capabilities import InTrash
 from librarian_protocol.digests import Digest

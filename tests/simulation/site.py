@@ -48,7 +48,7 @@ from librarian_daemon.integrity.reconciler import clean
 from librarian_daemon.journal.incarnation import Incarnations
 from librarian_daemon.landing import commit
 from librarian_daemon.landing.commit import Steps
-from librarian_daemon.landing.names import NamesLock
+from librarian_daemon.ports.names_lock import NamesLock
 from librarian_daemon.ports.store import Landing, NotPlaced
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_daemon.runtime.supervisor import supervise

@@ -17,7 +17,7 @@ from tests.support.parts import read_each
 
 from librarian_adapters.contract import Part
 from librarian_daemon.fs.book_tree import Extra
-from librarian_daemon.landing.names import NamesLock
+from librarian_daemon.ports.names_lock import NamesLock
 from librarian_daemon.ports.store import (
     Action,
     Check,

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from librarian_daemon.api.stores import StoreChoice
+from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.evictions import candidates, facts, rows
+from librarian_daemon.catalog.eviction_rows import Giving
+from librarian_daemon.catalog.evictions import candidates, facts
 from librarian_daemon.catalog.evictions.attempts import Looked
-from librarian_daemon.catalog.evictions.rows import Giving
 from librarian_daemon.eviction.evictor import Evictor, Outcome
 from librarian_daemon.eviction.retention import Retention
 from librarian_daemon.eviction.trash import TrashKeeper

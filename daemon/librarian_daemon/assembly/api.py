@@ -64,10 +64,7 @@ def build_control(
     """``bus_config`` renders the configuration of the site's own bus server; "" if it has none."""
     catalog, clock, site, views = ports.catalog, ports.clock, ports.site, status.views
     membership, adapters = mesh.membership, list(transfers.adapters)
-    ingestable = [
-        store for store, configured in zip(ports.stores, settings.store, strict=True) if configured.ingestable
-    ]
-    choice = StoreChoice(ports.stores, ingestable)
+    choice = _choice(ports, settings)
     return Control(
         [
             *StatusControl(views, doctor).routes(),
@@ -104,17 +101,7 @@ def build_control(
                 choice=choice,
                 wake=transfers.changed,
             ).routes(),
-            *RetentionControl(
-                catalog=catalog,
-                clock=clock,
-                site=site,
-                stores=ports.by_id,
-                choice=choice,
-                evictor=eviction.evictor,
-                trash=eviction.trash,
-                rules=eviction.retention,
-                grace_s=seconds_of(settings.retention.trash),
-            ).routes(),
+            *_giving_up(ports, settings, choice, eviction).routes(),
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
             *StoreControl(views, StoreMarker(catalog, ports.stores, site), declarations).routes(),
             *DropControl(intakes.services, directories(ports.stores)).routes(),
@@ -134,3 +121,24 @@ def build_control(
             *LogControl(log_level).routes(),
         ]
     )
+
+
+def _giving_up(ports: Ports, settings: SiteSettings, choice: StoreChoice, eviction: Eviction) -> RetentionControl:
+    return RetentionControl(
+        catalog=ports.catalog,
+        clock=ports.clock,
+        site=ports.site,
+        stores=ports.by_id,
+        choice=choice,
+        evictor=eviction.evictor,
+        trash=eviction.trash,
+        rules=eviction.retention,
+        grace_s=seconds_of(settings.retention.trash),
+    )
+
+
+def _choice(ports: Ports, settings: SiteSettings) -> StoreChoice:
+    ingestable = [
+        store for store, configured in zip(ports.stores, settings.store, strict=True) if configured.ingestable
+    ]
+    return StoreChoice(ports.stores, ingestable)

@@ -10,6 +10,7 @@ from librarian_daemon.assembly.journal import Inbound
 from librarian_daemon.assembly.ports import Ports, Services
 from librarian_daemon.catalog.journal.letters import Sealed
 from librarian_daemon.config.settings import RetentionSettings, SiteSettings
+from librarian_daemon.eviction.asker import Asker
 from librarian_daemon.eviction.evictor import Evictor, Limits
 from librarian_daemon.eviction.evidence import EvidenceKeeper
 from librarian_daemon.eviction.inquiry import Inquiries
@@ -74,8 +75,7 @@ def build_eviction(
         rng=ports.rng,
         site=ports.site,
         metrics=ports.metrics,
-        voucher=voucher,
-        inquiries=inquiries,
+        asker=Asker(catalog=catalog, rng=ports.rng, site=ports.site, voucher=voucher, inquiries=inquiries, keep=keep),
         trash=trash,
         evidence=evidence,
         limits=Limits(keep=keep, grace_s=grace_s),

@@ -539,7 +539,7 @@ eviction = Table(
     metadata,
     Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
     Column("store", BytewiseText, primary_key=True),
-    #: A value of ``catalog.evictions.rows.Kept``.
+    #: A value of ``catalog.eviction_rows.Kept``.
     Column("stage", Text, nullable=False),
     Column("nonce", Text, nullable=False),
     #: Its directory below ``trash``, and its number there.

@@ -461,7 +461,7 @@ ATTRIBUTES = SetStatement(
     gives=4,
 )
 
-# ---- what is given up (catalog/evictions/rows.py) --------------------------------------------------------
+# ---- what is given up (catalog/eviction_rows.py) --------------------------------------------------------
 
 #: An attempt begins: a time in trash of before is kept.
 GIVEN_UP = SetStatement(

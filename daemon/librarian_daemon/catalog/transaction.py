@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, insert
 
+from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.apply import Said, apply, conflicts
 from librarian_daemon.catalog.cursors import advance
-from librarian_daemon.catalog.evictions import rows
 from librarian_daemon.catalog.payloads import compress
 from librarian_daemon.catalog.upserts import chunks
 from librarian_protocol.entries import (

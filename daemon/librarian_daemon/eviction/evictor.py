@@ -12,38 +12,31 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 import msgspec
 import structlog
 
+from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.evictions import attempts, facts, rows
+from librarian_daemon.catalog.eviction_rows import Giving
+from librarian_daemon.catalog.evictions import attempts, facts
 from librarian_daemon.catalog.evictions.attempts import Looked, Wish
 from librarian_daemon.catalog.evictions.facts import FileFacts, Surroundings
-from librarian_daemon.catalog.evictions.rows import Giving
-from librarian_daemon.catalog.journal import mail
-from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.eviction import proofs
+from librarian_daemon.eviction.asker import Asker, words
 from librarian_daemon.eviction.evidence import Evidence, EvidenceKeeper
-from librarian_daemon.eviction.inquiry import File, Inquiries, Inquiry
+from librarian_daemon.eviction.inquiry import Inquiry
 from librarian_daemon.eviction.proofs import ToRead
 from librarian_daemon.eviction.trash import TrashKeeper, in_trash
-from librarian_daemon.eviction.voucher import VoucherService
 from librarian_daemon.ports.store import Store
 from librarian_daemon.ports.store_capabilities import trash_of, trash_place
 from librarian_daemon.ports.time import Clock, Rng
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_daemon.runtime.signals import Signal
-from librarian_protocol.entries import Access
 from librarian_protocol.errors import LibrarianError, SourceMissing
-from librarian_protocol.eviction.count import Attempt, Place, counting, verdict
-from librarian_protocol.eviction.letters import ASK, MOST_BYTES, MOST_FILES, Ask, AskedFile, asks
-from librarian_protocol.eviction.refusal import BINDING, WHY_DECLINED, Refusal
+from librarian_protocol.eviction.count import Place
+from librarian_protocol.eviction.letters import MOST_BYTES, MOST_FILES
+from librarian_protocol.eviction.refusal import BINDING, Refusal
 from librarian_protocol.eviction.voucher import Round, Vouch, prover
 from librarian_protocol.names import SiteName
 from librarian_protocol.requirement import Requirement
-from librarian_protocol.wanted import InstanceState
 
-#: An attempt goes on as long as a site that was asked is heard within this time.
-PATIENCE_S = {Round.ROWS: 60.0, Round.BYTES: 600.0}
-#: Once there are answers enough, the others are waited for so long: one of them may know of a hold.
-MORE_S = 5.0
 #: Sites that are silent in round 2 are asked again, so often; then the bytes are put back.
 TRY_AGAIN_S = 300.0
 MOST_TRIES = 288
@@ -92,8 +85,7 @@ class Evictor:
         rng: Rng,
         site: SiteName,
         metrics: Metrics,
-        voucher: VoucherService,
-        inquiries: Inquiries,
+        asker: Asker,
         trash: TrashKeeper,
         evidence: EvidenceKeeper,
         limits: Limits,
@@ -104,8 +96,7 @@ class Evictor:
         self._rng = rng
         self._site = site
         self._metrics = metrics
-        self._voucher = voucher
-        self._inquiries = inquiries
+        self._asker = asker
         self._trash = trash
         self._evidence = evidence
         self._limits = limits
@@ -158,12 +149,10 @@ class Evictor:
 
     async def _round_1(self, wish: Wish, store: Store, nonce: str, going: Sequence[Looked]) -> dict[int, Outcome]:
         files = [one.file for one in going]
-        inquiry, around = await self._ask(wish, nonce, Round.ROWS, files)
-        verdicts = {file.file_id: self._verdict(around, wish, inquiry, file) for file in files}
+        inquiry, around = await self._asker.ask(wish, nonce, Round.ROWS, files)
+        verdicts = {file.file_id: self._asker.verdict(around, wish, inquiry, file) for file in files}
         outcomes = {
-            file.file_id: Outcome(
-                file=file, refusal=verdicts[file.file_id], said=_said(inquiry, file, around, self._site)
-            )
+            file.file_id: Outcome(file=file, refusal=verdicts[file.file_id], said=words(inquiry, file, around))
             for file in files
         }
         enough = [file.file_id for file in files if verdicts[file.file_id] is None]
@@ -202,58 +191,6 @@ class Evictor:
             await self._trash.put_back(store, failed)
         self._log.info("in_trash", store=store.label, files=len(there), why=wish.why, nonce=nonce)
         return {one.file_id for one in there}
-
-    # ---- asking ------------------------------------------------------------------------------------------
-
-    async def _ask(
-        self, wish: Wish, nonce: str, round_: Round, files: Sequence[FileFacts], again: Inquiry | None = None
-    ) -> tuple[Inquiry, Surroundings]:
-        """Ask all stores that are said to have the files, and wait for answers. ``again``: those that were silent."""
-        around = await self._catalog.read(facts.surroundings, self._site, self._limits.keep)
-        asked = _whom(around, files)
-        inquiry = again or Inquiry(nonce, round_, asked)
-        if again is not None:
-            asked = {site: mine for site in again.asked if (mine := again.unanswered(site))}
-        self._inquiries.begin(inquiry)
-        try:
-            await self._catalog.write(self._send, nonce, round_, wish.store, asked)
-            question = Ask(nonce=nonce, round=round_, store=wish.store, files=_asked_files(files))
-            async for said in self._voucher.said(self._site, question):
-                inquiry.hear(self._site, said)
-            await self._until_answered(wish, inquiry, around, files)
-        finally:
-            self._inquiries.end(inquiry)
-        return inquiry, around
-
-    def _send(self, tx: Tx, nonce: str, round_: Round, store: str, asked: Mapping[SiteName, Set[File]]) -> None:
-        for site, files in asked.items():
-            for body in asks(nonce, round_, store, [AskedFile(name=n, digest=d) for n, d in sorted(files)]):
-                mail.send(tx, self._rng.hex(32), site, ASK, body)
-
-    async def _until_answered(
-        self, wish: Wish, inquiry: Inquiry, around: Surroundings, files: Sequence[FileFacts]
-    ) -> None:
-        open_ = list(files)
-        while True:
-            open_ = [file for file in open_ if inquiry.silent((file.name, file.digest))]
-            if not open_:
-                return
-            enough = all(self._verdict(around, wish, inquiry, file) is None for file in open_)
-            if not await inquiry.wait(MORE_S if enough else PATIENCE_S[inquiry.round]):
-                return
-
-    def _verdict(
-        self,
-        around: Surroundings,
-        wish: Wish,
-        inquiry: Inquiry,
-        file: FileFacts,
-        proved: Mapping[Place, str] | None = None,
-    ) -> Refusal | None:
-        """``proved``: of round 2, what the vouchers' proofs must be; without it only rows are counted."""
-        attempt = _attempt(around, wish, inquiry.nonce, file, proved)
-        key = (file.name, file.digest)
-        return verdict(attempt, inquiry.vouches.get(key, ()), around.known_of(file), inquiry.declines.get(key, {}))
 
     # ---- what is in trash --------------------------------------------------------------------------------
 
@@ -302,14 +239,16 @@ class Evictor:
     async def _round_2(self, store: Store, nonce: str, some: Sequence[Giving], wish: Wish) -> None:
         files = await self._catalog.read(facts.files, [one.file_id for one in some])
         before = self._waiting.get(nonce)
-        inquiry, around = await self._ask(wish, nonce, Round.BYTES, files, None if before is None else before.inquiry)
-        enough = [file for file in files if self._verdict(around, wish, inquiry, file) is None]
+        inquiry, around = await self._asker.ask(
+            wish, nonce, Round.BYTES, files, None if before is None else before.inquiry
+        )
+        enough = [file for file in files if self._asker.verdict(around, wish, inquiry, file) is None]
         by_file = {one.file_id: one for one in some}
         proved, bad = await self._prove(store, inquiry, around, wish, [(by_file[f.file_id], f) for f in enough])
         ended = {
-            file.file_id: _reason(wish.why, self._counted(around, wish, inquiry, file, proved))
+            file.file_id: _reason(wish.why, self._asker.counted(around, wish, inquiry, file, proved))
             for file in enough
-            if file.file_id in proved and self._verdict(around, wish, inquiry, file, proved[file.file_id]) is None
+            if file.file_id in proved and self._asker.verdict(around, wish, inquiry, file, proved[file.file_id]) is None
         }
         gone: dict[int, Refusal | None] = {}
         if ended:
@@ -342,7 +281,7 @@ class Evictor:
                 patient
                 and file.file_id not in ended
                 and inquiry.silent((file.name, file.digest))
-                and self._verdict(around, wish, inquiry, file) not in BINDING.values()
+                and self._asker.verdict(around, wish, inquiry, file) not in BINDING.values()
             )
             (later if waits else back).append(file.file_id)
         return back, later
@@ -401,52 +340,6 @@ class Evictor:
         }
         return proved, {file.file_id for (_, file), intact in zip(some, right, strict=True) if not intact}
 
-    def _counted(
-        self,
-        around: Surroundings,
-        wish: Wish,
-        inquiry: Inquiry,
-        file: FileFacts,
-        proved: Mapping[int, Mapping[Place, str]],
-    ) -> list[Vouch]:
-        attempt = _attempt(around, wish, inquiry.nonce, file, proved[file.file_id])
-        return counting(attempt, inquiry.vouches.get((file.name, file.digest), ()), around.known_of(file))
-
-
-def _attempt(
-    around: Surroundings, wish: Wish, nonce: str, file: FileFacts, proved: Mapping[Place, str] | None
-) -> Attempt:
-    return Attempt(
-        nonce=nonce,
-        round=Round.ROWS if proved is None else Round.BYTES,
-        name=file.name,
-        digest=file.digest,
-        place=(around.site, wish.store),
-        keep=attempts.keep_of(around, wish, file),
-        proofs=proved or {},
-    )
-
-
-def _whom(around: Surroundings, files: Sequence[FileFacts]) -> dict[SiteName, set[File]]:
-    """The other sites that are said to have the files, and may vouch."""
-    asked: dict[SiteName, set[File]] = {}
-    for file in files:
-        for one in file.instances:
-            known = around.stores.get((one.site, one.store))
-            if (
-                known is not None
-                and one.site != around.site
-                and one.state is InstanceState.AVAILABLE
-                and known.access is Access.FULL
-                and not known.revoked
-            ):
-                asked.setdefault(one.site, set()).add((file.name, file.digest))
-    return asked
-
-
-def _asked_files(files: Iterable[FileFacts]) -> list[AskedFile]:
-    return [AskedFile(name=file.name, digest=file.digest) for file in files]
-
 
 def _batch(some: Sequence[Giving]) -> Sequence[Giving]:
     """As many as one batch may have: each voucher reads them all."""
@@ -462,15 +355,3 @@ def _reason(why: str, counted: Sequence[Vouch]) -> str:
     """The reason that is said of an instance that was given up."""
     left = sorted({str(vouch.site) for vouch in counted})
     return f"{why}: {len(counted)} good instances are left, at {', '.join(left)}"[:1024]
-
-
-def _said(inquiry: Inquiry, file: FileFacts, around: Surroundings, site: SiteName) -> list[str]:
-    """Who vouched, who did not and why, who did not answer."""
-    key = (file.name, file.digest)
-    said = [f"{vouch.site} vouches for its store {vouch.store[:8]}" for vouch in inquiry.vouches.get(key, ())]
-    said += [
-        f"{place[0]} does not vouch: {WHY_DECLINED[why]}"
-        for place, why in inquiry.declines.get(key, {}).items()
-        if place[0] != site
-    ]
-    return said + [f"{silent} did not answer" for silent in sorted(inquiry.silent(key))]

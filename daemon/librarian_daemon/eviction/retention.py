@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import structlog
 
+from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.evictions import candidates, rows
+from librarian_daemon.catalog.evictions import candidates
 from librarian_daemon.catalog.evictions.attempts import Looked, Wish
 from librarian_daemon.eviction.evictor import Evictor
 from librarian_daemon.ports.store import Space, Store
@@ -36,7 +37,7 @@ class Pass(msgspec.Struct, kw_only=True):
     looked: int = 0
     given_up: int = 0
     size_bytes: int = 0
-    refused: Counter[str] = msgspec.field(default_factory=Counter)
+    refused: Counter[str] = msgspec.field(default_factory=Counter[str])
     ended_at: str | None = None
     #: Not before this moment of the clock that does not jump, where nothing presses.
     next_s: float = 0.0

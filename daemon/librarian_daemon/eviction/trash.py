@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import structlog
 
+from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.evictions import attempts, facts, rows
+from librarian_daemon.catalog.eviction_rows import AWAY, Giving, Kept
+from librarian_daemon.catalog.evictions import attempts, facts
 from librarian_daemon.catalog.evictions.attempts import Back
-from librarian_daemon.catalog.evictions.rows import AWAY, Giving, Kept
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.store import Store
 from librarian_daemon.ports.store_capabilities import InTrash, aside_place, trash_of, trash_place

@@ -7,16 +7,15 @@ were so at one moment after the evictor's intent, which is all that is needed (d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 import structlog
-from sqlalchemy import Connection
 
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.evictions import facts
-from librarian_daemon.catalog.evictions.facts import FileFacts, Surroundings
+from librarian_daemon.catalog.evictions.facts import FileFacts
 from librarian_daemon.catalog.journal import mail
 from librarian_daemon.catalog.journal.letters import Sealed
 from librarian_daemon.catalog.transaction import Tx
@@ -122,7 +121,7 @@ class VoucherService:
         await self._catalog.write(work)
 
     @asynccontextmanager
-    async def _going_on(self, asked: _Asked) -> AsyncIterator[None]:
+    async def _going_on(self, asked: _Asked) -> AsyncGenerator[None]:
         """While the block runs, tell the evictor so."""
 
         async def tell() -> None:
@@ -144,7 +143,7 @@ class VoucherService:
             yield await self._answers(by, ask, ask.files)
             return
         part: list[AskedFile] = []
-        sizes = await self._catalog.read(_sizes, ask.files)
+        sizes = await self._catalog.read(facts.sizes, _files(ask.files))
         size_bytes = 0
         for file, size in zip(ask.files, sizes, strict=True):
             if part and (len(part) == _READ_FILES or size_bytes + size > _READ_BYTES):
@@ -156,7 +155,7 @@ class VoucherService:
 
     async def _answers(self, by: SiteName, ask: Ask, files: Sequence[AskedFile]) -> list[Vouch | No]:
         now_s = self._clock.unix_s()
-        around, known = await self._catalog.read(_load, self._site, self._keep, files)
+        around, known = await self._catalog.read(facts.load, self._site, self._keep, _files(files))
         said: list[Vouch | No] = []
         fit: list[_Instance] = []
         for asked in files:
@@ -235,13 +234,5 @@ class VoucherService:
         ]
 
 
-def _load(
-    connection: Connection, site: SiteName, own: Requirement | None, files: Sequence[AskedFile]
-) -> tuple[Surroundings, dict[tuple[Name, Digest], FileFacts]]:
-    around = facts.surroundings(connection, site, own)
-    return around, facts.by_name(connection, [(file.name, file.digest) for file in files])
-
-
-def _sizes(connection: Connection, files: Sequence[AskedFile]) -> list[int]:
-    known = facts.by_name(connection, [(file.name, file.digest) for file in files])
-    return [known[file.name, file.digest].size_bytes if (file.name, file.digest) in known else 0 for file in files]
+def _files(asked: Sequence[AskedFile]) -> list[tuple[Name, Digest]]:
+    return [(file.name, file.digest) for file in asked]

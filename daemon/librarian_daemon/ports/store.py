@@ -14,7 +14,7 @@ import msgspec
 
 from librarian_adapters.contract import Staging
 from librarian_daemon.fs.book_tree import Extra
-from librarian_daemon.landing.names import NamesLock
+from librarian_daemon.ports.names_lock import NamesLock
 from librarian_daemon.ports.store_capabilities import Capabilities, Expected
 from librarian_protocol.attributes import Attributes
 from librarian_protocol.digests import Digest

@@ -67,6 +67,7 @@ class HookedStore:
         self.label = store.label
         self.role: StoreRole = store.role
         self.location = store.location
+        self.names = store.names
         self.can = store.can
 
     @property

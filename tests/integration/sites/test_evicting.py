@@ -66,16 +66,11 @@ def test_three_sites_that_each_want_to_give_up_everything_at_once_leave_two_good
         for name in names:
             wait_for("all have it", partial(_everywhere, all3, name, "summit", "north", "south"), *all3)
         with ThreadPoolExecutor(len(all3) * 4) as threads:
-            evicted = list(
-                threads.map(
-                    lambda one: one[0].client.evict(api.Evict(name=one[1], store="main", allow_archive=True)),
-                    [(site, name) for name in names for site in all3],
-                )
-            )
+            evicted = list(threads.map(_evict, [(site, name) for name in names for site in all3]))
         assert {one.outcome for one in evicted} <= {"in-trash", "refused"}
         for name in names[:3]:  # where all were in one another's way, nothing went
             for site in all3:
-                site.client.evict(api.Evict(name=name, store="main", allow_archive=True))
+                _evict((site, name))
         for site in all3:
             wait_for("its trash is empty", partial(_is_empty, site), *all3)
         for name in names:
@@ -126,7 +121,7 @@ def test_nothing_is_given_up_that_a_voucher_alone_knows_to_be_held(tmp_path: Pat
         wait_for("south knows", lambda: len(south.client.holds()) == 1, south)
         summit.kill()
         north.start()
-        refused = north.client.evict(api.Evict(name="raw.dat", store="main", allow_archive=True))
+        refused = _evict((north, "raw.dat"))
         assert refused.refusal in {"held", "not-enough-instances"}
         assert (north.store / "raw.dat").read_bytes() == b"seen once"
 
@@ -154,6 +149,11 @@ def test_a_rule_gives_up_what_is_old_enough_and_says_why_the_rest_stays(tmp_path
             wait_for("it is gone", partial(_everywhere, all3, name, "north", "south"), *all3)
         assert (summit.store / "kept/c.dat").exists()
         assert {str(entry["reason"]).split(":")[0] for entry in south.entries("instance.removed")} == {"rule"}
+
+
+def _evict(wish: tuple[Site, str]) -> api.Evicted:
+    site, name = wish
+    return site.client.evict(api.Evict(name=name, store="main", allow_archive=True))
 
 
 def _is_empty(site: Site) -> bool:

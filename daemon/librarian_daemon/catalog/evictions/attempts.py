@@ -7,15 +7,22 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from sqlalchemy import Connection, delete, update
 
+from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog import landings, schema
-from librarian_daemon.catalog.evictions import facts, rows
+from librarian_daemon.catalog.eviction_rows import Giving, Kept
+from librarian_daemon.catalog.evictions import facts
 from librarian_daemon.catalog.evictions.facts import FileFacts
-from librarian_daemon.catalog.evictions.rows import Giving, Kept
-from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import chunks, upsert
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import How, InstanceRegistered, InstanceRemoved, StoreRole
+from librarian_protocol.entries import (
+    How,
+    InstanceHealed,
+    InstanceRegistered,
+    InstanceRemoved,
+    InstanceSuspected,
+    StoreRole,
+)
 from librarian_protocol.eviction.count import Attempt, verdict
 from librarian_protocol.eviction.refusal import Refusal
 from librarian_protocol.eviction.row import Stage
@@ -246,7 +253,6 @@ def put_back(tx: Tx, site: SiteName, store: str, some: Sequence[Back]) -> None:
         if instance is None or instance.state is InstanceState.REMOVED:
             rows.end(tx.connection, store, [file.file_id])
             continue
-        holding = _holding(file, store, instance.state)
         if back.aside:
             tx.connection.execute(
                 upsert(tx.connection, schema.aside).on_conflict_do_nothing(),
@@ -255,12 +261,12 @@ def put_back(tx: Tx, site: SiteName, store: str, some: Sequence[Back]) -> None:
         if back.wrong:
             rows.end(tx.connection, store, [file.file_id])
             if instance.state is InstanceState.AVAILABLE:
-                tx.append(holding.suspected(f"put back from trash: {back.wrong}"))
+                tx.append(_suspected(file, store, back.wrong))
         else:
             good.append(now)
             landings.note_verified(tx, store, [(file.name, file.digest)])
             if instance.doubted or instance.state is InstanceState.SUSPECTED:
-                tx.append(holding.healed())
+                tx.append(_healed(file, store))
     _available(tx, store, good)
 
 
@@ -283,7 +289,7 @@ def found_at_start(tx: Tx, store: str, file_id: int, wrong: str) -> None:
     instance = file.instance(tx.site, store)
     state = InstanceState.REMOVED if instance is None else instance.state
     if wrong and state is InstanceState.AVAILABLE:
-        tx.append(_holding(file, store, state).suspected(f"put back from trash: {wrong}"))
+        tx.append(_suspected(file, store, wrong))
     elif not wrong and state is InstanceState.REMOVED:
         tx.append(
             InstanceRegistered(
@@ -298,14 +304,16 @@ def found_at_start(tx: Tx, store: str, file_id: int, wrong: str) -> None:
         )
 
 
-def _holding(file: FileFacts, store: str, state: InstanceState) -> Holding:
-    return Holding(
-        file_id=file.file_id,
+def _suspected(file: FileFacts, store: str, wrong: str) -> InstanceSuspected:
+    return InstanceSuspected(
         name=file.name,
         digest=file.digest,
         size_bytes=file.size_bytes,
         unit=file.unit,
         store=store,
-        state=state.value,
-        doubted=False,
+        reason=f"put back from trash: {wrong}"[:1024],
     )
+
+
+def _healed(file: FileFacts, store: str) -> InstanceHealed:
+    return InstanceHealed(name=file.name, digest=file.digest, size_bytes=file.size_bytes, unit=file.unit, store=store)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from sqlalchemy import Connection, select
 
+from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog import rule_rows, schema, statements
-from librarian_daemon.catalog.evictions import rows
-from librarian_daemon.catalog.evictions.rows import Giving, row_of
+from librarian_daemon.catalog.eviction_rows import Giving, row_of
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.mesh.holders import holders
 from librarian_daemon.catalog.mesh.roster import known_members
@@ -165,6 +165,19 @@ def by_name(connection: Connection, wanted: Sequence[tuple[Name, Digest]]) -> di
             if (row.name, row.digest) in asked:
                 ids.append(row.id)
     return {(one.name, one.digest): one for one in files(connection, ids)}
+
+
+def load(
+    connection: Connection, site: SiteName, own: Requirement | None, wanted: Sequence[tuple[Name, Digest]]
+) -> tuple[Surroundings, dict[tuple[Name, Digest], FileFacts]]:
+    """This site, and these files, of one moment."""
+    return surroundings(connection, site, own), by_name(connection, wanted)
+
+
+def sizes(connection: Connection, wanted: Sequence[tuple[Name, Digest]]) -> list[int]:
+    """Bytes of these files, in order; 0 of those that are unknown."""
+    known = by_name(connection, wanted)
+    return [known[file].size_bytes if file in known else 0 for file in wanted]
 
 
 def _files(connection: Connection, ids: Sequence[int]) -> dict[int, FileFacts]:

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.evictions.rows import away_in
+from librarian_daemon.catalog.eviction_rows import away_in
 from librarian_daemon.catalog.integrity import instances
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.transaction import Tx

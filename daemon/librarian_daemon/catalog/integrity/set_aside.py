@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, select, update
 
 from librarian_daemon.catalog import schema
-from librarian_daemon.catalog.evictions.rows import is_away
+from librarian_daemon.catalog.eviction_rows import is_away
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import upsert
 from librarian_protocol.digests import Digest

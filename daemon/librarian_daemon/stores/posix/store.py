@@ -16,7 +16,7 @@ from librarian_daemon.fs.beneath import opened, stat_beneath, write_file
 from librarian_daemon.fs.hashing import Stopped, hash_fd
 from librarian_daemon.fs.os_errors import naming, store_error
 from librarian_daemon.fs.threads import Threads
-from librarian_daemon.landing.names import NamesLock
+from librarian_daemon.ports.names_lock import NamesLock
 from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, PartRead, Placed, Space, WantedPart
 from librarian_daemon.ports.store_capabilities import Capabilities, Expected
 from librarian_daemon.stores.posix import layout, listing, probe

@@ -10,7 +10,7 @@ import pytest
 
 from librarian_daemon.landing import commit
 from librarian_daemon.landing.commit import Ends, Steps
-from librarian_daemon.landing.names import NamesLock
+from librarian_daemon.ports.names_lock import NamesLock
 from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, Unit

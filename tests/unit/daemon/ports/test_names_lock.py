@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from librarian_daemon.landing.names import NamesLock
+from librarian_daemon.ports.names_lock import NamesLock
 
 
 async def test_landings_go_together_and_who_is_alone_goes_alone() -> None:

@@ -7,7 +7,7 @@ was not landing. An evictor holds it while it looks at its rows, renames, and co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -21,7 +21,7 @@ class NamesLock:
         self._changed = asyncio.Event()
 
     @asynccontextmanager
-    async def landing(self) -> AsyncIterator[None]:
+    async def landing(self) -> AsyncGenerator[None]:
         """With other landings."""
         await self._until(lambda: not self._alone and not self._waiting)
         self._landings += 1
@@ -32,7 +32,7 @@ class NamesLock:
             self._wake()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def alone(self) -> AsyncGenerator[None]:
         """Without any."""
         self._waiting += 1
         try:
