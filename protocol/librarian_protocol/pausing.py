@@ -74,9 +74,18 @@ def length_s(text: str) -> int:
     Raises:
         ArgumentInvalid: it is written otherwise, or no length that a pause may have.
     """
+    return check_length(seconds_of(text))
+
+
+def seconds_of(text: str) -> int:
+    """Seconds of ``90s``, ``45m``, ``2h``, ``1d12h``, however many.
+
+    Raises:
+        ArgumentInvalid: it is written otherwise.
+    """
     if _LENGTH.fullmatch(text) is None:
         raise ArgumentInvalid(f"{text[:40]!a} is no length of time", hint="write 45m, 2h, 3d or 1d12h")
-    return check_length(sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", text)))
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", text))
 
 
 def check_length(seconds: int) -> int:

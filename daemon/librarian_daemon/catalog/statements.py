@@ -112,9 +112,10 @@ INSTANCES = SetStatement(
 
 VERIFIED = SetStatement(
     """
-    INSERT INTO verified (file_id, store, at)
-    SELECT f.id, {store}, {at} FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
-    ON CONFLICT (file_id, store) DO UPDATE SET at = excluded.at
+    INSERT INTO verified (file_id, store, at, pass)
+    SELECT f.id, {store}, {at}, COALESCE((SELECT s.number FROM scrub AS s WHERE s.store = {store}), 0)
+    FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
+    ON CONFLICT (file_id, store) DO UPDATE SET at = excluded.at, pass = excluded.pass
     """,
     columns=_FILE,
     values={"store": TEXT, "at": TEXT},

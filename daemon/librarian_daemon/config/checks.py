@@ -6,7 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from librarian_daemon.config.settings import BusSettings, IntakeSettings, SiteSettings
+from librarian_daemon.config.settings import (
+    BusSettings,
+    IntakeSettings,
+    ScrubSettings,
+    SiteSettings,
+    StoreScrubSettings,
+)
 from librarian_protocol import globs, host_port
 from librarian_protocol.errors import ArgumentInvalid, ConfigInvalid, NameInvalid
 from librarian_protocol.loopback import is_loopback
@@ -24,6 +30,7 @@ def check(settings: SiteSettings) -> None:
         ConfigInvalid: the first contradiction; the message begins with the key's path.
     """
     _check_catalog(settings.catalog.url)
+    _check_scrub("scrub", settings.scrub, StoreScrubSettings())
     _check_stores(settings)
     for index, intake in enumerate(settings.intake):
         _check_intake(intake, f"intake[{index}]", settings)
@@ -65,6 +72,14 @@ def _check_stores(settings: SiteSettings) -> None:
             raise ConfigInvalid(f"store[{index}].path: is empty")
         if store.dir_mode:
             _check_dir_mode(f"store[{index}].dir_mode", int(store.dir_mode, 8))
+        _check_scrub(f"store[{index}].scrub", settings.scrub, store.scrub)
+
+
+def _check_scrub(where: str, site: ScrubSettings, of: StoreScrubSettings) -> None:
+    try:
+        site.budget(of)
+    except ArgumentInvalid as exc:
+        raise ConfigInvalid(f"{where}: {exc.message}", hint=exc.hint) from exc
 
 
 def _check_dir_mode(key: str, mode: int) -> None:

@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from librarian_protocol import scrub
 from librarian_protocol.api import Level
 from librarian_protocol.entries import Label, StoreRole
 from librarian_protocol.incidents import Severity
 from librarian_protocol.names import SiteName
+from librarian_protocol.scrub import Budget
 from librarian_protocol.unfinished import IGNORED
 
 #: Seconds without change by default.
@@ -37,6 +39,15 @@ class CatalogSettings(Settings, frozen=True, kw_only=True):
     password_file: str = ""
 
 
+class StoreScrubSettings(Settings, frozen=True, kw_only=True):
+    """``[store.scrub]``: what differs from ``[scrub]`` for one store. "" and 0: as there."""
+
+    every: str = ""
+    rate: str = ""
+    hours: str = ""
+    freeze_at: Annotated[int, Meta(ge=0)] = 0
+
+
 class StoreSettings(Settings, frozen=True, kw_only=True):
     """``[[store]]``."""
 
@@ -54,6 +65,7 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     group: str = ""
     #: How many files at once become durable: by one ``syncfs``, by an fsync for each, or by what is quicker.
     sync: Literal["auto", "syncfs", "fsync"] = "auto"
+    scrub: StoreScrubSettings = StoreScrubSettings()
 
 
 class IntakeSettings(Settings, frozen=True, kw_only=True):
@@ -200,6 +212,32 @@ class ReconcileSettings(Settings, frozen=True, kw_only=True):
     limit: Positive = 50
 
 
+class ScrubSettings(Settings, frozen=True, kw_only=True):
+    """``[scrub]``: reading what is stored again (``protocol/scrub.py``)."""
+
+    #: Within this time every byte is read.
+    every: str = "30d"
+    #: Bytes a second, of each store.
+    rate: str = "50MiB/s"
+    #: Hours of the day in which it reads, UTC, such as "20:00-06:00"; "": all.
+    hours: str = ""
+    #: More bad instances than this, found in a store within a pass, freeze the store.
+    freeze_at: Positive = 3
+
+    def budget(self, of: StoreScrubSettings) -> Budget:
+        """Those of one store.
+
+        Raises:
+            ArgumentInvalid: one is written otherwise.
+        """
+        return Budget(
+            every_s=scrub.period_s(of.every or self.every),
+            rate=scrub.rate_of(of.rate or self.rate),
+            hours=scrub.hours_of(of.hours or self.hours),
+            freeze_at=of.freeze_at or self.freeze_at,
+        )
+
+
 class AdapterLimits(Settings, frozen=True, kw_only=True):
     """``[adapters.limits.NAME]``."""
 
@@ -256,5 +294,6 @@ class SiteSettings(Settings, frozen=True, kw_only=True):
     mesh: MeshSettings = MeshSettings()
     replicator: ReplicatorSettings = ReplicatorSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    scrub: ScrubSettings = ScrubSettings()
     adapters: AdapterSettings = AdapterSettings()
     log: LogSettings = LogSettings()
