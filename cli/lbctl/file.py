@@ -37,6 +37,7 @@ def file() -> None:
 @click.option("--at", metavar="SITE", help="This site has a good instance.")
 @click.option("--not-at", metavar="SITE", help="This site has none.")
 @click.option("--instances", type=click.IntRange(min=0), metavar="N", help="So many good instances there are.")
+@click.option("--bad", is_flag=True, help="Some instance, at any site, was found bad and is not mended yet.")
 @click.pass_obj
 def list_(
     app: App,
@@ -47,12 +48,13 @@ def list_(
     at: str | None,
     not_at: str | None,
     instances: int | None,
+    bad: bool,
 ) -> None:
     """List the files whose names match, by name."""
     from lbctl.output import note, pages
 
     last: list[str] = []
-    asked = partial(app.client().files, match, only_here=only_here, at=at, not_at=not_at, instances=instances)
+    asked = partial(app.client().files, match, only_here=only_here, at=at, not_at=not_at, instances=instances, bad=bad)
     pages(app, _pages(asked, after, limit, last), HEADINGS, _row, empty="no file matches")
     if last:
         note(f"more follow: --after {last[0]!r}, or --limit 0 for all")

@@ -213,8 +213,7 @@ class MemoryStore:
                 return Placed(landing)
             if landing.action is not Action.HEAL or isinstance(missing, SourceMissing) or self._can.keeping is None:
                 return NotPlaced(landing, NameOccupied(f"something else stands at {landing.name!a}: {wrong.message}"))
-            set_bad_aside(volume, landing.name, landing.digest)
-            await self._at("set bad aside", landing.name)
+            set_bad_aside(volume, landing.name, landing.digest)  # they change places in one step
         elif isinstance(missing, SourceMissing):
             return NotPlaced(landing, missing)
         if volume.below_a_file(landing.name):

@@ -18,6 +18,7 @@ from librarian_daemon.api.log import LogControl
 from librarian_daemon.api.notify import NotifyControl
 from librarian_daemon.api.pauses import PauseControl
 from librarian_daemon.api.reconcile import ReconcileControl
+from librarian_daemon.api.scrubs import ScrubControl
 from librarian_daemon.api.sites import SiteControl
 from librarian_daemon.api.status import StatusControl
 from librarian_daemon.api.stores import StoreChoice, StoreControl
@@ -102,6 +103,7 @@ def build_control(
             ).routes(),
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
             *StoreControl(views, StoreMarker(catalog, ports.stores, site), declarations).routes(),
+            *ScrubControl(views, integrity.scrubber, integrity.freezing, choice).routes(),
             *DropControl(intakes.services, directories(ports.stores)).routes(),
             *ReconcileControl(integrity.reconciler, recovery.recoverer).routes(),
             *SiteControl(

@@ -121,6 +121,29 @@ VERIFIED = SetStatement(
     values={"store": TEXT, "at": TEXT},
 )
 
+#: Instances that were mended just now: the bad bytes are kept until a later pass finds them right.
+KEPT_BAD = SetStatement(
+    """
+    INSERT INTO kept_bad (file_id, store, pass)
+    SELECT f.id, {store}, COALESCE((SELECT s.number FROM scrub AS s WHERE s.store = {store}), 0)
+    FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
+    ON CONFLICT (file_id, store) DO UPDATE SET pass = excluded.pass
+    """,
+    columns=_FILE,
+    values={"store": TEXT},
+)
+
+#: None of their members is bad any more.
+ALL_GOOD = SetStatement(
+    """
+    DELETE FROM bad_member WHERE store = {store} AND file_id IN (
+        SELECT f.id FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
+    )
+    """,
+    columns=_FILE,
+    values={"store": TEXT},
+)
+
 # ---- what is given to other sites (catalog/integrity/instances.py) ---------------------------------------
 
 #: Files with these digests, at most so many. A file whose name has another meaning by a decision is left out.

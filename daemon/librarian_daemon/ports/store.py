@@ -92,6 +92,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     error: LibrarianError | None = None
     extra: Sequence[str] = ()
     extra_count: int = 0
+    #: Members of a book that are wrong, if it is known which: the others are right. "" is its manifest.
+    bad: Sequence[str] = ()
 
 
 class Looked(msgspec.Struct, frozen=True):

@@ -38,6 +38,7 @@ from librarian_protocol.api.log import Level, LogLevel
 from librarian_protocol.api.pauses import Pause, PauseSet
 from librarian_protocol.api.recovery import Reconciled, Recovering
 from librarian_protocol.api.rules import HoldAdd, HoldRule, KeepAdd, KeepRule
+from librarian_protocol.api.scrub import ScrubRun, ScrubStatus, StoreThaw
 from librarian_protocol.api.sites import (
     Invite,
     InviteTerms,
@@ -113,6 +114,8 @@ __all__ = [
     "RefusedChoice",
     "RefusedMoved",
     "Resolve",
+    "ScrubRun",
+    "ScrubStatus",
     "Site",
     "SiteChange",
     "SiteEnd",
@@ -124,6 +127,7 @@ __all__ = [
     "StoreRetire",
     "StoreRetired",
     "StoreStatus",
+    "StoreThaw",
     "Subscription",
     "SubscriptionAdd",
     "TransferAdd",

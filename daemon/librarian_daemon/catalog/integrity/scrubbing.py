@@ -119,16 +119,16 @@ def due(connection: Connection, site: SiteName, store: str, number: int, limit: 
         .order_by(_VERIFIED["pass"], _VERIFIED.at, _VERIFIED.file_id)
         .limit(limit)
     ).all()
-    found = {holding.file_id: holding for holding in instances.of_files(connection, site, ids) if holding.store == store}
+    found = {
+        holding.file_id: holding for holding in instances.of_files(connection, site, ids) if holding.store == store
+    }
     aside = set(
         connection.scalars(
             select(schema.aside.c.file_id).where(schema.aside.c.store == store, schema.aside.c.file_id.in_(ids))
         )
     )
     good = [
-        found[id_]
-        for id_ in ids
-        if id_ in found and id_ not in aside and found[id_].state == InstanceState.AVAILABLE
+        found[id_] for id_ in ids if id_ in found and id_ not in aside and found[id_].state == InstanceState.AVAILABLE
     ]
     gone = [id_ for id_ in ids if id_ not in found or found[id_].state == InstanceState.REMOVED]
     reading = {holding.file_id for holding in good}
@@ -173,9 +173,7 @@ def read(tx: Tx, store: str, number: int, good: Sequence[Holding], now: int) -> 
 def forget_kept(tx: Tx, holding: Holding) -> None:
     """The bad bytes of an instance stand nowhere any more. Idempotent."""
     kept = schema.kept_bad.c
-    tx.connection.execute(
-        delete(schema.kept_bad).where(kept.store == holding.store, kept.file_id == holding.file_id)
-    )
+    tx.connection.execute(delete(schema.kept_bad).where(kept.store == holding.store, kept.file_id == holding.file_id))
 
 
 def shares_bad(connection: Connection, holding: Holding) -> bool:
@@ -344,5 +342,3 @@ def alone(connection: Connection, site: SiteName, limit: int) -> list[tuple[str,
         .limit(limit)
     )
     return [(row.name, row.store) for row in rows]
-
-

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Sequence
 
 from librarian_daemon.fs.os_errors import naming
 from librarian_daemon.fs.threads import Threads
-from librarian_daemon.stores.posix import away, set_aside
+from librarian_daemon.stores.posix import away, reuse, set_aside
 from librarian_daemon.stores.posix.layout import Root
 from librarian_protocol.digests import Digest
+from librarian_protocol.manifest import MemberFile
 from librarian_protocol.names import Name
 
 
@@ -73,3 +76,21 @@ class PosixKeeping:
         old = set_aside.place(digest) if aside else b""
         with naming(f"moving {name!a} away", self._root.path):
             return await self._threads.run(away.move_away, self._root, name, os.fsencode(place), old)
+
+    async def stage_good(self, name: Name, members: Sequence[MemberFile], key: str) -> Sequence[bool]:
+        """Read members of the book at the name; those that are right get a second link below ``key`` in staging.
+
+        Raises:
+            StoreError: the filesystem does not answer.
+        """
+        stop = threading.Event()
+        return await self._threads.run_stoppable(stop, reuse.stage_good, self._root, name, members, key, stop)
+
+    async def drop_bad(self, digest: Digest) -> bool:
+        """Remove the bad bytes that were kept under a digest. Idempotent. Returns whether none are left.
+
+        Raises:
+            StoreError: the filesystem does not do it.
+        """
+        with naming("removing bad bytes", self._root.path):
+            return await self._threads.run(away.drop_bad, self._root, digest)
