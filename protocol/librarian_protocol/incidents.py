@@ -250,7 +250,7 @@ CODES: dict[str, About] = {
             "`lbctl file show NAME` lists who had it. Is one of them only away, or its disk only not mounted?",
             "Do people still have the bytes? Drop them under the name: they take the place of the bad ones.",
             "Check the disk and the kernel's log. Copy what can still be read before anything else is written to it.",
-            "If nothing helps, an administrator withdraws the file: `lbctl file withdraw NAME`.",
+            "If nothing helps, an administrator withdraws the file: `lbctl file withdraw NAME --reason TEXT`.",
         ),
     ),
     "many-anomalies": About(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from librarian_daemon.assembly.ports import Ports, Services
-from librarian_daemon.config.settings import SiteSettings, StoreScrubSettings
+from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.integrity.custodian import Custodian
 from librarian_daemon.integrity.freezing import Freezing
 from librarian_daemon.integrity.reconciler import Reconciler
@@ -41,8 +41,8 @@ class Integrity(msgspec.Struct, frozen=True, kw_only=True):
 
 def budgets_of(ports: Ports, settings: SiteSettings) -> Mapping[str, Budget]:
     """How each store is read again, by its id."""
-    of = {store.label: store.scrub for store in settings.store}
-    return {store.id: settings.scrub.budget(of.get(store.label, StoreScrubSettings())) for store in ports.stores}
+    configured = {store.label: store for store in settings.store}
+    return {store.id: settings.scrub.budget(configured.get(store.label)) for store in ports.stores}
 
 
 def build_integrity(ports: Ports, settings: SiteSettings) -> Integrity:

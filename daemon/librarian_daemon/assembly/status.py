@@ -69,8 +69,9 @@ def build_status(
             site=ports.site,
             key=ports.key.public,
         ),
-        stores=StoreViews(by_id, watch.health),
-        scrubs=ScrubViews(ports.catalog, by_id, budgets_of(ports, settings), ports.clock),
+        stores=StoreViews(
+            by_id, watch.health, ScrubViews(ports.catalog, by_id, budgets_of(ports, settings), ports.clock)
+        ),
         transfers=TransferViews(
             catalog=ports.catalog,
             stores=by_id,

@@ -39,15 +39,6 @@ class CatalogSettings(Settings, frozen=True, kw_only=True):
     password_file: str = ""
 
 
-class StoreScrubSettings(Settings, frozen=True, kw_only=True):
-    """``[store.scrub]``: what differs from ``[scrub]`` for one store. "" and 0: as there."""
-
-    every: str = ""
-    rate: str = ""
-    hours: str = ""
-    freeze_at: Annotated[int, Meta(ge=0)] = 0
-
-
 class StoreSettings(Settings, frozen=True, kw_only=True):
     """``[[store]]``."""
 
@@ -65,7 +56,11 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     group: str = ""
     #: How many files at once become durable: by one ``syncfs``, by an fsync for each, or by what is quicker.
     sync: Literal["auto", "syncfs", "fsync"] = "auto"
-    scrub: StoreScrubSettings = StoreScrubSettings()
+    #: What differs from ``[scrub]`` for this store; "" and 0: as there.
+    scrub_every: str = ""
+    scrub_rate: str = ""
+    scrub_hours: str = ""
+    scrub_freeze_at: Annotated[int, Meta(ge=0)] = 0
 
 
 class IntakeSettings(Settings, frozen=True, kw_only=True):
@@ -224,17 +219,18 @@ class ScrubSettings(Settings, frozen=True, kw_only=True):
     #: More bad instances than this, found in a store within a pass, freeze the store.
     freeze_at: Positive = 3
 
-    def budget(self, of: StoreScrubSettings) -> Budget:
-        """Those of one store.
+    def budget(self, store: StoreSettings | None = None) -> Budget:
+        """Those of one store, or of one that says nothing else.
 
         Raises:
             ArgumentInvalid: one is written otherwise.
         """
+        of = store or StoreSettings(label="any", path="")
         return Budget(
-            every_s=scrub.period_s(of.every or self.every),
-            rate=scrub.rate_of(of.rate or self.rate),
-            hours=scrub.hours_of(of.hours or self.hours),
-            freeze_at=of.freeze_at or self.freeze_at,
+            every_s=scrub.period_s(of.scrub_every or self.every),
+            rate=scrub.rate_of(of.scrub_rate or self.rate),
+            hours=scrub.hours_of(of.scrub_hours or self.hours),
+            freeze_at=of.scrub_freeze_at or self.freeze_at,
         )
 
 

@@ -19,7 +19,6 @@ from librarian_daemon.status.census import Census, Figures
 from librarian_daemon.status.page_address import PageAddress
 from librarian_daemon.status.peers import PeerViews
 from librarian_daemon.status.problems import Problems, is_cut_off
-from librarian_daemon.status.scrubs import ScrubViews
 from librarian_daemon.status.stores import StoreViews
 from librarian_daemon.status.transfers import TransferViews
 from librarian_protocol import api
@@ -58,7 +57,6 @@ class Views:
         peers: PeerViews,
         stores: StoreViews,
         transfers: TransferViews,
-        scrubs: ScrubViews,
     ) -> None:
         self._daemon = daemon
         self._catalog = catalog
@@ -71,7 +69,6 @@ class Views:
         self.peers = peers
         self.transfers = transfers
         self._stores = stores
-        self._scrubs = scrubs
 
     async def status(self) -> api.Status:
         """What an operator looks at first."""
@@ -118,7 +115,7 @@ class Views:
             counted_at=figures.at,
             page=self._page.url,
             pauses=self.transfers.pauses(),
-            scrubs=await self.sections.made("scrub", self._scrubs.scrubs(figures), []),
+            scrubs=await self.sections.made("scrub", self._stores.scrubs.scrubs(figures), []),
         )
 
     def _intake(self) -> list[api.IntakeStatus]:
@@ -145,7 +142,7 @@ class Views:
 
     async def scrubs(self) -> list[api.ScrubStatus]:
         """How reading this site's stores again stands."""
-        return await self._scrubs.scrubs(await self.figures())
+        return await self._stores.scrubs.scrubs(await self.figures())
 
     async def readiness(self) -> dict[str, str]:
         """What stops this site from working, by part; empty when it is ready."""
