@@ -58,6 +58,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     store: Opening
     #: Whether it is offered to the asking site.
     offered: bool = True
+    #: Members that are bad: a last instance is sent without them.
+    bad: frozenset[str] = frozenset()
 
 
 class Holdings(Protocol):
@@ -73,6 +75,8 @@ class Holdings(Protocol):
 
     async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         """Local instances that are available: neither suspected, nor doubted without an answer, nor set aside.
+
+        And bad books of which no site has a good instance, with the members that must not be sent.
 
         The answer says which are not offered to ``asker``. At most a few hundred digests; unknown digests are missing
         from the answer.
@@ -173,6 +177,8 @@ class Sender:
         """The holding, if the asker may have that part of it. Raises SourceMissing, NotOffered."""
         if holding is None or (holding.unit is Unit.FILE) != (asked.part is Part.FILE):
             raise SourceMissing(f"site {self._site} does not hold {asked.part} of {asked.digest}")
+        if asked.member is not None and asked.member in holding.bad:
+            raise SourceMissing(f"site {self._site} does not hold {asked.part} {asked.member!a} of {asked.digest}")
         if not holding.offered:
             raise NotOffered(f"site {self._site} does not offer {asked.digest} to the site that asks")
         return holding

@@ -83,3 +83,89 @@ def test_a_flipped_byte_is_found_by_the_next_pass_mended_told_once_and_over_by_i
         said = archive.entries("store.scrubbed", "archive")
         assert [entry["bad"] for entry in said][-2:] == [2, 0]
         both.assert_whole()
+
+
+@pytest.mark.fault(14)
+def test_a_bad_last_instance_is_kept_and_alarmed_and_dropped_bytes_take_its_place(tmp_path: Path) -> None:
+    with pair(tmp_path, subscribe=False) as both:
+        summit, _ = both.sites
+        summit.drop_file("only.dat", b"nobody else has it")
+        both.wait_for("it is stored", lambda: holders(summit, "only.dat") == ["summit"])
+        flip(summit.store / "only.dat")
+        spoilt = (summit.store / "only.dat").read_bytes()
+
+        summit.lbctl("scrub", "run", exit_code=6)
+        assert summit.problems()["last-instance-bad"] == ["only.dat"]
+        assert "only.dat" in summit.lbctl("file", "list", "--bad")
+        assert "drop good bytes" in summit.lbctl("file", "heal", "only.dat", exit_code=6)
+        assert (summit.store / "only.dat").read_bytes() == spoilt
+        assert kept_bad(summit) == []
+
+        summit.drop_file("only.dat", b"nobody else has it")
+        both.wait_for("it is mended", lambda: holders(summit, "only.dat") == ["summit"])
+        assert (summit.store / "only.dat").read_bytes() == b"nobody else has it"
+        assert [path.read_bytes() for path in kept_bad(summit)] == [spoilt]
+        both.wait_for("the alarm is over", lambda: not summit.problems())
+        assert times_told(summit, "last-instance-bad") == [1]
+        assert summit.client.files(bad=True).files == []
+
+
+def test_two_sites_with_a_bad_member_each_mend_one_another(tmp_path: Path) -> None:
+    """No instance is good any more; what is good of one is still served, and nothing else of it."""
+    members = {f"m{number}": os.urandom(100_000) for number in range(4)}
+    with pair(tmp_path) as both:
+        summit, archive = both.sites
+        summit.drop_book("book", members)
+        stored_at_both(both, "book")
+        for site, member in ((summit, "m1"), (archive, "m2")):
+            flip(site.store / "book" / member)
+        # Neither may learn of the other's good instance first, or it would be mended from that one.
+        archive.lbctl("pause", "transfers", "--for", "1h", "--reason", "a test")
+        summit.lbctl("pause", "transfers", "--for", "1h", "--reason", "a test")
+        for site in both.sites:
+            site.lbctl("scrub", "run", exit_code=6)
+        both.at_both("all instances are bad", lambda site: holders(site, "book") == [])
+        both.at_both("is alarmed", lambda site: "last-instance-bad" in site.problems())
+        for site in both.sites:
+            site.lbctl("resume", "transfers")
+        stored_at_both(both, "book")
+        for site in both.sites:
+            assert {path.name: path.read_bytes() for path in (site.store / "book").iterdir()} == members
+        both.at_both("the alarm is over", lambda site: not site.problems())
+        both.assert_whole()
+
+
+@pytest.mark.fault(14)
+def test_a_store_with_many_bad_instances_is_frozen_with_one_incident_until_it_is_thawed(tmp_path: Path) -> None:
+    names = [f"f{number}.dat" for number in range(6)]
+    with pair(tmp_path) as both:
+        summit, archive = both.sites
+        for name in names:
+            summit.drop_file(name, name.encode())
+        stored_at_both(both, *names)
+        archive.lbctl("pause", "transfers", "--for", "1h", "--reason", "a test")
+        for name in names:
+            flip(archive.store / name)
+        archive.lbctl("store", "thaw", "main", "--reason", "it is not", exit_code=11)
+
+        archive.lbctl("scrub", "run", exit_code=6)
+        (status,) = archive.client.scrubs()
+        assert "4 bad instances" in status.frozen
+        assert archive.problems()["store-frozen"] == ["archive"]
+        assert len(times_told(archive, "instance-suspected")) == 3
+        assert times_told(archive, "store-frozen") == [1]
+        assert "FROZEN" in archive.status()
+
+        # A restart changes nothing of that.
+        archive.stop()
+        archive.start()
+        assert archive.client.scrubs()[0].frozen == status.frozen
+        archive.lbctl("resume", "transfers")
+        stored_at_both(both, *names)
+        assert archive.client.scrubs()[0].frozen == status.frozen
+
+        archive.lbctl("store", "thaw", "main", "--reason", "the controller was replaced")
+        assert (archive.client.scrubs()[0].frozen, archive.client.scrubs()[0].bad) == ("", 0)
+        both.wait_for("the alarm is over", lambda: not archive.problems())
+        archive.lbctl("scrub", "run")
+        assert kept_bad(archive) == []

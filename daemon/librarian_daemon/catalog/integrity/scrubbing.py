@@ -13,8 +13,9 @@ from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.integrity import instances
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.transaction import Tx
-from librarian_daemon.catalog.upserts import upsert
-from librarian_protocol.entries import StoreScrubbed
+from librarian_daemon.catalog.upserts import chunks, upsert
+from librarian_protocol.digests import Digest
+from librarian_protocol.entries import StoreScrubbed, Unit
 from librarian_protocol.names import SiteName
 from librarian_protocol.scrub import Ages, Budget, Pass, freezes
 from librarian_protocol.wanted import InstanceState
@@ -323,6 +324,36 @@ def bad_members(connection: Connection, file_id: int, store: str) -> frozenset[s
     """Those of a suspected book. None are named where it is not known which are good."""
     bad = schema.bad_member.c
     return frozenset(connection.scalars(select(bad.member).where(bad.file_id == file_id, bad.store == store)))
+
+
+def salvage(
+    connection: Connection, site: SiteName, digests: Sequence[Digest]
+) -> dict[Digest, tuple[Holding, frozenset[str]]]:
+    """Own bad instances of these books of which no site has a good one, with the members that are bad.
+
+    Only those of which it is known which members are good.
+    """
+    file, other = schema.file.c, schema.instance.alias().c
+    good = exists().where(other.file_id == _INSTANCE.file_id, other.state == InstanceState.AVAILABLE)
+    found: dict[Digest, tuple[Holding, frozenset[str]]] = {}
+    for page in chunks(digests):
+        ids = connection.scalars(
+            select(file.id)
+            .join(schema.instance, file.id == _INSTANCE.file_id)
+            .where(
+                file.digest.in_(page),
+                file.unit == Unit.BOOK.value,
+                file.withdrawn.is_(False),
+                _INSTANCE.site == str(site),
+                _INSTANCE.state == InstanceState.SUSPECTED,
+                ~good,
+            )
+        ).all()
+        for holding in instances.of_files(connection, site, ids):
+            bad = bad_members(connection, holding.file_id, holding.store)
+            if holding.state == InstanceState.SUSPECTED and bad and "" not in bad:
+                found[holding.digest] = holding, bad
+    return found
 
 
 def alone(connection: Connection, site: SiteName, limit: int) -> list[tuple[str, str]]:
