@@ -17,7 +17,7 @@ from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.fs.book_tree import DISK_ERRORS
 from librarian_daemon.integrity.freezing import Freezing
-from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.incidents import LAST, SUSPECTED, Incidents, mended
 from librarian_daemon.ports.store import Check, Store
 from librarian_daemon.ports.store_capabilities import keeping_of
 from librarian_daemon.ports.time import Clock
@@ -35,8 +35,6 @@ IDLE_S = 30.0
 MAX_WAITING = 1000
 MANY = "many-anomalies"
 UNKNOWN = "unknown-files"
-SUSPECTED = "instance-suspected"
-LAST = "last-instance-bad"
 #: Bad last instances that are told of one by one.
 _TOLD_ALONE = 1000
 MANY_HINT = "none is registered as wrong: look at the disk, its controller and its mount; then `lbctl reconcile --all`"
@@ -134,8 +132,7 @@ class Custodian:
         await self._tell_extra(store, holding, check)
         if check.error is None:
             self._log.info("instance_good", name=subject, digest=holding.digest)
-            await self._incidents.resolve(SUSPECTED, subject)
-            await self._incidents.resolve(LAST, subject)
+            await mended(self._incidents, subject)
         else:
             for listener in self._suspected:
                 listener(holding.digest)

@@ -16,7 +16,7 @@ from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import withdrawals
 from librarian_daemon.catalog.integrity.withdrawals import LeavingInstance
 from librarian_daemon.catalog.transaction import Tx
-from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.incidents import Incidents, mended
 from librarian_daemon.ports.store import Action, Landing, Store
 from librarian_daemon.ports.store_capabilities import keeping_of
 from librarian_daemon.ports.time import Rng
@@ -83,7 +83,7 @@ class Withdrawals:
         if leaving.holding.store not in self._stores:
             return False  # it is no longer configured: nothing of it is touched
         await self._move(leaving, action)
-        await self._incidents.resolve("instance-suspected", leaving.holding.name)
+        await mended(self._incidents, leaving.holding.name)
         return True
 
     async def _move(self, leaving: LeavingInstance, action: Action) -> str:
