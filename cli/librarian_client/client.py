@@ -319,6 +319,29 @@ class Client:
             timeout_s=None,
         )
 
+    def verify_everywhere(self, match: str, *, fresh: bool = False) -> api.EverywhereVerified:
+        """Ask every holder of the files whose names match how its instances stand. Does not wait for the answers.
+
+        Raises:
+            NotFound: nobody holds such a file.
+            ArgumentInvalid: too many instances match.
+        """
+        body = api.VerifyEverywhere(match=match, fresh=fresh)
+        return self._transport.call(
+            "POST", "/file/verify/everywhere", api.EverywhereVerified, body=body, timeout_s=self.timeout_s
+        )
+
+    def verified_everywhere(self, inquiry: str) -> api.EverywhereVerified:
+        """What was answered so far.
+
+        Raises:
+            NotFound: the inquiry is not known any more.
+        """
+        query = {"inquiry": inquiry}
+        return self._transport.call(
+            "GET", "/file/verify/everywhere", api.EverywhereVerified, query=query, timeout_s=self.timeout_s
+        )
+
     def reconcile(self, *, all_of_it: bool = False) -> list[api.Reconciled]:
         """Have the stores held against the catalog now. It waits as long as that takes."""
         query = {"all": int(all_of_it)}

@@ -20,6 +20,7 @@ from librarian_daemon.api.socket import ControlSocket
 from librarian_daemon.assembly.api import build_control
 from librarian_daemon.assembly.dataplane import DataAddress, DataPlane, build_dataplane, listen
 from librarian_daemon.assembly.incidents import Watch, build_watch
+from librarian_daemon.assembly.inquiries import Inquiries, build_inquiries
 from librarian_daemon.assembly.intake import build_intakes
 from librarian_daemon.assembly.integrity import Integrity, build_integrity
 from librarian_daemon.assembly.journal import Journal, build_inbound, build_journal
@@ -185,6 +186,7 @@ class Site:
         mesh = build_mesh(ports, settings, inbound.projection.follow)
         journal = build_journal(ports, settings, inbound, mesh, incarnations)
         integrity = build_integrity(ports, settings)
+        inquiries = build_inquiries(ports, inbound, mesh, integrity)
         dataplane = build_dataplane(ports, settings, inbound, mesh, integrity.custodian, pauses)
         transfers = build_transfers(ports, settings, dataplane.adapters, dataplane.paces, pauses)
         intakes = build_intakes(ports, settings, pauses)
@@ -204,6 +206,7 @@ class Site:
             transfers=transfers,
             dataplane=dataplane,
             integrity=integrity,
+            inquiries=inquiries,
             status=status,
             page=build_page(ports, settings, status),
             intakes=intakes,
@@ -224,6 +227,7 @@ class Site:
             mesh=parts.mesh,
             journal=parts.journal,
             integrity=parts.integrity,
+            inquiries=parts.inquiries,
             transfers=parts.transfers,
             recovery=recovery,
             intakes=parts.intakes,
@@ -299,6 +303,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     transfers: Transfers
     dataplane: DataPlane
     integrity: Integrity
+    inquiries: Inquiries
     status: Status
     page: Page
     intakes: Intakes
@@ -312,6 +317,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
             self.transfers,
             self.dataplane,
             self.integrity,
+            self.inquiries,
             self.status,
             self.page,
         )

@@ -71,6 +71,7 @@ BUILDERS_LEFT_OUT = {
     "build_doctor": "it shows, and changes nothing",
     "build_page": "it is real HTTP, and changes nothing",
     "build_control": "no person asks for anything",
+    "build_inquiries": "no person asks for anything",
 }
 #: Services of the other builders that are not run here, and why. What is named nowhere here runs.
 LEFT_OUT = {

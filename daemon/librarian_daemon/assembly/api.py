@@ -24,7 +24,9 @@ from librarian_daemon.api.status import StatusControl
 from librarian_daemon.api.stores import StoreChoice, StoreControl
 from librarian_daemon.api.transfer_add import AddControl
 from librarian_daemon.api.transfers import TransferControl
+from librarian_daemon.api.verifying import VerifyControl
 from librarian_daemon.assembly.incidents import Watch
+from librarian_daemon.assembly.inquiries import Inquiries
 from librarian_daemon.assembly.integrity import Integrity
 from librarian_daemon.assembly.journal import Journal
 from librarian_daemon.assembly.mesh import Mesh
@@ -48,6 +50,7 @@ def build_control(
     mesh: Mesh,
     journal: Journal,
     integrity: Integrity,
+    inquiries: Inquiries,
     transfers: Transfers,
     recovery: Recovery,
     intakes: Intakes,
@@ -103,6 +106,7 @@ def build_control(
             ).routes(),
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
             *StoreControl(views, StoreMarker(catalog, ports.stores, site), declarations).routes(),
+            *VerifyControl(inquiries.asking, inquiries.answering, mesh.presences).routes(),
             *ScrubControl(views, integrity.scrubber, integrity.freezing, choice).routes(),
             *DropControl(intakes.services, directories(ports.stores)).routes(),
             *ReconcileControl(integrity.reconciler, recovery.recoverer).routes(),

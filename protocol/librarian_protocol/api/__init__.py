@@ -12,14 +12,17 @@ from librarian_protocol.api.drops import Ignored, IntakeStatus, Refused, Refused
 from librarian_protocol.api.errors import ERROR_SCHEMA, ErrorBody
 from librarian_protocol.api.explanations import Explanation
 from librarian_protocol.api.files import (
+    EverywhereVerified,
     FileDetail,
     FilePage,
     FileSummary,
     Heal,
     HealResult,
     Instance,
+    InstanceVerified,
     NameDetail,
     Resolve,
+    VerifyEverywhere,
     VerifyResult,
     Withdraw,
 )
@@ -71,6 +74,7 @@ __all__ = [
     "DoctorCheck",
     "ErrorBody",
     "Event",
+    "EverywhereVerified",
     "Explanation",
     "ExportLine",
     "ExportSeal",
@@ -86,6 +90,7 @@ __all__ = [
     "Incident",
     "IncidentPage",
     "Instance",
+    "InstanceVerified",
     "IntakeStatus",
     "Invite",
     "InviteTerms",
@@ -132,6 +137,7 @@ __all__ = [
     "SubscriptionAdd",
     "TransferAdd",
     "TransferPage",
+    "VerifyEverywhere",
     "VerifyResult",
     "WaitingItem",
     "Withdraw",

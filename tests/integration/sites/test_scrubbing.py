@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,13 @@ def holders(site: Site, name: str) -> list[str]:
     return [holder for file in site.client.files().files if file.name == name for holder in file.sites]
 
 
+def is_at_both(name: str, site: Site) -> bool:
+    return holders(site, name) == ["archive", "summit"]
+
+
 def stored_at_both(both: Pair, *names: str) -> None:
     for name in names:
-        both.at_both(f"holds {name}", lambda site, name=name: holders(site, name) == ["archive", "summit"])
+        both.at_both(f"holds {name}", partial(is_at_both, name))
 
 
 def times_told(site: Site, code: str) -> list[int]:
@@ -59,13 +64,10 @@ def test_a_flipped_byte_is_found_by_the_next_pass_mended_told_once_and_over_by_i
         good_inode = (archive.store / "book" / "m1").stat().st_ino
         received = archive.client.status().stores[0]
         archive.lbctl("scrub", "run", exit_code=6)
-        for name in ("a.dat", "book"):
-            both.wait_for(
-                f"{name} is mended",
-                lambda name=name: (
-                    archive.entries("instance.healed", "archive") and archive.verified_at(name) == ["archive", "summit"]
-                ),
-            )
+        both.wait_for(
+            "both are mended", lambda: sorted(archive.told("instance.healed", "archive")) == ["a.dat", "book"]
+        )
+        stored_at_both(both, "a.dat", "book")
         assert (archive.store / "a.dat").read_bytes() == data
         assert {path.name: path.read_bytes() for path in (archive.store / "book").iterdir()} == members
         assert received.instances == 2
