@@ -15,8 +15,10 @@ import msgspec
 
 from librarian_adapters.wrappers import verifying
 from librarian_daemon.catalog import committer
+from librarian_daemon.catalog.integrity import scrubbing
 from librarian_daemon.catalog.journal import heads, standings
 from librarian_daemon.catalog.transfers import batch_rows
+from librarian_daemon.integrity import custodian, scrubber
 from librarian_daemon.journal import catch_up
 from librarian_daemon.journal import heads as heads_service
 from librarian_daemon.landing import commit
@@ -229,5 +231,29 @@ MUTATIONS = (
         old="if len(digests) < 2:",
         new="if True:",
         catches=("I8",),
+    ),
+    Mutation(
+        name="a store in which too much is bad is read on before it is frozen",
+        owner=scrubbing,
+        function="note_bad",
+        old="if last is None or not freezes(last.bad, budget):",
+        new="if True:",
+        catches=("I3",),
+    ),
+    Mutation(
+        name="a pass ends before it has read everything",
+        owner=scrubber.Scrubber,
+        function="_advance",
+        old="if page.empty:",
+        new="if True:",
+        catches=("I2",),
+    ),
+    Mutation(
+        name="what a pass finds bad is not suspected",
+        owner=custodian,
+        function="_say",
+        old="tx.append(holding.suspected(reason))",
+        new="pass",
+        catches=("I2",),
     ),
 )

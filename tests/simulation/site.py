@@ -33,7 +33,7 @@ from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.mesh.declarations import Declared, declare
 from librarian_daemon.catalog.mesh.roster import Anchor, put_anchor, roster
 from librarian_daemon.catalog.transaction import Tx
-from librarian_daemon.config.settings import BusSettings, ReplicatorSettings, SiteSettings
+from librarian_daemon.config.settings import BusSettings, ReplicatorSettings, ScrubSettings, SiteSettings
 from librarian_daemon.incidents.recorder import CatalogIncidents
 from librarian_daemon.intake.ledger import CatalogLedger
 from librarian_daemon.integrity.reconciler import clean
@@ -101,6 +101,10 @@ ORDER = (
 )
 
 
+#: More bad instances than this within a pass freeze a store.
+FREEZE_AT = 2
+
+
 def settings_of(site: SiteName) -> SiteSettings:
     """What is configured at a site."""
     return SiteSettings(
@@ -108,6 +112,7 @@ def settings_of(site: SiteName) -> SiteSettings:
         domain="d",
         bus=BusSettings(heads_every_s=10.0),
         replicator=ReplicatorSettings(concurrency=2, batch_files=8),
+        scrub=ScrubSettings(every="1m", rate="1MiB/s", freeze_at=FREEZE_AT),
     )
 
 
@@ -139,6 +144,7 @@ class SimSite:
         #: Not taken in, since other bytes stood at the name already.
         self.refused: dict[str, bytes] = {}
         self.starts = 0
+        self.freeze_at = FREEZE_AT
         self.started_s = 0.0
         anchor = Anchor(mesh=MESH, site=world.names[0], key=key_of(world.names[0]).public)
         self.database.inline(put_anchor, anchor)

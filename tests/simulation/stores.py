@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from blake3 import blake3
 from tests.simulation.world import World
 from tests.support.memory_store import MemoryStore
@@ -26,7 +28,13 @@ class SimDisk:
             label="main",
             at=self._at,
             unsealed=self._unsealed,
+            reads=self._reads,
         )
+        #: Called before an instance is read whole, or in part.
+        self.before_reading: Callable[[], None] = lambda: None
+
+    def _reads(self) -> None:
+        self.before_reading()
 
     def lose_power(self) -> None:
         """What was not made durable is torn, empty or gone."""

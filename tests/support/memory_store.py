@@ -89,14 +89,19 @@ class MemoryStore:
         unsealed: Callable[[Landing], None] = unsealed,
         keeps: bool = True,
         lists: bool = True,
+        reads: Callable[[], None] = lambda: None,
     ) -> None:
-        """``keeps`` and ``lists``: whether it can what a store need not be able to do."""
+        """``keeps`` and ``lists``: whether it can what a store need not be able to do.
+
+        ``reads`` is called before anything is read.
+        """
         self.id = id_
         self.label = label
         self.location = f"memory:{label}"
         self.volume = volume
         self._at = at
         self._unsealed = unsealed
+        self._reads = reads
         self._withheld = ""
         self._staging = MemoryStaging(self._answer, at)
         self._can = Capabilities(
@@ -154,6 +159,7 @@ class MemoryStore:
             label=self.label,
             at=self._at,
             unsealed=self._unsealed,
+            reads=self._reads,
             keeps=can.keeping is not None,
             lists=can.listing is not None,
         )
@@ -244,6 +250,7 @@ class MemoryStore:
 
     async def check(self, name: Name, digest: Digest, unit: Unit, size_bytes: int) -> Check:
         await self._at("check", name)
+        self._reads()
         try:
             volume = self._answer()
         except StoreError as exc:
@@ -281,6 +288,7 @@ class MemoryStore:
 
     async def open_part(self, name: Name, digest: Digest, part: str, member: MemberPath | None) -> MemoryReader:
         volume = self._answer()
+        self._reads()
         data: bytes | bytearray | None
         if part == Part.MANIFEST:
             data = volume.manifests.get(digest.hex)
