@@ -18,13 +18,12 @@ from librarian_daemon.api.log import LogControl
 from librarian_daemon.api.notify import NotifyControl
 from librarian_daemon.api.pauses import PauseControl
 from librarian_daemon.api.reconcile import ReconcileControl
-from librarian_daemon.api.scrubs import ScrubControl
+from librarian_daemon.api.scrubs import ScrubControl, VerifyControl
 from librarian_daemon.api.sites import SiteControl
 from librarian_daemon.api.status import StatusControl
 from librarian_daemon.api.stores import StoreChoice, StoreControl
 from librarian_daemon.api.transfer_add import AddControl
 from librarian_daemon.api.transfers import TransferControl
-from librarian_daemon.api.verifying import VerifyControl
 from librarian_daemon.assembly.incidents import Watch
 from librarian_daemon.assembly.inquiries import Inquiries
 from librarian_daemon.assembly.integrity import Integrity
@@ -64,9 +63,7 @@ def build_control(
     """``bus_config`` renders the configuration of the site's own bus server; "" if it has none."""
     catalog, clock, site, views = ports.catalog, ports.clock, ports.site, status.views
     membership, adapters = mesh.membership, list(transfers.adapters)
-    ingestable = [
-        store for store, configured in zip(ports.stores, settings.store, strict=True) if configured.ingestable
-    ]
+    ingestable = [store for store, of in zip(ports.stores, settings.store, strict=True) if of.ingestable]
     choice = StoreChoice(ports.stores, ingestable)
     return Control(
         [
@@ -106,8 +103,8 @@ def build_control(
             ).routes(),
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
             *StoreControl(views, StoreMarker(catalog, ports.stores, site), declarations).routes(),
-            *VerifyControl(inquiries.asking, inquiries.answering, mesh.presences).routes(),
             *ScrubControl(views, integrity.scrubber, integrity.freezing, choice).routes(),
+            *VerifyControl(inquiries.asking, inquiries.answering, mesh.presences).routes(),
             *DropControl(intakes.services, directories(ports.stores)).routes(),
             *ReconcileControl(integrity.reconciler, recovery.recoverer).routes(),
             *SiteControl(

@@ -53,7 +53,7 @@ class World:
         if work is comparison.suspected:
             return self.suspected
         if work in {scrubbing.is_frozen, scrubbing.alone, scrubbing.frozen}:
-            return cast(Any, {})
+            return cast(int, {})
         assert work is set_aside.place
         return self.places.pop(0)
 
