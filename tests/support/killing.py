@@ -6,8 +6,8 @@ does not run is started again, and everything must be as if nothing had happened
 
 Where bytes leave their names (``leave``), a file and a book are withdrawn: after the kill they are kept, each once,
 when it is asked for again. Where they are mended (``mend``), a file and a member of a book have changed at the
-destination, and a pass finds them: after the kill good bytes stand at the names, and the bad ones are kept until the
-next pass.
+destination, and a pass finds them: after the kill good bytes stand at the names, and after the next pass nothing bad is
+kept.
 """
 
 from __future__ import annotations
@@ -169,10 +169,10 @@ class Sweep:
             self._both.destination.client.run_scrub()
 
     def _mended(self) -> bool:
-        """Everything stands as it should, its site says so, and the bad bytes are kept, each once."""
+        """Everything stands as it should, and its site says so."""
         destination = self._both.destination
-        whole = standing(destination.store) == self._wanted and not destination.client.files(bad=True).files
-        return whole and len(self._kept_bad()) == 2
+        assert len(self._kept_bad()) <= 2, "each is kept once"
+        return standing(destination.store) == self._wanted and not destination.client.files(bad=True).files
 
     def _kept_bad(self) -> list[Path]:
         return list((self._both.destination.store / ".librarian" / "bad").iterdir())

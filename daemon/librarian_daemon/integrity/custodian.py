@@ -95,6 +95,7 @@ class Custodian:
                 found = await self._catalog.read(instances.find, self._site, [digest])
                 for holding in found.values():
                     await self.examine(holding, complaint=reason)
+            await self._tell_mended()
             await self.tell_alone()
             await self.wake.wait(IDLE_S if not doubted else 1.0)
 
@@ -153,6 +154,14 @@ class Custodian:
                 "it is not served; it is fetched again from another site by itself, or by `lbctl file heal NAME`",
             )
         await self.tell_alone()
+
+    async def _tell_mended(self) -> None:
+        """What was told of instances that are good by now is over: a crash may have come before that was said."""
+        told = await self._incidents.subjects(SUSPECTED)
+        if told:
+            bad = await self._catalog.read(scrubbing.bad_names, self._site, told)
+            for name in sorted(set(told) - bad):
+                await mended(self._incidents, name)
 
     async def tell_alone(self) -> None:
         """Open an incident for each file whose only instances are bad, and resolve those that are over."""

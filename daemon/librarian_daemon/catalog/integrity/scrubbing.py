@@ -356,6 +356,25 @@ def salvage(
     return found
 
 
+def bad_names(connection: Connection, site: SiteName, names: Sequence[str]) -> set[str]:
+    """Those of the names under which an own instance is suspected."""
+    file = schema.file.c
+    found: set[str] = set()
+    for page in chunks(names):
+        found.update(
+            connection.scalars(
+                select(file.name)
+                .join(schema.instance, file.id == _INSTANCE.file_id)
+                .where(
+                    file.name.in_(page),
+                    _INSTANCE.site == str(site),
+                    _INSTANCE.state == InstanceState.SUSPECTED,
+                )
+            )
+        )
+    return found
+
+
 def alone(connection: Connection, site: SiteName, limit: int) -> list[tuple[str, str]]:
     """Name and store of own suspected instances of files of which no site has a good one."""
     file, other = schema.file.c, schema.instance.alias().c
