@@ -37,6 +37,7 @@ def file() -> None:
 @click.option("--at", metavar="SITE", help="This site has a good instance.")
 @click.option("--not-at", metavar="SITE", help="This site has none.")
 @click.option("--instances", type=click.IntRange(min=0), metavar="N", help="So many good instances there are.")
+@click.option("--bad", is_flag=True, help="Some instance, at any site, was found bad and is not mended yet.")
 @click.pass_obj
 def list_(
     app: App,
@@ -47,12 +48,13 @@ def list_(
     at: str | None,
     not_at: str | None,
     instances: int | None,
+    bad: bool,
 ) -> None:
     """List the files whose names match, by name."""
     from lbctl.output import note, pages
 
     last: list[str] = []
-    asked = partial(app.client().files, match, only_here=only_here, at=at, not_at=not_at, instances=instances)
+    asked = partial(app.client().files, match, only_here=only_here, at=at, not_at=not_at, instances=instances, bad=bad)
     pages(app, _pages(asked, after, limit, last), HEADINGS, _row, empty="no file matches")
     if last:
         note(f"more follow: --after {last[0]!r}, or --limit 0 for all")
@@ -168,17 +170,45 @@ def manifest(app: App, name: str, digest: str | None) -> None:
     out.flush()
 
 
-@file.command("verify", epilog=examples("lbctl file verify obs/book_1745", "lbctl file verify a.fits -o json"))
-@click.argument("name")
+@file.command(
+    "verify",
+    epilog=examples(
+        "lbctl file verify obs/book_1745",
+        "lbctl file verify a.fits -o json",
+        "lbctl file verify --match '2026/**' --everywhere",
+        "lbctl file verify a.fits --everywhere --fresh --wait 1h",
+    ),
+)
+@click.argument("name", required=False)
 @click.option("--digest", metavar="DIGEST", help="Which, where the name is in conflict.")
+@click.option("--match", metavar="GLOB", help="Names, with --everywhere in place of NAME.")
+@click.option("--everywhere", is_flag=True, help="Ask every site that holds the file.")
+@click.option("--fresh", is_flag=True, help="With --everywhere: have every byte read now.")
+@click.option("--wait", default="5m", show_default=True, metavar="TIME", help="With --everywhere: wait so long.")
 @click.pass_obj
-def verify(app: App, name: str, digest: str | None) -> int:
-    """Read every instance at this site again. Exit 6 if bytes are wrong."""
+def verify(
+    app: App, name: str | None, digest: str | None, match: str | None, everywhere: bool, fresh: bool, wait: str
+) -> int:
+    """Read every instance at this site again. Exit 6 if bytes are wrong.
+
+    With --everywhere each site that holds the file is asked by letter, and says what it found when it read last; with
+    --fresh it reads now. Exit 6 if an instance is bad, 1 if some site did not answer; sites that are away are named.
+    """
     from lbctl.output import busy, rows
     from lbctl.shown import size
-    from librarian_protocol.errors import ChecksumMismatch, NotFound, StoreError
+    from librarian_protocol.errors import ArgumentInvalid, ChecksumMismatch, NotFound, StoreError
     from librarian_protocol.names import Name
 
+    if everywhere:
+        from lbctl.everywhere import verify_everywhere
+        from librarian_protocol import globs, pausing
+
+        if (name is None) == (match is None) or digest is not None:
+            raise ArgumentInvalid("give either NAME or --match", hint="all files of a name are asked for")
+        wanted = match if match is not None else globs.literal(Name.parse(name or ""))
+        return verify_everywhere(app, wanted, fresh=fresh, wait_s=durations.seconds_of(wait))
+    if name is None or match is not None or fresh:
+        raise ArgumentInvalid("without --everywhere, give one NAME", hint="lbctl file verify NAME")
     parsed = Name.parse(name)
     with busy(app, f"reading {name} …"):
         results = app.client().verify(parsed, digest)

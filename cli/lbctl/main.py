@@ -33,6 +33,7 @@ COMMANDS = {
     "rejected": ("lbctl.rejected", "What drop directories refused: list, retry, return."),
     "ignored": ("lbctl.ignored", "What drop directories ignore: list."),
     "reconcile": ("lbctl.reconcile", "Compare the stores with the catalog now."),
+    "scrub": ("lbctl.scrub", "Read what is stored again: status, run."),
     "recover": ("lbctl.recover", "A lost or restored catalog: the state of recovery, and what it waits for."),
     "notify": ("lbctl.notify", "Notification channels for incidents: list, test."),
     "adapter": ("lbctl.adapter", "Adapters that need a person: login."),

@@ -81,6 +81,11 @@ path = {toml.store}
 # group = ""
 # How many files at once become durable: "syncfs" (a disk of its own), "fsync", or what is quicker: "auto".
 # sync = "auto"
+# What differs from [scrub] for this store; "" and 0: as there.
+# scrub_every = ""
+# scrub_rate = ""
+# scrub_hours = ""
+# scrub_freeze_at = 0
 
 # A drop directory: each file that is put here is ingested under its path below it.
 [[intake]]
@@ -220,6 +225,15 @@ leaf_advertise = {toml.leaf_advertise}
 #     # "archive": one of the instances that are left stands in an archive. Whether an archive gives up, too.
 #     needs_role = ""
 #     allow_archive = true
+
+[scrub]
+# What is stored is read again: every byte within this time, and so many bytes a second of each store.
+# every = "30d"
+# rate = "50MiB/s"
+# Hours of the day in which it reads, in UTC, such as "20:00-06:00"; all where empty.
+# hours = ""
+# More bad instances than this, found in a store within a pass, freeze it: it neither vouches nor gives anything up.
+# freeze_at = 3
 
 [adapters]
 # Which ones, in order of preference; settings of one stand in [adapters.settings.NAME].

@@ -74,6 +74,8 @@ def _tell(app: App, found: api.Status) -> None:
     if found.stores:
         print()
         table(app, store.HEADINGS, [store.row(row) for row in found.stores])
+        for reading in found.scrubs:
+            _scrub(app, reading)
     if found.intake:
         print()
         table(
@@ -98,6 +100,17 @@ def _tell(app: App, found: api.Status) -> None:
     if found.problems_total > len(found.problems):
         say(app, f"  … {found.problems_total - len(found.problems):,} more: lbctl incident list --limit 0")
     say(app, _summary(found))
+
+
+def _scrub(app: App, reading: api.ScrubStatus) -> None:
+    """What a person must know of it."""
+    from lbctl.output import say
+    from lbctl.shown import duration
+
+    if reading.frozen:
+        say(app, f"  FROZEN: {reading.label}: {reading.frozen}: lbctl store thaw {reading.label} --reason TEXT")
+    if reading.miss_s:
+        say(app, f"  {reading.label} will not be read again in time, by {duration(reading.miss_s)}: lbctl scrub status")
 
 
 def _bus(bus: api.BusStatus) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lbctl.app import App, Group, examples
+from lbctl.app import App, Format, Group, examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +84,26 @@ def retire(app: App, store_: str, *, lost: bool) -> None:
     )
     if done.nowhere_else:
         say(app, "`lbctl file list --instances 0` lists files that are nowhere any more")
+
+
+@store.command("thaw", epilog=examples("lbctl store thaw main --reason 'the controller was replaced'"))
+@click.argument("store_", metavar="ID")
+@click.option("--reason", required=True, help="Why it can be trusted again.")
+@click.pass_obj
+def thaw(app: App, store_: str, reason: str) -> None:
+    """Have a frozen store count again.
+
+    ID is its id or label. A store is frozen where too many of its instances were found bad: it neither vouches for
+    instances nor gives any up. Nothing thaws by itself. Look at the disk and the kernel's log first.
+    """
+    from lbctl.output import emit, say
+
+    found = app.client().thaw_store(store_, reason)
+    if app.output is not Format.TABLE:
+        emit(app, found)
+        return
+    for status in found:
+        say(app, f"store {status.label} counts again; bad instances in it are counted anew")
 
 
 HEADINGS = ("STORE", "ROLE", "STATE", ">INSTANCES", ">HOLDS", ">FREE", "PATH")

@@ -91,6 +91,24 @@ class Client:
         body = api.StoreRetire(store=store, lost=lost)
         return self._transport.call("POST", "/store/retire", api.StoreRetired, body=body, timeout_s=None)
 
+    def scrubs(self) -> list[api.ScrubStatus]:
+        """How reading the site's stores again stands."""
+        return self._transport.call("GET", "/scrub", list[api.ScrubStatus], timeout_s=self.timeout_s)
+
+    def run_scrub(self, store: str | None = None) -> list[api.ScrubStatus]:
+        """Have a store, its id or label, read again now; None: all. Returns which passes do that. Does not wait."""
+        body = api.ScrubRun(store=store)
+        return self._transport.call("POST", "/scrub/run", list[api.ScrubStatus], body=body, timeout_s=self.timeout_s)
+
+    def thaw_store(self, store: str, reason: str) -> list[api.ScrubStatus]:
+        """Have a frozen store, its id or label, count again.
+
+        Raises:
+            NotPossible: it is not frozen.
+        """
+        body = api.StoreThaw(store=store, reason=reason)
+        return self._transport.call("POST", "/store/thaw", list[api.ScrubStatus], body=body, timeout_s=self.timeout_s)
+
     # ---- maintenance ----
 
     def pauses(self) -> list[api.Pause]:
@@ -225,14 +243,15 @@ class Client:
         at: str | None = None,
         not_at: str | None = None,
         instances: int | None = None,
+        bad: bool = False,
     ) -> api.FilePage:
         """One page of the files whose names match, behind the name ``after``.
 
         ``only_here``: no other site has a good instance; ``at`` and ``not_at``: a site that has one, or has not;
-        ``instances``: how many there are.
+        ``instances``: how many there are; ``bad``: some instance, at any site, was found bad and is not mended yet.
         """
         query = {"match": match, "after": after, "limit": limit, "only_here": "1" if only_here else None}
-        query |= {"at": at, "not_at": not_at, "instances": instances}
+        query |= {"at": at, "not_at": not_at, "instances": instances, "bad": "1" if bad else None}
         return self._transport.call("GET", "/files", api.FilePage, query=query, timeout_s=self.timeout_s)
 
     def file(self, name: str) -> api.NameDetail:
@@ -298,6 +317,29 @@ class Client:
             list[api.VerifyResult],
             query={"name": name, "digest": digest},
             timeout_s=None,
+        )
+
+    def verify_everywhere(self, match: str, *, fresh: bool = False) -> api.EverywhereVerified:
+        """Ask every holder of the files whose names match how its instances stand. Does not wait for the answers.
+
+        Raises:
+            NotFound: nobody holds such a file.
+            ArgumentInvalid: too many instances match.
+        """
+        body = api.VerifyEverywhere(match=match, fresh=fresh)
+        return self._transport.call(
+            "POST", "/file/verify/everywhere", api.EverywhereVerified, body=body, timeout_s=self.timeout_s
+        )
+
+    def verified_everywhere(self, inquiry: str) -> api.EverywhereVerified:
+        """What was answered so far.
+
+        Raises:
+            NotFound: the inquiry is not known any more.
+        """
+        query = {"inquiry": inquiry}
+        return self._transport.call(
+            "GET", "/file/verify/everywhere", api.EverywhereVerified, query=query, timeout_s=self.timeout_s
         )
 
     def reconcile(self, *, all_of_it: bool = False) -> list[api.Reconciled]:

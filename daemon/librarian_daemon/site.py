@@ -21,6 +21,7 @@ from librarian_daemon.assembly.api import build_control
 from librarian_daemon.assembly.dataplane import DataAddress, DataPlane, build_dataplane, listen
 from librarian_daemon.assembly.eviction import Eviction, build_eviction
 from librarian_daemon.assembly.incidents import Watch, build_watch
+from librarian_daemon.assembly.inquiries import Inquiries, build_inquiries
 from librarian_daemon.assembly.intake import build_intakes
 from librarian_daemon.assembly.integrity import Integrity, build_integrity
 from librarian_daemon.assembly.journal import Journal, build_inbound, build_journal
@@ -187,6 +188,7 @@ class Site:
         mesh = build_mesh(ports, settings, inbound.projection.follow)
         journal = build_journal(ports, settings, inbound, mesh, incarnations)
         integrity = build_integrity(ports, settings)
+        inquiries = build_inquiries(ports, inbound, mesh, integrity)
         dataplane = build_dataplane(ports, settings, inbound, mesh, integrity.custodian, pauses)
         eviction = build_eviction(
             ports, settings, inbound, integrity.custodian, EvidenceFiles(self._state / "evidence")
@@ -211,6 +213,7 @@ class Site:
             dataplane=dataplane,
             integrity=integrity,
             eviction=eviction,
+            inquiries=inquiries,
             status=status,
             page=build_page(ports, settings, status),
             intakes=intakes,
@@ -232,6 +235,7 @@ class Site:
             journal=parts.journal,
             integrity=parts.integrity,
             eviction=parts.eviction,
+            inquiries=parts.inquiries,
             transfers=parts.transfers,
             recovery=recovery,
             intakes=parts.intakes,
@@ -308,6 +312,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     dataplane: DataPlane
     integrity: Integrity
     eviction: Eviction
+    inquiries: Inquiries
     status: Status
     page: Page
     intakes: Intakes
@@ -322,6 +327,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
             self.dataplane,
             self.integrity,
             self.eviction,
+            self.inquiries,
             self.status,
             self.page,
         )

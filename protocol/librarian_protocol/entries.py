@@ -416,6 +416,20 @@ class HoldWithdrawn(Entry, frozen=True, kw_only=True):
     reason: Text
 
 
+class StoreScrubbed(Entry, frozen=True, kw_only=True):
+    """How far a store was read again, said once a day while a pass goes on, and at its end. For people."""
+
+    store: StoreId
+    #: The number of the pass.
+    number: Annotated[int, Meta(ge=1, le=MAX_INTEGER)] = msgspec.field(name="pass")
+    #: Every instance that was verified before this time has been read again; "" while the pass has read none.
+    until: Annotated[str, Meta(max_length=40, pattern=NO_NUL)]
+    #: What the pass has read so far, and how many instances were found bad since it began.
+    files: Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+    bytes: Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+    bad: Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+
+
 class DigestAdded(FileEntry, frozen=True, kw_only=True):
     """Another digest of the same bytes, from a site that read them. The file's identity does not change."""
 
@@ -448,6 +462,7 @@ KINDS: dict[str, type[Entry]] = {
     "keep.withdrawn": KeepWithdrawn,
     "hold.declared": HoldDeclared,
     "hold.withdrawn": HoldWithdrawn,
+    "store.scrubbed": StoreScrubbed,
 }
 _KIND_OF = {entry: kind for kind, entry in KINDS.items()}
 

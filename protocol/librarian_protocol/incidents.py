@@ -241,6 +241,18 @@ CODES: dict[str, About] = {
         " letter is missing, so this site may not know of files that it could have.",
         steps=("Nothing: the daemon asks the sender to send everything again.",),
     ),
+    "last-instance-bad": About(
+        severity=Severity.CRITICAL,
+        title="The only instance of a file that is known is bad",
+        meaning="The daemon read the instance and found it wrong, and no site has a good one. It is kept where it is,"
+        " and nothing is deleted. Of a book, the members that are right are still served one by one.",
+        steps=(
+            "`lbctl file show NAME` lists who had it. Is one of them only away, or its disk only not mounted?",
+            "Do people still have the bytes? Drop them under the name: they take the place of the bad ones.",
+            "Check the disk and the kernel's log. Copy what can still be read before anything else is written to it.",
+            "If nothing helps, an administrator withdraws the file: `lbctl file withdraw NAME --reason TEXT`.",
+        ),
+    ),
     "many-anomalies": About(
         severity=Severity.CRITICAL,
         title="Many instances of one store look wrong at once",
@@ -337,6 +349,19 @@ CODES: dict[str, About] = {
         " the label of a store, or the path of a drop directory, whose intake is paused. The catalog still counts all"
         " files as held.",
         steps=("Check its disk and the kernel's log.", "Check owner and mode for the daemon's user."),
+    ),
+    "store-frozen": About(
+        severity=Severity.CRITICAL,
+        title="A store is frozen: too much in it is bad",
+        meaning="More instances of the store were found bad than scrub.freeze_at allows within one pass, or more than"
+        " reconcile.limit. A fault of the disk or its controller is likely. The store neither vouches for its instances"
+        " nor gives any up; it still serves what is good, and bad instances are mended. Further bad instances in it"
+        " open no incidents of their own.",
+        steps=(
+            "`lbctl scrub status` says which store, and why; `lbctl file list --bad` which files.",
+            "Check the disk, its controller and the kernel's log.",
+            "`lbctl store thaw LABEL --reason TEXT` when it can be trusted again. It never thaws by itself.",
+        ),
     ),
     "store-full": About(
         severity=Severity.CRITICAL,

@@ -169,12 +169,21 @@ def common_adapters(
 
 
 def sources(
-    instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None
+    instances: Sequence[InstanceFacts], here: Here, *, first: SiteName | None, unit: Unit = Unit.FILE
 ) -> Sequence[Source] | UnwantedReason:
-    """Ways to pull it, by adapters in our order, of each ``first`` first, then by name; or why there are none."""
-    elsewhere = [
-        instance for instance in instances if instance.site != here.site and instance.state is InstanceState.AVAILABLE
-    ]
+    """Ways to pull it, by adapters in our order, of each ``first`` first, then by name; or why there are none.
+
+    Where every instance of a book is bad, this site's as well, others may have good members in place of its bad ones.
+    """
+    states = [InstanceState.AVAILABLE]
+    if unit is Unit.BOOK and any(
+        instance.site == here.site and instance.state is InstanceState.SUSPECTED for instance in instances
+    ):
+        states.append(InstanceState.SUSPECTED)
+    elsewhere: list[InstanceFacts] = []
+    for state in states:
+        if not elsewhere:
+            elsewhere = [instance for instance in instances if instance.site != here.site and instance.state is state]
     if not elsewhere:
         return UnwantedReason.NO_SOURCE
     trusted = [instance for instance in elsewhere if not instance.doubted]
@@ -223,7 +232,7 @@ def wanted(
     store = next((store_id for store_id in bad or subscription.into if store_id in here.active_stores), None)
     if store is None:
         return Unwanted(UnwantedReason.SUSPECTED_HERE if bad else UnwantedReason.NO_ACTIVE_STORE)
-    found = sources(instances, here, first=wish)
+    found = sources(instances, here, first=wish, unit=file.unit)
     if isinstance(found, UnwantedReason):
         return Unwanted(found)
     return Want(store, found)

@@ -112,7 +112,14 @@ def judge(world: World, site: SiteName, what: str, file: InTrash) -> None:
     own = world.stores[site]
     if what == "unlink" and own.is_good_at_name(file):
         return
-    good = sum(disk.is_good_at_name(file) or (what == "unlink" and disk.is_good_in_trash(file)) for disk in others)
+    if what == "rename":
+        # Round 1 protects names; what has rotted there, round 2 finds.
+        good = sum(disk.holds(file.name) is not None for disk in others)
+    else:
+        good = sum(
+            disk.is_good_at_name(file) or disk.is_good_in_trash(file) or disk.rotted_lately(file.name)
+            for disk in others
+        )
     world.counts[f"I3 judged: {what}"] += 1
     if good < required(len(world.stores)):
         world.violated(f"I3: {site} is to {what} {file.name}, and {good} good instances are left elsewhere")

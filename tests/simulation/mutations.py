@@ -15,9 +15,11 @@ import msgspec
 
 from librarian_adapters.wrappers import verifying
 from librarian_daemon.catalog import committer, transaction
+from librarian_daemon.catalog.integrity import scrubbing
 from librarian_daemon.catalog.journal import heads, standings
 from librarian_daemon.catalog.transfers import batch_rows
 from librarian_daemon.eviction import trash
+from librarian_daemon.integrity import custodian, scrubber
 from librarian_daemon.journal import catch_up
 from librarian_daemon.journal import heads as heads_service
 from librarian_daemon.landing import commit
@@ -273,5 +275,29 @@ MUTATIONS = (
         new="if False:",
         catches=("I2", "I3", "I10"),
         from_seed=20,
+    ),
+    Mutation(
+        name="a store in which too much is bad is read on before it is frozen",
+        owner=scrubbing,
+        function="note_bad",
+        old="if last is None or not freezes(last.bad, budget):",
+        new="if True:",
+        catches=("I3",),
+    ),
+    Mutation(
+        name="a pass ends before it has read everything",
+        owner=scrubber.Scrubber,
+        function="_advance",
+        old="if page.empty:",
+        new="if True:",
+        catches=("I2",),
+    ),
+    Mutation(
+        name="what a pass finds bad is not suspected",
+        owner=custodian,
+        function="_say",
+        old="tx.append(holding.suspected(reason))",
+        new="pass",
+        catches=("I2",),
     ),
 )

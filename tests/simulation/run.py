@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from tests.simulation.loop import Stuck, new_loop
 from tests.simulation.network import Stream
 from tests.simulation.revocation import Revocation
 from tests.simulation.robbery import Robbery
+from tests.simulation.rot import Rot
 from tests.simulation.site import SimSite
 from tests.simulation.stores import SimDisk
 from tests.simulation.world import World
@@ -77,6 +79,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     #: Every site wants to give up what it has; and crashes of that.
     evicts: bool = False
     giving_up: list[tuple[int, str, int]] = []
+    #: When files of a site rot, and how many.
+    rot: list[tuple[float, int, int]] = []
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +99,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def plan(seed: int, sites: int, files: int) -> Plan:
     """Expand a seed."""
     chance = random.Random(seed)
-    backups, twins, thief, giving = (
-        random.Random(f"{seed} {what}") for what in ("backups", "twins", "thief", "giving up")
+    backups, twins, thief, rot, giving = (
+        random.Random(f"{seed} {what}") for what in ("backups", "twins", "thief", "rot", "giving up")
     )
     kinds = sorted(KINDS)
 
@@ -140,6 +144,10 @@ def plan(seed: int, sites: int, files: int) -> Plan:
             (giving.randrange(sites), kind, 1 + int(giving.random() * TRASH_KINDS[kind]))
             for kind in (giving.choice(sorted(TRASH_KINDS)) for _ in range(4 if evicts else 0))
         ],
+        rot=[
+            (rot.uniform(15, FAULTY_S + 10), rot.randrange(sites), rot.choice([1, 1, 2, 5]))
+            for _ in range(rot.choice([0, 1, 1, 2]))
+        ],
     )
 
 
@@ -170,7 +178,9 @@ class Run:
         _silence()
         self.world.crashed = asyncio.Queue()
         self.sites = {name: SimSite(self.world, name) for name in self.world.names}
+        self.rot = Rot(self.world, self.sites)
         for site in self.sites.values():
+            site.disk.before_reading = partial(self.rot.check_frozen, site)
             site.start()
 
     def run(self) -> Result:
@@ -271,8 +281,13 @@ class Run:
             site.restored = True
             self.to_restore -= 1
 
+        async def rot(at_s: float, site: int, most: int) -> None:
+            await asyncio.sleep(at_s)
+            self.rot.strike(names[site], most)
+
         plan = self.plan
         return [
+            *(rot(*struck) for struck in plan.rot),
             *(restore(*restored) for restored in plan.restores),
             *(cut(*link) for link in plan.cuts),
             *(freeze(*frozen) for frozen in plan.freezes),
@@ -294,7 +309,7 @@ class Run:
         """
         if self.loop.steps % 500 or any(site.dropped for site in self.sites.values()):
             return False
-        if self.to_restore:
+        if self.to_restore or self.rot.left():
             return False
         plain = {name for name, meanings in self._accepted().items() if len(meanings) == 1}
         for site in self.sites.values():
@@ -346,6 +361,8 @@ class Run:
         """After a death: what was accepted is there, and what the catalog claims of this site is so."""
         for name, data in site.accepted.items():
             self.checks["I1 accepted is there"] += 1
+            if self.rot.is_bad(site.site, name):
+                continue
             if site.disk.holds(name) != data and not self._is_given_up(site, name, data):
                 self.world.violated(f"I1: {site.site} lost {name}, which it had accepted")
         file, instance = schema.file.c, schema.instance.c
@@ -357,6 +374,8 @@ class Run:
         for name, digest in site.database.outside.execute(query).all():
             self.checks["I2 claimed is so"] += 1
             standing = site.disk.holds(name)
+            if self.rot.is_bad(site.site, name):
+                continue
             if site.restored and self.world.evicts and standing is None:
                 continue  # it was given up after the backup; names are compared before the quarantine ends
             if standing is None and site.disk.is_good_in_trash(_file(name, digest)):
@@ -391,11 +410,14 @@ class Run:
         for site in self.sites.values():
             self._check_site(site)
         self._check_journals()
+        self.checks["I2 what rotted was mended"] += 1
+        if left := self.rot.left():
+            self.world.violated(f"I2: not mended: {left}")
         accepted = self._accepted()
         conflicts = sorted(name for name, meanings in accepted.items() if len(meanings) > 1)
-        left = {str(site.site): sorted(site.dropped) for site in self.sites.values() if site.dropped}
-        if left:
-            self.world.violated(f"I10: still dropped, and not taken in: {left}")
+        dropped = {str(site.site): sorted(site.dropped) for site in self.sites.values() if site.dropped}
+        if dropped:
+            self.world.violated(f"I10: still dropped, and not taken in: {dropped}")
         for site in self.sites.values():
             missing = sorted(set(accepted) - set(conflicts) - set(site.disk.volume.named) - self._removed(site))
             self.checks["I10 everything arrived"] += len(accepted)

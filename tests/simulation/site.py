@@ -40,6 +40,7 @@ from librarian_daemon.config.settings import (
     KeepSettings,
     ReplicatorSettings,
     RetentionSettings,
+    ScrubSettings,
     SiteSettings,
 )
 from librarian_daemon.incidents.recorder import CatalogIncidents
@@ -80,6 +81,7 @@ BUILDERS_LEFT_OUT = {
     "build_doctor": "it shows, and changes nothing",
     "build_page": "it is real HTTP, and changes nothing",
     "build_control": "no person asks for anything",
+    "build_inquiries": "no person asks for anything",
 }
 #: Services of the other builders that are not run here, and why. What is named nowhere here runs.
 LEFT_OUT = {
@@ -109,6 +111,10 @@ ORDER = (
 )
 
 
+#: More bad instances than this within a pass freeze a store.
+FREEZE_AT = 2
+
+
 def settings_of(site: SiteName, sites: int) -> SiteSettings:
     """What is configured at a site, one of so many."""
     keep = required(sites)
@@ -118,6 +124,7 @@ def settings_of(site: SiteName, sites: int) -> SiteSettings:
         bus=BusSettings(heads_every_s=10.0),
         replicator=ReplicatorSettings(concurrency=2, batch_files=8),
         retention=RetentionSettings(keep=KeepSettings(instances=keep, domains=keep), trash="4s"),
+        scrub=ScrubSettings(every="1m", rate="1MiB/s", freeze_at=FREEZE_AT),
     )
 
 
@@ -151,6 +158,7 @@ class SimSite:
         self.starts = 0
         #: Its catalog was once put back from a backup.
         self.restored = False
+        self.freeze_at = FREEZE_AT
         self.started_s = 0.0
         anchor = Anchor(mesh=MESH, site=world.names[0], key=key_of(world.names[0]).public)
         self.database.inline(put_anchor, anchor)

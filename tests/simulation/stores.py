@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -17,6 +18,9 @@ from librarian_protocol.digests import Digest
 from librarian_protocol.errors import StoreFault, StoreFull
 from librarian_protocol.names import SiteName
 
+#: So long may pass between the reading for a proof and the end that it allows.
+LATELY_S = 700.0
+
 
 class SimDisk:
     """What of a store outlives the daemon of its site, and what befalls it. Services work on :attr:`store`."""
@@ -26,6 +30,8 @@ class SimDisk:
         self.site = site
         self.volume = Volume()
         self.full = False
+        #: When files rotted.
+        self.rotted_s: dict[str, float] = {}
         self.store = MemoryStore(
             self.volume,
             id_=blake3(str(site).encode()).hexdigest()[:32],
@@ -33,7 +39,13 @@ class SimDisk:
             at=self._at,
             unsealed=self._unsealed,
             told=partial(judge, world, site),
+            reads=self._reads,
         )
+        #: Called before an instance is read whole, or in part.
+        self.before_reading: Callable[[], None] = lambda: None
+
+    def _reads(self) -> None:
+        self.before_reading()
 
     def lose_power(self) -> None:
         """What was not made durable is torn, empty or gone."""
@@ -51,6 +63,10 @@ class SimDisk:
         """What stands at a name."""
         inode = self.volume.named.get(name)
         return None if inode is None else bytes(inode.data)
+
+    def rotted_lately(self, name: str) -> bool:
+        """Whether it rotted after it may have been read for a proof: nobody can know that."""
+        return self.rotted_s.get(name, -LATELY_S) > self.world.loop.now_s - LATELY_S
 
     def is_good_at_name(self, file: InTrash) -> bool:
         """Whether a file's bytes stand at its name."""

@@ -4,8 +4,10 @@ A file and a book go from one site to another. strace counts the calls of intere
 with SIGKILL as a thread enters its n-th of one kind; at a restart, the bus server that it starts as well. Then what
 does not run is started again, and everything must be as if nothing had happened: by nobody's hand.
 
-Where bytes leave their names (``leave``), a file and a book are withdrawn, and bad bytes of a file that no site has
-good ones of are cleared away: after the kill they are kept, each once, when it is asked for again.
+Where bytes leave their names (``leave``), a file and a book are withdrawn: after the kill they are kept, each once,
+when it is asked for again. Where they are mended (``mend``), a file and a member of a book have changed at the
+destination, and a pass finds them: after the kill good bytes stand at the names, and after the next pass nothing bad is
+kept.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ CALLS = (
     "fsync", "fdatasync", "syncfs", "renameat2", "rename", "renameat", "unlink", "unlinkat", "mkdir", "mkdirat",
     "rmdir", "fchmod", "ftruncate", "linkat", "pwrite64",
 )  # fmt: skip
-OPERATIONS = ("intake", "pull", "callback", "restart", "leave")
+OPERATIONS = ("intake", "pull", "callback", "restart", "leave", "mend")
 _DONE_S = 60.0
 
 
@@ -111,17 +113,26 @@ class Sweep:
                 self._drop()
                 gone = self._names[-2:]
                 self._drop()
-                bad = self._names[-2]
                 self._everywhere()
-                good = (source.store / bad).read_bytes()
-                self._spoil(bad)
                 with _traced(source, inject, trace):
-                    self._leave(gone, bad)
+                    self._leave(gone)
                     self._until_dead_or(source, lambda: True)
                 self._start_again()
-                self._leave(gone, bad)
-                self._kept(gone, bad)
-                source.drop_file(bad, good)
+                self._leave(gone)
+                self._kept(gone)
+            case "mend":
+                self._drop()
+                self._everywhere()
+                self._spoil(*self._names[-2:])
+                with _traced(destination, inject, trace):
+                    self._read_again()
+                    self._until_dead_or(destination, self._mended)
+                self._start_again()
+                self._read_again()
+                wait_for("it is mended", self._mended, *self._both.sites)
+                wait_for("the pass is over", self._passed, *self._both.sites)
+                self._read_again()
+                wait_for("nothing bad need be kept", lambda: not self._kept_bad(), *self._both.sites)
             case _:
                 source.kill()
                 self._drop()
@@ -144,27 +155,40 @@ class Sweep:
 
     # ---- bytes leave their names -------------------------------------------------------------------------
 
-    def _spoil(self, name: str) -> None:
-        """Nobody has good bytes of it any more, and both sites know."""
-        for site in self._both.sites:
-            path = site.store / name
+    def _spoil(self, file: str, book: str) -> None:
+        """At the destination a file and a member of a book change, and nobody notices."""
+        for path in (self._both.destination.store / file, self._both.destination.store / book / "m" / "b"):
+            data = path.read_bytes()
             path.chmod(0o644)
-            path.write_bytes(b"bad")
-        for site in self._both.sites:
-            assert not site.client.verify(name)[0].ok
-        for site in self._both.sites:
-            wait_for("both are suspected", partial(_holders, site, name, 0), *self._both.sites)
+            path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+            path.chmod(0o444)
 
-    def _leave(self, gone: list[str], bad: str) -> None:
+    def _read_again(self) -> None:
+        """Ask for it; the daemon may die of that."""
+        with suppress(DaemonUnreachable):
+            self._both.destination.client.run_scrub()
+
+    def _mended(self) -> bool:
+        """Everything stands as it should, and its site says so."""
+        destination = self._both.destination
+        assert len(self._kept_bad()) <= 2, "each is kept once"
+        return standing(destination.store) == self._wanted and not destination.client.files(bad=True).files
+
+    def _kept_bad(self) -> list[Path]:
+        return list((self._both.destination.store / ".librarian" / "bad").iterdir())
+
+    def _passed(self) -> bool:
+        return all(status.state == "idle" for status in self._both.destination.client.scrubs())
+
+    def _leave(self, gone: list[str]) -> None:
         """Ask for it; the daemon may die of that."""
         client = self._both.source.client
         with suppress(DaemonUnreachable):
             for name in gone:
                 client.withdraw(name, "not wanted")
-            client.heal(bad)
 
-    def _kept(self, gone: list[str], bad: str) -> None:
-        """What was withdrawn is kept at both, whole and once; bad bytes at the source."""
+    def _kept(self, gone: list[str]) -> None:
+        """What was withdrawn is kept at both, whole and once."""
         for name in gone:
             self._names.remove(name)
             wanted = {path: self._wanted.pop(path) for path in list(self._wanted) if _is_of(path, name)}
@@ -180,10 +204,6 @@ class Sweep:
                 assert not (site.store / name).exists()
                 assert len(list(place.parent.glob(f"{digest}*"))) == 1
             self._withdrawn[name] = digest
-        hexes = self._both.source.client.file(bad).files[0].digest.partition(":")[2]
-        kept = list((self._both.source.store / ".librarian" / "bad").glob(f"{hexes}*"))
-        assert [path.read_bytes() for path in kept] == [b"bad"]
-        assert not (self._both.source.store / bad).exists()
 
     @staticmethod
     def _book(number: int) -> Mapping[str, bytes | None]:
@@ -256,10 +276,6 @@ def _below(book: Path) -> dict[str, str]:
     return found | {
         str(path.relative_to(book)): "empty" for path in book.rglob("*") if path.is_dir() and not any(path.iterdir())
     }
-
-
-def _holders(site: Site, name: str, number: int) -> bool:
-    return any(file.name == name and len(file.sites) == number for file in site.client.files().files)
 
 
 def _calls_of(trace: Path) -> Counter[tuple[str, str]]:

@@ -70,6 +70,24 @@ class MemoryKeeping:
             volume.move(old, place)
         return True
 
+    async def stage_good(self, name: Name, members: Sequence[MemberFile], key: str) -> Sequence[bool]:
+        volume = self._answer()
+        return [self._stage(volume, name, member, key) for member in members]
+
+    def _stage(self, volume: Volume, name: Name, member: MemberFile, key: str) -> bool:
+        inode = volume.named.get(f"{name}/{member.path}")
+        staged = f"{key}/{member.path}"
+        if inode is None or staged in volume.staged or Digest.blake3(bytes(inode.data)) != member.digest:
+            return False
+        volume.staged[staged] = inode
+        return True
+
+    async def drop_bad(self, digest: Digest) -> bool:
+        volume = self._answer()
+        for key in [key for key in volume.named if key.startswith(f"{OURS}/bad/{digest.hex}")]:
+            del volume.named[key]
+        return True
+
 
 class MemoryListing:
     """Implements :class:`librarian_daemon.ports.store_capabilities.Listing`."""

@@ -92,8 +92,12 @@ class MemoryStore:
         keeps: bool = True,
         lists: bool = True,
         told: Told = nobody,
+        reads: Callable[[], None] = lambda: None,
     ) -> None:
-        """``keeps`` and ``lists``: whether it can what a store need not be able to do. ``told``: of its trash."""
+        """``keeps`` and ``lists``: whether it can what a store need not be able to do.
+
+        ``told``: of its trash. ``reads`` is called before anything is read.
+        """
         self.id = id_
         self.label = label
         self.location = f"memory:{label}"
@@ -102,6 +106,7 @@ class MemoryStore:
         self._told = told
         self._at = at
         self._unsealed = unsealed
+        self._reads = reads
         self._withheld = ""
         self._staging = MemoryStaging(self._answer, at)
         self._can = Capabilities(
@@ -160,6 +165,7 @@ class MemoryStore:
             label=self.label,
             at=self._at,
             unsealed=self._unsealed,
+            reads=self._reads,
             keeps=can.keeping is not None,
             lists=can.listing is not None,
             told=self._told,
@@ -220,8 +226,7 @@ class MemoryStore:
                 return Placed(landing)
             if landing.action is not Action.HEAL or isinstance(missing, SourceMissing) or self._can.keeping is None:
                 return NotPlaced(landing, NameOccupied(f"something else stands at {landing.name!a}: {wrong.message}"))
-            set_bad_aside(volume, landing.name, landing.digest)
-            await self._at("set bad aside", landing.name)
+            set_bad_aside(volume, landing.name, landing.digest)  # they change places in one step
         elif isinstance(missing, SourceMissing):
             return NotPlaced(landing, missing)
         if volume.below_a_file(landing.name):
@@ -252,6 +257,7 @@ class MemoryStore:
 
     async def check(self, name: Name, digest: Digest, unit: Unit, size_bytes: int) -> Check:
         await self._at("check", name)
+        self._reads()
         try:
             volume = self._answer()
         except StoreError as exc:
@@ -289,6 +295,7 @@ class MemoryStore:
 
     async def open_part(self, name: Name, digest: Digest, part: str, member: MemberPath | None) -> MemoryReader:
         volume = self._answer()
+        self._reads()
         data: bytes | bytearray | None
         if part == Part.MANIFEST:
             data = volume.manifests.get(digest.hex)

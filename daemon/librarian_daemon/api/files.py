@@ -55,7 +55,13 @@ class FileControl:
         asked = request.query
         number = number_of(request, "instances", 0, 1 << 20) if "instances" in asked else None
         only_at = str(self._site) if asked.get("only_here") else None
-        held = queries.Held(only_at=only_at, at=asked.get("at"), not_at=asked.get("not_at"), instances=number)
+        held = queries.Held(
+            only_at=only_at,
+            at=asked.get("at"),
+            not_at=asked.get("not_at"),
+            instances=number,
+            bad=bool(asked.get("bad")),
+        )
         page = await self._catalog.read(
             queries.files, match=match, after=asked.get("after", ""), limit=limit, held=held
         )

@@ -110,13 +110,12 @@ class KeepControl:
             elif isinstance(check.error, StoreError):
                 result.state, result.message = "unknown", check.error.message
             else:
-                result.state, result.message = "lost", await self._clear(holding, check.error.message, found)
+                result.state = "lost"
+                result.message = (
+                    f"{check.error.message}; {EXPLAINED[found]}; what stands there is kept: drop good bytes under the"
+                    " name, and they take its place"
+                )
         return result
-
-    async def _clear(self, holding: Holding, wrong: str, why: UnwantedReason) -> str:
-        place = await self._withdrawals.take_bad_away(holding)
-        kept = f"what stood there is kept at {place}" if place else "nothing stands at its name"
-        return f"{wrong}; {EXPLAINED[why]}; {kept}: drop good bytes under the name, and they are taken"
 
 
 def _chosen(found: queries.Detail | None, name: Name, digest: str | None) -> str:

@@ -42,6 +42,7 @@ READABLE = frozenset(
         "/events",
         "/explain",
         "/recovery",
+        "/scrub",
         "/pauses",
         "/rejected",
         "/ignored",

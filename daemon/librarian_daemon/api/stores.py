@@ -45,6 +45,10 @@ class StoreChoice:
             chosen += found
         return chosen
 
+    def every(self) -> list[Store]:
+        """All of them."""
+        return list(self._stores)
+
 
 class StoreControl:
     """Routes: list the stores, restore a store's marker, retire a store."""

@@ -19,6 +19,7 @@ from librarian_daemon.api.notify import NotifyControl
 from librarian_daemon.api.pauses import PauseControl
 from librarian_daemon.api.reconcile import ReconcileControl
 from librarian_daemon.api.retention import RetentionControl
+from librarian_daemon.api.scrubs import ScrubControl, VerifyControl
 from librarian_daemon.api.sites import SiteControl
 from librarian_daemon.api.status import StatusControl
 from librarian_daemon.api.stores import StoreChoice, StoreControl
@@ -26,6 +27,7 @@ from librarian_daemon.api.transfer_add import AddControl
 from librarian_daemon.api.transfers import TransferControl
 from librarian_daemon.assembly.eviction import Eviction
 from librarian_daemon.assembly.incidents import Watch
+from librarian_daemon.assembly.inquiries import Inquiries
 from librarian_daemon.assembly.integrity import Integrity
 from librarian_daemon.assembly.journal import Journal
 from librarian_daemon.assembly.mesh import Mesh
@@ -51,6 +53,7 @@ def build_control(
     journal: Journal,
     integrity: Integrity,
     eviction: Eviction,
+    inquiries: Inquiries,
     transfers: Transfers,
     recovery: Recovery,
     intakes: Intakes,
@@ -104,6 +107,8 @@ def build_control(
             *_giving_up(ports, settings, choice, eviction).routes(),
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
             *StoreControl(views, StoreMarker(catalog, ports.stores, site), declarations).routes(),
+            *ScrubControl(views, integrity.scrubber, integrity.freezing, choice).routes(),
+            *VerifyControl(inquiries.asking, inquiries.answering, mesh.presences).routes(),
             *DropControl(intakes.services, directories(ports.stores)).routes(),
             *ReconcileControl(integrity.reconciler, recovery.recoverer).routes(),
             *SiteControl(

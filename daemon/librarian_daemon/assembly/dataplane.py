@@ -85,6 +85,7 @@ def build_dataplane(
     tickets = Tickets(send, clock, ports.rng)
     holdings = CatalogHoldings(ports.catalog, membership, site, ports.by_id)
     sender = Sender(site, holdings, custodian)
+    custodian.tell_suspected(sender.cut)
     client = http_adapter.client(
         sign,
         settings.adapters.settings.get("http", {}),

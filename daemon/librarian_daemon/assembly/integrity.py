@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from librarian_daemon.assembly.ports import Ports, Services
 from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.integrity.custodian import Custodian
+from librarian_daemon.integrity.freezing import Freezing
 from librarian_daemon.integrity.reconciler import Reconciler
+from librarian_daemon.integrity.scrubber import Scrubber
 from librarian_daemon.integrity.set_aside import NameKeeper
 from librarian_daemon.integrity.withdrawals import Withdrawals
 from librarian_protocol.entries import FileWithdrawn, InstanceDoubted, NameResolved
+from librarian_protocol.scrub import Budget
 
 
 class Integrity(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +25,8 @@ class Integrity(msgspec.Struct, frozen=True, kw_only=True):
     names: NameKeeper
     withdrawals: Withdrawals
     reconciler: Reconciler
+    scrubber: Scrubber
+    freezing: Freezing
 
     def services(self) -> Services:
         """What runs."""
@@ -28,14 +35,31 @@ class Integrity(msgspec.Struct, frozen=True, kw_only=True):
             "names": self.names.run,
             "withdrawals": self.withdrawals.run,
             "reconciler": self.reconciler.run,
+            "scrubber": self.scrubber.run,
         }
+
+
+def budgets_of(ports: Ports, settings: SiteSettings) -> Mapping[str, Budget]:
+    """How each store is read again, by its id."""
+    configured = {store.label: store for store in settings.store}
+    return {store.id: settings.scrub.budget(configured.get(store.label)) for store in ports.stores}
 
 
 def build_integrity(ports: Ports, settings: SiteSettings) -> Integrity:
     """Each service wakes with the entries that concern it."""
     catalog, by_id = ports.catalog, ports.by_id
+    budgets = budgets_of(ports, settings)
+    freezing = Freezing(catalog, by_id, ports.incidents, ports.site)
     custodian = Custodian(
-        catalog, by_id, ports.incidents, ports.clock, ports.site, ports.metrics, settings.reconcile.limit
+        catalog,
+        by_id,
+        ports.incidents,
+        ports.clock,
+        ports.site,
+        ports.metrics,
+        settings.reconcile.limit,
+        budgets,
+        freezing,
     )
     catalog.watch(custodian.wake, InstanceDoubted)
     names = NameKeeper(catalog, by_id, ports.incidents, ports.site)
@@ -51,5 +75,23 @@ def build_integrity(ports: Ports, settings: SiteSettings) -> Integrity:
         site=ports.site,
         settings=settings.reconcile,
         metrics=ports.metrics,
+        freezing=freezing,
     )
-    return Integrity(custodian=custodian, names=names, withdrawals=withdrawals, reconciler=reconciler)
+    scrubber = Scrubber(
+        catalog=catalog,
+        stores=ports.stores,
+        budgets=budgets,
+        custodian=custodian,
+        freezing=freezing,
+        clock=ports.clock,
+        site=ports.site,
+        metrics=ports.metrics,
+    )
+    return Integrity(
+        custodian=custodian,
+        names=names,
+        withdrawals=withdrawals,
+        reconciler=reconciler,
+        scrubber=scrubber,
+        freezing=freezing,
+    )

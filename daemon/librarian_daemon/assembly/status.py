@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from librarian_daemon.assembly.incidents import Watch
+from librarian_daemon.assembly.integrity import budgets_of
 from librarian_daemon.assembly.mesh import Mesh
 from librarian_daemon.assembly.ports import Ports, Services
 from librarian_daemon.assembly.transfers import Transfers
@@ -20,6 +21,7 @@ from librarian_daemon.status.page_address import PageAddress
 from librarian_daemon.status.peers import PeerViews
 from librarian_daemon.status.problems import Problems
 from librarian_daemon.status.scrape import Scraper
+from librarian_daemon.status.scrubs import ScrubViews
 from librarian_daemon.status.status import Daemon, Views
 from librarian_daemon.status.stores import StoreViews
 from librarian_daemon.status.transfers import TransferViews
@@ -67,7 +69,9 @@ def build_status(
             site=ports.site,
             key=ports.key.public,
         ),
-        stores=StoreViews(by_id, watch.health),
+        stores=StoreViews(
+            by_id, watch.health, ScrubViews(ports.catalog, by_id, budgets_of(ports, settings), ports.clock)
+        ),
         transfers=TransferViews(
             catalog=ports.catalog,
             stores=by_id,

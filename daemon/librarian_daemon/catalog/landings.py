@@ -21,6 +21,7 @@ from librarian_protocol.entries import (
     FileEntry,
     FileIngested,
     How,
+    InstanceHealed,
     InstanceRegistered,
     Unit,
     kind_of,
@@ -141,11 +142,21 @@ def _healing(tx: Tx, landings: Sequence[Landing]) -> Sequence[Landing]:
     if not suspected:
         return landings
     return [
-        msgspec.structs.replace(landing, action=Action.HEAL)
+        msgspec.structs.replace(landing, action=Action.HEAL, entry=_healed(landing))
         if landing.action is Action.PLACE and (landing.name, landing.digest, landing.store) in suspected
         else landing
         for landing in landings
     ]
+
+
+def _healed(landing: Landing) -> InstanceHealed:
+    return InstanceHealed(
+        name=landing.name,
+        digest=landing.digest,
+        size_bytes=landing.size_bytes,
+        unit=landing.unit,
+        store=landing.store,
+    )
 
 
 def finish(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> list[Landing]:
@@ -155,6 +166,11 @@ def finish(tx: Tx, landings: Sequence[Landing], *, verified: bool = True) -> lis
     was said: a file whose ingest is known was found again, and keeps its origin.
     """
     live = _drop(tx.connection, landings)
+    mended = [landing for landing in landings if landing.id in live and landing.action is Action.HEAL]
+    for store in sorted({landing.store for landing in mended}):
+        files = [(landing.name, landing.digest) for landing in mended if landing.store == store]
+        statements.KEPT_BAD.run(tx.connection, files, store=store)
+        statements.ALL_GOOD.run(tx.connection, files, store=store)
     return say(tx, [landing for landing in landings if landing.id in live], verified=verified)
 
 

@@ -521,7 +521,55 @@ verified = Table(
     metadata,
     Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
     Column("store", BytewiseText, primary_key=True),
+    #: "" where it never was.
     Column("at", Text, nullable=False),
+    #: The pass of the store in which that was; 0: before the first.
+    Column("pass", BigInteger, nullable=False, server_default="0"),
+    Index("verified_order", "store", "pass", "at"),
+)
+
+#: The last pass over each store: see ``librarian_protocol.scrub.Pass``.
+scrub = Table(
+    "scrub",
+    metadata,
+    Column("store", BytewiseText, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("began", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Column("gathered", Boolean, nullable=False),
+    Column("asked", Boolean, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("bad", BigInteger, nullable=False),
+    Column("told", BigInteger),
+)
+
+#: Stores of this site in which too much was bad: they neither vouch nor evict until a person says so.
+frozen = Table(
+    "frozen",
+    metadata,
+    Column("store", BytewiseText, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+#: Members of own suspected books that were found bad; "" is a manifest. The others of such a book are good.
+bad_member = Table(
+    "bad_member",
+    metadata,
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("store", BytewiseText, primary_key=True),
+    Column("member", BytewiseText, primary_key=True),
+)
+
+#: Own instances whose bad bytes stand in ``.librarian/bad`` until a pass finds the instance right.
+kept_bad = Table(
+    "kept_bad",
+    metadata,
+    Column("file_id", BigInteger, ForeignKey("file.id"), primary_key=True),
+    Column("store", BytewiseText, primary_key=True),
+    #: The pass in which it was mended: a later one must find it right.
+    Column("pass", BigInteger, nullable=False),
 )
 
 #: Own instances whose bytes stand in ``.librarian/conflict``: another file has their name.

@@ -112,12 +112,36 @@ INSTANCES = SetStatement(
 
 VERIFIED = SetStatement(
     """
-    INSERT INTO verified (file_id, store, at)
-    SELECT f.id, {store}, {at} FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
-    ON CONFLICT (file_id, store) DO UPDATE SET at = excluded.at
+    INSERT INTO verified (file_id, store, at, pass)
+    SELECT f.id, {store}, {at}, COALESCE((SELECT s.number FROM scrub AS s WHERE s.store = {store}), 0)
+    FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
+    ON CONFLICT (file_id, store) DO UPDATE SET at = excluded.at, pass = excluded.pass
     """,
     columns=_FILE,
     values={"store": TEXT, "at": TEXT},
+)
+
+#: Instances that were mended just now: the bad bytes are kept until a later pass finds them right.
+KEPT_BAD = SetStatement(
+    """
+    INSERT INTO kept_bad (file_id, store, pass)
+    SELECT f.id, {store}, COALESCE((SELECT s.number FROM scrub AS s WHERE s.store = {store}), 0)
+    FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
+    ON CONFLICT (file_id, store) DO UPDATE SET pass = excluded.pass
+    """,
+    columns=_FILE,
+    values={"store": TEXT},
+)
+
+#: None of their members is bad any more.
+ALL_GOOD = SetStatement(
+    """
+    DELETE FROM bad_member WHERE store = {store} AND file_id IN (
+        SELECT f.id FROM {rows} AS r CROSS JOIN file AS f WHERE f.name = r.name AND f.digest = r.digest
+    )
+    """,
+    columns=_FILE,
+    values={"store": TEXT},
 )
 
 # ---- what is given to other sites (catalog/integrity/instances.py) ---------------------------------------

@@ -8,7 +8,13 @@ from pathlib import PurePath
 
 import msgspec
 
-from librarian_daemon.config.settings import BusSettings, IntakeSettings, SiteSettings
+from librarian_daemon.config.settings import (
+    BusSettings,
+    IntakeSettings,
+    ScrubSettings,
+    SiteSettings,
+    StoreSettings,
+)
 from librarian_protocol import globs, host_port
 from librarian_protocol.durations import seconds_of
 from librarian_protocol.errors import ArgumentInvalid, ConfigInvalid, NameInvalid
@@ -28,6 +34,7 @@ def check(settings: SiteSettings) -> None:
         ConfigInvalid: the first contradiction; the message begins with the key's path.
     """
     _check_catalog(settings.catalog.url)
+    _check_scrub("scrub", settings.scrub, None)
     _check_stores(settings)
     for index, intake in enumerate(settings.intake):
         _check_intake(intake, f"intake[{index}]", settings)
@@ -87,6 +94,14 @@ def _check_stores(settings: SiteSettings) -> None:
             raise ConfigInvalid(f"store[{index}].path: is empty")
         if store.dir_mode:
             _check_dir_mode(f"store[{index}].dir_mode", int(store.dir_mode, 8))
+        _check_scrub(f"store[{index}]", settings.scrub, store)
+
+
+def _check_scrub(where: str, site: ScrubSettings, store: StoreSettings | None) -> None:
+    try:
+        site.budget(store)
+    except ArgumentInvalid as exc:
+        raise ConfigInvalid(f"{where}: {exc.message}", hint=exc.hint) from exc
 
 
 def _check_dir_mode(key: str, mode: int) -> None:

@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from librarian_protocol import scrub
 from librarian_protocol.api import Level
 from librarian_protocol.entries import Label, StoreRole
 from librarian_protocol.incidents import Severity
 from librarian_protocol.names import SiteName
+from librarian_protocol.scrub import Budget
 from librarian_protocol.unfinished import IGNORED
 
 #: Seconds without change by default.
@@ -54,6 +56,11 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     group: str = ""
     #: How many files at once become durable: by one ``syncfs``, by an fsync for each, or by what is quicker.
     sync: Literal["auto", "syncfs", "fsync"] = "auto"
+    #: What differs from ``[scrub]`` for this store; "" and 0: as there.
+    scrub_every: str = ""
+    scrub_rate: str = ""
+    scrub_hours: str = ""
+    scrub_freeze_at: Annotated[int, Meta(ge=0)] = 0
 
 
 class IntakeSettings(Settings, frozen=True, kw_only=True):
@@ -236,6 +243,33 @@ class RetentionSettings(Settings, frozen=True, kw_only=True):
     rule: list[RetentionRuleSettings] = []
 
 
+class ScrubSettings(Settings, frozen=True, kw_only=True):
+    """``[scrub]``: reading what is stored again (``protocol/scrub.py``)."""
+
+    #: Within this time every byte is read.
+    every: str = "30d"
+    #: Bytes a second, of each store.
+    rate: str = "50MiB/s"
+    #: Hours of the day in which it reads, UTC, such as "20:00-06:00"; "": all.
+    hours: str = ""
+    #: More bad instances than this, found in a store within a pass, freeze the store.
+    freeze_at: Positive = 3
+
+    def budget(self, store: StoreSettings | None = None) -> Budget:
+        """Those of one store, or of one that says nothing else.
+
+        Raises:
+            ArgumentInvalid: one is written otherwise.
+        """
+        of = store or StoreSettings(label="any", path="")
+        return Budget(
+            every_s=scrub.period_s(of.scrub_every or self.every),
+            rate=scrub.rate_of(of.scrub_rate or self.rate),
+            hours=scrub.hours_of(of.scrub_hours or self.hours),
+            freeze_at=of.scrub_freeze_at or self.freeze_at,
+        )
+
+
 class AdapterLimits(Settings, frozen=True, kw_only=True):
     """``[adapters.limits.NAME]``."""
 
@@ -293,5 +327,6 @@ class SiteSettings(Settings, frozen=True, kw_only=True):
     replicator: ReplicatorSettings = ReplicatorSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     retention: RetentionSettings = RetentionSettings()
+    scrub: ScrubSettings = ScrubSettings()
     adapters: AdapterSettings = AdapterSettings()
     log: LogSettings = LogSettings()

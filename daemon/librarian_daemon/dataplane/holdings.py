@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.integrity import instances
+from librarian_daemon.catalog.integrity import instances, scrubbing
 from librarian_daemon.dataplane.sender import Holding
 from librarian_daemon.mesh.membership import Membership
 from librarian_daemon.ports.store import Store
@@ -40,6 +40,13 @@ class CatalogHoldings:
         """See the port."""
         found, chosen = await self._catalog.read(instances.find_for, self._site, asker, digests)
         member = self._membership.members.get(asker)
+        bad: dict[Digest, frozenset[str]] = {}
+        missing = [digest for digest in digests if digest not in found]
+        if missing:
+            for digest, (holding, members) in (
+                await self._catalog.read(scrubbing.salvage, self._site, missing)
+            ).items():
+                found[digest], bad[digest] = holding, members
         return {
             digest: Holding(
                 name=Name(row.trash) if row.trash else row.name,
@@ -47,6 +54,7 @@ class CatalogHoldings:
                 unit=row.unit,
                 size_bytes=row.size_bytes,
                 store=store,
+                bad=bad.get(digest, frozenset()),
                 offered=member is not None and is_offered(member.access, chosen, row.name),
             )
             for digest, row in found.items()

@@ -15,8 +15,7 @@ from librarian_adapters.contract import Buffer, Part
 from librarian_adapters.http.bundle import BUNDLE_TARGET, BUNDLE_TYPE, BYTES_TARGET, BYTES_TYPE, Asked, decode_request
 from librarian_daemon.dataplane.gate import Gate, begin_of, cut
 from librarian_daemon.dataplane.kernel_copy import CannotCopy, Cut, KernelCopy
-from librarian_daemon.dataplane.sender import Sender
-from librarian_daemon.ports.store import Reader
+from librarian_daemon.dataplane.sender import CutReader, Sender
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import ArgumentInvalid, DigestInvalid, NameInvalid, SourceMissing
 from librarian_protocol.names import MemberPath, SiteName
@@ -70,7 +69,7 @@ class DataPlane:
         response: web.StreamResponse,
         site: SiteName,
         asked: Asked,
-        reader: Reader,
+        reader: CutReader,
         begin: int,
     ) -> int:
         """Have the kernel send the bytes from ``begin``, where it can. Returns up to where it did."""
@@ -86,7 +85,7 @@ class DataPlane:
             reader.size_bytes,
             transport.get_extra_info("socket"),
             stall_s=self._gate.limits.stall_s,
-            may_go_on=lambda: not self._gate.paused(site),
+            may_go_on=lambda: not self._gate.paused(site) and not reader.is_cut,
         )
         with closing(copy), suppress(CannotCopy):
             await self._sender.copy(asked, copy)

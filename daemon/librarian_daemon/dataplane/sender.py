@@ -5,7 +5,8 @@ An instance that cannot be sent as announced is ``SourceMissing``, and this site
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -23,6 +24,7 @@ from librarian_protocol.errors import (
     SourceMissing,
     SourceUnreachable,
     StoreError,
+    StoreFault,
     StoreNotMounted,
 )
 from librarian_protocol.names import MemberPath, Name, SiteName
@@ -57,6 +59,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     store: Opening
     #: Whether it is offered to the asking site.
     offered: bool = True
+    #: Members that are bad: a last instance is sent without them.
+    bad: frozenset[str] = frozenset()
 
 
 class Holdings(Protocol):
@@ -73,6 +77,8 @@ class Holdings(Protocol):
     async def find(self, asker: SiteName, digests: Sequence[Digest]) -> Mapping[Digest, Holding]:
         """Local instances that are available: neither suspected, nor doubted without an answer, nor set aside.
 
+        And bad books of which no site has a good instance, with the members that must not be sent.
+
         The answer says which are not offered to ``asker``. At most a few hundred digests; unknown digests are missing
         from the answer.
         """
@@ -87,6 +93,32 @@ class Suspicions(Protocol):
         ...
 
 
+class CutReader:
+    """Implements ``Reader``; gives no more bytes once it is cut: they were found bad meanwhile."""
+
+    def __init__(self, reader: Reader, closed: Callable[[CutReader], None]) -> None:
+        self.size_bytes = reader.size_bytes
+        self.is_cut = False
+        self._reader = reader
+        self._closed = closed
+
+    async def read(self, begin: int, size_bytes: int) -> bytes:
+        """As the reader. Raises StoreError also where it was cut."""
+        chunk = b"" if self.is_cut else await self._reader.read(begin, size_bytes)
+        if self.is_cut:
+            raise StoreFault("the instance was found bad meanwhile")
+        return chunk
+
+    def fileno(self) -> int | None:
+        """As the reader. Who sends by the descriptor asks :attr:`is_cut` before each piece."""
+        return self._reader.fileno()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._closed(self)
+        self._reader.close()
+
+
 class Sender:
     """Opens and reads instances for other sites."""
 
@@ -94,10 +126,33 @@ class Sender:
         self._site = site
         self._holdings = holdings
         self._suspicions = suspicions
+        self._open: dict[Digest, set[CutReader]] = {}
+        #: How often readers were cut.
+        self._cuts = 0
 
-    async def find(self, asker: SiteName, asked: Asked) -> Reader:
+    def cut(self, digest: Digest) -> None:
+        """An instance of these bytes was found bad, and that is committed: whoever reads one of them gets no more."""
+        self._cuts += 1
+        for reader in self._open.get(digest, ()):
+            reader.is_cut = True
+
+    async def find(self, asker: SiteName, asked: Asked) -> CutReader:
         """As :meth:`open`, of the instance that is held now."""
-        return await self.open(asked, (await self._holdings.find(asker, [asked.digest])).get(asked.digest))
+        while True:
+            cuts = self._cuts
+            reader = await self.open(asked, (await self._holdings.find(asker, [asked.digest])).get(asked.digest))
+            if cuts == self._cuts:
+                break
+            reader.close()  # it may be what was found bad since the catalog was asked
+        cuttable = CutReader(reader, partial(self._ended, asked.digest))
+        self._open.setdefault(asked.digest, set()).add(cuttable)
+        return cuttable
+
+    def _ended(self, digest: Digest, reader: CutReader) -> None:
+        still = self._open.get(digest, set())
+        still.discard(reader)
+        if not still:
+            self._open.pop(digest, None)
 
     async def open(self, asked: Asked, holding: Holding | None) -> Reader:
         """Open the requested instance.
@@ -123,6 +178,8 @@ class Sender:
         """The holding, if the asker may have that part of it. Raises SourceMissing, NotOffered."""
         if holding is None or (holding.unit is Unit.FILE) != (asked.part is Part.FILE):
             raise SourceMissing(f"site {self._site} does not hold {asked.part} of {asked.digest}")
+        if asked.member is not None and asked.member in holding.bad:
+            raise SourceMissing(f"site {self._site} does not hold {asked.part} {asked.member!a} of {asked.digest}")
         if not holding.offered:
             raise NotOffered(f"site {self._site} does not offer {asked.digest} to the site that asks")
         return holding

@@ -14,6 +14,7 @@ from librarian_adapters.beneath import DIRECTORY, open_beneath
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
 _SYNC_FILE_RANGE_WAIT_BEFORE = 1
 
 
@@ -90,12 +91,16 @@ def _is_directory(dirfd: int, path: bytes) -> bool:
 
 def rename_noreplace(from_fd: int, old: bytes, to_fd: int, new: bytes) -> None:
     """Rename one component below each descriptor, never over anything (``EEXIST``)."""
+    _renameat2(from_fd, old, to_fd, new, _RENAME_NOREPLACE)
+
+
+def _renameat2(from_fd: int, old: bytes, to_fd: int, new: bytes, flags: int) -> None:
     result = _LIBC.renameat2(
         ctypes.c_int(from_fd),
         ctypes.c_char_p(old),
         ctypes.c_int(to_fd),
         ctypes.c_char_p(new),
-        ctypes.c_uint(_RENAME_NOREPLACE),
+        ctypes.c_uint(flags),
     )
     _raise_failure(result, old, None, new)
 
@@ -106,6 +111,19 @@ def move(from_fd: int, old: bytes, to_fd: int, new: bytes) -> None:
     new_parent, new_name = split(new)
     with opened(from_fd, old_parent) as source, opened(to_fd, new_parent) as target:
         rename_noreplace(source, old_name, target, new_name)
+
+
+def exchange(from_fd: int, old: bytes, to_fd: int, new: bytes) -> None:
+    """Have what stands at both paths change places, in one step: neither name is ever free. Fsyncs nothing.
+
+    Raises:
+        FileNotFoundError: nothing stands at one of them.
+        OSError: ``EINVAL`` where the filesystem cannot do it.
+    """
+    old_parent, old_name = split(old)
+    new_parent, new_name = split(new)
+    with opened(from_fd, old_parent) as source, opened(to_fd, new_parent) as target:
+        _renameat2(source, old_name, target, new_name, _RENAME_EXCHANGE)
 
 
 def stat_beneath(dirfd: int, path: bytes) -> os.stat_result:

@@ -5,10 +5,11 @@ A walk streams. It keeps in memory only the listings of the directories on its c
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -36,6 +37,10 @@ _KINDS = {
 }
 
 
+#: The bytes cannot be read; other errors say nothing about them.
+DISK_ERRORS = frozenset({errno.EIO, errno.EUCLEAN})
+#: Of a bad book so many members are named.
+MOST_BAD = 1000
 #: How many things in a book that are not members are named.
 _EXAMPLES = 3
 
@@ -161,6 +166,7 @@ def compare(
     read_bytes: bool,
     stop: threading.Event | None = None,
     extra: Extra | None = None,
+    bad: BadMembers | None = None,
 ) -> tuple[int, LibrarianError | None]:
     """Compare a book with its manifest: every member must be right, and nothing else be there. Both stream, in the same
     order.
@@ -172,6 +178,7 @@ def compare(
         read_bytes: whether to read and hash the members; else only names, kinds and sizes are compared.
         stop: set to give up.
         extra: records what stands beside the members. It is then not a fault, since it does not harm any member.
+        bad: records every member that is wrong; without it, the first one ends the comparison.
 
     Returns:
         How many bytes stand in members that are right, and the first thing that is wrong.
@@ -182,6 +189,7 @@ def compare(
     """
     reader = ManifestReader()
     size_bytes = 0
+    first: LibrarianError | None = None
     try:
         for found, member in _beside(walk(book, other=extra.add if extra else None), _members(manifest, reader)):
             if stop is not None and stop.is_set():
@@ -193,18 +201,40 @@ def compare(
                     continue
                 if isinstance(member, MemberDirectory) and _is_directory(book, member.path):
                     continue  # it was empty: what stands in it now is extra
-            if wrong is not None:
+            if wrong is None and isinstance(member, MemberFile):
+                wrong = _member(book, member, read_bytes=read_bytes, stop=stop, unread=bad is not None)
+                if wrong is None:
+                    size_bytes += member.size_bytes
+            if wrong is not None and (bad is None or member is None):
                 return size_bytes, wrong
-            if isinstance(member, MemberFile):
-                wrong = _member(book, member, read_bytes=read_bytes, stop=stop)
-                if wrong is not None:
-                    return size_bytes, wrong
-                size_bytes += member.size_bytes
+            if wrong is not None and bad is not None and member is not None:
+                bad.add(member.path)
+                first = first or wrong
         if reader.finish() != digest:
-            return size_bytes, ChecksumMismatch(f"the book's manifest is not {digest}")
+            raise ManifestInvalid(f"the book's manifest is not {digest}")
     except (BookRefused, ManifestInvalid) as exc:
+        if bad is not None:
+            bad.add("")  # nothing says which members are right
         return size_bytes, ChecksumMismatch(exc.message, hint=exc.hint)
-    return size_bytes, None
+    return size_bytes, first
+
+
+class BadMembers(msgspec.Struct):
+    """Members of a book that are wrong, in its order; "" is its manifest. Only the first of very many are kept."""
+
+    paths: list[str] = []
+    count: int = 0
+
+    def add(self, path: str) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.paths) < MOST_BAD:
+            self.paths.append(path)
+
+    @property
+    def known(self) -> Sequence[str]:
+        """All of them; only the manifest, as if nothing were known, where they are too many to be kept."""
+        return self.paths if self.count <= MOST_BAD else [""]
 
 
 class Extra(msgspec.Struct):
@@ -266,6 +296,19 @@ def _member(
     *,
     read_bytes: bool,
     stop: threading.Event | None,
+    unread: bool,
+) -> LibrarianError | None:
+    """What is wrong with a member. ``unread``: that the disk does not give its bytes is an answer, too."""
+    try:
+        return _compare_member(book, member, read_bytes=read_bytes, stop=stop)
+    except OSError as exc:
+        if not unread or exc.errno not in DISK_ERRORS:
+            raise
+        return ChecksumMismatch(f"member {member.path!a} cannot be read: {exc.strerror}")
+
+
+def _compare_member(
+    book: int, member: MemberFile, *, read_bytes: bool, stop: threading.Event | None
 ) -> LibrarianError | None:
     with opened(book, os.fsencode(member.path), READ_FILE) as fd:
         size_bytes = os.fstat(fd).st_size

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from librarian_daemon.catalog import landings as landing_rows
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.mesh.grants import standing_and_grants
-from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.incidents import Incidents, mended
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_daemon.ports.store import Landing
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol import globs
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import InstanceRegistered
+from librarian_protocol.entries import FileIngested
 from librarian_protocol.names import Name
 
 
@@ -52,8 +52,8 @@ class CatalogLedger:
         self._metrics.intake_files.labels(outcome="accepted").inc(len(said))
         self._metrics.intake_bytes.inc(sum(landing.size_bytes for landing in said))
         for landing in said:
-            if isinstance(landing.entry, InstanceRegistered):  # it was known, and is here again
-                await self._incidents.resolve("instance-suspected", landing.name)
+            if not isinstance(landing.entry, FileIngested):  # it was known, and is here again
+                await mended(self._incidents, landing.name)
 
     async def abandon(self, landings: Sequence[Landing]) -> None:
         """See the port."""

@@ -6,25 +6,28 @@ plane's that it could not read them. The answer is a new state of the instance: 
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from librarian_daemon.catalog import landings
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.integrity import comparison, instances, set_aside
+from librarian_daemon.catalog.integrity import comparison, instances, scrubbing, set_aside
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.transaction import Tx
-from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.fs.book_tree import DISK_ERRORS
+from librarian_daemon.integrity.freezing import Freezing
+from librarian_daemon.ports.incidents import LAST, SUSPECTED, Incidents, mended
 from librarian_daemon.ports.store import Check, Store
+from librarian_daemon.ports.store_capabilities import keeping_of
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_daemon.runtime.signals import Signal
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
-from librarian_protocol.errors import StoreError, StoreNotMounted
+from librarian_protocol.errors import NotPossible, StoreError, StoreNotMounted
 from librarian_protocol.names import SiteName
+from librarian_protocol.scrub import Budget
 from librarian_protocol.wanted import InstanceState
 
 IDLE_S = 30.0
@@ -32,6 +35,8 @@ IDLE_S = 30.0
 MAX_WAITING = 1000
 MANY = "many-anomalies"
 UNKNOWN = "unknown-files"
+#: Bad last instances that are told of one by one.
+_TOLD_ALONE = 1000
 MANY_HINT = "none is registered as wrong: look at the disk, its controller and its mount; then `lbctl reconcile --all`"
 
 
@@ -47,8 +52,13 @@ class Custodian:
         site: SiteName,
         metrics: Metrics,
         limit: int,
+        budgets: Mapping[str, Budget],
+        freezing: Freezing,
     ) -> None:
-        """At most ``limit`` instances of a store are suspected without a person: more have another cause."""
+        """At most ``limit`` instances of a store are suspected without a person: more have another cause.
+
+        ``budgets``: of each store, by its id: they say how many bad instances freeze it.
+        """
         self._catalog = catalog
         self._stores = stores
         self._incidents = incidents
@@ -56,9 +66,17 @@ class Custodian:
         self._site = site
         self._metrics = metrics
         self._limit = limit
+        self._budgets = budgets
+        self._freezing = freezing
+        #: Whose readers are cut when they are found bad.
+        self._suspected: list[Callable[[Digest], None]] = []
         self._log = structlog.get_logger("custodian")
         self._complaints: dict[Digest, str] = {}
         self.wake = Signal()
+
+    def tell_suspected(self, listener: Callable[[Digest], None]) -> None:
+        """Have it told of the digest of each instance that is found bad, once that is committed."""
+        self._suspected.append(listener)
 
     async def missing(self, digest: Digest, reason: str) -> None:
         """Our own data plane could not read an instance: read it again."""
@@ -77,6 +95,8 @@ class Custodian:
                 found = await self._catalog.read(instances.find, self._site, [digest])
                 for holding in found.values():
                     await self.examine(holding, complaint=reason)
+            await self._tell_mended()
+            await self.tell_alone()
             await self.wake.wait(IDLE_S if not doubted else 1.0)
 
     async def examine(self, holding: Holding, *, complaint: str = "", insist: bool = False) -> Check | None:
@@ -106,22 +126,71 @@ class Custodian:
                 f"{self._limit} instances of store {store.label!r} are suspected already, and there are more",
                 MANY_HINT,
             )
+            await self._freezing.freeze(holding.store, f"more than {self._limit} of its instances are bad")
             return check
-        await self._catalog.write(_say, self._site, holding, check, complaint)
+        budget = self._budgets.get(holding.store)
+        froze = await self._catalog.write(_say, self._site, holding, check, complaint, budget)
         await self._tell_extra(store, holding, check)
         if check.error is None:
             self._log.info("instance_good", name=subject, digest=holding.digest)
-            await self._incidents.resolve("instance-suspected", subject)
+            await mended(self._incidents, subject)
         else:
+            for listener in self._suspected:
+                listener(holding.digest)
             self._metrics.suspected_instances.inc()
             self._log.error("instance_suspected", name=subject, digest=holding.digest, error=check.error.message)
+            if froze:
+                await self._freezing.tell()
+            await self._tell_bad(store, subject, check.error.message)
+        return check
+
+    async def _tell_bad(self, store: Store, subject: str, wrong: str) -> None:
+        """One incident for the instance; of a frozen store, one for the site stands for all."""
+        if not await self._catalog.read(scrubbing.is_frozen, store.id):
             await self._incidents.open(
-                "instance-suspected",
+                SUSPECTED,
                 subject,
-                f"the instance in store {store.label!r} is not what was ingested: {check.error.message}",
+                f"the instance in store {store.label!r} is not what was ingested: {wrong}",
                 "it is not served; it is fetched again from another site by itself, or by `lbctl file heal NAME`",
             )
-        return check
+        await self.tell_alone()
+
+    async def _tell_mended(self) -> None:
+        """What was told of instances that are good by now is over: a crash may have come before that was said."""
+        told = await self._incidents.subjects(SUSPECTED)
+        if told:
+            bad = await self._catalog.read(scrubbing.bad_names, self._site, told)
+            for name in sorted(set(told) - bad):
+                await mended(self._incidents, name)
+
+    async def tell_alone(self) -> None:
+        """Open an incident for each file whose only instances are bad, and resolve those that are over."""
+        bad = dict(await self._catalog.read(scrubbing.alone, self._site, _TOLD_ALONE))
+        open_now = set(await self._incidents.subjects(LAST))
+        for name, store in bad.items():
+            if name in open_now:
+                continue
+            known = self._stores.get(store)
+            await self._incidents.open(
+                LAST,
+                name,
+                f"the instance in store {known.label if known else store!r} is bad, and no site has a good one",
+                "it is kept as it is: drop good bytes under its name, or `lbctl file show NAME` for who had it",
+            )
+        for name in sorted(open_now - bad.keys()):
+            await self._incidents.resolve(LAST, name)
+
+    async def let_bad_go(self, holding: Holding) -> None:
+        """A pass found the mended instance right: the bad bytes that were kept need be no longer."""
+        store = self._stores[holding.store]
+        if await self._catalog.read(scrubbing.shares_bad, holding):
+            return
+        try:
+            await keeping_of(store).drop_bad(holding.digest)
+        except (StoreError, NotPossible) as exc:
+            self._log.warning("bad_bytes_not_removed", name=holding.name, error=exc.message)
+            return
+        await self._catalog.write(scrubbing.forget_kept, holding)
 
     async def _tell_extra(self, store: Store, holding: Holding, check: Check) -> None:
         """Files that somebody put into a stored book harm no member: they are reported and left."""
@@ -161,16 +230,21 @@ class Custodian:
 
 def is_disk_error(error: StoreError) -> bool:
     """Whether the bytes cannot be read; other errors of a store say nothing about them."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in {errno.EIO, errno.EUCLEAN}
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_ERRORS
 
 
-def _say(tx: Tx, site: SiteName, holding: Holding, check: Check, complaint: str) -> None:
+def _say(tx: Tx, site: SiteName, holding: Holding, check: Check, complaint: str, budget: Budget | None) -> bool:
+    """Returns whether that froze the store: in the same commit, so before anything else of it is read."""
     now = instances.state_of(tx.connection, site, holding)
     if check.error is not None:
-        if now is not None and now.state == "available":
-            reason = f"{check.error.message}; {complaint}" if complaint else check.error.message
-            tx.append(holding.suspected(reason))
-        return
+        scrubbing.set_bad_members(tx, holding, check.bad)
+        if now is None or now.state != "available":
+            return False
+        reason = f"{check.error.message}; {complaint}" if complaint else check.error.message
+        tx.append(holding.suspected(reason))
+        return budget is not None and scrubbing.note_bad(tx, holding.store, budget)
     landings.note_verified(tx, holding.store, [(holding.name, holding.digest)])
+    scrubbing.set_bad_members(tx, holding, ())
     if now is not None and (now.state == InstanceState.SUSPECTED or now.doubted):
         tx.append(holding.healed())
+    return False

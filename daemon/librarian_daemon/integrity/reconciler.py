@@ -25,6 +25,7 @@ from librarian_daemon.catalog.transfers import batch_rows, planning
 from librarian_daemon.config.settings import ReconcileSettings
 from librarian_daemon.integrity.comparison import Comparison, Unclaimed
 from librarian_daemon.integrity.custodian import MANY, MANY_HINT, UNKNOWN, Custodian
+from librarian_daemon.integrity.freezing import Freezing
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.staging_keys import is_transfer_key
 from librarian_daemon.ports.store import Store
@@ -56,7 +57,9 @@ class Reconciler:
         site: SiteName,
         settings: ReconcileSettings,
         metrics: Metrics,
+        freezing: Freezing,
     ) -> None:
+        self._freezing = freezing
         self._catalog = catalog
         self._stores = stores
         self._custodian = custodian
@@ -135,6 +138,7 @@ class Reconciler:
                 f"{report.wrong} instances of store {store.label!r} look wrong, such as {'; '.join(report.examples)}",
                 MANY_HINT,
             )
+            await self._freezing.freeze(store.id, f"{report.wrong} of its instances look wrong")
             return
         for holding in gathered:
             await self._custodian.examine(holding)

@@ -1,4 +1,4 @@
-"""Moves bytes away from their name at this site: of withdrawn files, and bad bytes.
+"""Moves the bytes of withdrawn files away from their name at this site.
 
 A rename within the store, under a landing row: never over anything, nothing is deleted, and made again after a crash
 until it is done. Only then may another file have the name.
@@ -14,10 +14,9 @@ import structlog
 from librarian_daemon.catalog import landings
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import withdrawals
-from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.integrity.withdrawals import LeavingInstance
 from librarian_daemon.catalog.transaction import Tx
-from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.incidents import Incidents, mended
 from librarian_daemon.ports.store import Action, Landing, Store
 from librarian_daemon.ports.store_capabilities import keeping_of
 from librarian_daemon.ports.time import Rng
@@ -31,7 +30,7 @@ _HINT = "it is tried again by itself; nothing was deleted"
 
 
 class Withdrawals:
-    """Service. Also moves bad bytes on request."""
+    """Service."""
 
     def __init__(
         self, catalog: Catalog, stores: Mapping[str, Store], incidents: Incidents, rng: Rng, site: SiteName
@@ -80,24 +79,11 @@ class Withdrawals:
                 await self._incidents.resolve("name-not-moved", name)
         return len(page) == _PAGE and moved > 0
 
-    async def take_bad_away(self, holding: Holding) -> str:
-        """Take the name from wrong bytes, so that good ones can have it. Returns their new place, or "".
-
-        Raises:
-            StoreError: the store does not do it.
-            NotPossible: bytes cannot leave their name in this store.
-        """
-        async with self._moving:
-            leaving = await self._catalog.read(withdrawals.leaving, self._site, holding)
-            if leaving.aside or leaving.replaced:
-                return ""
-            return await self._move(leaving, Action.CLEAR)
-
     async def _leave(self, leaving: LeavingInstance, action: Action) -> bool:
         if leaving.holding.store not in self._stores:
             return False  # it is no longer configured: nothing of it is touched
         await self._move(leaving, action)
-        await self._incidents.resolve("instance-suspected", leaving.holding.name)
+        await mended(self._incidents, leaving.holding.name)
         return True
 
     async def _move(self, leaving: LeavingInstance, action: Action) -> str:

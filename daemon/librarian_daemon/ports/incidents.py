@@ -31,3 +31,14 @@ class Incidents(Protocol):
     async def subjects(self, code: str) -> Sequence[str]:
         """Subjects of the open incidents of this code; at most a thousand."""
         ...
+
+
+#: An own instance is bad; and no site has a good one. Their subject is the name.
+SUSPECTED = "instance-suspected"
+LAST = "last-instance-bad"
+
+
+async def mended(incidents: Incidents, name: str) -> None:
+    """The own instance of that name is good: what was told of it is over. Idempotent."""
+    await incidents.resolve(SUSPECTED, name)
+    await incidents.resolve(LAST, name)

@@ -30,9 +30,9 @@ class Action(StrEnum):
     PLACE = "place"
     #: The bytes at the name leave it for ``rel``: an administrator withdrew the file.
     WITHDRAW = "withdraw"
-    #: Bad bytes at the name leave it for ``.librarian/bad``; then the good ones are placed.
+    #: Bad bytes at the name and the good ones change places; the bad ones are kept in ``.librarian/bad``.
     HEAL = "heal"
-    #: Bad bytes at the name leave it for ``rel``, below ``.librarian/bad``: no good ones are available yet.
+    #: Bad bytes at the name leave it for ``rel``, below ``.librarian/bad``. Only rows of earlier versions say so.
     CLEAR = "clear"
 
 
@@ -93,6 +93,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     error: LibrarianError | None = None
     extra: Sequence[str] = ()
     extra_count: int = 0
+    #: Members of a book that are wrong, if it is known which: the others are right. "" is its manifest.
+    bad: Sequence[str] = ()
 
 
 class Looked(msgspec.Struct, frozen=True):

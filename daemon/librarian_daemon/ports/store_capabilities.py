@@ -15,6 +15,7 @@ from librarian_protocol.api import DoctorCheck
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import NotPossible, SourceMissing, StoreError
+from librarian_protocol.manifest import MemberFile
 from librarian_protocol.marking import Comparison
 from librarian_protocol.names import RESERVED_COMPONENT, Name
 
@@ -68,7 +69,10 @@ class LocalDirectory(Protocol):
 
 
 class Keeping(Protocol):
-    """Bytes can leave their name and are kept: renames inside the store, never overwriting. Nothing is deleted."""
+    """Bytes can leave their name and are kept: renames inside the store, never overwriting.
+
+    Nothing is deleted but bad bytes, when good ones were found in their place.
+    """
 
     async def set_aside(self, name: Name, digest: Digest) -> None:
         """Take the name from bytes that were found to be these. Idempotent.
@@ -109,6 +113,25 @@ class Keeping(Protocol):
 
     async def move_away(self, name: Name, digest: Digest, place: str, *, aside: bool) -> bool:
         """Move the bytes at the name, or aside, to ``place``. Idempotent. Returns whether anything is there.
+
+        Raises:
+            StoreError: the store does not do it.
+        """
+        ...
+
+    async def stage_good(self, name: Name, members: Sequence[MemberFile], key: str) -> Sequence[bool]:
+        """Read members of the book at the name; those that are right stand below ``key`` in staging, too.
+
+        No byte is copied: they must not be written to. One answer for each; False also where something is staged for
+        it, or the store cannot do this.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        ...
+
+    async def drop_bad(self, digest: Digest) -> bool:
+        """Remove the bad bytes that were kept under a digest. Idempotent. Returns whether none are left.
 
         Raises:
             StoreError: the store does not do it.

@@ -144,6 +144,33 @@ class Metrics:
             ["store"],
             registry=registry,
         )
+        self.scrubbed_bytes = Counter(
+            "librarian_scrubbed_bytes_total", "Bytes read again and found right.", ["store"], registry=registry
+        )
+        self.scrub_pass = Gauge(
+            "librarian_scrub_pass", "Number of the last pass over the store.", ["store"], registry=registry
+        )
+        self.scrub_covered = Gauge(
+            "librarian_scrub_covered_ratio",
+            "How much of the store the present pass has read, or the last one had; 1 is all of it.",
+            ["store"],
+            registry=registry,
+        )
+        self.scrub_oldest = Gauge(
+            "librarian_scrub_oldest_seconds",
+            "How long ago the least recently verified instance of the store was read.",
+            ["store"],
+            registry=registry,
+        )
+        self.scrub_miss = Gauge(
+            "librarian_scrub_projected_miss_seconds",
+            "By how much some instance will have been unread for longer than scrub.every; 0 where none will.",
+            ["store"],
+            registry=registry,
+        )
+        self.store_frozen = Gauge(
+            "librarian_store_frozen", "1 while the store neither vouches nor evicts.", ["store"], registry=registry
+        )
         self.audit_ok = Gauge("librarian_audit_ok", "1 if the last audit found nothing.", registry=registry)
         self.parked = Gauge("librarian_parked_transfers", "Parked transfers by reason.", ["reason"], registry=registry)
         self.only_here_files = Gauge(

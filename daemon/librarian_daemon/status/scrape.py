@@ -76,6 +76,7 @@ class Scraper:
             metrics.parked.labels(reason=reason.value).set(counted.parked.get(reason.value, 0))
         self._scrape_peers(await made("peers", self._views.peers.peers(figures), []))
         await self._scrape_stores()
+        self._scrape_scrubs(await made("scrub", self._views.scrubs(), []))
         self._scrape_pauses()
         metrics.failing_views.set(len(sections.failing))
         drops = [intake.snapshot() for intake in self._intakes]
@@ -97,6 +98,15 @@ class Scraper:
             gauge.labels(code=code, severity=about(code).severity.value).inc(number)
         for problem in not_kept:
             gauge.labels(code=problem.code, severity=about(problem.code).severity.value).inc()
+
+    def _scrape_scrubs(self, found: Sequence[api.ScrubStatus]) -> None:
+        metrics = self._metrics
+        for status in found:
+            metrics.scrub_pass.labels(store=status.label).set(status.number)
+            metrics.scrub_covered.labels(store=status.label).set(status.covered)
+            metrics.scrub_oldest.labels(store=status.label).set(status.oldest_s)
+            metrics.scrub_miss.labels(store=status.label).set(status.miss_s)
+            metrics.store_frozen.labels(store=status.label).set(bool(status.frozen))
 
     def _scrape_pauses(self) -> None:
         gauge = self._metrics.paused

@@ -115,6 +115,7 @@ class Views:
             counted_at=figures.at,
             page=self._page.url,
             pauses=self.transfers.pauses(),
+            scrubs=await self.sections.made("scrub", self._stores.scrubs.scrubs(figures), []),
         )
 
     def _intake(self) -> list[api.IntakeStatus]:
@@ -138,6 +139,10 @@ class Views:
     async def stores(self) -> list[api.StoreStatus]:
         """This site's stores."""
         return await self._stores.stores(await self.figures())
+
+    async def scrubs(self) -> list[api.ScrubStatus]:
+        """How reading this site's stores again stands."""
+        return await self._stores.scrubs.scrubs(await self.figures())
 
     async def readiness(self) -> dict[str, str]:
         """What stops this site from working, by part; empty when it is ready."""

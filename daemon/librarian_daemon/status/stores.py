@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from librarian_daemon.incidents.store_health import StoreHealth
 from librarian_daemon.ports.store import Store
 from librarian_daemon.status.census import Figures
+from librarian_daemon.status.scrubs import ScrubViews
 from librarian_protocol import api
 
 
 class StoreViews:
     """Read-only answers."""
 
-    def __init__(self, stores: Mapping[str, Store], health: StoreHealth) -> None:
+    def __init__(self, stores: Mapping[str, Store], health: StoreHealth, scrubs: ScrubViews) -> None:
+        self.scrubs = scrubs
         self._stores = stores
         self._health = health
 

@@ -26,7 +26,7 @@ from librarian_protocol.digests import Digest
 from librarian_protocol.entries import AdapterOffer, Unit
 from librarian_protocol.errors import LibrarianError, ManifestInvalid, StoreError
 from librarian_protocol.manifest import Member, MemberFile
-from librarian_protocol.names import SiteName
+from librarian_protocol.names import MemberPath, SiteName
 
 #: A manifest line is at most about 1.1 kB: room for two million members with long paths.
 MAX_MANIFEST_BYTES = 2 << 30
@@ -253,7 +253,12 @@ class Fetcher:
         page: list[Item] = []
         page_bytes = 0
         async for members in self._store.staged_manifest(manifest_key(transfer_key(book.id)), book.digest):
+            here = await self._good_here(book, members)
             for item in _member_items(book, members):
+                if item.member in here:
+                    size_bytes += item.size_bytes
+                    files += 1
+                    continue
                 size_bytes += item.size_bytes
                 files += 1
                 if page and (len(page) >= limits.max_files or page_bytes + item.size_bytes > limits.max_bytes):
@@ -267,6 +272,15 @@ class Fetcher:
             raise ManifestInvalid(problem)
         if not limits.trees:
             await self._attributes(job, book, files, progress)
+
+    async def _good_here(self, book: TransferView, members: Sequence[Member]) -> frozenset[MemberPath]:
+        """Of a book that is mended, the members that are right at its name: they stand in staging now, too."""
+        keeping = self._store.can.keeping
+        if keeping is None:
+            return frozenset()
+        files = [member for member in members if isinstance(member, MemberFile)]
+        right = await keeping.stage_good(book.name, files, transfer_key(book.id))
+        return frozenset(member.path for member, good in zip(files, right, strict=True) if good)
 
     async def _attributes(self, job: Job, book: TransferView, files: int, progress: JobProgress) -> None:
         """Bring the list of the members' attributes. The book is valid without it; its absence is reported."""
@@ -305,11 +319,13 @@ class Fetcher:
         for start in range(0, len(items), CHECKED_TOGETHER):
             some = items[start : start + CHECKED_TOGETHER]
             found = await self._store.staging.read_back_many(some)
-            missing += [
-                item
-                for item, there in zip(some, found, strict=True)
-                if isinstance(there, StoreError) or there[1] != item.digest
-            ]
+            for item, there in zip(some, found, strict=True):
+                if not isinstance(there, StoreError) and there[1] == item.digest:
+                    continue
+                if not isinstance(there, StoreError) and there[0] >= item.size_bytes:
+                    # Nothing can be added to it; and it may have another link, at a name.
+                    await self._store.staging.discard(item)
+                missing.append(item)
         return missing
 
 

@@ -21,7 +21,7 @@ from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.landing import commit
 from librarian_daemon.landing.commit import Ends, Steps
-from librarian_daemon.ports.incidents import Incidents
+from librarian_daemon.ports.incidents import Incidents, mended
 from librarian_daemon.ports.staging_keys import list_key, transfer_key, transfer_keys
 from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed, Store
 from librarian_daemon.ports.store_capabilities import Expected
@@ -188,7 +188,7 @@ class Lander:
     async def _healed(self, landing: Landing) -> None:
         """Resolve the incident of a bad instance that good bytes replaced."""
         self._log.warning("instance_healed", name=landing.name, transfer=landing.transfer)
-        await self._incidents.resolve("instance-suspected", landing.name)
+        await mended(self._incidents, landing.name)
 
     async def _fail(self, by_id: dict[str, Arrived], failed: Sequence[NotPlaced]) -> None:
         if not failed:

@@ -12,14 +12,17 @@ from librarian_protocol.api.drops import Ignored, IntakeStatus, Refused, Refused
 from librarian_protocol.api.errors import ERROR_SCHEMA, ErrorBody
 from librarian_protocol.api.explanations import Explanation
 from librarian_protocol.api.files import (
+    EverywhereVerified,
     FileDetail,
     FilePage,
     FileSummary,
     Heal,
     HealResult,
     Instance,
+    InstanceVerified,
     NameDetail,
     Resolve,
+    VerifyEverywhere,
     VerifyResult,
     Withdraw,
 )
@@ -48,6 +51,7 @@ from librarian_protocol.api.retention import (
     TrashPage,
 )
 from librarian_protocol.api.rules import HoldAdd, HoldRule, KeepAdd, KeepRule
+from librarian_protocol.api.scrub import ScrubRun, ScrubStatus, StoreThaw
 from librarian_protocol.api.sites import (
     Invite,
     InviteTerms,
@@ -80,6 +84,7 @@ __all__ = [
     "DoctorCheck",
     "ErrorBody",
     "Event",
+    "EverywhereVerified",
     "Evict",
     "Evicted",
     "Explanation",
@@ -97,6 +102,7 @@ __all__ = [
     "Incident",
     "IncidentPage",
     "Instance",
+    "InstanceVerified",
     "IntakeStatus",
     "Invite",
     "InviteTerms",
@@ -129,6 +135,8 @@ __all__ = [
     "Resolve",
     "Restore",
     "RetentionRule",
+    "ScrubRun",
+    "ScrubStatus",
     "Site",
     "SiteChange",
     "SiteEnd",
@@ -140,12 +148,14 @@ __all__ = [
     "StoreRetire",
     "StoreRetired",
     "StoreStatus",
+    "StoreThaw",
     "Subscription",
     "SubscriptionAdd",
     "TransferAdd",
     "TransferPage",
     "TrashPage",
     "Trashed",
+    "VerifyEverywhere",
     "VerifyResult",
     "WaitingItem",
     "Withdraw",

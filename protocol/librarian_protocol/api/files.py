@@ -123,3 +123,43 @@ class VerifyResult(msgspec.Struct, kw_only=True):
     message: str
     #: False where nothing was read, and nothing is said of the bytes: the store is away, or does not answer.
     looked: bool = True
+
+
+class VerifyEverywhere(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /file/verify/everywhere``: ask every holder of the files whose names match."""
+
+    match: str
+    #: Read every byte now; else say what was found last.
+    fresh: bool = False
+
+
+class InstanceVerified(msgspec.Struct, kw_only=True):
+    """What its site says of one instance."""
+
+    site: str
+    store: str
+    label: str
+    name: str
+    #: As registered.
+    digest: str
+    size_bytes: int
+    #: ``right``, ``bad``, ``unread`` (nothing is said of the bytes), ``absent`` (not held any more) or ``waiting``.
+    outcome: str
+    #: As they are now, where that is known.
+    found_digest: str | None = None
+    found_size_bytes: int | None = None
+    #: When it was read, and whether for this question.
+    read_at: str | None = None
+    fresh: bool = False
+    message: str = ""
+
+
+class EverywhereVerified(msgspec.Struct, kw_only=True):
+    """How an inquiry stands."""
+
+    inquiry: str
+    instances: list[InstanceVerified]
+    answered: int
+    #: Sites that have not answered everything, and those of them that are away, with the reason.
+    waiting: list[str]
+    away: dict[str, str]

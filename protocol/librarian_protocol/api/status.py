@@ -7,6 +7,7 @@ import msgspec
 from librarian_protocol.api.drops import IntakeStatus
 from librarian_protocol.api.incidents import Problem
 from librarian_protocol.api.pauses import Pause
+from librarian_protocol.api.scrub import ScrubStatus
 from librarian_protocol.api.stores import StoreStatus
 
 
@@ -98,4 +99,6 @@ class Status(msgspec.Struct, kw_only=True):
     problems_more: bool = False
     #: What a person has put off for maintenance.
     pauses: list[Pause] = []
+    #: How reading the stores again stands.
+    scrubs: list[ScrubStatus] = []
     schema: str = "lb.status/1"

@@ -88,8 +88,18 @@ async def test_two_daemons_that_upgrade_at_once_do_not_disturb_each_other(url: s
         await database.close()
 
 
+def back_to_0013(connection: Connection) -> None:
+    """What that version had."""
+    for table in ("scrub", "frozen", "bad_member", "kept_bad"):
+        connection.execute(text(f"DROP TABLE {table}"))
+    connection.execute(text("DROP INDEX verified_order"))
+    connection.execute(text("ALTER TABLE verified DROP COLUMN pass"))
+    connection.execute(text("UPDATE alembic_version SET version_num = '0013'"))
+
+
 def back_to_0012(connection: Connection) -> None:
     """What that version had."""
+    back_to_0013(connection)
     for table in ("admitted", "keep", "hold", "rule_withdrawal"):
         connection.execute(text(f"DROP TABLE {table}"))
     for column in ("max_bytes", "newest_s", "priority", "via", "spread"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -13,10 +14,12 @@ from tests.support.stores import expected, staged, staged_book
 
 from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed
 from librarian_daemon.ports.store_capabilities import keeping_of
+from librarian_daemon.stores.posix import away
 from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
-from librarian_protocol.names import Name
+from librarian_protocol.manifest import MemberFile
+from librarian_protocol.names import MemberPath, Name
 
 
 @pytest.fixture
@@ -157,3 +160,88 @@ async def test_a_directory_that_a_manifest_lists_and_that_is_gone_is_missing(sto
     at(store, "book/d").rmdir()
     found = await store.check(book.name, book.digest, Unit.BOOK, book.size_bytes)
     assert found.error is not None
+
+
+async def test_bad_and_good_bytes_change_places_in_one_step(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is never free. Killed right after that, recovery keeps the bad bytes and leaves the good ones."""
+    landing = await healing(store)
+    (sealed,) = await store.seal([landing])
+    assert isinstance(sealed, Landing)
+    at(store, "raw").mkdir()
+    at(store, "raw/a").write_bytes(b"evil")
+
+    class Killed(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(away, "keep_bad", killed)
+        with pytest.raises(Killed):
+            await store.place([sealed])
+    assert at(store, "raw/a").read_bytes() == b"good"
+    assert bad(store) == {}
+    assert await store.recover(sealed) == Placed(sealed)
+    assert at(store, "raw/a").read_bytes() == b"good"
+    assert bad(store) == {landing.digest.hex: b"evil"}
+    assert await store.staged() == frozenset()
+
+
+async def test_where_the_filesystem_cannot_exchange_the_bad_bytes_leave_first(
+    store: PosixStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object) -> None:
+        raise OSError(errno.EINVAL, "no exchange here")
+
+    monkeypatch.setattr(away, "exchange", cannot)
+    landing = await healing(store)
+    (sealed,) = await store.seal([landing])
+    assert isinstance(sealed, Landing)
+    at(store, "raw").mkdir()
+    at(store, "raw/a").write_bytes(b"evil")
+    assert await store.place([sealed]) == [Placed(sealed)]
+    assert at(store, "raw/a").read_bytes() == b"good"
+    assert bad(store) == {landing.digest.hex: b"evil"}
+
+
+async def test_kept_bad_bytes_are_removed_on_request_but_not_what_is_nobody_elses(store: PosixStore) -> None:
+    """A file that somebody put into a bad book is kept."""
+    book = await staged_book(store, "b", "book", {"x": b"x"}, [])
+    (sealed,) = await store.seal([book])
+    assert isinstance(sealed, Landing)
+    assert await store.place([sealed]) == [Placed(sealed)]
+    for name, extra in ((f"{book.digest.hex}", False), (f"{book.digest.hex}.2", True)):
+        kept = at(store, f".librarian/bad/{name}")
+        kept.mkdir()
+        (kept / "x").write_bytes(b"y")
+        if extra:
+            (kept / "notes.txt").write_bytes(b"mine")
+    at(store, ".librarian/bad/other").write_bytes(b"of another file")
+    assert not await keeping_of(store).drop_bad(book.digest)
+    left = sorted(path.name for path in at(store, ".librarian/bad").iterdir())
+    assert left == [f"{book.digest.hex}.2", "other"]
+    at(store, f".librarian/bad/{book.digest.hex}.2/notes.txt").unlink()
+    for _ in range(2):
+        assert await keeping_of(store).drop_bad(book.digest)
+
+
+async def test_good_members_of_a_bad_book_are_staged_without_a_copy(store: PosixStore) -> None:
+    book = await staged_book(store, "b", "book", {"a/x": b"x", "y": b"yy", "z": b"z"}, [])
+    (sealed,) = await store.seal([book])
+    assert isinstance(sealed, Landing)
+    assert await store.place([sealed]) == [Placed(sealed)]
+    at(store, "book/y").chmod(0o644)
+    at(store, "book/y").write_bytes(b"YY")
+    at(store, "book/z").unlink()
+    files = [
+        MemberFile(MemberPath(path), len(data), Digest.blake3(data))
+        for path, data in (("a/x", b"x"), ("y", b"yy"), ("z", b"z"))
+    ]
+    stage_good = keeping_of(store).stage_good
+    assert await stage_good(book.name, files, "t7") == [True, False, False]
+    assert at(store, ".librarian/staging/t7/a/x").stat().st_ino == at(store, "book/a/x").stat().st_ino
+    assert await stage_good(book.name, files, "t7") == [False, False, False], "it is staged already"
+    assert await stage_good(Name("nothing"), files, "t8") == [False, False, False]
+    found = await store.check(book.name, book.digest, Unit.BOOK, book.size_bytes)
+    assert list(found.bad) == ["y", "z"]

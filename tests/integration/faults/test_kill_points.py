@@ -19,7 +19,7 @@ from tests.support.sites import pair
 
 POINTS = int(os.environ.get("LIBRARIAN_POINTS", "6"))
 #: A round of these takes longer, and much of it is like the others'.
-FEWER = {"leave": min(POINTS, 1)} if "LIBRARIAN_POINTS" not in os.environ else {}
+FEWER = {"leave": min(POINTS, 1), "mend": min(POINTS, 3)} if "LIBRARIAN_POINTS" not in os.environ else {}
 SEED = int(os.environ.get("LIBRARIAN_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
 #: Intake looks again soon; nothing here waits for a period.
 CHANGED = {

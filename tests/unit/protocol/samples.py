@@ -33,6 +33,7 @@ from librarian_protocol.entries import (
     StoreDeclared,
     StoreRetired,
     StoreRole,
+    StoreScrubbed,
     SubscriptionDeclared,
     SubscriptionWithdrawn,
     TransferParked,
@@ -173,6 +174,7 @@ ENTRIES: list[Entry] = [
     KeepWithdrawn(supersedes=[EntryId(site=SUMMIT, incarnation=INCARNATION, seq=21)], reason="the survey is complete"),
     HoldDeclared(match="raw/2026/**", until=1_798_761_600, reason="under review"),
     HoldWithdrawn(supersedes=[EntryId(site=SUMMIT, incarnation=INCARNATION, seq=23)], reason="reviewed"),
+    StoreScrubbed(store=STORE, number=3, until="2026-01-01T00:00:00.000000Z", files=1000, bytes=5_000_000_000, bad=1),
 ]
 
 

@@ -39,6 +39,7 @@ def test_the_kinds_are_these() -> None:
         "keep.withdrawn": "KeepWithdrawn",
         "hold.declared": "HoldDeclared",
         "hold.withdrawn": "HoldWithdrawn",
+        "store.scrubbed": "StoreScrubbed",
     }
 
 

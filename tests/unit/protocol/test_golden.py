@@ -61,7 +61,7 @@ def test_the_golden_segments_are_one_unbroken_journal() -> None:
 def test_a_segment_of_an_unknown_kind_takes_its_place_and_waits() -> None:
     """What a later version sends: signed, chained, kept raw."""
     payload, _ = _load("store.retired")
-    later = payload.replace(b"store.retired", b"store.scrubbed")
+    later = payload.replace(b"store.retired", b"store.borrowed")
     signature = samples.SUMMIT_KEY.sign(Purpose.SEGMENT, later)
     segment = segments.open_signed(later, signature, site=samples.SUMMIT, key=PUBLIC)
     assert segments.entries_of(segment) is None

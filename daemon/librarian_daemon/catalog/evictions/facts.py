@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog import rule_rows, schema, statements
 from librarian_daemon.catalog.eviction_rows import Giving, row_of
+from librarian_daemon.catalog.integrity import scrubbing
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.mesh.holders import holders
 from librarian_daemon.catalog.mesh.roster import known_members
@@ -71,6 +72,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     holds: Sequence[Hold]
     #: The site's own ``[retention] keep``; None where its file says nothing.
     own: Requirement | None
+    #: Own stores in which too much was found bad.
+    frozen: frozenset[str]
     #: Stores of all sites; ``suspected`` is of each file.
     stores: Mapping[Place, Known]
 
@@ -84,6 +87,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
             role=StoreRole.PROCESSING if known is None else known.role,
             access=self.access,
             active=known is not None and known.active,
+            frozen=store in self.frozen,
             quarantine=self.quarantine,
             unknown_rules=self.unknown_rules,
             held=is_held(file.name, self.holds, now_s),
@@ -138,6 +142,7 @@ def surroundings(connection: Connection, site: SiteName, own: Requirement | None
         keeps=rule_rows.keeps(connection),
         holds=rule_rows.holds(connection),
         own=own,
+        frozen=frozenset(store for owner, store in stores if owner == site and scrubbing.is_frozen(connection, store)),
         stores=stores,
     )
 

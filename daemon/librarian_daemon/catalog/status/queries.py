@@ -39,6 +39,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     not_at: str | None = None
     #: Exactly so many.
     instances: int | None = None
+    #: Some instance, at any site, was found bad and is not mended yet.
+    bad: bool = False
 
     def fits(self, found: list[str]) -> bool:
         """Whether a file is meant; ``found`` has the site of each good instance."""
@@ -59,9 +61,11 @@ def files(connection: Connection, *, match: str, after: str, limit: int, held: H
     rows: list[Any] = []
     looked = 0
     position = after
+    suspected = select(schema.instance.c.file_id).where(schema.SUSPECTED)
+    meant = [spoken_of(), file.id.in_(suspected)] if held.bad else [spoken_of()]
     while len(rows) <= limit and looked < _LOOK_AT:
         page = connection.execute(
-            select(schema.file).where(file.name > position, spoken_of()).order_by(file.name, file.id).limit(1000)
+            select(schema.file).where(file.name > position, *meant).order_by(file.name, file.id).limit(1000)
         ).all()
         if not page:
             break

@@ -32,7 +32,7 @@ from librarian_daemon.catalog.transfers.transfers import Row, row_of
 from librarian_daemon.catalog.upserts import chunks, expanding, upsert
 from librarian_protocol import globs, wire
 from librarian_protocol.digests import Digest
-from librarian_protocol.entries import Dial
+from librarian_protocol.entries import Dial, Unit
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import LIVE
 from librarian_protocol.wanted import (
@@ -538,7 +538,13 @@ def find_sources(
         if held not in known:
             known[held] = sources(counting(held.instances, here), here, first=held.origin)
         found[id_] = known[held]
+        if known[held] is UnwantedReason.NO_SOURCE and _is_book(connection, id_):
+            found[id_] = sources(counting(held.instances, here), here, first=held.origin, unit=Unit.BOOK)
     return found
+
+
+def _is_book(connection: Connection, file_id: int) -> bool:
+    return bool(connection.scalar(select(schema.file.c.unit == Unit.BOOK.value).where(schema.file.c.id == file_id)))
 
 
 def replan_live(tx: Tx) -> None:

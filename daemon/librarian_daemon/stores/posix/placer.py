@@ -19,7 +19,7 @@ from librarian_daemon.fs.kept import Kept, KeptRoots, move
 from librarian_daemon.fs.os_errors import store_error
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed
-from librarian_daemon.stores.posix.away import set_bad_aside
+from librarian_daemon.stores.posix.away import exchange_bad, keep_bad, set_bad_aside
 from librarian_daemon.stores.posix.landing_check import compare, exists, listed, missing
 from librarian_daemon.stores.posix.layout import (
     ATTRIBUTES,
@@ -126,10 +126,9 @@ class Placer:
                 base = source.base
                 wrong = self._already(root, base, landing)
                 if landing.action is Action.HEAL and isinstance(wrong, NameOccupied) and exists(base, rel):
-                    set_bad_aside(root, name, landing.digest)
-                    move(source, rel, named, name)
-                    wrong = None
-                    touched.append((landing.root, split(rel)[0]))
+                    exchange_bad(base, rel, root, name, landing.digest)
+                    touched += [(self._root.path, parent), (landing.root, split(rel)[0])]
+                    return None
                 if wrong is not None:
                     return wrong
                 batch.redundant.append(landing)
@@ -233,9 +232,14 @@ class Placer:
         rel = os.fsencode(landing.rel)
         try:
             with self._root.opened() as root, directory(landing.root) as base:
-                # If bad bytes may still have its name, they are examined when it is placed.
-                if exists(root, name) and not (landing.action is Action.HEAL and exists(base, rel)):
-                    return self._recover_placed(root, landing)
+                if exists(root, name):
+                    if landing.action is not Action.HEAL or not exists(base, rel):
+                        return self._recover_placed(root, landing)
+                    # They may have changed places already. If bad bytes still have the name, placing replaces them.
+                    if compare(root, root, name, landing, read_bytes=True) is None:
+                        placed = self._recover_placed(root, landing)
+                        keep_bad(base, rel, root, landing.digest)
+                        return placed
                 if not exists(base, rel):
                     return NotPlaced(landing, missing(landing))
                 wrong = compare(root, base, rel, landing, read_bytes=True)

@@ -204,7 +204,7 @@ def _parent(staging: int, key: bytes) -> Generator[tuple[int, bytes]]:
     try:
         fd = open_beneath(staging, parent, DIRECTORY)
     except FileNotFoundError:
-        _make(staging, parent)
+        make_staged_directories(staging, parent)
         fd = open_beneath(staging, parent, DIRECTORY)
     try:
         yield fd, name
@@ -222,10 +222,10 @@ def remove(staging: int, key: bytes) -> None:
             shutil.rmtree(name, dir_fd=fd)
 
 
-def _make(staging: int, path: bytes) -> None:
+def make_staged_directories(staging: int, path: bytes) -> None:
     """Plain directories: the store fsyncs a book's tree when it seals it."""
     parent, last = split(path)
     if parent:
-        _make(staging, parent)
+        make_staged_directories(staging, parent)
     with opened(staging, parent) as fd, suppress(FileExistsError):
         os.mkdir(last, 0o755, dir_fd=fd)

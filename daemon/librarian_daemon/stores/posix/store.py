@@ -199,7 +199,7 @@ class PosixStore:
             return Check(size_bytes=0, digest=None, error=exc)
 
     def _check(self, name: Name, digest: Digest, unit: Unit, size_bytes: int, stop: threading.Event) -> Check:
-        extra = book_tree.Extra()
+        extra, bad = book_tree.Extra(), book_tree.BadMembers()
         with self._root.opened() as root:
             try:
                 if unit is Unit.BOOK:
@@ -208,7 +208,7 @@ class PosixStore:
                         opened(root, manifest_path(digest), READ_FILE) as manifest,
                     ):
                         found_bytes, wrong = book_tree.compare(
-                            book, manifest, digest, read_bytes=True, stop=stop, extra=extra
+                            book, manifest, digest, read_bytes=True, stop=stop, extra=extra, bad=bad
                         )
                     found = None if wrong else digest
                 else:
@@ -227,7 +227,14 @@ class PosixStore:
                 return Check(size_bytes=0, digest=None, error=None)  # nobody waits for the result
         if found_bytes != size_bytes and (wrong is None or unit is Unit.FILE):
             wrong = SizeMismatch(f"{name!a} has {found_bytes} bytes, not {size_bytes}")
-        return Check(size_bytes=found_bytes, digest=found, error=wrong, extra=extra.examples, extra_count=extra.count)
+        return Check(
+            size_bytes=found_bytes,
+            digest=found,
+            error=wrong,
+            extra=extra.examples,
+            extra_count=extra.count,
+            bad=bad.known if wrong is not None else (),
+        )
 
     async def open_part(self, name: Name, digest: Digest, part: str, member: MemberPath | None) -> PosixReader:
         """Open a file, a book's manifest or a member for reading; the caller closes it.

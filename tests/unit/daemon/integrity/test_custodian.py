@@ -8,10 +8,11 @@ from typing import Any, cast
 from tests.support.memory_store import MemoryStore
 from tests.support.memory_volume import Inode, Volume
 
-from librarian_daemon.catalog.integrity import comparison, set_aside
+from librarian_daemon.catalog.integrity import comparison, scrubbing, set_aside
 from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.integrity.set_aside import Place
 from librarian_daemon.integrity.custodian import Custodian
+from librarian_daemon.integrity.freezing import Freezing
 from librarian_daemon.ports.store import Check
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_protocol.digests import Digest
@@ -51,11 +52,19 @@ class World:
     async def read(self, work: object, *_: object) -> Place | int:
         if work is comparison.suspected:
             return self.suspected
+        if work in {scrubbing.is_frozen, scrubbing.alone, scrubbing.frozen}:
+            return cast(int, {})
         assert work is set_aside.place
         return self.places.pop(0)
 
-    async def write(self, _work: object, _site: SiteName, _holding: Holding, check: Check, _complaint: str) -> None:
-        self.said.append(check.error is None)
+    async def write(self, work: object, *rest: object) -> bool:
+        if work is scrubbing.freeze:
+            return True
+        self.said += [check.error is None for check in rest if isinstance(check, Check)]
+        return False
+
+    async def subjects(self, _code: str) -> list[str]:
+        return []
 
     async def open(self, code: str, *_: object) -> None:
         self.opened.append(code)
@@ -68,7 +77,15 @@ async def examined(*places: Place, misses: int, suspected: int = 0, insist: bool
     world: Any = World(places, misses)
     world.suspected = suspected
     custodian = Custodian(
-        world, {"s": world.store}, world, cast(Any, None), SiteName("summit"), Metrics(SiteName("summit")), 3
+        world,
+        {"s": world.store},
+        world,
+        cast(Any, None),
+        SiteName("summit"),
+        Metrics(SiteName("summit")),
+        3,
+        {},
+        Freezing(world, {}, world, SiteName("summit")),
     )
     return world, await custodian.examine(HOLDING, insist=insist)
 
