@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,15 +23,16 @@ from librarian_daemon.assembly.incidents import Watch, build_watch
 from librarian_daemon.assembly.intake import build_intakes
 from librarian_daemon.assembly.integrity import Integrity, build_integrity
 from librarian_daemon.assembly.journal import Journal, build_inbound, build_journal
-from librarian_daemon.assembly.mesh import Mesh, build_declarations, build_mesh
+from librarian_daemon.assembly.mesh import Mesh, build_attachments, build_declarations, build_mesh
 from librarian_daemon.assembly.page import Page, build_page
 from librarian_daemon.assembly.ports import Capability, Ports, Services, services_of
 from librarian_daemon.assembly.recovery import build_recovery
 from librarian_daemon.assembly.reloader import Reloader
 from librarian_daemon.assembly.status import Status, build_doctor, build_status
-from librarian_daemon.assembly.stores import open_stores, or_withhold
+from librarian_daemon.assembly.stores import configured_stores, open_stores, or_withhold
 from librarian_daemon.assembly.transfers import Transfers, build_transfers
 from librarian_daemon.bus.client import NatsBus
+from librarian_daemon.catalog import attached
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.journal import quarantine
@@ -136,7 +137,8 @@ class Site:
             certificate=certificate.announced if settings.bus.leaf_listen or data.tls.pinned else None,
             leaf_address=opened.bus.leaf_address(),
         )
-        declarations = build_declarations(ports, settings, announced)
+        await catalog.write(attached.begin, configured_stores(settings, ports.stores))
+        declarations = build_declarations(ports, announced)
         await declarations.say()
         await self._run_until_cancelled(opened, parts, declarations, data)
 
@@ -207,6 +209,7 @@ class Site:
             status=status,
             page=build_page(ports, settings, status),
             intakes=intakes,
+            take_up=take_up,
         )
 
     async def _run_until_cancelled(
@@ -229,7 +232,9 @@ class Site:
             intakes=parts.intakes,
             watch=parts.watch,
             status=parts.status,
-            declarations=declarations,
+            attachments=build_attachments(
+                ports, settings, declarations, parts.take_up, parts.watch.health.add, parts.transfers.more_room
+            ),
             doctor=doctor,
             log_level=self._logging.level,
             bus_config=opened.bus.server_configuration,
@@ -302,6 +307,8 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     page: Page
     intakes: Intakes
+    #: Finishes what a crash left in a store that is opened after the start.
+    take_up: Callable[[SiteStore], Awaitable[None]]
 
     def capabilities(self) -> Sequence[Capability]:
         """The capabilities with services; intake starts its own."""

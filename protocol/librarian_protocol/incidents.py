@@ -351,8 +351,8 @@ CODES: dict[str, About] = {
     "store-left-out": About(
         severity=Severity.WARNING,
         title="A store that holds files is not configured",
-        meaning="This site declared the store earlier, and it is no longer in site.toml. Its files still count as held"
-        " there, here and at all other sites.",
+        meaning="This site declared the store earlier, and it is no longer in site.toml: it is not opened. Its"
+        " files still count as held there, here and at all other sites.",
         steps=(
             "If its disk is good: put its [[store]] into site.toml again, and restart the daemon.",
             "If its disk is lost: `lbctl store retire ID --lost`. From then on nothing counts as held there.",

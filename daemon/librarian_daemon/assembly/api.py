@@ -35,7 +35,7 @@ from librarian_daemon.assembly.transfers import Transfers
 from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.intake.intakes import Intakes
 from librarian_daemon.integrity.store_marker import StoreMarker
-from librarian_daemon.mesh.declarations import Declarations
+from librarian_daemon.mesh.attachments import Attachments
 from librarian_daemon.runtime.logs import LogLevel
 from librarian_daemon.status.doctor import Doctor
 
@@ -52,7 +52,7 @@ def build_control(
     intakes: Intakes,
     watch: Watch,
     status: Status,
-    declarations: Declarations,
+    attachments: Attachments,
     doctor: Doctor,
     log_level: LogLevel,
     bus_config: Callable[[], str],
@@ -60,10 +60,7 @@ def build_control(
     """``bus_config`` renders the configuration of the site's own bus server; "" if it has none."""
     catalog, clock, site, views = ports.catalog, ports.clock, ports.site, status.views
     membership, adapters = mesh.membership, list(transfers.adapters)
-    ingestable = [
-        store for store, configured in zip(ports.stores, settings.store, strict=True) if configured.ingestable
-    ]
-    choice = StoreChoice(ports.stores, ingestable)
+    choice = StoreChoice(ports.stores, catalog)
     return Control(
         [
             *StatusControl(views, doctor).routes(),
@@ -101,7 +98,7 @@ def build_control(
                 wake=transfers.changed,
             ).routes(),
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
-            *StoreControl(views, StoreMarker(catalog, ports.stores, site), declarations).routes(),
+            *StoreControl(views, StoreMarker(catalog, ports.stores, site), attachments).routes(),
             *DropControl(intakes.services, directories(ports.stores)).routes(),
             *ReconcileControl(integrity.reconciler, recovery.recoverer).routes(),
             *SiteControl(

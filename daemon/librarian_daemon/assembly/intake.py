@@ -16,11 +16,10 @@ from librarian_daemon.transfers.pauses import Pauses
 def build_intakes(ports: Ports, settings: SiteSettings, pauses: Pauses) -> Intakes:
     """A pause of intake that begins or ends has them look at once."""
     ledger = CatalogLedger(ports.catalog, ports.metrics, ports.incidents)
-    by_label = {store.label: store for store in ports.stores}
 
     def intake_of(drop: IntakeSettings) -> Intake:
         log = structlog.get_logger("intake")
-        store = by_label[drop.store]
+        store = next(store for store in ports.stores if store.label == drop.store)
         return Intake(drop, store, ledger, ports.incidents, ports.clock, ports.rng, log, pauses.intake)
 
     intakes = Intakes(settings.intake, intake_of, ports.incidents, ports.clock, directories(ports.stores))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
 from librarian_adapters.contract import Adapter
 from librarian_adapters.wrappers.least_rate import Paces
 from librarian_daemon.assembly.ports import Ports, Services
+from librarian_daemon.catalog.transfers import transfers as transfer_rows
 from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.runtime.signals import Signal
 from librarian_daemon.transfers.adapters import slots_of
@@ -33,6 +34,8 @@ class Transfers(msgspec.Struct, frozen=True, kw_only=True):
     turns: Turns
     #: Wakes the replicator.
     changed: Signal
+    #: To be called when a store may take more than before.
+    more_room: Callable[[], Awaitable[None]]
 
     def services(self) -> Services:
         """What runs."""
@@ -47,7 +50,7 @@ def build_transfers(
     slots = slots_of(settings, adapters, paces)
     batches = Batches(
         adapters=adapters,
-        stores=frozenset(by_id),
+        stores=by_id,
         settings=settings.replicator,
         limits=settings.adapters.limits,
         slots=slots,
@@ -73,6 +76,11 @@ def build_transfers(
     pauses.watch(changed.set)
     planner = Planner(catalog, clock, site, list(adapters), changed)
     catalog.plan_with(planner)
+
+    async def more_room() -> None:
+        await catalog.write(transfer_rows.hasten_for_stores, clock.boottime_s())
+        changed.set()
+
     return Transfers(
         adapters=adapters,
         planner=planner,
@@ -82,4 +90,5 @@ def build_transfers(
         pauses=pauses,
         turns=Turns(catalog, site, list(adapters), batches, slots, pauses),
         changed=changed,
+        more_room=more_room,
     )

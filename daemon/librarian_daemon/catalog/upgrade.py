@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, inspect, text
 
 #: The last of ``migrations/versions``.
-REVISION = "0013"
+REVISION = "0014"
 #: Any number that no other program of the same database takes an advisory lock on.
 _LOCK = 0x6C62_7264
 

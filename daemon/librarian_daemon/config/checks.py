@@ -11,6 +11,7 @@ from librarian_protocol import globs, host_port
 from librarian_protocol.errors import ArgumentInvalid, ConfigInvalid, NameInvalid
 from librarian_protocol.loopback import is_loopback
 from librarian_protocol.names import MemberPath, Name
+from librarian_protocol.store_settings import reserve_bytes
 
 _BUS_URL = re.compile(r"(nats|tls)://([^\s/@]+@)?(?P<server>[^\s/@]+)/?\Z")
 _POSTGRESQL = re.compile(r"postgresql://[^\s/]+/[^\s/?]+(\?\S*)?\Z")
@@ -65,6 +66,10 @@ def _check_stores(settings: SiteSettings) -> None:
             raise ConfigInvalid(f"store[{index}].path: is empty")
         if store.dir_mode:
             _check_dir_mode(f"store[{index}].dir_mode", int(store.dir_mode, 8))
+        try:
+            reserve_bytes(store.reserve, 0)
+        except ArgumentInvalid as exc:
+            raise ConfigInvalid(f"store[{index}].reserve: {exc.message}", hint=exc.hint) from exc
 
 
 def _check_dir_mode(key: str, mode: int) -> None:

@@ -15,6 +15,7 @@ from librarian_protocol.api import Level
 from librarian_protocol.entries import Label, StoreRole
 from librarian_protocol.incidents import Severity
 from librarian_protocol.names import SiteName
+from librarian_protocol.store_settings import USUAL_PRIORITY, USUAL_RESERVE, Priority, StoreValues
 from librarian_protocol.unfinished import IGNORED
 
 #: Seconds without change by default.
@@ -45,6 +46,10 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     role: StoreRole = StoreRole.ARCHIVE
     #: Whether intake and subscriptions may bring files here.
     ingestable: bool = True
+    #: Of several stores that could take a file, the one with the lowest priority does.
+    priority: Priority = USUAL_PRIORITY
+    #: Free space that stays free: a size, such as "50GiB", or a share of the filesystem, such as "5%".
+    reserve: str = USUAL_RESERVE
     #: Mode of files after commit, octal in quotes.
     file_mode: Annotated[str, Meta(pattern=r"^0[0-7]{3}$")] = "0444"
     #: Mode of directories that are made above names and in books, octal in quotes, such as "2750"; "": 0755, and above
@@ -54,6 +59,11 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     group: str = ""
     #: How many files at once become durable: by one ``syncfs``, by an fsync for each, or by what is quicker.
     sync: Literal["auto", "syncfs", "fsync"] = "auto"
+
+    @property
+    def values(self) -> StoreValues:
+        """How the store is used, as far as a person sets nothing else while the daemon runs."""
+        return StoreValues(ingestable=self.ingestable, priority=self.priority, reserve=self.reserve)
 
 
 class IntakeSettings(Settings, frozen=True, kw_only=True):

@@ -71,11 +71,14 @@ class StoreHealth:
         #: Stores whose examination has not returned in time, until it returns.
         self._hanging: set[str] = set()
         self._told: dict[str, str] = {}
+        self._group: asyncio.TaskGroup | None = None
         self._log = structlog.get_logger("stores")
 
     async def look(self, store_id: str) -> Health:
         """The health of a store now. It returns within seconds, and at once if an earlier examination hangs."""
-        store = self._stores[store_id]
+        store = self._stores.get(store_id)
+        if store is None:
+            return Health(code=NOT_MOUNTED, message="the store is not attached", hint="`lbctl store list`")
         looking = self._looks.get(store.id)
         if looking is None:
             looking = self._looks[store.id] = asyncio.get_running_loop().create_future()
@@ -109,12 +112,18 @@ class StoreHealth:
             for label in await self._incidents.subjects(code):
                 if "/" not in label:  # that would be a drop directory
                     await self._incidents.resolve(code, label)
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._group:
             for store in self._stores.values():
-                group.create_task(self._follow(store), name=f"health-{store.label}")
+                self.add(store)
+            await asyncio.get_running_loop().create_future()  # others may be added
+
+    def add(self, store: Probed) -> None:
+        """Examine a store that was added while the service runs; until it is none of the stores any more."""
+        if self._group is not None:
+            self._group.create_task(self._follow(store), name=f"health-{store.label}")
 
     async def _follow(self, store: Probed) -> None:
-        while True:
+        while store.id in self._stores:
             health = await self.look(store.id)
             before = self._told.get(store.label, "")
             if before not in {"", health.code}:
@@ -124,6 +133,9 @@ class StoreHealth:
                 await self._incidents.open(health.code, store.label, health.message, health.hint)
             self._told[store.label] = health.code
             await self._clock.sleep(self._again_s if health.code else self._every_s)
+        told = self._told.pop(store.label, "")
+        if told:
+            await self._incidents.resolve(told, store.label)
 
 
 def _look(store: Probed, loop: asyncio.AbstractEventLoop, looking: asyncio.Future[Health]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Mapping, Sequence, Set
 
 import msgspec
 
@@ -49,7 +49,7 @@ class Batches:
         self,
         *,
         adapters: Mapping[str, Adapter],
-        stores: frozenset[str],
+        stores: Container[str],
         settings: ReplicatorSettings,
         limits: Mapping[str, AdapterLimits],
         slots: Mapping[str, Slots],

@@ -52,7 +52,18 @@ from librarian_protocol.api.sites import (
     Statement,
 )
 from librarian_protocol.api.status import BusStatus, Counts, JournalStatus, PeerStatus, Status
-from librarian_protocol.api.stores import StoreMark, StoreMarked, StoreRetire, StoreRetired, StoreStatus
+from librarian_protocol.api.stores import (
+    StoreAdd,
+    StoreMark,
+    StoreMarked,
+    StoreRetire,
+    StoreRetired,
+    StoreSet,
+    StoreSetting,
+    StoreShown,
+    StoreStatus,
+    StoreUnset,
+)
 from librarian_protocol.api.subscriptions import Subscription, SubscriptionAdd
 from librarian_protocol.api.transfers import FileTransfer, TransferAdd, TransferPage
 
@@ -119,11 +130,16 @@ __all__ = [
     "SiteTip",
     "Statement",
     "Status",
+    "StoreAdd",
     "StoreMark",
     "StoreMarked",
     "StoreRetire",
     "StoreRetired",
+    "StoreSet",
+    "StoreSetting",
+    "StoreShown",
     "StoreStatus",
+    "StoreUnset",
     "Subscription",
     "SubscriptionAdd",
     "TransferAdd",

@@ -58,7 +58,7 @@ class SubscriptionControl:
         from_site = None if body.from_site is None else SiteName.parse(body.from_site)
         if from_site == self._site:
             raise ArgumentInvalid("a site does not subscribe to itself", hint="give another site with --from")
-        into = self._choice.of(body.into)
+        into = await self._choice.of(body.into)
         await self._check_new(from_site, body.match, into)
         declared = SubscriptionDeclared(
             subscription=self._rng.hex(16),

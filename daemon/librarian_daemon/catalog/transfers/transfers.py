@@ -22,7 +22,7 @@ from librarian_protocol.entries import (
     Unit,
 )
 from librarian_protocol.names import Name, SiteName
-from librarian_protocol.transfer import LINK, POLICIES, Reason, State, Transfer
+from librarian_protocol.transfer import LINK, POLICIES, STORE, Reason, State, Transfer
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +224,21 @@ def hasten(tx: Tx, source: SiteName, now_s: float) -> int:
             transfer.state == State.WAITING.value,
             transfer.source == str(source),
             transfer.reason.in_([reason.value for reason in LINK]),
+            transfer.next_try_s > now_s,
+        )
+        .values(next_try_s=now_s)
+    )
+    return done.rowcount
+
+
+def hasten_for_stores(tx: Tx, now_s: float) -> int:
+    """A store may take more than before: transfers that wait for one are due now. Returns how many."""
+    transfer = schema.transfer.c
+    done = tx.connection.execute(
+        update(schema.transfer)
+        .where(
+            transfer.state == State.WAITING.value,
+            transfer.reason.in_(sorted(reason.value for reason in STORE)),
             transfer.next_try_s > now_s,
         )
         .values(next_try_s=now_s)
