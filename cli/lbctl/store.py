@@ -201,4 +201,5 @@ def row(store: api.StoreStatus) -> Sequence[str]:
     from lbctl.shown import size
 
     free = f"{size(store.free_bytes)} of {size(store.total_bytes)}"
-    return store.label, store.role, store.state, f"{store.instances:,}", size(store.size_bytes), free, store.path
+    state = store.state + (", inactive" if not store.active else "" if store.ingestable else ", not ingestable")
+    return store.label, store.role, state, f"{store.instances:,}", size(store.size_bytes), free, store.path

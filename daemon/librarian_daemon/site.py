@@ -32,19 +32,21 @@ from librarian_daemon.assembly.status import Status, build_doctor, build_status
 from librarian_daemon.assembly.stores import configured_stores, open_stores, or_withhold
 from librarian_daemon.assembly.transfers import Transfers, build_transfers
 from librarian_daemon.bus.client import NatsBus
-from librarian_daemon.catalog import attached
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.mesh import own_key as noted
+from librarian_daemon.catalog.stores import attached
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.incidents.channels import Channel, open_channels
 from librarian_daemon.incidents.recorder import CatalogIncidents
+from librarian_daemon.incidents.store_health import StoreHealth
 from librarian_daemon.intake.intakes import Intakes
 from librarian_daemon.integrity.reconciler import clean
 from librarian_daemon.journal import own_key
 from librarian_daemon.journal.incarnation import Incarnations
+from librarian_daemon.landing.rooms import Rooms
 from librarian_daemon.mesh import rekey
 from librarian_daemon.mesh.declarations import Declarations
 from librarian_daemon.ports.store import SiteStore
@@ -188,7 +190,9 @@ class Site:
         journal = build_journal(ports, settings, inbound, mesh, incarnations)
         integrity = build_integrity(ports, settings)
         dataplane = build_dataplane(ports, settings, inbound, mesh, integrity.custodian, pauses)
-        transfers = build_transfers(ports, settings, dataplane.adapters, dataplane.paces, pauses)
+        health = StoreHealth(ports.by_id, ports.incidents, ports.clock)
+        rooms = Rooms(ports.catalog, ports.site, health)
+        transfers = build_transfers(ports, settings, dataplane.adapters, dataplane.paces, pauses, rooms)
         intakes = build_intakes(ports, settings, pauses)
 
         async def take_up(store: SiteStore) -> None:
@@ -197,7 +201,7 @@ class Site:
             await integrity.withdrawals.recover(store)
             await clean(store, ports.catalog)
 
-        watch = build_watch(ports, channels, take_up)
+        watch = build_watch(ports, channels, take_up, health)
         status = build_status(ports, settings, mesh, transfers, intakes, watch)
         return _Parts(
             mesh=mesh,
@@ -233,7 +237,7 @@ class Site:
             watch=parts.watch,
             status=parts.status,
             attachments=build_attachments(
-                ports, settings, declarations, parts.take_up, parts.watch.health.add, parts.transfers.more_room
+                ports, settings, declarations, parts.take_up, parts.watch.health.add, parts.transfers.stores_changed
             ),
             doctor=doctor,
             log_level=self._logging.level,

@@ -49,6 +49,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         """What may still be promised; below 0 where it is beyond its reserve."""
         return self.free_bytes - self.reserve_bytes - self.promised_bytes
 
+    @property
+    def holds_bytes(self) -> int:
+        """The largest file that it could hold if it were empty; 0 if it takes none, or its size is not known."""
+        return max(self.total_bytes - self.reserve_bytes, 0) if self.active and self.ingestable else 0
+
     def passed(self, size_bytes: int) -> Passed | None:
         """Why it does not take a file of that size; None where it takes it."""
         if not (self.active and self.ingestable):
@@ -84,10 +89,13 @@ _HOPE = (Passed.FULL, Passed.UNUSABLE, Passed.CLOSED, Passed.TOO_SMALL)
 _FAULTS = frozenset({Passed.FULL, Passed.UNUSABLE})
 
 
-def choose(size_bytes: int, candidates: Sequence[Candidate], *, begun: str = "") -> Chosen | Nowhere:
+def choose(
+    size_bytes: int, candidates: Sequence[Candidate], *, begun: str = "", staged: bool = False
+) -> Chosen | Nowhere:
     """The store that takes a file of that size.
 
-    ``candidates``: at least one. ``begun``: the store in which bytes of it may be staged; "" if there is none.
+    ``candidates``: at least one. ``begun``: the store in which it was begun; "" if there is none. ``staged``: bytes of
+    it stand there, so that it needs less room than its size: if no store has that much, it goes on there.
     """
     taking: list[Candidate] = []
     passed: list[tuple[Candidate, Passed]] = []
@@ -98,6 +106,10 @@ def choose(size_bytes: int, candidates: Sequence[Candidate], *, begun: str = "")
         else:
             passed.append((candidate, why))
     if not taking:
+        if staged and any(
+            candidate.id == begun and candidate.passed(0) is None for candidate, why in passed if why is Passed.FULL
+        ):
+            return Chosen(store=begun)
         candidate, why = min(passed, key=lambda seen: _HOPE.index(seen[1]))
         return Nowhere(why=why, store=candidate.id)
     best = min(taking, key=lambda candidate: (candidate.priority, candidate.id != begun, -candidate.room_bytes))

@@ -83,6 +83,7 @@ class Reason(StrEnum):
     NO_INODES = "no-inodes"
     STORE_FAULT = "store-fault"
     STORE_NOT_MOUNTED = "store-not-mounted"
+    STORE_UNUSABLE = "store-unusable"
     STORE_CLOSED = "store-closed"
     TOO_LARGE = "too-large"
     NAME_OCCUPIED = "name-occupied"
@@ -133,6 +134,9 @@ POLICIES: dict[Reason, Policy] = {
     Reason.NO_INODES: Policy(None, False, "free inodes in the destination store's filesystem"),
     Reason.STORE_FAULT: Policy(5, False, "the destination store answers with errors; look at its disk, then retry"),
     Reason.STORE_NOT_MOUNTED: Policy(None, False, "mount the destination store"),
+    Reason.STORE_UNUSABLE: Policy(
+        None, False, "nothing can be written into the destination store now: `lbctl store list` says why"
+    ),
     Reason.STORE_CLOSED: Policy(
         None,
         False,
@@ -172,7 +176,14 @@ POLICIES: dict[Reason, Policy] = {
 LINK = frozenset({Reason.SOURCE_UNREACHABLE, Reason.TIMEOUT})
 #: Problems of the destination store: when one of the stores can take more than before, the next attempt is at once.
 STORE = frozenset(
-    {Reason.STORE_FULL, Reason.NO_INODES, Reason.STORE_FAULT, Reason.STORE_NOT_MOUNTED, Reason.STORE_CLOSED}
+    {
+        Reason.STORE_FULL,
+        Reason.NO_INODES,
+        Reason.STORE_FAULT,
+        Reason.STORE_NOT_MOUNTED,
+        Reason.STORE_UNUSABLE,
+        Reason.STORE_CLOSED,
+    }
 )
 #: By so many doublings a reason that is tried seldom waits longer: minutes from the first time on.
 _SELDOM = 8

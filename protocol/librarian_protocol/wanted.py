@@ -147,10 +147,14 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Want(msgspec.Struct, frozen=True):
-    """It is wanted into ``store``, from the first source that works."""
+    """It is wanted into ``store``, from the first source that works.
+
+    ``others``: stores that will do as well, if that one cannot take it (``store_choice.py``).
+    """
 
     store: str
     sources: Sequence[Source]
+    others: Sequence[str] = ()
 
 
 class Unwanted(msgspec.Struct, frozen=True):
@@ -220,10 +224,10 @@ def wanted(
     if file.occupied:
         return Unwanted(UnwantedReason.NAME_NOT_FREE)
     # A bad instance is healed: good bytes come to where it stands, and nowhere beside.
-    store = next((store_id for store_id in bad or subscription.into if store_id in here.active_stores), None)
-    if store is None:
+    stores = [store_id for store_id in bad or subscription.into if store_id in here.active_stores]
+    if not stores:
         return Unwanted(UnwantedReason.SUSPECTED_HERE if bad else UnwantedReason.NO_ACTIVE_STORE)
     found = sources(instances, here, first=wish)
     if isinstance(found, UnwantedReason):
         return Unwanted(found)
-    return Want(store, found)
+    return Want(stores[0], found, others=tuple(stores[1:]))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from librarian_daemon.catalog import attached
 from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.stores import attached
 from librarian_daemon.integrity.store_marker import StoreMarker
 from librarian_daemon.mesh.attachments import Attachments
 from librarian_daemon.ports.store import Store

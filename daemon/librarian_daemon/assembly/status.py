@@ -50,6 +50,7 @@ def build_status(
     page = PageAddress()
     census = Census(ports.catalog, ports.clock, ports.site)
     membership, presences = mesh.membership, mesh.presences
+    problems = Problems(ports.catalog, ports.incidents, ports.bus, ports.site)
     views = Views(
         daemon=Daemon(site=ports.site, bus_mode=settings.bus.mode, started_at=ports.clock.utc()),
         catalog=ports.catalog,
@@ -57,7 +58,7 @@ def build_status(
         intakes=intakes.services,
         census=census,
         page=page,
-        problems=Problems(ports.catalog, ports.incidents, ports.bus, ports.site),
+        problems=problems,
         peers=PeerViews(
             catalog=ports.catalog,
             membership=membership,
@@ -67,7 +68,7 @@ def build_status(
             site=ports.site,
             key=ports.key.public,
         ),
-        stores=StoreViews(by_id, watch.health),
+        stores=StoreViews(ports.catalog, ports.site, by_id, watch.health, problems.sections),
         transfers=TransferViews(
             catalog=ports.catalog,
             stores=by_id,

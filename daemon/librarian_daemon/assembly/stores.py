@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Iterable, Sequence
 
 import structlog
 
-from librarian_daemon.catalog import attached
-from librarian_daemon.catalog.attached import Attached, Configured, Origin
 from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.stores import attached
+from librarian_daemon.catalog.stores.attached import Attached, Configured, Origin
 from librarian_daemon.catalog.transfers import planning
 from librarian_daemon.config.settings import SiteSettings, StoreSettings
 from librarian_daemon.ports.store import SiteStore

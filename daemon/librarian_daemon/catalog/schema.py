@@ -557,7 +557,7 @@ attached = Table(
     Column("label", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("role", Text, nullable=False),
-    #: A value of ``catalog.attached.Origin``.
+    #: A value of ``catalog.stores.attached.Origin``.
     Column("origin", Text, nullable=False),
     #: JSON of ``protocol.store_settings``: ``StoreValues`` and ``StoreOverrides``.
     Column("configured", Text, nullable=False),

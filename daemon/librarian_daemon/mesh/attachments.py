@@ -11,9 +11,9 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from librarian_daemon.catalog import attached
-from librarian_daemon.catalog.attached import Attached, Origin
 from librarian_daemon.catalog.committer import Catalog
+from librarian_daemon.catalog.stores import attached
+from librarian_daemon.catalog.stores.attached import Attached, Origin
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.mesh.declarations import Declarations
 from librarian_daemon.ports.store import SiteStore

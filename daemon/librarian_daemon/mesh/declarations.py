@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from librarian_daemon.catalog import attached
-from librarian_daemon.catalog.attached import Origin
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.mesh import declarations
+from librarian_daemon.catalog.stores import attached
+from librarian_daemon.catalog.stores.attached import Origin
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.store import SiteStore

@@ -29,7 +29,7 @@ from librarian_protocol.entries import Unit
 from librarian_protocol.names import SiteName
 from librarian_protocol.priorities import of_subscription
 from librarian_protocol.segments import hash_of
-from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, Reason, State
+from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, Reason, State, Transfer
 from librarian_protocol.transfer import Want as WantAgain
 from librarian_protocol.wanted import (
     HEAL,
@@ -191,10 +191,11 @@ def decide(
                 continue
             answer = answers.wanted(known, subscription)
             if isinstance(answer, Want):
-                if answer.store not in stores:
-                    stores.add(answer.store)
-                    _want(plan, known, answer.store, subscription)
-                    _take_over(plan, known, answer.store, subscription, priorities)
+                store = _place(known, answer)
+                if store not in stores:
+                    stores.add(store)
+                    _want(plan, known, store, subscription)
+                    _take_over(plan, known, store, subscription, priorities)
             elif answer.reason in _PASSING:
                 passing = True
         if may_cancel and not passing:
@@ -271,13 +272,31 @@ class _Answers:
 _ANY = Digest.blake3(b"")
 
 
+def _place(known: FileState, answer: Want) -> str:
+    """The store in which it is wanted: one into which it is brought already, or from which a person cancelled it."""
+    for wants in (_is_live, _is_cancelled_by_person):
+        for store in (answer.store, *answer.others):
+            row = known.transfers.get(store)
+            if row is not None and wants(row.transfer):
+                return store
+    return answer.store
+
+
+def _is_live(transfer: Transfer) -> bool:
+    return transfer.state in LIVE
+
+
+def _is_cancelled_by_person(transfer: Transfer) -> bool:
+    return transfer.state is State.CANCELLED and transfer.reason is Reason.BY_PERSON
+
+
 def _want(plan: Plan, known: FileState, store: str, subscription: SubscriptionFacts) -> None:
     row = known.transfers.get(store)
     if row is None:
         plan.wishes.append(_wish(known.file_id, known.change, store, subscription))
         return
     state, reason = row.transfer.state, row.transfer.reason
-    if state is State.CANCELLED and reason is Reason.BY_PERSON:
+    if _is_cancelled_by_person(row.transfer):
         return
     if state in {State.STORED, State.CANCELLED}:
         plan.moves.append(Transition(view=_owed(known, store), event=WantAgain()))

@@ -15,10 +15,11 @@ from librarian_protocol.store_choice import Candidate, Chosen, Nowhere, Passed, 
 def store(id_: str, **values: Any) -> Candidate:
     """One with room for 100 bytes."""
     usual: dict[str, Any] = {"priority": 100, "total_bytes": 1000, "free_bytes": 100}
-    return Candidate(id=id_, label=id_, **{"active": True, "ingestable": True, **usual, **values})
+    usual |= {"active": True, "ingestable": True, **values}
+    return Candidate(id=id_, label=id_, **usual)
 
 
-UNABLE = [
+UNABLE: list[tuple[dict[str, Any], Passed]] = [
     ({"active": False}, Passed.CLOSED),
     ({"ingestable": False}, Passed.CLOSED),
     ({"problem": "it is read-only"}, Passed.UNUSABLE),
@@ -57,6 +58,19 @@ def test_what_was_begun_goes_on_where_it_is_among_equals() -> None:
     assert choose(1, candidates, begun="a") == Chosen(store="a")
     assert choose(1, [*candidates, store("c", priority=1)], begun="a") == Chosen(store="c")
     assert choose(100, candidates, begun="a") == Chosen(store="b")
+
+
+def test_what_is_staged_may_need_less_than_its_size() -> None:
+    full = store("a", free_bytes=30, reserve_bytes=10)
+    assert choose(50, [full], begun="a") == Nowhere(why=Passed.FULL, store="a")
+    assert choose(50, [full], begun="a", staged=True) == Chosen(store="a")
+    assert choose(50, [full, store("b")], begun="a", staged=True) == Chosen(store="b"), "another one takes all of it"
+    closed = store("b", active=False)
+    assert choose(50, [full, closed], begun="b", staged=True) == Nowhere(why=Passed.FULL, store="a")
+    beyond = msgspec.structs.replace(full, reserve_bytes=31)
+    assert choose(50, [beyond], begun="a", staged=True) == Nowhere(why=Passed.FULL, store="a")
+    exhausted = msgspec.structs.replace(full, problem="no inodes", exhausted=True)
+    assert choose(50, [exhausted], begun="a", staged=True) == Nowhere(why=Passed.FULL, store="a")
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,11 @@ PATIENCE: dict[str, tuple[int | None, bool, str]] = {
     "no-inodes": (None, False, "free inodes in the destination store's filesystem"),
     "store-fault": (5, False, "the destination store answers with errors; look at its disk, then retry"),
     "store-not-mounted": (None, False, "mount the destination store"),
+    "store-unusable": (
+        None,
+        False,
+        "nothing can be written into the destination store now: `lbctl store list` says why",
+    ),
     "store-closed": (
         None,
         False,

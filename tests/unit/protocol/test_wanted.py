@@ -71,7 +71,7 @@ def _reason(
 
 def test_a_file_that_meets_all_conditions_is_wanted() -> None:
     """Into the first of the rule's stores, from whoever holds it. Below, one condition at a time is broken."""
-    assert wanted(FILE, RULE, [AT_SUMMIT], HERE) == Want("near", [Source(SUMMIT, "disk", HTTP)])
+    assert wanted(FILE, RULE, [AT_SUMMIT], HERE) == Want("near", [Source(SUMMIT, "disk", HTTP)], others=("far",))
 
 
 def test_a_file_that_is_larger_than_the_rule_takes_is_not_wanted() -> None:
@@ -229,7 +229,7 @@ def test_where_all_instances_are_doubted_the_owners_are_waited_for() -> None:
 def test_a_doubted_instance_is_passed_over_where_there_is_another() -> None:
     """The good one is the only source."""
     found = wanted(FILE, RULE, [_at(SUMMIT, doubted=True), _at(ARCHIVE)], HERE)
-    assert found == Want("near", [Source(ARCHIVE, "disk", HTTP)])
+    assert found == Want("near", [Source(ARCHIVE, "disk", HTTP)], others=("far",))
 
 
 def test_without_a_common_adapter_it_cannot_come() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, func, select, update
 
-from librarian_daemon.catalog import attached, backfills, declared_rows, schema
+from librarian_daemon.catalog import backfills, declared_rows, schema
 from librarian_daemon.catalog.mesh.holders import holders, only_in
+from librarian_daemon.catalog.stores import attached
 from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol import wire
 from librarian_protocol.entries import SiteAnnounced, StoreDeclared, StoreRetired, StoreRole, SubscriptionDeclared

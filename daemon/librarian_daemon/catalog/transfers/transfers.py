@@ -246,6 +246,21 @@ def hasten_for_stores(tx: Tx, now_s: float) -> int:
     return done.rowcount
 
 
+def wait_for_stores(connection: Connection) -> bool:
+    """Whether a transfer waits for a store."""
+    return connection.execute(_WAITS_FOR_STORE).first() is not None
+
+
+_WAITS_FOR_STORE = (
+    select(_TRANSFER.id)
+    .where(
+        _TRANSFER.state == State.WAITING.value,
+        _TRANSFER.reason.in_(sorted(reason.value for reason in STORE)),
+    )
+    .limit(1)
+)
+
+
 def page_of(connection: Connection, *, state: str | None, before: int | None, limit: int) -> list[TransferView]:
     """Transfers, newest first."""
     transfer = schema.transfer.c
