@@ -36,7 +36,7 @@ from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.mesh import own_key as noted
-from librarian_daemon.catalog.stores import attached
+from librarian_daemon.catalog.stores import attached, promises
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.incidents.channels import Channel, open_channels
@@ -127,6 +127,9 @@ class Site:
         pauses = Pauses(catalog, self._clock)
         await pauses.load()
         parts = self._build(ports, opened.incarnations, pauses, channels)
+        await catalog.write(attached.begin, configured_stores(settings, ports.stores))
+        await catalog.write(promises.begin)
+        await parts.rooms.reload()
         await _finish(ports, parts)
 
         data = await listen(settings, parts.dataplane, parts.status.views, certificate)
@@ -139,7 +142,6 @@ class Site:
             certificate=certificate.announced if settings.bus.leaf_listen or data.tls.pinned else None,
             leaf_address=opened.bus.leaf_address(),
         )
-        await catalog.write(attached.begin, configured_stores(settings, ports.stores))
         declarations = build_declarations(ports, announced)
         await declarations.say()
         await self._run_until_cancelled(opened, parts, declarations, data)
@@ -193,7 +195,7 @@ class Site:
         health = StoreHealth(ports.by_id, ports.incidents, ports.clock)
         rooms = Rooms(ports.catalog, ports.site, health)
         transfers = build_transfers(ports, settings, dataplane.adapters, dataplane.paces, pauses, rooms)
-        intakes = build_intakes(ports, settings, pauses)
+        intakes = build_intakes(ports, settings, pauses, rooms)
 
         async def take_up(store: SiteStore) -> None:
             await incarnations.hear(store)
@@ -214,6 +216,7 @@ class Site:
             page=build_page(ports, settings, status),
             intakes=intakes,
             take_up=take_up,
+            rooms=rooms,
         )
 
     async def _run_until_cancelled(
@@ -313,6 +316,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     intakes: Intakes
     #: Finishes what a crash left in a store that is opened after the start.
     take_up: Callable[[SiteStore], Awaitable[None]]
+    rooms: Rooms
 
     def capabilities(self) -> Sequence[Capability]:
         """The capabilities with services; intake starts its own."""

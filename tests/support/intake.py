@@ -21,6 +21,7 @@ from librarian_daemon.stores.posix.layout import Marker
 from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, StoreRole
+from librarian_protocol.errors import StoreFull
 from librarian_protocol.names import Name, SiteName
 
 STORE_ID = "0123456789abcdef0123456789abcdef"
@@ -37,6 +38,9 @@ class FakeLedger:
         self.landings: dict[str, Landing] = {}
         self.accepted: list[FileIngested] = []
         self.hook: Hook = lambda _: None
+        #: What the store has room for; None: for everything.
+        self.room_bytes: int | None = None
+        self.promised: dict[str, int] = {}
 
     async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[NameStatus, str]]:
         self.hook("standing")
@@ -77,6 +81,14 @@ class FakeLedger:
         self.hook("abandon")
         for landing in landings:
             self.landings.pop(landing.id, None)
+
+    async def promise(self, id_: str, store: str, size_bytes: int) -> None:
+        if self.room_bytes is not None and size_bytes + sum(self.promised.values()) > self.room_bytes:
+            raise StoreFull(f"there is no room for {size_bytes} bytes")
+        self.promised[id_] = size_bytes
+
+    def release(self, id_: str) -> None:
+        self.promised.pop(id_, None)
 
     async def unfinished(self, store: str) -> Sequence[Landing]:
         self.hook("unfinished")

@@ -340,13 +340,30 @@ class Ingest:
     # ---- into the store ----------------------------------------------------------------------------------
 
     async def _copy(self, ready: Sequence[Ready], may_rename: bool) -> list[Ready]:
-        """Copy into staging the files that cannot be renamed; files that changed meanwhile are put back."""
+        """Copy into staging the files that cannot be renamed; files that changed meanwhile are put back.
+
+        Raises:
+            StoreFull: the store has no room for them.
+        """
+        done: list[Ready] = []
+        copied: list[Ready] = []
+        for file in ready:
+            renamed = may_rename and file.found.ours and file.claimed.path not in self._copy_always
+            (done if renamed else copied).append(file)
+        if not copied:
+            return done
+        promise = copied[0].id
+        await self._ledger.promise(promise, self._store.id, sum(file.found.size_bytes for file in copied))
+        try:
+            return done + await self._copied(copied)
+        finally:
+            self._ledger.release(promise)
+
+    async def _copied(self, files: Sequence[Ready]) -> list[Ready]:
+        """Those of the files that are copied."""
         done: list[Ready] = []
         small: list[Ready] = []
-        for file in ready:
-            if may_rename and file.found.ours and file.claimed.path not in self._copy_always:
-                done.append(file)
-                continue
+        for file in files:
             self._staged.add(file.id)
             if file.found.members is None and file.found.size_bytes <= SMALL_BYTES:
                 small.append(file)

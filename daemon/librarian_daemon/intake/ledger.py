@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from librarian_daemon.catalog import landings as landing_rows
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.mesh.grants import standing_and_grants
+from librarian_daemon.landing.rooms import Rooms
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.ledger import NameStatus
 from librarian_daemon.ports.store import Landing
@@ -20,10 +21,11 @@ from librarian_protocol.names import Name
 class CatalogLedger:
     """Implements the ``Ledger`` port."""
 
-    def __init__(self, catalog: Catalog, metrics: Metrics, incidents: Incidents) -> None:
+    def __init__(self, catalog: Catalog, metrics: Metrics, incidents: Incidents, rooms: Rooms) -> None:
         self._catalog = catalog
         self._metrics = metrics
         self._incidents = incidents
+        self._rooms = rooms
 
     async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[NameStatus, str]]:
         """See the port."""
@@ -58,6 +60,14 @@ class CatalogLedger:
     async def abandon(self, landings: Sequence[Landing]) -> None:
         """See the port."""
         await self._catalog.write(landing_rows.abandon, landings)
+
+    async def promise(self, id_: str, store: str, size_bytes: int) -> None:
+        """See the port."""
+        await self._rooms.promise(id_, store, size_bytes)
+
+    def release(self, id_: str) -> None:
+        """See the port."""
+        self._rooms.release(id_)
 
     async def unfinished(self, store: str) -> Sequence[Landing]:
         """See the port."""

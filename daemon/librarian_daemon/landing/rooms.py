@@ -152,6 +152,7 @@ class Rooms:
                 hint="free space in it, or `lbctl store set LABEL --reserve SIZE --reason TEXT`",
             )
 
-    async def release(self, id_: str) -> None:
-        """It is written, or given up."""
-        await self._catalog.write_later(lambda tx: promises.release(tx, [id_]))
+    def release(self, id_: str) -> None:
+        """It is written, or given up. A release that fails is made up for at the next start."""
+        released = self._catalog.write_later(lambda tx: promises.release(tx, [id_]))
+        released.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+from tests.support.mounts import tmpfs
+from tests.support.oracle import digest_of, some_bytes, standing
 from tests.support.sites import Site, free_port, sites, wait_for
 
 
@@ -114,3 +117,31 @@ def test_a_configured_store_keeps_its_role_for_ever(site: Site) -> None:
     assert "a store never changes its role" in site.log.read_text()
     site.config.write_text(before)
     site.start()
+
+
+def test_intake_leaves_the_reserve_free_and_takes_nothing_into_a_closed_store(tmp_path: Path) -> None:
+    """The drop directory is on another filesystem, so that what is dropped must be copied."""
+    (tmp_path / "summit/store").mkdir(parents=True)
+    with tmpfs(tmp_path / "summit/store", "size=32m"):
+        summit = Site(tmp_path / "summit", "summit", bus=f"embedded:{free_port()}")
+        with sites(summit):
+            summit.start()
+            summit.lbctl("store", "set", "main", "--reserve", "25MiB", "--reason", "a test")
+            wanted = {"small.dat": some_bytes(1 << 20, 1)}
+            summit.drop_file("small.dat", wanted["small.dat"])
+            wait_for("it fits beside the reserve", (summit.store / "small.dat").exists, summit)
+            wanted["large.dat"] = some_bytes(10 << 20, 2)
+            summit.drop_file("large.dat", wanted["large.dat"])
+            wait_for("it does not", lambda: summit.client.status().intake[0].state == "paused", summit)
+            (problem,) = [known for known in summit.client.status().problems if known.code == "store-full"]
+            assert "stay free" in problem.message
+            assert summit.left_in_staging() == []
+            summit.lbctl("store", "set", "main", "--reserve", "1MiB", "--no-ingestable", "--reason", "it is full")
+            wait_for("it is closed", lambda: summit.client.status().intake[0].state == "maintenance", summit)
+            assert "store 'main' is not ingestable: it is full" in summit.client.status().intake[0].detail
+            assert not (summit.store / "large.dat").exists()
+            assert "not ingestable" in summit.lbctl("store", "list")
+            summit.lbctl("store", "unset", "main")
+            wait_for("it is taken", (summit.store / "large.dat").exists, summit)
+            wait_for("all is well", summit.is_healthy, summit)
+            assert standing(summit.store) == {name: digest_of(data) for name, data in wanted.items()}
