@@ -90,6 +90,8 @@ path = {toml.store}
 [[intake]]
 path = {toml.drop}
 store = "main"
+# Further stores: what is dropped goes into the one with the lowest priority that can take it.
+# others = []
 unit = "file"
 # Put before the path to make the name, such as "obs/2026".
 # prefix = ""

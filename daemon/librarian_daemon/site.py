@@ -195,7 +195,7 @@ class Site:
         health = StoreHealth(ports.by_id, ports.incidents, ports.clock)
         rooms = Rooms(ports.catalog, ports.site, health)
         transfers = build_transfers(ports, settings, dataplane.adapters, dataplane.paces, pauses, rooms)
-        intakes = build_intakes(ports, settings, pauses, rooms)
+        intakes = build_intakes(ports, settings, pauses, rooms, transfers.failovers)
 
         async def take_up(store: SiteStore) -> None:
             await incarnations.hear(store)

@@ -215,7 +215,7 @@ class SimSite:
         paces = Paces(min_rate=0, over_s=1.0)
         rooms = Rooms(catalog, site, SimHealth(ports.by_id))
         transfers = build_transfers(ports, settings, {"sim": adapter}, paces, Pauses(catalog, clock), rooms)
-        ledger = CatalogLedger(catalog, ports.metrics, ports.incidents, rooms)
+        ledger = CatalogLedger(catalog, ports.metrics, ports.incidents, rooms, transfers.failovers)
 
         await transfers.lander.recover(store)
         await self._recover_intake(ledger)

@@ -12,12 +12,12 @@ from librarian_daemon.assembly.ports import Ports, Services
 from librarian_daemon.catalog.transfers import transfers as transfer_rows
 from librarian_daemon.catalog.transfers import transitions
 from librarian_daemon.config.settings import SiteSettings
+from librarian_daemon.landing.failovers import Failovers
 from librarian_daemon.landing.rooms import Rooms
 from librarian_daemon.runtime.signals import Signal
 from librarian_daemon.transfers.adapters import slots_of
 from librarian_daemon.transfers.batches import Batches
 from librarian_daemon.transfers.destinations import Destinations
-from librarian_daemon.transfers.failovers import Failovers
 from librarian_daemon.transfers.fetcher import TransferProgress
 from librarian_daemon.transfers.lander import Lander
 from librarian_daemon.transfers.pauses import Pauses

@@ -84,15 +84,10 @@ def _check_dir_mode(key: str, mode: int) -> None:
 def _check_intake(intake: IntakeSettings, at: str, settings: SiteSettings) -> None:
     if not intake.path:
         raise ConfigInvalid(f"{at}.path: is empty")
-    store = next((store for store in settings.store if store.label == intake.store), None)
-    if store is None:
-        labels = ", ".join(store.label for store in settings.store)
-        raise ConfigInvalid(f"{at}.store: no store has the label {intake.store!r}", hint=f"one of: {labels}")
-    if not store.ingestable:
-        raise ConfigInvalid(
-            f"{at}.store: store {intake.store!r} is not ingestable",
-            hint="name another, or set its ingestable = true",
-        )
+    for label in intake.stores:
+        _check_fed(label, f"{at}.store" if label == intake.store else f"{at}.others", settings)
+    if len(set(intake.stores)) != len(intake.stores):
+        raise ConfigInvalid(f"{at}.others: names a store twice", hint="each store once, the one of `store` not at all")
     if intake.prefix:
         _check_name(f"{at}.prefix", intake.prefix)
     if intake.unit == "file":
@@ -115,6 +110,18 @@ def _check_intake(intake: IntakeSettings, at: str, settings: SiteSettings) -> No
             globs.well_formed(glob)
         except ArgumentInvalid as exc:
             raise ConfigInvalid(f"{at}.ignore[{number}]: {exc.message}", hint=exc.hint) from exc
+
+
+def _check_fed(label: str, key: str, settings: SiteSettings) -> None:
+    """A drop directory may feed this store."""
+    store = next((store for store in settings.store if store.label == label), None)
+    if store is None:
+        labels = ", ".join(store.label for store in settings.store)
+        raise ConfigInvalid(f"{key}: no store has the label {label!r}", hint=f"one of: {labels}")
+    if not store.ingestable:
+        raise ConfigInvalid(
+            f"{key}: store {label!r} is not ingestable", hint="name another, or set its ingestable = true"
+        )
 
 
 def _check_name(key: str, text: str) -> None:

@@ -72,6 +72,8 @@ class IntakeSettings(Settings, frozen=True, kw_only=True):
     path: str
     #: Label of the store that it feeds.
     store: Label
+    #: Labels of further stores: each batch goes into the one of all these that is chosen as for transfers.
+    others: list[Label] = []
     unit: Literal["file", "book"] = "file"
     #: Put before the path below the drop directory to make the name; "" or ``a/b``.
     prefix: str = ""
@@ -96,6 +98,11 @@ class IntakeSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.quiet_s is None:
             msgspec.structs.force_setattr(self, "quiet_s", QUIET_S[self.unit])
+
+    @property
+    def stores(self) -> list[str]:
+        """The labels of all stores that it may feed."""
+        return [self.store, *self.others]
 
     @property
     def quiet_for_s(self) -> float:

@@ -18,10 +18,10 @@ from librarian_daemon.catalog.transfers import moves, planning
 from librarian_daemon.catalog.transfers.moves import Move
 from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
+from librarian_daemon.landing.failovers import Failovers
 from librarian_daemon.landing.rooms import Look, Rooms
 from librarian_daemon.ports.staging_keys import transfer_key, transfer_keys
 from librarian_daemon.ports.store import Store
-from librarian_daemon.transfers.failovers import Failovers
 from librarian_daemon.transfers.fetcher import Job
 from librarian_protocol.errors import StoreError
 from librarian_protocol.names import SiteName
@@ -107,7 +107,7 @@ class Destinations:
         """These were begun: say which stores were passed by, and remove what is staged where it is not needed."""
         for view in (view for job in jobs for view in job.owed):
             for store, why in placing.instead_of.get(view.id, ()):
-                await self._failovers.passed(placing.look, store, why, view)
+                await self._failovers.passed(placing.look, store, why, view.row.store, view.size_bytes)
             before = placing.before.get(view.id)
             if before is not None:
                 self._log.info("transfer_moved", transfer=view.id, name=view.name, before=before, store=view.row.store)

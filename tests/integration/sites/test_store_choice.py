@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.integration.faults.test_disks import fill
 from tests.support.mounts import fuse, remount, tmpfs
 from tests.support.oracle import digest_of, some_bytes, standing
-from tests.support.sites import Pair, pair
+from tests.support.sites import Pair, Site, free_port, pair, sites, wait_for
 
 MIB = 1 << 20
 
@@ -74,6 +74,36 @@ def test_transfers_go_around_stores_that_are_full_or_read_only_and_come_back_by_
         both.wait_for("it is used again", lambda: standing(places["first"]) == wanted | again)
         assert standing(places["second"]).keys() - {"ballast"} == around.keys()
         both.assert_whole()
+
+
+def test_intake_goes_around_a_store_that_cannot_be_written_and_comes_back(tmp_path: Path) -> None:
+    """Of a site with two stores, on filesystems of their own; what is dropped must be copied."""
+    second = tmp_path / "second"
+    main = tmp_path / "summit/store"
+    main.mkdir(parents=True)
+    with tmpfs(main, "size=64m"), tmpfs(second, "size=64m"):
+        summit = Site(
+            tmp_path / "summit",
+            "summit",
+            bus=f"embedded:{free_port()}",
+            changed={"# others = []": 'others = ["second"]', "# priority = 100": "priority = 1"},
+        )
+        summit.config.write_text(f'{summit.config.read_text()}\n[[store]]\nlabel = "second"\npath = "{second}"\n')
+        with sites(summit):
+            summit.start()
+            summit.drop_file("one.dat", b"1")
+            wait_for("the preferred store takes it", (main / "one.dat").exists, summit)
+            remount(main, "ro")
+            summit.drop_file("two.dat", b"2")
+            wait_for("the other one takes it", (second / "two.dat").exists, summit)
+            wait_for("it is told", lambda: summit.problems().get("store-failover") == ["main"], summit)
+            remount(main, "rw")
+            wait_for("that is over", lambda: "store-failover" not in summit.problems(), summit)
+            summit.drop_file("three.dat", b"3")
+            wait_for("the preferred store is used again", (main / "three.dat").exists, summit)
+            wait_for("all is well", summit.is_healthy, summit)
+            assert standing(second) == {"two.dat": digest_of(b"2")}
+            summit.lbctl("events", "audit")
 
 
 def test_what_waits_for_room_goes_on_as_soon_as_there_is_room(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import structlog
 
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.transfers import transfers
-from librarian_daemon.catalog.transfers.transfers import TransferView
 from librarian_daemon.landing.rooms import Look, Rooms
 from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.time import Clock
@@ -45,11 +44,11 @@ class Failovers:
         self._least: dict[str, int] = {}
         self._log = structlog.get_logger("failovers")
 
-    async def passed(self, look: Look, store: str, why: Passed, view: TransferView) -> None:
-        """A transfer goes into another store than this preferred one."""
-        preferred, other = look.candidates[store], look.candidates[view.row.store]
+    async def passed(self, look: Look, store: str, why: Passed, instead: str, size_bytes: int) -> None:
+        """A file of that size goes into another store than this preferred one. Both are given by their ids."""
+        preferred, other = look.candidates[store], look.candidates[instead]
         before = self._passed.get(preferred.label)
-        self._passed[preferred.label] = view.size_bytes
+        self._passed[preferred.label] = size_bytes
         if before is None:
             what = preferred.problem or f"it has room for {max(preferred.room_bytes, 0):,} bytes"
             self._log.warning("store_passed", store=preferred.label, other=other.label, why=why.value, error=what)
