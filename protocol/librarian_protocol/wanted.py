@@ -32,6 +32,7 @@ class UnwantedReason(StrEnum):
     EVICTED_HERE = "evicted-here"
     NO_ACTIVE_STORE = "no-active-store"
     NO_SOURCE = "no-source"
+    NO_OTHER_STORE = "no-other-store"
     SOURCE_DOUBTED = "source-doubted"
     NO_COMMON_ADAPTER = "no-common-adapter"
 
@@ -49,6 +50,7 @@ EXPLAINED: dict[UnwantedReason, str] = {
     UnwantedReason.EVICTED_HERE: "it was evicted here by policy",
     UnwantedReason.NO_ACTIVE_STORE: "none of the subscription's stores is active",
     UnwantedReason.NO_SOURCE: "no admitted site holds a good instance now",
+    UnwantedReason.NO_OTHER_STORE: "no other store of this site holds a good instance now",
     UnwantedReason.SOURCE_DOUBTED: "every other instance is doubted, and its owner has not answered yet",
     UnwantedReason.NO_COMMON_ADAPTER: "no holder offers an adapter that this site has",
 }
@@ -193,6 +195,19 @@ def sources(
     return found or UnwantedReason.NO_COMMON_ADAPTER
 
 
+#: How an instance comes from another store of the same site.
+LOCAL = AdapterOffer(name="local", version=1, address="", dial=Dial.EITHER)
+
+
+def local_sources(instances: Sequence[InstanceFacts], site: SiteName) -> Sequence[Source] | UnwantedReason:
+    """Ways to bring it from another store of the site, by store; or why there are none."""
+    mine = [instance for instance in instances if instance.site == site and instance.state is InstanceState.AVAILABLE]
+    if not mine:
+        return UnwantedReason.NO_OTHER_STORE
+    trusted = sorted(instance.store for instance in mine if not instance.doubted)
+    return [Source(site, store, LOCAL) for store in trusted] or UnwantedReason.SOURCE_DOUBTED
+
+
 def wanted(
     file: FileFacts, subscription: SubscriptionFacts, instances: Sequence[InstanceFacts], here: Here
 ) -> Want | Unwanted:
@@ -227,7 +242,8 @@ def wanted(
     stores = [store_id for store_id in bad or subscription.into if store_id in here.active_stores]
     if not stores:
         return Unwanted(UnwantedReason.SUSPECTED_HERE if bad else UnwantedReason.NO_ACTIVE_STORE)
-    found = sources(instances, here, first=wish)
+    local = wish == here.site
+    found = local_sources(instances, here.site) if local else sources(instances, here, first=wish)
     if isinstance(found, UnwantedReason):
         return Unwanted(found)
     return Want(stores[0], found, others=tuple(stores[1:]))

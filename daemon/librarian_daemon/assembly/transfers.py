@@ -15,7 +15,7 @@ from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.landing.failovers import Failovers
 from librarian_daemon.landing.rooms import Rooms
 from librarian_daemon.runtime.signals import Signal
-from librarian_daemon.transfers.adapters import slots_of
+from librarian_daemon.transfers.adapters import between_stores, slots_of
 from librarian_daemon.transfers.batches import Batches
 from librarian_daemon.transfers.destinations import Destinations
 from librarian_daemon.transfers.fetcher import TransferProgress
@@ -24,6 +24,7 @@ from librarian_daemon.transfers.pauses import Pauses
 from librarian_daemon.transfers.planner import Planner
 from librarian_daemon.transfers.replicator import Replicator
 from librarian_daemon.transfers.turns import Turns
+from librarian_protocol.wanted import LOCAL
 
 
 class Transfers(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,9 +58,10 @@ def build_transfers(
 ) -> Transfers:
     """``adapters`` by name, in order of preference; ``paces`` is what they learn of sites."""
     catalog, clock, site, by_id = ports.catalog, ports.clock, ports.site, ports.by_id
-    slots = slots_of(settings, adapters, paces)
+    every = {**adapters, LOCAL.name: between_stores(by_id, settings.replicator.stall_s)}
+    slots = slots_of(settings, every, paces)
     batches = Batches(
-        adapters=adapters,
+        adapters=every,
         stores=by_id,
         settings=settings.replicator,
         limits=settings.adapters.limits,

@@ -23,6 +23,7 @@ from librarian_protocol.wanted import EXPLAINED, Source, UnwantedReason
 _NONE = {
     UnwantedReason.NO_COMMON_ADAPTER: Reason.NO_COMMON_ADAPTER,
     UnwantedReason.NO_SOURCE: Reason.NO_SOURCE,
+    UnwantedReason.NO_OTHER_STORE: Reason.NO_SOURCE,
     UnwantedReason.SOURCE_DOUBTED: Reason.NO_SOURCE,
 }
 

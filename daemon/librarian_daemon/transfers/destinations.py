@@ -51,6 +51,8 @@ class Placing(msgspec.Struct, kw_only=True):
     begun: set[int] = set()
     #: By transfer: the stores that should have taken it.
     instead_of: dict[int, tuple[tuple[str, Passed], ...]] = {}
+    #: Those of ``owed`` that come from another store of this site.
+    local: set[int] = set()
     #: Transfers that are partly staged, and go on although there is less room than their size.
     partly: set[int] = set()
 
@@ -70,12 +72,14 @@ class Destinations:
 
     async def place(self, owed: Sequence[TransferView]) -> Placing:
         """Choose for each. Those that fit alone, and not beside others of them, are left out: they come later."""
-        into = {rule.id: rule.into for rule in await self._catalog.read(planning.subscriptions, self._site)}
+        rules = await self._catalog.read(planning.subscriptions, self._site)
+        into = {rule.id: rule.into for rule in rules}
+        local = {rule.id for rule in rules if rule.from_site == self._site}
         several = [view.row.file_id for view in owed if len(into.get(view.row.subscription, ())) > 1]
         occupied = await self._catalog.read(moves.occupied, self._site, several) if several else {}
         kept = await self._catalog.read(moves.kept_from, several) if several else {}
         look = await self.rooms.look()
-        placing = Placing(look=look)
+        placing = Placing(look=look, local={view.id for view in owed if view.row.subscription in local})
         left = dict(look.candidates)
         for view in owed:
             ids = _allowed(view, into, occupied, kept)

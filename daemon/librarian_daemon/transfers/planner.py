@@ -50,7 +50,14 @@ BACKFILL_PAGE = 500
 #: A change that was missed is found after this time at the latest.
 IDLE_S = 60.0
 #: Reasons that pass by themselves: a transfer that exists goes on waiting.
-_PASSING = frozenset({UnwantedReason.NO_SOURCE, UnwantedReason.SOURCE_DOUBTED, UnwantedReason.NO_COMMON_ADAPTER})
+_PASSING = frozenset(
+    {
+        UnwantedReason.NO_SOURCE,
+        UnwantedReason.NO_OTHER_STORE,
+        UnwantedReason.SOURCE_DOUBTED,
+        UnwantedReason.NO_COMMON_ADAPTER,
+    }
+)
 
 
 class Plan(msgspec.Struct, kw_only=True):

@@ -38,6 +38,7 @@ from librarian_protocol.errors import LibrarianError, TransferError
 from librarian_protocol.names import SiteName
 from librarian_protocol.transfer import LINK, STORE, Due, Release, State
 from librarian_protocol.transfer_reasons import reason_of
+from librarian_protocol.wanted import LOCAL
 
 IDLE_S = 30.0
 PAGE = 500
@@ -228,8 +229,10 @@ class Replicator:
         If the other sites have nothing to bring, the next look waits, because it is expensive.
         """
         self._left = True
-        free = [slots for slots in self._slots.values() if slots.free > 0]
-        if not free or self._pauses.transfers():
+        if self._pauses.transfers():
+            return []
+        free = [slots for name, slots in self._slots.items() if slots.free > 0 and name != LOCAL.name]
+        if not free and self._slots[LOCAL.name].free <= 0:
             return []
         full = frozenset(
             site
@@ -246,7 +249,7 @@ class Replicator:
         # in any case: behind many that wait for a busy site may be some that another site holds, too.
         self._looks += 1
         if self._looks % LOOKS_AT_FIRST:
-            each = sum(slots.free for slots in free) * self._batches.files
+            each = sum(max(slots.free, 0) for slots in self._slots.values()) * self._batches.files
             owed = await self._catalog.read(order.first_wanted, PAGE_WANTED, each, passed)
             if not owed:
                 self._left = bool(passed)
@@ -275,11 +278,7 @@ class Replicator:
         """New jobs out of these wanted transfers. Those of ``brought`` are passed by."""
         placing = await self._destinations.place([view for view in owed if view.id not in brought])
         owed = placing.owed
-        files = [view.row.file_id for view in owed]
-        found = await self._catalog.read(
-            planning.find_sources, self._catalog.position.site, list(self._adapters), files
-        )
-        jobs, hopeless = self._batches.choose(owed, found)
+        jobs, hopeless = await self._grouped(placing)
         hopeless += placing.hopeless
         if not jobs and not hopeless:
             return []
@@ -288,6 +287,22 @@ class Replicator:
         # Others may follow; or what failed is due before anything else.
         self._again = bool(begun or hopeless)
         return begun
+
+    async def _grouped(self, placing: Placing) -> tuple[list[Job], list[Transition]]:
+        """As :meth:`Batches.choose`: what comes from other sites, then what comes from other stores of this one."""
+        site = self._catalog.position.site
+        owed = [view for view in placing.owed if view.id not in placing.local]
+        files = [view.row.file_id for view in owed]
+        adapters = [name for name in self._adapters if name != LOCAL.name]  # which no other site can offer
+        found = await self._catalog.read(planning.find_sources, site, adapters, files)
+        jobs, hopeless = self._batches.choose(owed, found)
+        local = [view for view in placing.owed if view.id in placing.local]
+        if local:
+            files = [view.row.file_id for view in local]
+            between = await self._catalog.read(planning.find_local_sources, site, files)
+            more, without = self._batches.choose(local, between)
+            jobs, hopeless = jobs + more, hopeless + without
+        return jobs, hopeless
 
     def _written(self) -> dict[str, int]:
         """Bytes that running jobs have written into each store, of files that are not complete."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.support.mounts import tmpfs
 from tests.support.oracle import digest_of, some_bytes, standing
-from tests.support.sites import Site, free_port, sites, wait_for
+from tests.support.sites import Site, free_port, pair, sites, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,44 @@ def test_a_configured_store_keeps_its_role_for_ever(site: Site) -> None:
     assert "a store never changes its role" in site.log.read_text()
     site.config.write_text(before)
     site.start()
+
+
+def test_a_subscription_to_the_own_site_makes_one_more_instance_in_another_store(tmp_path: Path) -> None:
+    """One for each such subscription, wherever the files came from; each is read back like any other."""
+    with pair(tmp_path, subscribe=False) as both:
+        archive = both.destination
+        for label in ("second", "third", "fourth"):
+            archive.lbctl("store", "add", str(tmp_path / label), "--label", label, "--role", "archive")
+        archive.lbctl("store", "set", "second", "--priority", "1", "--reason", "a test")
+        data = {"before.dat": some_bytes(3 << 20, 1), "own.dat": some_bytes(10, 2), "after.dat": some_bytes(1 << 20, 3)}
+        both.source.drop_file("before.dat", data["before.dat"])
+        archive.lbctl("subscription", "add", "--from", "summit", "--into", "main")
+        both.wait_for("it came", (archive.store / "before.dat").exists)
+        assert "into which?" in archive.lbctl("subscription", "add", "--from", "archive", exit_code=2)
+        archive.lbctl("subscription", "add", "--from", "archive", "--into", "second", "--into", "third")
+        both.wait_for("what was there is brought", (tmp_path / "second/before.dat").exists)
+        archive.lbctl("subscription", "add", "--from", "archive", "--into", "fourth")
+        archive.drop_file("own.dat", data["own.dat"])
+        both.source.drop_file("after.dat", data["after.dat"])
+        making = both.source.making / "book"
+        (making / "sub").mkdir(parents=True)
+        (making / "sub/member").write_bytes(b"a member")
+        making.rename(both.source.drop_books / "book")
+        wanted = {name: digest_of(content) for name, content in data.items()}
+        for place in (archive.store, tmp_path / "second", tmp_path / "fourth"):
+            both.wait_for(f"all is in {place}", partial(holds, place, wanted))
+            both.wait_for("the book, too", (place / "book/sub/member").exists)
+        assert standing(tmp_path / "third") == {}, "one instance for each subscription"
+        (found,) = archive.client.file("after.dat").files
+        here = [instance for instance in found.instances if instance.site == "archive"]
+        assert [(instance.state, instance.source_site) for instance in here].count(("verified", "archive")) == 2
+        both.wait_for("all is well", archive.is_healthy)
+        both.assert_whole()
+
+
+def holds(store: Path, wanted: dict[str, str]) -> bool:
+    """Whether just these single files stand there."""
+    return {name: digest for name, digest in standing(store).items() if not name.startswith("book/")} == wanted
 
 
 def test_intake_leaves_the_reserve_free_and_takes_nothing_into_a_closed_store(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from librarian_protocol.entries import AdapterOffer, Dial, Unit
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.wanted import (
     EXPLAINED,
+    LOCAL,
     FileFacts,
     Here,
     InstanceFacts,
@@ -232,6 +233,22 @@ def test_a_doubted_instance_is_passed_over_where_there_is_another() -> None:
     assert found == Want("near", [Source(ARCHIVE, "disk", HTTP)], others=("far",))
 
 
+def test_from_the_site_itself_it_comes_from_another_of_its_stores() -> None:
+    """Other sites are not asked; a store that is itself one of the rule's is no source."""
+    rule = msgspec.structs.replace(RULE, from_site=HERE.site)
+    here = msgspec.structs.replace(HERE, offers={})
+    beside = _at(HERE.site, store="other")
+    found = wanted(FILE, rule, [beside, AT_SUMMIT], here)
+    assert found == Want("near", [Source(HERE.site, "other", LOCAL)], others=("far",))
+    assert _reason([beside, _at(HERE.site, store="far")], rule=rule, here=here) == "present"
+    assert _reason([AT_SUMMIT], rule=rule) == "not-from-site"
+    mine = msgspec.structs.replace(FILE, origin=HERE.site)
+    assert _reason([AT_SUMMIT], file=mine, rule=rule) == "no-other-store"
+    assert _reason([_at(HERE.site, store="other", doubted=True)], rule=rule) == "source-doubted"
+    gone = _at(HERE.site, store="other", state="suspected")
+    assert _reason([gone], rule=rule) == "no-other-store"
+
+
 def test_without_a_common_adapter_it_cannot_come() -> None:
     """Nothing offered, nothing of ours, or nothing that we can dial."""
     cases: list[dict[SiteName, list[AdapterOffer]]] = [{}, {SUMMIT: []}, {ARCHIVE: [HTTP]}]
@@ -332,6 +349,7 @@ def test_every_reason_is_explained() -> None:
         "evicted-here",
         "no-active-store",
         "no-source",
+        "no-other-store",
         "source-doubted",
         "no-common-adapter",
     ]

@@ -43,6 +43,7 @@ from librarian_protocol.wanted import (
     Source,
     SubscriptionFacts,
     UnwantedReason,
+    local_sources,
     sources,
 )
 
@@ -539,6 +540,19 @@ def find_sources(
             known[held] = sources(counting(held.instances, here), here, first=held.origin)
         found[id_] = known[held]
     return found
+
+
+def find_local_sources(
+    connection: Connection, site: SiteName, file_ids: Sequence[int]
+) -> dict[int, Sequence[Source] | UnwantedReason]:
+    """For each file, the stores of this site from which it can be brought into another one, or why there is none."""
+    held = _holdings(connection, sorted(set(file_ids)))
+    return {id_: local_sources(known.instances, site) for id_, known in held.items()}
+
+
+def local_subscriptions(connection: Connection, site: SiteName) -> set[str]:
+    """Ids of this site's subscriptions to itself: from one store into another."""
+    return {rule.id for rule in subscriptions(connection, site) if rule.from_site == site}
 
 
 def replan_live(tx: Tx) -> None:
