@@ -7,11 +7,11 @@ nothing else would tell when it ends.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 import msgspec
 
+from librarian_protocol import lengths
 from librarian_protocol.display import safe
 from librarian_protocol.errors import ArgumentInvalid
 from librarian_protocol.names import SiteName
@@ -28,8 +28,6 @@ MOST_S = 30 * 86400
 MOST_SAID = 256
 #: By so much a wall clock may be set back and a pause go on, seconds.
 _SET_BACK_S = 300
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LENGTH = re.compile(r"(?:[0-9]{1,9}[smhd])+")
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,9 +72,7 @@ def length_s(text: str) -> int:
     Raises:
         ArgumentInvalid: it is written otherwise, or no length that a pause may have.
     """
-    if _LENGTH.fullmatch(text) is None:
-        raise ArgumentInvalid(f"{text[:40]!a} is no length of time", hint="write 45m, 2h, 3d or 1d12h")
-    return check_length(sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", text)))
+    return check_length(lengths.seconds_of(text))
 
 
 def check_length(seconds: int) -> int:

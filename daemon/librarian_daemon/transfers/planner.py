@@ -49,6 +49,8 @@ PAGE = 2000
 BACKFILL_PAGE = 500
 #: A change that was missed is found after this time at the latest.
 IDLE_S = 60.0
+#: How often the transfers of subscriptions to new files are looked at again.
+AGED_EVERY_S = 3600.0
 #: Reasons that pass by themselves: a transfer that exists goes on waiting.
 _PASSING = frozenset(
     {
@@ -85,6 +87,8 @@ class Planner:
         self._site = site
         self._adapters = adapters
         self._transfers_changed = transfers_changed
+        #: When to look at age again.
+        self._aged_s = 0.0
         self._log = structlog.get_logger("planner")
 
     async def run(self) -> None:
@@ -94,10 +98,18 @@ class Planner:
             origins = [subscription.from_site for subscription in look.subscriptions]
             self._catalog.pressing = None if None in origins else frozenset(filter(None, origins))
             anew = await self._notice_surroundings(look)
+            await self._look_at_age(look)
             busy = await self._changed(look)
             busy = await self._backfill(look) or busy or anew
             if not busy:
                 await self._catalog.changed.wait(IDLE_S)
+
+    async def _look_at_age(self, look: Look) -> None:
+        """Now and then look at what is still to come: meanwhile some of it may be older than is wanted."""
+        now_s = self._clock.boottime_s()
+        if now_s >= self._aged_s and any(subscription.newest_s is not None for subscription in look.subscriptions):
+            self._aged_s = now_s + AGED_EVERY_S
+            await self._catalog.write(planning.replan_live)
 
     def plan(self, tx: Tx) -> tuple[Plan, bool]:
         """Plan a page of what changed: read, decided and written in one transaction. Also whether there may be more."""
@@ -106,7 +118,7 @@ class Planner:
         page = planning.changed_files(tx.connection, PAGE, matches, planning.settling(mine))
         plan = Plan()
         if page.last is not None:
-            plan = decide(page, mine, here)
+            plan = decide(page, mine, msgspec.structs.replace(here, now_s=self._clock.unix_s()))
             _commit(tx, plan, self._clock.boottime_s())
             planning.planned_until(tx, *page.last)
         return plan, page.full
@@ -153,7 +165,8 @@ class Planner:
             [subscription.match for subscription in mine],
             planning.settling(mine),
         )
-        plan = decide(page, mine, look.here, may_cancel=False, everyone=look.subscriptions)
+        here = msgspec.structs.replace(look.here, now_s=self._clock.unix_s())
+        plan = decide(page, mine, here, may_cancel=False, everyone=look.subscriptions)
 
         def work(tx: Tx) -> None:
             _commit(tx, plan, self._clock.boottime_s())
@@ -216,7 +229,7 @@ def _want_plain(plan: Plan, file: PlainFile, subscriptions: Sequence[Subscriptio
     """As for other files. It has no transfer that could end, and nobody asked for it by name."""
     stores: set[str] = set()
     for subscription in subscriptions:
-        if file.file_id <= subscription.after_file or not subscription.takes(file.name, file.size_bytes):
+        if file.file_id <= subscription.after_file or not answers.takes(file, subscription):
             continue
         answer = answers.of_plain(file, subscription)
         if isinstance(answer, Want) and answer.store not in stores:
@@ -242,6 +255,10 @@ class _Answers:
         self._known: dict[tuple[object, ...], Want | Unwanted] = {}
         self._plain: dict[tuple[Held, str], Want | Unwanted] = {}
 
+    def takes(self, file: PlainFile, subscription: SubscriptionFacts) -> bool:
+        """Whether it is of the subscription's business."""
+        return subscription.takes(file.name, file.size_bytes, file.ingested_at, self._here.now_s)
+
     def wanted(self, known: FileState, subscription: SubscriptionFacts) -> Want | Unwanted:
         """As :func:`librarian_protocol.wanted.wanted`."""
         file = known.file
@@ -249,6 +266,8 @@ class _Answers:
             return Unwanted(UnwantedReason.NAME_DOES_NOT_MATCH)
         if not subscription.is_small_enough(file.size_bytes):
             return Unwanted(UnwantedReason.LARGER_THAN_WANTED)
+        if not subscription.is_new_enough(file.ingested_at, self._here.now_s):
+            return Unwanted(UnwantedReason.OLDER_THAN_WANTED)
         flags = file.withdrawn, file.conflict, file.set_aside, file.occupied
         rule = subscription.match, tuple(subscription.into), subscription.from_site
         key = (rule, file.origin, flags, tuple(known.instances))
@@ -257,7 +276,7 @@ class _Answers:
         return self._known[key]
 
     def of_plain(self, file: PlainFile, subscription: SubscriptionFacts) -> Want | Unwanted:
-        """The same, of a file whose name matches, and that is small enough."""
+        """The same, of a file whose name matches, and that is small and new enough."""
         key = file.held, subscription.id
         found = self._plain.get(key)
         if found is None:

@@ -68,6 +68,7 @@ class SubscriptionControl:
             match=body.match,
             into=[store.id for store in into],
             max_bytes=body.max_bytes,
+            newest_s=body.newest_s,
             priority=body.priority,
         )
 
@@ -90,6 +91,7 @@ class SubscriptionControl:
                 into=declared.into,
                 labels=[store.label for store in into],
                 max_bytes=declared.max_bytes,
+                newest_s=declared.newest_s,
                 priority=declared.priority,
             )
         )

@@ -78,6 +78,7 @@ class PlainFile(NamedTuple):
     change: int
     name: Name
     size_bytes: int
+    ingested_at: str
     held: Held
 
 
@@ -200,19 +201,20 @@ def _page(
 ) -> Page:
     """``rows``: as of ``statements.LOOK_AT_CHANGED``; those of one file stand together."""
     holdings = _Holdings(connection)
-    found: dict[int, tuple[int, str, int]] = {}
+    found: dict[int, tuple[int, str, int, str]] = {}
     rest: list[int] = []
-    for id_, change, name, regardless, more, size_bytes, *columns in rows:
+    for id_, change, name, regardless, more, size_bytes, ingested_at, *columns in rows:
         if not regardless and not any(globs.matches(match, name) for match in matches):
             continue
         if more:
             rest.append(id_)
         else:
-            found[id_] = change, name, size_bytes
+            found[id_] = change, name, size_bytes, ingested_at or ""
             holdings.add(id_, tuple(columns))
     held = holdings.by_file()
     plain = [
-        PlainFile(id_, change, Name(name), size_bytes, held[id_]) for id_, (change, name, size_bytes) in found.items()
+        PlainFile(id_, change, Name(name), size_bytes, ingested_at, held[id_])
+        for id_, (change, name, size_bytes, ingested_at) in found.items()
     ]
     known = [state for ids in chunks(dict.fromkeys(rest)) for state in _known_of(connection, ids)]
     return Page(plain=plain, known=known, last=last, full=full)
@@ -283,6 +285,7 @@ def _known(
                 conflict=row.name in more.conflicts,
                 set_aside=more.kept.get(row.name, row.digest) != row.digest,
                 occupied=bool(more.standing.get(row.name, set()) - {row.digest}),
+                ingested_at=row.ingested_at or "",
             ),
             instances=list(held[row.id].instances),
             transfers=more.transfers.get(row.id, {}),
@@ -448,6 +451,7 @@ def subscriptions(connection: Connection, site: SiteName) -> list[SubscriptionFa
             into=_STORES.decode(row.into),
             after_file=row.after_file or 0,
             max_bytes=row.max_bytes,
+            newest_s=row.newest_s,
             priority=row.priority,
         )
         for row in rows
