@@ -21,11 +21,15 @@ from librarian_daemon.catalog.transfers import moves, order, planning, transfers
 from librarian_daemon.catalog.transfers.moves import Move
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
-from librarian_protocol.entries import SiteAnnounced, StoreRole
+from librarian_daemon.runtime.clock import SystemClock
+from librarian_daemon.runtime.signals import Signal
+from librarian_daemon.transfers.planner import Planner
+from librarian_protocol.entries import AdapterOffer, Dial, SiteAnnounced, StoreRole, SubscriptionDeclared
 from librarian_protocol.errors import ArgumentInvalid, NotFound
 from librarian_protocol.names import Name
 from librarian_protocol.store_settings import StoreOverrides, StoreValues
 from librarian_protocol.transfer import Cancel, Event, Fail, Pause, Reason, Reserve, Start, State
+from librarian_protocol.wanted import LOCAL, Source
 
 A, B, C = ("a" * 32, "b" * 32, "c" * 32)
 ANNOUNCED = SiteAnnounced(software="tests", adapters=[])
@@ -138,6 +142,8 @@ async def summit(catalog: Catalog) -> Peer:
     """A site that has files."""
     peer = Peer("summit")
     await admit(catalog, peer)
+    http = AdapterOffer(name="http", version=1, address="http://a", dial=Dial.DESTINATION)
+    await receive(catalog, *peer.say(SiteAnnounced(software="tests", adapters=[http])))
     return peer
 
 
@@ -272,3 +278,70 @@ async def test_what_was_too_large_is_tried_again_as_far_as_it_fits(catalog: Cata
     assert (await view_of(catalog, "raw/0")).row.transfer.state is State.PARKED
     await catalog.write(transitions.retry_too_large, view.size_bytes, 0.0)
     assert [seen.name for seen in await catalog.read(order.wanted_now, 10)] == ["raw/0"]
+
+
+# ---- the planner and where transfers went -------------------------------------------------------------------
+
+
+async def plan(catalog: Catalog) -> None:
+    """All that changed."""
+    planner = Planner(catalog, SystemClock(), SITE, ["http"], Signal())
+    while not planner.planned(await catalog.write(planner.plan)):
+        pass
+
+
+async def subscribed(catalog: Catalog, summit: Peer) -> None:
+    """Two stores, one subscription into them, and a file of the other site."""
+    await start(catalog, configured(A, "a"), configured(B, "b"))
+    await say(catalog, SubscriptionDeclared(subscription="5" * 16, from_site=None, match="**", into=[A, B]))
+    await receive(catalog, *summit.say(ingested(summit.store, "raw/0")))
+    await plan(catalog)
+
+
+async def goings(catalog: Catalog) -> list[tuple[str, State]]:
+    (file,) = await catalog.read(planning.named, Name("raw/0"))
+    found = await catalog.read(transfers.of_file, file.file_id)
+    return [(view.row.store, view.row.transfer.state) for view in found]
+
+
+async def test_a_transfer_that_moved_is_still_the_only_one_of_its_subscription(catalog: Catalog, summit: Peer) -> None:
+    await subscribed(catalog, summit)
+    assert await goings(catalog) == [(A, State.WANTED)]
+    view = await view_of(catalog, "raw/0")
+    await catalog.write(moves.move, [Move(view.id, view.row.file_id, B)])
+    await catalog.write(planning.replan_live)
+    await plan(catalog)
+    assert await goings(catalog) == [(B, State.WANTED)]
+
+
+async def test_what_a_person_cancelled_in_one_store_is_not_wanted_in_another(catalog: Catalog, summit: Peer) -> None:
+    await subscribed(catalog, summit)
+    view = await view_of(catalog, "raw/0")
+    await catalog.write(moves.move, [Move(view.id, view.row.file_id, B)])
+    await step(catalog, "raw/0", Cancel(by_person=True))
+    await receive(catalog, *summit.say(registered(summit.store, "raw/0")))
+    await plan(catalog)
+    assert await goings(catalog) == [(B, State.CANCELLED)]
+
+
+async def test_a_subscription_to_the_own_site_waits_until_another_store_has_the_file(
+    catalog: Catalog, summit: Peer
+) -> None:
+    """Then it is wanted, from there; and it is not wanted once more when it is there."""
+    await start(catalog, configured(A, "a"), configured(B, "b"))
+    await say(catalog, SubscriptionDeclared(subscription="5" * 16, from_site=SITE, match="**", into=[B]))
+    await receive(catalog, *summit.say(ingested(summit.store, "raw/0")))
+    await plan(catalog)
+    (file,) = await catalog.read(planning.named, Name("raw/0"))
+    assert await goings(catalog) == []
+    assert (await catalog.read(planning.find_local_sources, SITE, [file.file_id]))[file.file_id] == "no-other-store"
+    await say(catalog, registered(A, "raw/0"))
+    await plan(catalog)
+    assert await goings(catalog) == [(B, State.WANTED)]
+    ways = (await catalog.read(planning.find_local_sources, SITE, [file.file_id]))[file.file_id]
+    assert ways == [Source(SITE, A, LOCAL)]
+    assert await catalog.read(planning.local_subscriptions, SITE) == {"5" * 16}
+    await say(catalog, registered(B, "raw/0"))
+    await step(catalog, "raw/0", Cancel())
+    await plan(catalog)
+    assert await goings(catalog) == [(B, State.CANCELLED)]
