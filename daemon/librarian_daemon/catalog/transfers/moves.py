@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, select, union_all, update
+from sqlalchemy import Connection, bindparam, delete, func, select, union_all, update
 
 from librarian_daemon.catalog import schema
 from librarian_daemon.catalog.transaction import Tx
@@ -43,12 +43,21 @@ _OCCUPIED = select(_INSTANCE.file_id, _INSTANCE.store).where(
 
 
 def kept_from(connection: Connection, file_ids: Sequence[int]) -> dict[int, set[str]]:
-    """By file: stores with a transfer of it that will go on, or that a person cancelled. No other goes there."""
+    """By file: stores with a transfer of it that will go on, or that a person cancelled. No other goes there.
+
+    Files with one transfer, which are most, are left out.
+    """
     found: dict[int, set[str]] = {}
-    for ids in chunks(file_ids):
+    several = [id_ for ids in chunks(file_ids) for id_ in connection.scalars(_SEVERAL, {"ids": ids})]
+    for ids in chunks(several):
         for file_id, store in connection.execute(_KEPT, {"ids": ids}):
             found.setdefault(file_id, set()).add(store)
     return found
+
+
+_SEVERAL = (
+    select(_TRANSFER.file_id).where(_TRANSFER.file_id.in_(_IDS)).group_by(_TRANSFER.file_id).having(func.count() > 1)
+)
 
 
 _KEPT = union_all(
