@@ -201,12 +201,12 @@ def verify(
 
     if everywhere:
         from lbctl.everywhere import verify_everywhere
-        from librarian_protocol import globs, pausing
+        from librarian_protocol import globs, lengths
 
         if (name is None) == (match is None) or digest is not None:
             raise ArgumentInvalid("give either NAME or --match", hint="all files of a name are asked for")
         wanted = match if match is not None else globs.literal(Name.parse(name or ""))
-        return verify_everywhere(app, wanted, fresh=fresh, wait_s=durations.seconds_of(wait))
+        return verify_everywhere(app, wanted, fresh=fresh, wait_s=lengths.seconds_of(wait))
     if name is None or match is not None or fresh:
         raise ArgumentInvalid("without --everywhere, give one NAME", hint="lbctl file verify NAME")
     parsed = Name.parse(name)

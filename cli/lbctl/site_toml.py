@@ -73,6 +73,10 @@ path = {toml.store}
 # role = "archive"
 # Whether intake and subscriptions may bring files here.
 # ingestable = true
+# Of several stores that could take a file, the one with the lowest priority does.
+# priority = 100
+# Free space that stays free: "50GiB", or "5%" of the filesystem.
+# reserve = "2%"
 # Mode of files after they are committed.
 # file_mode = "0444"
 # Mode and group of directories that are made, such as "2750" and "observers", so that a group may read the store. Where
@@ -91,6 +95,8 @@ path = {toml.store}
 [[intake]]
 path = {toml.drop}
 store = "main"
+# Further stores: what is dropped goes into the one with the lowest priority that can take it.
+# others = []
 unit = "file"
 # Put before the path to make the name, such as "obs/2026".
 # prefix = ""

@@ -21,14 +21,18 @@ def subscription() -> None:
     """What this site fetches by itself."""
 
 
-HEADINGS = ("ID", "SITE", "FROM", "MATCH", "INTO", ">PRIORITY", ">AT MOST")
+HEADINGS = ("ID", "SITE", "FROM", "MATCH", "INTO", ">PRIORITY", ">AT MOST", ">NEWEST")
 
 
 def _row(subscription: api.Subscription) -> Sequence[str]:
-    from lbctl.shown import size
+    from lbctl.shown import duration, size
 
     into = ", ".join(subscription.labels) or ", ".join(store[:8] for store in subscription.into)
-    limits = f"{subscription.priority}", "-" if subscription.max_bytes is None else size(subscription.max_bytes)
+    limits = (
+        f"{subscription.priority}",
+        "-" if subscription.max_bytes is None else size(subscription.max_bytes),
+        "-" if subscription.newest_s is None else duration(subscription.newest_s),
+    )
     return subscription.id, subscription.site, subscription.from_site or "any site", subscription.match, into, *limits
 
 
@@ -52,9 +56,10 @@ def list_(app: App) -> None:
 )
 @click.option("--from", "from_site", required=True, metavar="SITE", help="Origin or holder; 'any' for every site.")
 @click.option("--match", default="**", show_default=True, metavar="GLOB", help="Names; ** crosses directories.")
-@click.option("--into", multiple=True, metavar="STORE", help="Stores in order of preference; all by default.")
+@click.option("--into", multiple=True, metavar="STORE", help="The stores that may take a file; all by default.")
 @click.option("--new-only", is_flag=True, help="Only what is heard of from now on.")
 @click.option("--max-bytes", metavar="SIZE", help="Only files up to this size: 1500, 50GiB, 2TB. [any size]")
+@click.option("--newest", metavar="LENGTH", help="Only files that were ingested less than so long ago: 90d. [any age]")
 @click.option(
     "--priority",
     type=click.IntRange(0, 9),
@@ -65,11 +70,18 @@ def list_(app: App) -> None:
 )
 @click.pass_obj
 def add(
-    app: App, from_site: str, match: str, into: tuple[str, ...], new_only: bool, max_bytes: str | None, priority: int
+    app: App,
+    from_site: str,
+    match: str,
+    into: tuple[str, ...],
+    new_only: bool,
+    max_bytes: str | None,
+    newest: str | None,
+    priority: int,
 ) -> None:
     """Fetch what matches; what is there already, too, unless --new-only."""
     from lbctl.output import rows
-    from librarian_protocol import api, globs, sizes
+    from librarian_protocol import api, globs, lengths, sizes
     from librarian_protocol.names import SiteName
 
     wanted = api.SubscriptionAdd(
@@ -78,6 +90,7 @@ def add(
         into=list(into),
         new_only=new_only,
         max_bytes=None if max_bytes is None else sizes.bytes_of(max_bytes),
+        newest_s=None if newest is None else lengths.seconds_of(newest),
         priority=priority,
     )
     rows(app, [app.client().subscribe(wanted)], HEADINGS, _row)

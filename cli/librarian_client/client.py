@@ -9,6 +9,7 @@ from pathlib import Path
 from librarian_client.location import locate
 from librarian_client.transport import Query, Transport
 from librarian_protocol import api
+from librarian_protocol.entries import StoreRole
 from librarian_protocol.errors import NotFound
 
 #: Seconds for answers that need no reading of bytes.
@@ -80,6 +81,25 @@ class Client:
     def stores(self) -> list[api.StoreStatus]:
         """The site's stores."""
         return self._transport.call("GET", "/stores", list[api.StoreStatus], timeout_s=self.timeout_s)
+
+    def show_store(self, store: str) -> api.StoreShown:
+        """A store, by id or label, and where each of its values comes from."""
+        query = {"store": store}
+        return self._transport.call("GET", "/store", api.StoreShown, query=query, timeout_s=self.timeout_s)
+
+    def set_store(self, wanted: api.StoreSet) -> api.StoreShown:
+        """Have values of a store count, whatever the configuration says. Idempotent."""
+        return self._transport.call("POST", "/store/set", api.StoreShown, body=wanted, timeout_s=self.timeout_s)
+
+    def unset_store(self, store: str) -> api.StoreShown:
+        """Have the configuration's values count again. Idempotent."""
+        body = api.StoreUnset(store=store)
+        return self._transport.call("POST", "/store/unset", api.StoreShown, body=body, timeout_s=self.timeout_s)
+
+    def add_store(self, path: str, label: str, role: StoreRole) -> api.StoreShown:
+        """Attach the store of a directory, or make one of an empty directory. Idempotent."""
+        body = api.StoreAdd(path=path, label=label, role=role)
+        return self._transport.call("POST", "/store/add", api.StoreShown, body=body, timeout_s=None)
 
     def mark_store(self, path: str, store: str) -> api.StoreMarked:
         """Give a store its marker back, where what stands there looks like it; ``store`` is its id or label."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,28 +25,31 @@ from librarian_daemon.assembly.inquiries import Inquiries, build_inquiries
 from librarian_daemon.assembly.intake import build_intakes
 from librarian_daemon.assembly.integrity import Integrity, build_integrity
 from librarian_daemon.assembly.journal import Journal, build_inbound, build_journal
-from librarian_daemon.assembly.mesh import Mesh, build_declarations, build_mesh
+from librarian_daemon.assembly.mesh import Mesh, build_attachments, build_declarations, build_mesh
 from librarian_daemon.assembly.page import Page, build_page
 from librarian_daemon.assembly.ports import Capability, Ports, Services, services_of
 from librarian_daemon.assembly.recovery import build_recovery
 from librarian_daemon.assembly.reloader import Reloader
 from librarian_daemon.assembly.status import Status, build_doctor, build_status
-from librarian_daemon.assembly.stores import open_stores, or_withhold
+from librarian_daemon.assembly.stores import configured_stores, open_stores, or_withhold
 from librarian_daemon.assembly.transfers import Transfers, build_transfers
 from librarian_daemon.bus.client import NatsBus
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.database import Database, open_database
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.mesh import own_key as noted
+from librarian_daemon.catalog.stores import attached, promises
 from librarian_daemon.catalog.upgrade import upgrade
 from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.eviction.evidence import EvidenceFiles
 from librarian_daemon.incidents.channels import Channel, open_channels
 from librarian_daemon.incidents.recorder import CatalogIncidents
+from librarian_daemon.incidents.store_health import StoreHealth
 from librarian_daemon.intake.intakes import Intakes
 from librarian_daemon.integrity.reconciler import clean
 from librarian_daemon.journal import own_key
 from librarian_daemon.journal.incarnation import Incarnations
+from librarian_daemon.landing.rooms import Rooms
 from librarian_daemon.mesh import rekey
 from librarian_daemon.mesh.declarations import Declarations
 from librarian_daemon.ports.store import SiteStore
@@ -127,6 +130,9 @@ class Site:
         pauses = Pauses(catalog, self._clock)
         await pauses.load()
         parts = self._build(ports, opened.incarnations, pauses, channels)
+        await catalog.write(attached.begin, configured_stores(settings, ports.stores))
+        await catalog.write(promises.begin)
+        await parts.rooms.reload()
         await _finish(ports, parts)
 
         data = await listen(settings, parts.dataplane, parts.status.views, certificate)
@@ -139,7 +145,7 @@ class Site:
             certificate=certificate.announced if settings.bus.leaf_listen or data.tls.pinned else None,
             leaf_address=opened.bus.leaf_address(),
         )
-        declarations = build_declarations(ports, settings, announced)
+        declarations = build_declarations(ports, announced)
         await declarations.say()
         await self._run_until_cancelled(opened, parts, declarations, data)
 
@@ -193,8 +199,10 @@ class Site:
         eviction = build_eviction(
             ports, settings, inbound, integrity.custodian, EvidenceFiles(self._state / "evidence")
         )
-        transfers = build_transfers(ports, settings, dataplane.adapters, dataplane.paces, pauses)
-        intakes = build_intakes(ports, settings, pauses)
+        health = StoreHealth(ports.by_id, ports.incidents, ports.clock)
+        rooms = Rooms(ports.catalog, ports.site, health)
+        transfers = build_transfers(ports, settings, dataplane.adapters, dataplane.paces, pauses, rooms)
+        intakes = build_intakes(ports, settings, pauses, rooms, transfers.failovers)
 
         async def take_up(store: SiteStore) -> None:
             await incarnations.hear(store)
@@ -203,7 +211,7 @@ class Site:
             await eviction.trash.recover(store)
             await clean(store, ports.catalog)
 
-        watch = build_watch(ports, channels, take_up)
+        watch = build_watch(ports, channels, take_up, health)
         status = build_status(ports, settings, mesh, transfers, intakes, watch)
         return _Parts(
             mesh=mesh,
@@ -217,6 +225,8 @@ class Site:
             status=status,
             page=build_page(ports, settings, status),
             intakes=intakes,
+            take_up=take_up,
+            rooms=rooms,
         )
 
     async def _run_until_cancelled(
@@ -241,7 +251,9 @@ class Site:
             intakes=parts.intakes,
             watch=parts.watch,
             status=parts.status,
-            declarations=declarations,
+            attachments=build_attachments(
+                ports, settings, declarations, parts.take_up, parts.watch.health.add, parts.transfers.stores_changed
+            ),
             doctor=doctor,
             log_level=self._logging.level,
             bus_config=opened.bus.server_configuration,
@@ -316,6 +328,9 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     page: Page
     intakes: Intakes
+    #: Finishes what a crash left in a store that is opened after the start.
+    take_up: Callable[[SiteStore], Awaitable[None]]
+    rooms: Rooms
 
     def capabilities(self) -> Sequence[Capability]:
         """The capabilities with services; intake starts its own."""

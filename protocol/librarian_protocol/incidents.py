@@ -342,6 +342,18 @@ CODES: dict[str, About] = {
         meaning="It is not mounted, or its filesystem fails. The catalog still counts its files as held.",
         steps=("Mount it; or check its disk and the kernel's log.",),
     ),
+    "store-failover": About(
+        severity=Severity.WARNING,
+        title="Files go into a less preferred store",
+        meaning="The subject is the label of a store with a lower priority, which should have taken them. It is full,"
+        " or nothing can be written into it. The files are as safe as they would be there; they stay in the store into"
+        " which they went.",
+        steps=(
+            "Look for another incident of that store: it says what is wrong. `lbctl store list` shows its room.",
+            "When the store takes files again, they go there, and this incident ends by itself.",
+            "If it is to take none for now: `lbctl store set LABEL --inactive --reason TEXT`; that ends this, too.",
+        ),
+    ),
     "store-fault": About(
         severity=Severity.CRITICAL,
         title="A store's filesystem fails",
@@ -376,8 +388,8 @@ CODES: dict[str, About] = {
     "store-left-out": About(
         severity=Severity.WARNING,
         title="A store that holds files is not configured",
-        meaning="This site declared the store earlier, and it is no longer in site.toml. Its files still count as held"
-        " there, here and at all other sites.",
+        meaning="This site declared the store earlier, and it is no longer in site.toml: it is not opened. Its"
+        " files still count as held there, here and at all other sites.",
         steps=(
             "If its disk is good: put its [[store]] into site.toml again, and restart the daemon.",
             "If its disk is lost: `lbctl store retire ID --lost`. From then on nothing counts as held there.",

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from librarian_protocol import lengths
 from librarian_protocol.display import safe
-from librarian_protocol.durations import seconds_of
 from librarian_protocol.errors import ArgumentInvalid
 from librarian_protocol.names import SiteName
 
@@ -72,7 +72,7 @@ def length_s(text: str) -> int:
     Raises:
         ArgumentInvalid: it is written otherwise, or no length that a pause may have.
     """
-    return check_length(seconds_of(text))
+    return check_length(lengths.seconds_of(text))
 
 
 def check_length(seconds: int) -> int:

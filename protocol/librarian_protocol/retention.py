@@ -13,8 +13,8 @@ from typing import Literal
 import msgspec
 
 from librarian_protocol import globs
-from librarian_protocol.durations import seconds_of
 from librarian_protocol.errors import ArgumentInvalid
+from librarian_protocol.lengths import seconds_of
 from librarian_protocol.names import Name
 
 _PERCENT = re.compile(r"([0-9]{1,3})%", re.ASCII)

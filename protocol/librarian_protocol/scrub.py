@@ -14,8 +14,8 @@ import re
 import msgspec
 
 from librarian_protocol import sizes
-from librarian_protocol.durations import seconds_of
 from librarian_protocol.errors import ArgumentInvalid
+from librarian_protocol.lengths import seconds_of
 
 _DAY_S = 86400
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")

@@ -83,6 +83,9 @@ class Reason(StrEnum):
     NO_INODES = "no-inodes"
     STORE_FAULT = "store-fault"
     STORE_NOT_MOUNTED = "store-not-mounted"
+    STORE_UNUSABLE = "store-unusable"
+    STORE_CLOSED = "store-closed"
+    TOO_LARGE = "too-large"
     NAME_OCCUPIED = "name-occupied"
     CASE_TWIN = "case-twin"
     ADAPTER_FAULT = "adapter-fault"
@@ -131,6 +134,20 @@ POLICIES: dict[Reason, Policy] = {
     Reason.NO_INODES: Policy(None, False, "free inodes in the destination store's filesystem"),
     Reason.STORE_FAULT: Policy(5, False, "the destination store answers with errors; look at its disk, then retry"),
     Reason.STORE_NOT_MOUNTED: Policy(None, False, "mount the destination store"),
+    Reason.STORE_UNUSABLE: Policy(
+        None, False, "nothing can be written into the destination store now: `lbctl store list` says why"
+    ),
+    Reason.STORE_CLOSED: Policy(
+        None,
+        False,
+        "a person set the destination store inactive, or not ingestable: `lbctl store show LABEL` says why",
+        seldom=True,
+    ),
+    Reason.TOO_LARGE: Policy(
+        1,
+        False,
+        "no store could hold it if it were empty: add a larger one (`lbctl store add`), and it is tried again",
+    ),
     Reason.NAME_OCCUPIED: Policy(
         1,
         False,
@@ -157,6 +174,17 @@ POLICIES: dict[Reason, Policy] = {
 
 #: Problems of the way to the source, not of the source: the next attempt continues from what they left.
 LINK = frozenset({Reason.SOURCE_UNREACHABLE, Reason.TIMEOUT})
+#: Problems of the destination store: when one of the stores can take more than before, the next attempt is at once.
+STORE = frozenset(
+    {
+        Reason.STORE_FULL,
+        Reason.NO_INODES,
+        Reason.STORE_FAULT,
+        Reason.STORE_NOT_MOUNTED,
+        Reason.STORE_UNUSABLE,
+        Reason.STORE_CLOSED,
+    }
+)
 #: By so many doublings a reason that is tried seldom waits longer: minutes from the first time on.
 _SELDOM = 8
 

@@ -7,7 +7,9 @@ a closed list, which is what the operator is shown.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -22,6 +24,7 @@ class UnwantedReason(StrEnum):
 
     NAME_DOES_NOT_MATCH = "name-does-not-match"
     LARGER_THAN_WANTED = "larger-than-wanted"
+    OLDER_THAN_WANTED = "older-than-wanted"
     NOT_FROM_SITE = "not-from-site"
     WITHDRAWN = "withdrawn"
     CONFLICT = "conflict"
@@ -32,6 +35,7 @@ class UnwantedReason(StrEnum):
     EVICTED_HERE = "evicted-here"
     NO_ACTIVE_STORE = "no-active-store"
     NO_SOURCE = "no-source"
+    NO_OTHER_STORE = "no-other-store"
     SOURCE_DOUBTED = "source-doubted"
     NO_COMMON_ADAPTER = "no-common-adapter"
 
@@ -39,6 +43,7 @@ class UnwantedReason(StrEnum):
 EXPLAINED: dict[UnwantedReason, str] = {
     UnwantedReason.NAME_DOES_NOT_MATCH: "the subscription's glob does not match the name",
     UnwantedReason.LARGER_THAN_WANTED: "it is larger than the subscription takes",
+    UnwantedReason.OLDER_THAN_WANTED: "it was ingested longer ago than the subscription takes",
     UnwantedReason.NOT_FROM_SITE: "the subscription's site neither ingested nor holds it",
     UnwantedReason.WITHDRAWN: "an administrator withdrew it",
     UnwantedReason.CONFLICT: "other bytes stand under the same name; both stay until it is resolved",
@@ -49,6 +54,7 @@ EXPLAINED: dict[UnwantedReason, str] = {
     UnwantedReason.EVICTED_HERE: "it was evicted here by policy",
     UnwantedReason.NO_ACTIVE_STORE: "none of the subscription's stores is active",
     UnwantedReason.NO_SOURCE: "no admitted site holds a good instance now",
+    UnwantedReason.NO_OTHER_STORE: "no other store of this site holds a good instance now",
     UnwantedReason.SOURCE_DOUBTED: "every other instance is doubted, and its owner has not answered yet",
     UnwantedReason.NO_COMMON_ADAPTER: "no holder offers an adapter that this site has",
 }
@@ -77,6 +83,8 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: bool = False
     #: This one was decided to have it, and here the other one's bytes still stand there.
     occupied: bool = False
+    #: As its origin says; "" while that is not known.
+    ingested_at: str = ""
 
 
 class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,16 +108,37 @@ class SubscriptionFacts(msgspec.Struct, frozen=True, kw_only=True):
     after_file: int = 0
     #: Larger files are none of its business either; None: there is no limit.
     max_bytes: int | None = None
+    #: Files that were ingested so many seconds ago, or longer, are none either; None: whatever their age.
+    newest_s: int | None = None
     #: 9 is fetched first.
     priority: int = USUAL_PRIORITY
 
-    def takes(self, name: Name, size_bytes: int) -> bool:
-        """Whether a file is of its business, by its name and its size."""
-        return self.is_small_enough(size_bytes) and globs.matches(self.match, name)
+    def takes(self, name: Name, size_bytes: int, ingested_at: str, now_s: int) -> bool:
+        """Whether a file is of its business, by its name, its size and its age."""
+        return (
+            self.is_small_enough(size_bytes)
+            and self.is_new_enough(ingested_at, now_s)
+            and globs.matches(self.match, name)
+        )
+
+    def is_new_enough(self, ingested_at: str, now_s: int) -> bool:
+        """Whether a file is not too old, at ``now_s`` seconds since 1970. One of unknown age is not."""
+        if self.newest_s is None or not ingested_at:
+            return True
+        return ingested_at[:_TO_SECONDS] > _text_of(now_s - self.newest_s)
 
     def is_small_enough(self, size_bytes: int) -> bool:
         """Whether a file is not beyond its limit."""
         return self.max_bytes is None or size_bytes <= self.max_bytes
+
+
+#: Characters of a time up to its seconds: texts of times are ordered as the times are.
+_TO_SECONDS = len("2026-01-02T03:04:05")
+
+
+@lru_cache(maxsize=16)
+def _text_of(unix_s: int) -> str:
+    return datetime.fromtimestamp(max(unix_s, 0), UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def healing(file: FileFacts, instances: Sequence[InstanceFacts], site: SiteName) -> list[SubscriptionFacts]:
@@ -136,6 +165,8 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     offers: Mapping[SiteName, Sequence[AdapterOffer]]
     #: Whether other sites can dial this one, so that a source that nobody can dial may push.
     dialable: bool = True
+    #: Seconds since 1970; 0 where no file is too old.
+    now_s: int = 0
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -147,10 +178,14 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Want(msgspec.Struct, frozen=True):
-    """It is wanted into ``store``, from the first source that works."""
+    """It is wanted into ``store``, from the first source that works.
+
+    ``others``: stores that will do as well, if that one cannot take it (``store_choice.py``).
+    """
 
     store: str
     sources: Sequence[Source]
+    others: Sequence[str] = ()
 
 
 class Unwanted(msgspec.Struct, frozen=True):
@@ -198,6 +233,19 @@ def sources(
     return found or UnwantedReason.NO_COMMON_ADAPTER
 
 
+#: How an instance comes from another store of the same site.
+LOCAL = AdapterOffer(name="local", version=1, address="", dial=Dial.EITHER)
+
+
+def local_sources(instances: Sequence[InstanceFacts], site: SiteName) -> Sequence[Source] | UnwantedReason:
+    """Ways to bring it from another store of the site, by store; or why there are none."""
+    mine = [instance for instance in instances if instance.site == site and instance.state is InstanceState.AVAILABLE]
+    if not mine:
+        return UnwantedReason.NO_OTHER_STORE
+    trusted = sorted(instance.store for instance in mine if not instance.doubted)
+    return [Source(site, store, LOCAL) for store in trusted] or UnwantedReason.SOURCE_DOUBTED
+
+
 def wanted(
     file: FileFacts, subscription: SubscriptionFacts, instances: Sequence[InstanceFacts], here: Here
 ) -> Want | Unwanted:
@@ -206,6 +254,8 @@ def wanted(
         return Unwanted(UnwantedReason.NAME_DOES_NOT_MATCH)
     if not subscription.is_small_enough(file.size_bytes):
         return Unwanted(UnwantedReason.LARGER_THAN_WANTED)
+    if not subscription.is_new_enough(file.ingested_at, here.now_s):
+        return Unwanted(UnwantedReason.OLDER_THAN_WANTED)
     wish = subscription.from_site
     holders = {instance.site for instance in instances if instance.state is not InstanceState.REMOVED}
     if wish is not None and wish != file.origin and wish not in holders:
@@ -229,10 +279,11 @@ def wanted(
     if file.occupied:
         return Unwanted(UnwantedReason.NAME_NOT_FREE)
     # A bad instance is healed: good bytes come to where it stands, and nowhere beside.
-    store = next((store_id for store_id in bad or subscription.into if store_id in here.active_stores), None)
-    if store is None:
+    stores = [store_id for store_id in bad or subscription.into if store_id in here.active_stores]
+    if not stores:
         return Unwanted(UnwantedReason.SUSPECTED_HERE if bad else UnwantedReason.NO_ACTIVE_STORE)
-    found = sources(instances, here, first=wish, unit=file.unit)
+    local = wish == here.site
+    found = local_sources(instances, here.site) if local else sources(instances, here, first=wish, unit=file.unit)
     if isinstance(found, UnwantedReason):
         return Unwanted(found)
-    return Want(store, found)
+    return Want(stores[0], found, others=tuple(stores[1:]))

@@ -7,7 +7,7 @@ them runs here, too. What is left out stands below, with the reason.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -44,13 +44,15 @@ from librarian_daemon.config.settings import (
     SiteSettings,
 )
 from librarian_daemon.incidents.recorder import CatalogIncidents
+from librarian_daemon.incidents.store_health import Health
 from librarian_daemon.intake.ledger import CatalogLedger
 from librarian_daemon.integrity.reconciler import clean
 from librarian_daemon.journal.incarnation import Incarnations
 from librarian_daemon.landing import commit
 from librarian_daemon.landing.commit import Steps
+from librarian_daemon.landing.rooms import Rooms
 from librarian_daemon.ports.names_lock import NamesLock
-from librarian_daemon.ports.store import Landing, NotPlaced
+from librarian_daemon.ports.store import Landing, NotPlaced, SiteStore
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_daemon.runtime.supervisor import supervise
 from librarian_daemon.transfers.pauses import Pauses
@@ -139,6 +141,22 @@ def key_of(site: SiteName) -> SiteKey:
     return SiteKey(Digest.blake3(str(site).encode()).hex.encode()[:32])
 
 
+class SimHealth:
+    """A store is well, or does not answer."""
+
+    def __init__(self, stores: Mapping[str, SiteStore]) -> None:
+        self._stores = stores
+
+    async def room(self, store_id: str) -> Health:
+        try:
+            return Health(space=await self._stores[store_id].space())
+        except StoreError as exc:
+            return Health(code="store-fault", message=exc.message)
+
+    def doubt(self, store_id: str) -> None:
+        """It is asked anew each time."""
+
+
 class SimSite:
     """What of a site outlives its daemon, and how the daemon is started."""
 
@@ -217,8 +235,9 @@ class SimSite:
         adapter: Any = VerifyingAdapter(StallingAdapter(SimAdapter(world, site), stall_s=30.0))
         paces = Paces(min_rate=0, over_s=1.0)
         eviction = build_eviction(ports, settings, inbound, integrity.custodian, SimEvidence())
-        transfers = build_transfers(ports, settings, {"sim": adapter}, paces, Pauses(catalog, clock))
-        ledger = CatalogLedger(catalog, ports.metrics, ports.incidents)
+        rooms = Rooms(catalog, site, SimHealth(ports.by_id))
+        transfers = build_transfers(ports, settings, {"sim": adapter}, paces, Pauses(catalog, clock), rooms)
+        ledger = CatalogLedger(catalog, ports.metrics, ports.incidents, rooms, transfers.failovers)
 
         store.names = NamesLock()  # that of the daemon before went with it
         await transfers.lander.recover(store)

@@ -21,6 +21,7 @@ from librarian_daemon.stores.posix.layout import Marker
 from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import FileIngested, StoreRole
+from librarian_protocol.errors import StoreFull
 from librarian_protocol.names import Name, SiteName
 
 STORE_ID = "0123456789abcdef0123456789abcdef"
@@ -37,6 +38,12 @@ class FakeLedger:
         self.landings: dict[str, Landing] = {}
         self.accepted: list[FileIngested] = []
         self.hook: Hook = lambda _: None
+        #: What the store has room for; None: for everything.
+        self.room_bytes: int | None = None
+        self.promised: dict[str, int] = {}
+        #: Stores that are not chosen, and those in which something failed.
+        self.passed: set[str] = set()
+        self.doubted: list[str] = []
 
     async def standing(self, store: str, files: Sequence[tuple[Name, Digest]]) -> Sequence[tuple[NameStatus, str]]:
         self.hook("standing")
@@ -77,6 +84,20 @@ class FakeLedger:
         self.hook("abandon")
         for landing in landings:
             self.landings.pop(landing.id, None)
+
+    async def choose(self, stores: Sequence[str], size_bytes: int) -> str:
+        return next((store for store in stores if store not in self.passed), stores[0])
+
+    def doubt(self, store: str) -> None:
+        self.doubted.append(store)
+
+    async def promise(self, id_: str, store: str, size_bytes: int) -> None:
+        if self.room_bytes is not None and size_bytes + sum(self.promised.values()) > self.room_bytes:
+            raise StoreFull(f"there is no room for {size_bytes} bytes")
+        self.promised[id_] = size_bytes
+
+    def release(self, id_: str) -> None:
+        self.promised.pop(id_, None)
 
     async def unfinished(self, store: str) -> Sequence[Landing]:
         self.hook("unfinished")
@@ -148,11 +169,11 @@ class Rig:
         known: dict[str, Any] = {"quiet_s": QUIET_S, "poll_every_s": 0.05, "walk_every_s": 30.0}
         return IntakeSettings(path=str(self.drop), store="archive", **(known | changed))
 
-    def intake(self, *, store: Store | None = None, **changed: Any) -> Intake:
+    def intake(self, *, store: Store | None = None, others: Sequence[Store] = (), **changed: Any) -> Intake:
         """A new intake, as after a start."""
         return Intake(
             self.settings(**changed),
-            store if store is not None else self.store,
+            [store if store is not None else self.store, *others],
             self.ledger,
             self.incidents,
             SystemClock(),
@@ -162,10 +183,12 @@ class Rig:
         )
 
     @asynccontextmanager
-    async def running(self, *, store: Store | None = None, **changed: Any) -> AsyncGenerator[Intake]:
+    async def running(
+        self, *, store: Store | None = None, others: Sequence[Store] = (), **changed: Any
+    ) -> AsyncGenerator[Intake]:
         """An intake that recovered, runs, and has walked the drop directory once or is paused."""
         await self.store.open()
-        intake = self.intake(store=store, **changed)
+        intake = self.intake(store=store, others=others, **changed)
         await intake.recover()
         self._task = task = asyncio.create_task(intake.run())
         try:

@@ -92,7 +92,7 @@ class FileControl:
         return found
 
     def _store(self, holding: Holding) -> Store:
-        for store in self._stores:
+        for store in list(self._stores):
             if store.id == holding.store:
                 return store
         raise StoreNotMounted(f"store {holding.store} is not configured at this site")

@@ -27,6 +27,7 @@ READABLE = frozenset(
     for route in (
         "/status",
         "/doctor",
+        "/store",
         "/files",
         "/file",
         "/subscriptions",

@@ -20,10 +20,10 @@ from librarian_daemon.ports.store import Store
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.json_http import answer, body_of, limit_of
 from librarian_protocol import api, globs, retention, wire
-from librarian_protocol.durations import seconds_of
 from librarian_protocol.errors import ArgumentInvalid, NotFound, NotPossible
 from librarian_protocol.eviction.letters import MOST_FILES
 from librarian_protocol.eviction.refusal import EXPLAINED
+from librarian_protocol.lengths import seconds_of
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.retention import Rule
 from librarian_protocol.wanted import InstanceState
@@ -77,7 +77,7 @@ class RetentionControl:
     async def _evict(self, request: web.Request) -> web.Response:
         body = await body_of(request, _EVICT)
         name = Name.parse(body.name)
-        (store,) = self._choice.of([body.store])[:1]
+        store = (await self._choice.of([body.store]))[0]
         file = self._chosen(await self._catalog.read(facts.of_name, name), name, store, body.digest)
         wish = self._evictor.wish(store.id, "hand", allow_archive=body.allow_archive)
         if body.dry_run:
@@ -152,7 +152,7 @@ class RetentionControl:
         return await self._list(_request)
 
     async def _plan(self, request: web.Request) -> web.Response:
-        rules = self._asked(request)
+        rules = await self._asked(request)
         limit = limit_of(request, 100, _PAGE)
         where, _, behind = request.query.get("after", "").partition(",")
         index, after = _cursor(where), _cursor(behind)
@@ -175,11 +175,11 @@ class RetentionControl:
             )
         )
 
-    def _asked(self, request: web.Request) -> Sequence[Rule]:
+    async def _asked(self, request: web.Request) -> Sequence[Rule]:
         """The rules of this site; or what is asked instead."""
         query = request.query
         store = query.get("store", "")
-        labels = [one.label for one in self._choice.of([store])] if store else []
+        labels = [one.label for one in await self._choice.of([store])] if store else []
         if not query.get("match") and not query.get("age"):
             return [rule for rule in self._rules.rules if not labels or rule.store in labels]
         match, age = globs.check(query.get("match", "**")), query.get("age", "")
@@ -190,7 +190,7 @@ class RetentionControl:
 
     async def _page(self, rule: Rule, after: int, limit: int) -> tuple[list[api.Planned], int, int]:
         """Files of one rule behind a file, behind which the next begin, and how many were looked at."""
-        (store,) = self._choice.of([rule.store])[:1]
+        store = (await self._choice.of([rule.store]))[0]
         page = await self._catalog.read(candidates.after, self._site, store.id, after, MOST_FILES)
         now_s = self._clock.unix_s()
         old = [one.file_id for one in page if retention.is_old_enough(rule, one.name, one.at, now_s)]
@@ -223,7 +223,8 @@ class RetentionControl:
 
     async def _trashed(self, request: web.Request) -> web.Response:
         limit = limit_of(request, 100, _PAGE)
-        stores = self._choice.of([request.query["store"]]) if "store" in request.query else list(self._stores.values())
+        wanted = request.query.get("store")
+        stores = await self._choice.of([wanted]) if wanted else list(self._stores.values())
         where, _, behind = request.query.get("after", "").partition(",")
         index, after = _cursor(where), _cursor(behind)
         found: list[api.Trashed] = []

@@ -42,7 +42,7 @@ class ScrubControl:
 
     async def _run(self, request: web.Request) -> web.Response:
         body = await body_of(request, _RUN)
-        stores = self._choice.of([body.store]) if body.store else self._choice.every()
+        stores = await self._choice.of([body.store]) if body.store else self._choice.every()
         for store in stores:
             await self._scrubber.ask(store.id)
         asked = {store.id for store in stores}
@@ -50,7 +50,7 @@ class ScrubControl:
 
     async def _thaw(self, request: web.Request) -> web.Response:
         body = await body_of(request, _THAW)
-        (store,) = self._choice.of([body.store])[:1]
+        store = (await self._choice.of([body.store]))[0]
         if not await self._freezing.thaw(store.id, body.reason):
             raise NotPossible(f"store {store.label!r} is not frozen", hint="`lbctl scrub status` shows which are")
         return answer([status for status in await self._views.scrubs() if status.store == store.id])

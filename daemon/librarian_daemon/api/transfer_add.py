@@ -60,7 +60,7 @@ class AddControl:
         from_site = None if body.from_site is None else SiteName.parse(body.from_site)
         if from_site == self._site:
             raise ArgumentInvalid("a site does not fetch from itself", hint="give another site with --from")
-        store = self._choice.of([body.into] if body.into else [])[0]
+        store = (await self._choice.of([body.into] if body.into else []))[0]
         priority = None if body.priority is None else priorities.check(body.priority)
         digest = None if body.digest is None else Digest.parse(body.digest)
 

@@ -39,10 +39,10 @@ from librarian_daemon.assembly.transfers import Transfers
 from librarian_daemon.config.settings import SiteSettings
 from librarian_daemon.intake.intakes import Intakes
 from librarian_daemon.integrity.store_marker import StoreMarker
-from librarian_daemon.mesh.declarations import Declarations
+from librarian_daemon.mesh.attachments import Attachments
 from librarian_daemon.runtime.logs import LogLevel
 from librarian_daemon.status.doctor import Doctor
-from librarian_protocol.durations import seconds_of
+from librarian_protocol.lengths import seconds_of
 
 
 def build_control(
@@ -59,7 +59,7 @@ def build_control(
     intakes: Intakes,
     watch: Watch,
     status: Status,
-    declarations: Declarations,
+    attachments: Attachments,
     doctor: Doctor,
     log_level: LogLevel,
     bus_config: Callable[[], str],
@@ -67,7 +67,7 @@ def build_control(
     """``bus_config`` renders the configuration of the site's own bus server; "" if it has none."""
     catalog, clock, site, views = ports.catalog, ports.clock, ports.site, status.views
     membership, adapters = mesh.membership, list(transfers.adapters)
-    choice = _choice(ports, settings)
+    choice = StoreChoice(ports.stores, catalog)
     return Control(
         [
             *StatusControl(views, doctor).routes(),
@@ -106,7 +106,7 @@ def build_control(
             ).routes(),
             *_giving_up(ports, settings, choice, eviction).routes(),
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
-            *StoreControl(views, StoreMarker(catalog, ports.stores, site), declarations).routes(),
+            *StoreControl(views, StoreMarker(catalog, ports.stores, site), attachments).routes(),
             *ScrubControl(views, integrity.scrubber, integrity.freezing, choice).routes(),
             *VerifyControl(inquiries.asking, inquiries.answering, mesh.presences).routes(),
             *DropControl(intakes.services, directories(ports.stores)).routes(),
@@ -140,10 +140,3 @@ def _giving_up(ports: Ports, settings: SiteSettings, choice: StoreChoice, evicti
         rules=eviction.retention,
         grace_s=seconds_of(settings.retention.trash),
     )
-
-
-def _choice(ports: Ports, settings: SiteSettings) -> StoreChoice:
-    ingestable = [
-        store for store, configured in zip(ports.stores, settings.store, strict=True) if configured.ingestable
-    ]
-    return StoreChoice(ports.stores, ingestable)

@@ -18,9 +18,9 @@ from librarian_daemon.eviction.retention import Retention
 from librarian_daemon.eviction.trash import TrashKeeper
 from librarian_daemon.eviction.voucher import VoucherService
 from librarian_daemon.integrity.custodian import Custodian
-from librarian_protocol.durations import seconds_of
 from librarian_protocol.entries import FileWithdrawn, HoldDeclared, NameResolved
 from librarian_protocol.eviction.letters import ANSWER, ASK, answer_of
+from librarian_protocol.lengths import seconds_of
 from librarian_protocol.mail import Mail
 from librarian_protocol.requirement import Requirement
 from librarian_protocol.retention import rule_of

@@ -35,10 +35,12 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def build_watch(ports: Ports, channels: Sequence[Channel], take_up: Callable[[SiteStore], Awaitable[None]]) -> Watch:
+def build_watch(
+    ports: Ports, channels: Sequence[Channel], take_up: Callable[[SiteStore], Awaitable[None]], health: StoreHealth
+) -> Watch:
     """``take_up`` finishes what a crash left in a store that is mounted after the start."""
     return Watch(
-        health=StoreHealth(ports.by_id, ports.incidents, ports.clock),
+        health=health,
         admission=StoreAdmission(ports.stores, take_up, ports.clock),
         catalog_watch=CatalogWatch(ports.catalog, ports.clock),
         bus_watch=BusWatch(ports.bus, ports.incidents, ports.clock, ports.site),

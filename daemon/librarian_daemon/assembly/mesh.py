@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 
 from librarian_daemon.assembly.ports import Ports, Services
-from librarian_daemon.catalog.mesh.declarations import Declared
+from librarian_daemon.assembly.stores import StoreOpener
 from librarian_daemon.catalog.mesh.roster import Member
 from librarian_daemon.config.settings import SiteSettings
+from librarian_daemon.mesh.attachments import Attachments
 from librarian_daemon.mesh.declarations import Declarations
 from librarian_daemon.mesh.inviter import Inviter
 from librarian_daemon.mesh.joiner import Joiner
 from librarian_daemon.mesh.membership import Membership
 from librarian_daemon.mesh.presences import Presences
+from librarian_daemon.ports.store import SiteStore
 from librarian_protocol.entries import SiteAnnounced
 from librarian_protocol.names import SiteName
 
@@ -73,16 +75,33 @@ def build_mesh(ports: Ports, settings: SiteSettings, follow: Callable[[dict[Site
     )
 
 
-def build_declarations(ports: Ports, settings: SiteSettings, announced: SiteAnnounced) -> Declarations:
-    """What the site says of its configuration: its stores, and how it is reached."""
+def build_declarations(ports: Ports, announced: SiteAnnounced) -> Declarations:
+    """What the site says of its stores, and how it is reached."""
     return Declarations(
         catalog=ports.catalog,
         incidents=ports.incidents,
         site=ports.site,
         stores=ports.stores,
-        declared=[
-            Declared(id=store.id, label=store.label, role=store.role, ingestable=configured.ingestable)
-            for store, configured in zip(ports.stores, settings.store, strict=True)
-        ],
         announced=announced,
+    )
+
+
+def build_attachments(
+    ports: Ports,
+    settings: SiteSettings,
+    declarations: Declarations,
+    take_up: Callable[[SiteStore], Awaitable[None]],
+    watch: Callable[[SiteStore], None],
+    changed: Callable[[], Awaitable[None]],
+) -> Attachments:
+    """The stores, as a person changes them while the daemon runs. The callables are those of ``Attachments``."""
+    return Attachments(
+        catalog=ports.catalog,
+        site=ports.site,
+        stores=ports.stores,
+        declarations=declarations,
+        opener=StoreOpener(settings, ports.rng),
+        take_up=take_up,
+        watch=watch,
+        changed=changed,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -20,6 +20,25 @@ from librarian_protocol.names import SiteName
 Services = Mapping[str, Callable[[], Awaitable[None]]]
 
 
+class StoresById(Mapping[str, SiteStore]):
+    """The stores by their ids, as they are at each look: some are added and retired while the daemon runs."""
+
+    def __init__(self, stores: Sequence[SiteStore]) -> None:
+        self._stores = stores
+
+    def __getitem__(self, id_: str) -> SiteStore:
+        for store in self._stores:
+            if store.id == id_:
+                return store
+        raise KeyError(id_)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([store.id for store in self._stores])
+
+    def __len__(self) -> int:
+        return len(self._stores)
+
+
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """A site's own."""
 
@@ -27,8 +46,8 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     key: SiteKey
     catalog: Catalog
     bus: Bus
-    #: In the order of the configuration.
-    stores: Sequence[SiteStore]
+    #: In the order of the configuration, then those that were added. The list stays the same while the daemon runs.
+    stores: list[SiteStore]
     clock: Clock
     rng: Rng
     incidents: CatalogIncidents
@@ -37,7 +56,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def by_id(self) -> Mapping[str, SiteStore]:
         """The stores by their ids."""
-        return {store.id: store for store in self.stores}
+        return StoresById(self.stores)
 
 
 class Capability(Protocol):

@@ -105,7 +105,7 @@ def in_force(present: SiteSettings, wanted: SiteSettings) -> SiteSettings:
     before = {drop.path: drop for drop in present.intake}
     intake: list[IntakeSettings] = []
     for drop in wanted.intake:
-        if drop.store in open_stores:
+        if open_stores.issuperset(drop.stores):
             intake.append(drop)
         elif drop.path in before:
             intake.append(before[drop.path])

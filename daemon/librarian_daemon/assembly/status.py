@@ -52,6 +52,7 @@ def build_status(
     page = PageAddress()
     census = Census(ports.catalog, ports.clock, ports.site)
     membership, presences = mesh.membership, mesh.presences
+    problems = Problems(ports.catalog, ports.incidents, ports.bus, ports.site)
     views = Views(
         daemon=Daemon(site=ports.site, bus_mode=settings.bus.mode, started_at=ports.clock.utc()),
         catalog=ports.catalog,
@@ -59,7 +60,7 @@ def build_status(
         intakes=intakes.services,
         census=census,
         page=page,
-        problems=Problems(ports.catalog, ports.incidents, ports.bus, ports.site),
+        problems=problems,
         peers=PeerViews(
             catalog=ports.catalog,
             membership=membership,
@@ -70,7 +71,12 @@ def build_status(
             key=ports.key.public,
         ),
         stores=StoreViews(
-            by_id, watch.health, ScrubViews(ports.catalog, by_id, budgets_of(ports, settings), ports.clock)
+            ports.catalog,
+            ports.site,
+            by_id,
+            watch.health,
+            problems.sections,
+            ScrubViews(ports.catalog, by_id, budgets_of(ports, settings), ports.clock),
         ),
         transfers=TransferViews(
             catalog=ports.catalog,

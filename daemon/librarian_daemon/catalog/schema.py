@@ -618,6 +618,34 @@ backfill = Table(
     Column("after_file", BigInteger, nullable=False),
 )
 
+#: The stores of ``site.toml`` and those that were added while the daemon ran, and what a person set of them. One that
+#: was taken out of ``site.toml`` stays known (``left``): it is not opened, and nothing new is said of it.
+attached = Table(
+    "attached",
+    metadata,
+    Column("store", BytewiseText, primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    #: A value of ``catalog.stores.attached.Origin``.
+    Column("origin", Text, nullable=False),
+    #: JSON of ``protocol.store_settings``: ``StoreValues`` and ``StoreOverrides``.
+    Column("configured", Text, nullable=False),
+    Column("overrides", Text, nullable=False),
+    #: Of the overrides: why, and since when.
+    Column("reason", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+#: Bytes that intake is about to write into a store. A start begins with none: what was claimed is claimed again.
+promise = Table(
+    "promise",
+    metadata,
+    Column("id", BytewiseText, primary_key=True),
+    Column("store", BytewiseText, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+
 invite = Table(
     "invite",
     metadata,

@@ -421,7 +421,7 @@ _LOOK = f"""
            EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id) OR {_OWN_SUSPECTED} AS regardless,
            EXISTS (SELECT 1 FROM instance AS own WHERE own.file_id = f.id AND own.site = {{site}})
            OR {_PECULIAR.replace("{file}", "f")} AS more,
-           f.size_bytes, f.origin_site, i.site, i.store, i.state, {_DOUBTED}
+           f.size_bytes, f.ingested_at, f.origin_site, i.site, i.store, i.state, {_DOUBTED}
     FROM file AS f LEFT JOIN instance AS i ON i.file_id = f.id
     WHERE {{page}}
       AND ({{subscribed}} OR EXISTS (SELECT 1 FROM transfer AS t WHERE t.file_id = f.id) OR {_OWN_SUSPECTED})
@@ -443,7 +443,7 @@ LOOK_AT_CHANGED = SetStatement(
     + "ORDER BY f.change, f.id",
     columns={"store": TEXT},
     values=_LOOKED_BY | {"change": INTEGER, "file_id": INTEGER, "last_change": INTEGER, "last_id": INTEGER},
-    gives=11,
+    gives=12,
 )
 
 #: In the order of their rows; likewise.
@@ -451,7 +451,7 @@ LOOK_AT_ROWS = SetStatement(
     _LOOK.replace("{page}", "f.id > {file_id} AND f.id <= {last_id}") + "ORDER BY f.id",
     columns={"store": TEXT},
     values=_LOOKED_BY | {"file_id": INTEGER, "last_id": INTEGER},
-    gives=11,
+    gives=12,
 )
 
 #: Origins of files, and their instances. A file without instances comes once.

@@ -16,11 +16,12 @@ from librarian_daemon.config.settings import (
     StoreSettings,
 )
 from librarian_protocol import globs, host_port
-from librarian_protocol.durations import seconds_of
 from librarian_protocol.errors import ArgumentInvalid, ConfigInvalid, NameInvalid
+from librarian_protocol.lengths import seconds_of
 from librarian_protocol.loopback import is_loopback
 from librarian_protocol.names import MemberPath, Name
 from librarian_protocol.retention import rule_of
+from librarian_protocol.store_settings import reserve_bytes
 
 _BUS_URL = re.compile(r"(nats|tls)://([^\s/@]+@)?(?P<server>[^\s/@]+)/?\Z")
 _POSTGRESQL = re.compile(r"postgresql://[^\s/]+/[^\s/?]+(\?\S*)?\Z")
@@ -95,6 +96,10 @@ def _check_stores(settings: SiteSettings) -> None:
         if store.dir_mode:
             _check_dir_mode(f"store[{index}].dir_mode", int(store.dir_mode, 8))
         _check_scrub(f"store[{index}]", settings.scrub, store)
+        try:
+            reserve_bytes(store.reserve, 0)
+        except ArgumentInvalid as exc:
+            raise ConfigInvalid(f"store[{index}].reserve: {exc.message}", hint=exc.hint) from exc
 
 
 def _check_scrub(where: str, site: ScrubSettings, store: StoreSettings | None) -> None:
@@ -116,15 +121,10 @@ def _check_dir_mode(key: str, mode: int) -> None:
 def _check_intake(intake: IntakeSettings, at: str, settings: SiteSettings) -> None:
     if not intake.path:
         raise ConfigInvalid(f"{at}.path: is empty")
-    store = next((store for store in settings.store if store.label == intake.store), None)
-    if store is None:
-        labels = ", ".join(store.label for store in settings.store)
-        raise ConfigInvalid(f"{at}.store: no store has the label {intake.store!r}", hint=f"one of: {labels}")
-    if not store.ingestable:
-        raise ConfigInvalid(
-            f"{at}.store: store {intake.store!r} is not ingestable",
-            hint="name another, or set its ingestable = true",
-        )
+    for label in intake.stores:
+        _check_fed(label, f"{at}.store" if label == intake.store else f"{at}.others", settings)
+    if len(set(intake.stores)) != len(intake.stores):
+        raise ConfigInvalid(f"{at}.others: names a store twice", hint="each store once, the one of `store` not at all")
     if intake.prefix:
         _check_name(f"{at}.prefix", intake.prefix)
     if intake.unit == "file":
@@ -147,6 +147,18 @@ def _check_intake(intake: IntakeSettings, at: str, settings: SiteSettings) -> No
             globs.well_formed(glob)
         except ArgumentInvalid as exc:
             raise ConfigInvalid(f"{at}.ignore[{number}]: {exc.message}", hint=exc.hint) from exc
+
+
+def _check_fed(label: str, key: str, settings: SiteSettings) -> None:
+    """A drop directory may feed this store."""
+    store = next((store for store in settings.store if store.label == label), None)
+    if store is None:
+        labels = ", ".join(store.label for store in settings.store)
+        raise ConfigInvalid(f"{key}: no store has the label {label!r}", hint=f"one of: {labels}")
+    if not store.ingestable:
+        raise ConfigInvalid(
+            f"{key}: store {label!r} is not ingestable", hint="name another, or set its ingestable = true"
+        )
 
 
 def _check_name(key: str, text: str) -> None:

@@ -17,6 +17,7 @@ from librarian_protocol.entries import Label, StoreRole
 from librarian_protocol.incidents import Severity
 from librarian_protocol.names import SiteName
 from librarian_protocol.scrub import Budget
+from librarian_protocol.store_settings import USUAL_PRIORITY, USUAL_RESERVE, Priority, StoreValues
 from librarian_protocol.unfinished import IGNORED
 
 #: Seconds without change by default.
@@ -47,6 +48,10 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     role: StoreRole = StoreRole.ARCHIVE
     #: Whether intake and subscriptions may bring files here.
     ingestable: bool = True
+    #: Of several stores that could take a file, the one with the lowest priority does.
+    priority: Priority = USUAL_PRIORITY
+    #: Free space that stays free: a size, such as "50GiB", or a share of the filesystem, such as "5%".
+    reserve: str = USUAL_RESERVE
     #: Mode of files after commit, octal in quotes.
     file_mode: Annotated[str, Meta(pattern=r"^0[0-7]{3}$")] = "0444"
     #: Mode of directories that are made above names and in books, octal in quotes, such as "2750"; "": 0755, and above
@@ -62,6 +67,11 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     scrub_hours: str = ""
     scrub_freeze_at: Annotated[int, Meta(ge=0)] = 0
 
+    @property
+    def values(self) -> StoreValues:
+        """How the store is used, as far as a person sets nothing else while the daemon runs."""
+        return StoreValues(ingestable=self.ingestable, priority=self.priority, reserve=self.reserve)
+
 
 class IntakeSettings(Settings, frozen=True, kw_only=True):
     """``[[intake]]``: a drop directory."""
@@ -69,6 +79,8 @@ class IntakeSettings(Settings, frozen=True, kw_only=True):
     path: str
     #: Label of the store that it feeds.
     store: Label
+    #: Labels of further stores: each batch goes into the one of all these that is chosen as for transfers.
+    others: list[Label] = []
     unit: Literal["file", "book"] = "file"
     #: Put before the path below the drop directory to make the name; "" or ``a/b``.
     prefix: str = ""
@@ -93,6 +105,11 @@ class IntakeSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.quiet_s is None:
             msgspec.structs.force_setattr(self, "quiet_s", QUIET_S[self.unit])
+
+    @property
+    def stores(self) -> list[str]:
+        """The labels of all stores that it may feed."""
+        return [self.store, *self.others]
 
     @property
     def quiet_for_s(self) -> float:

@@ -63,7 +63,7 @@ class Retention:
     ) -> None:
         """``every_s``: seconds between two passes of a rule that goes by age; ``grace_s``: in trash."""
         self._catalog = catalog
-        self._stores = {store.label: store for store in stores.values()}
+        self._stores = stores
         self._clock = clock
         self._site = site
         self._evictor = evictor
@@ -94,7 +94,7 @@ class Retention:
 
     async def _carry_out(self, rule: Rule, state: Pass) -> bool:
         """A batch of a rule. Returns whether there is more to do at once."""
-        store = self._stores.get(rule.store)
+        store = next((one for one in self._stores.values() if one.label == rule.store), None)
         if store is None or store.can.trash is None:
             return False
         wanted_bytes = await self._wanted(rule, state, store)

@@ -67,22 +67,35 @@ class StoreHealth:
         self._patience_s = patience_s
         self._every_s = every_s
         self._again_s = again_s
-        self._looks: dict[str, asyncio.Future[Health]] = {}
+        self._looks: dict[tuple[str, Callable[[Probed], Health]], asyncio.Future[Health]] = {}
         #: Stores whose examination has not returned in time, until it returns.
         self._hanging: set[str] = set()
         self._told: dict[str, str] = {}
+        #: Stores of which the last examination found nothing wrong.
+        self._well: set[str] = set()
+        self._group: asyncio.TaskGroup | None = None
         self._log = structlog.get_logger("stores")
 
     async def look(self, store_id: str) -> Health:
         """The health of a store now. It returns within seconds, and at once if an earlier examination hangs."""
-        store = self._stores[store_id]
-        looking = self._looks.get(store.id)
+        health = await self._examine(store_id, health_of)
+        if health.code:
+            self._well.discard(store_id)
+        else:
+            self._well.add(store_id)
+        return health
+
+    async def _examine(self, store_id: str, how: Callable[[Probed], Health]) -> Health:
+        store = self._stores.get(store_id)
+        if store is None:
+            return Health(code=NOT_MOUNTED, message="the store is not attached", hint="`lbctl store list`")
+        key, loop = (store.id, how), asyncio.get_running_loop()
+        looking = self._looks.get(key)
         if looking is None:
-            looking = self._looks[store.id] = asyncio.get_running_loop().create_future()
+            looking = self._looks[key] = loop.create_future()
             # A separate thread, which nothing waits for at shutdown: a thread that hangs cannot be ended.
-            threading.Thread(
-                target=_look, args=(store, asyncio.get_running_loop(), looking), name=f"look-{store.label}", daemon=True
-            ).start()
+            arguments = store, how, loop, looking
+            threading.Thread(target=_look, args=arguments, name=f"look-{store.label}", daemon=True).start()
         elif store.id in self._hanging and not looking.done():
             return self._not_answering(store)
         try:
@@ -91,10 +104,25 @@ class StoreHealth:
         except TimeoutError:
             self._hanging.add(store.id)
             return self._not_answering(store)
-        if self._looks.get(store.id) is looking:
-            del self._looks[store.id]
+        if self._looks.get(key) is looking:
+            del self._looks[key]
         self._hanging.discard(store.id)
         return health
+
+    async def room(self, store_id: str) -> Health:
+        """As :meth:`look`, of the last examination where that found nothing wrong, and nobody doubted it since: then
+        only the space is measured now.
+        """
+        if store_id not in self._well:
+            return await self.look(store_id)
+        health = await self._examine(store_id, _measured)
+        if health.code:
+            self._well.discard(store_id)
+        return health
+
+    def doubt(self, store_id: str) -> None:
+        """Something failed in the store: the next :meth:`room` examines it."""
+        self._well.discard(store_id)
 
     def _not_answering(self, store: Probed) -> Health:
         return Health(
@@ -109,12 +137,18 @@ class StoreHealth:
             for label in await self._incidents.subjects(code):
                 if "/" not in label:  # that would be a drop directory
                     await self._incidents.resolve(code, label)
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._group:
             for store in self._stores.values():
-                group.create_task(self._follow(store), name=f"health-{store.label}")
+                self.add(store)
+            await asyncio.get_running_loop().create_future()  # others may be added
+
+    def add(self, store: Probed) -> None:
+        """Examine a store that was added while the service runs; until it is none of the stores any more."""
+        if self._group is not None:
+            self._group.create_task(self._follow(store), name=f"health-{store.label}")
 
     async def _follow(self, store: Probed) -> None:
-        while True:
+        while store.id in self._stores:
             health = await self.look(store.id)
             before = self._told.get(store.label, "")
             if before not in {"", health.code}:
@@ -124,10 +158,15 @@ class StoreHealth:
                 await self._incidents.open(health.code, store.label, health.message, health.hint)
             self._told[store.label] = health.code
             await self._clock.sleep(self._again_s if health.code else self._every_s)
+        told = self._told.pop(store.label, "")
+        if told:
+            await self._incidents.resolve(told, store.label)
 
 
-def _look(store: Probed, loop: asyncio.AbstractEventLoop, looking: asyncio.Future[Health]) -> None:
-    health = health_of(store)
+def _look(
+    store: Probed, how: Callable[[Probed], Health], loop: asyncio.AbstractEventLoop, looking: asyncio.Future[Health]
+) -> None:
+    health = how(store)
     with suppress(RuntimeError):  # the loop has ended meanwhile
         loop.call_soon_threadsafe(_say, looking, health)
 
@@ -139,8 +178,17 @@ def _say(looking: asyncio.Future[Health], health: Health) -> None:
 
 def health_of(store: Probed) -> Health:
     """Examines a store by writing a little into it. Blocks as long as its filesystem does."""
+    return _found(store, store.probe)
+
+
+def _measured(store: Probed) -> Health:
+    """Asks for its space only."""
+    return _found(store, store.measure)
+
+
+def _found(store: Probed, examine: Callable[[], Space]) -> Health:
     try:
-        return Health(space=store.probe())
+        return Health(space=examine())
     except StoreError as exc:
         if isinstance(exc, StoreNotMounted):
             code = NOT_MOUNTED

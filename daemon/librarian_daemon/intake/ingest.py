@@ -63,6 +63,8 @@ Found = Ready | InputError | StillWritten | Gone
 class Batch(msgspec.Struct, frozen=True):
     """A batch that was claimed."""
 
+    #: Id of the store into which it goes.
+    store: str
     claimed: Sequence[Claimed] = ()
     #: What was not claimed, and why.
     left: Sequence[NotClaimed] = ()
@@ -109,8 +111,11 @@ class Ingest:
         rng: Rng,
         threads: Threads,
         logger: FilteringBoundLogger,
+        others: Sequence[Store] = (),
     ) -> None:
+        """``others``: further stores of the drop directory. What stands there already is not taken once more."""
         self._settings = settings
+        self._others = others
         self._drop = drop
         self._store = store
         self._ledger = ledger
@@ -212,7 +217,7 @@ class Ingest:
             for claimed in made.claimed
             if claimed.rel in made.read
         }
-        return Batch(claimed=made.claimed, left=made.left, known=known, may_rename=may_rename)
+        return Batch(store=self._store.id, claimed=made.claimed, left=made.left, known=known, may_rename=may_rename)
 
     def _may_rename(self) -> bool:
         place = self._store.can.directory
@@ -313,7 +318,7 @@ class Ingest:
             )
             twin = folded.get(file.folded)
             try:
-                if standing is NameStatus.PRESENT and await is_in_store(self._store, file):
+                if await self._stands(file, standing):
                     await self._already_here(file)
                     continue
             except InputError as exc:
@@ -326,6 +331,17 @@ class Ingest:
             else:
                 await self._refuse(file, wrong)
         return going_on
+
+    async def _stands(self, file: Ready, standing: NameStatus) -> bool:
+        """Whether it stands in a store of this drop directory."""
+        if standing is NameStatus.PRESENT:
+            return await is_in_store(self._store, file)
+        if standing is NameStatus.KNOWN:
+            for other in self._others:
+                ((there, _),) = await self._ledger.standing(other.id, [(file.name, file.found.digest)])
+                if there is NameStatus.PRESENT and await is_in_store(other, file):
+                    return True
+        return False
 
     async def _refuse(self, file: Ready, why: LibrarianError) -> None:
         await self._discard(file.id)
@@ -340,13 +356,30 @@ class Ingest:
     # ---- into the store ----------------------------------------------------------------------------------
 
     async def _copy(self, ready: Sequence[Ready], may_rename: bool) -> list[Ready]:
-        """Copy into staging the files that cannot be renamed; files that changed meanwhile are put back."""
+        """Copy into staging the files that cannot be renamed; files that changed meanwhile are put back.
+
+        Raises:
+            StoreFull: the store has no room for them.
+        """
+        done: list[Ready] = []
+        copied: list[Ready] = []
+        for file in ready:
+            renamed = may_rename and file.found.ours and file.claimed.path not in self._copy_always
+            (done if renamed else copied).append(file)
+        if not copied:
+            return done
+        promise = copied[0].id
+        await self._ledger.promise(promise, self._store.id, sum(file.found.size_bytes for file in copied))
+        try:
+            return done + await self._copied(copied)
+        finally:
+            self._ledger.release(promise)
+
+    async def _copied(self, files: Sequence[Ready]) -> list[Ready]:
+        """Those of the files that are copied."""
         done: list[Ready] = []
         small: list[Ready] = []
-        for file in ready:
-            if may_rename and file.found.ours and file.claimed.path not in self._copy_always:
-                done.append(file)
-                continue
+        for file in files:
             self._staged.add(file.id)
             if file.found.members is None and file.found.size_bytes <= SMALL_BYTES:
                 small.append(file)

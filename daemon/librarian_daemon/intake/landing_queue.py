@@ -69,6 +69,7 @@ class LandingQueue:
         rels = {claimed.rel for claimed in batch.claimed}
         return (
             all(claimed.kind is Kind.FILE for some in (*self._batches, batch) for claimed in some.claimed)
+            and all(before.store == batch.store for before in self._batches)
             and self._rels.isdisjoint(rels)
             and len(self._rels) + len(rels) <= self._most_files
             and self._bytes + _bytes_of(ready) <= self._most_bytes
@@ -78,6 +79,7 @@ class LandingQueue:
         """All that waits; it waits no more."""
         may_rename = {batch.may_rename for batch in self._batches}
         together = Batch(
+            store=self._batches[0].store,
             claimed=[claimed for batch in self._batches for claimed in batch.claimed],
             may_rename=may_rename.pop() if len(may_rename) == 1 else None,
         )

@@ -62,12 +62,12 @@ _GATHER_S = 0.05
 
 
 class Intake:
-    """From one drop directory into one store."""
+    """From one drop directory into its stores: each batch into one of them."""
 
     def __init__(
         self,
         settings: IntakeSettings,
-        store: Store,
+        stores: Sequence[Store],
         ledger: Ledger,
         incidents: Incidents,
         clock: Clock,
@@ -94,7 +94,22 @@ class Intake:
         self.refusals = Refusals(self._drop, incidents, self._threads)
         self._stuck = DropIncidents(STUCK, settings.path, incidents)
         self._exits = Exits(self._drop, self.refusals, clock, rng, self._threads, logger, self._returned)
-        self._ingest = Ingest(settings, self._drop, store, ledger, self._exits, rng, self._threads, logger)
+        self._ledger = ledger
+        #: By the ids of their stores.
+        self._ingests = {
+            store.id: Ingest(
+                settings,
+                self._drop,
+                store,
+                ledger,
+                self._exits,
+                rng,
+                self._threads,
+                logger,
+                [other for other in stores if other is not store],
+            )
+            for store in stores
+        }
         self._ignored = IgnoreReport(self._drop, self._scanner)
         self._survey = Survey(
             self._drop, self._scanner, self._watcher, self._ignored, for_markers=settings.complete == "marker"
@@ -145,7 +160,7 @@ class Intake:
             complete=self._settings.complete,
             state=state,
             detail=detail,
-            accepted=self._ingest.accepted,
+            accepted=sum(ingest.accepted for ingest in self._ingests.values()),
             refused=self._exits.refused,
             waiting=len(self._candidates) + len(self._exits.left_claimed) + len(self._taken),
             waiting_items=list(islice(self._waiting_items(), _SHOWN)),
@@ -182,7 +197,8 @@ class Intake:
         """
         try:
             await self._threads.run(self._drop.prepare)
-            await self._ingest.finish(everything=True)
+            for ingest in self._ingests.values():
+                await ingest.finish(everything=True)
             await self._take_up_or_wait()
         except (StoreError, SiteError) as exc:
             await self._pause(exc)
@@ -202,7 +218,8 @@ class Intake:
 
     def goes_on_from_another(self) -> None:
         """Another service of this directory was stopped during its work: finish that work first."""
-        self._ingest.doubt()
+        for ingest in self._ingests.values():
+            ingest.doubt()
 
     async def ended(self) -> None:
         """It was removed from the configuration: resolve the incident of its pause."""
@@ -237,7 +254,8 @@ class Intake:
                 if self._interrupted:
                     await self._landing.ended()  # its batch is in .claimed, too
                     await self._threads.run(self._drop.prepare)
-                    await self._ingest.finish(everything=False)
+                    for ingest in self._ingests.values():
+                        await ingest.finish(everything=False)
                     await self._take_up_or_wait()
                 await self._round()
                 if self._failures:
@@ -396,7 +414,8 @@ class Intake:
 
     async def _take_batch(self) -> None:
         """Claim and read the batch while those before it land; then it lands beside what the caller does next."""
-        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        batch, size_bytes = self._batch, self._batch_bytes
+        self._batch, self._batch_bytes = [], 0
         if not batch:
             return
         unique = {found.rel: (found, arrival) for found, arrival in batch}
@@ -407,10 +426,11 @@ class Intake:
         if self._identity is None:
             return  # the next round walks
         name = self._rng.hex(16).encode()
+        ingest = self._ingests[await self._choose(size_bytes)]
         try:
             with self._watcher.not_read():
                 made = await self._threads.run(
-                    self._ingest.claim, self._identity, name, [found for found, _ in unique.values()]
+                    ingest.claim, self._identity, name, [found for found, _ in unique.values()]
                 )
         except Replaced:
             self._identity, self._next_walk_s = None, 0.0
@@ -426,15 +446,20 @@ class Intake:
             await self._landing.ended()
             self._landing.begin(self._land_queued())
 
-    async def _take(self, batch: bytes, claimed: list[Claimed]) -> None:
-        made = Batch(claimed=claimed)
+    async def _choose(self, size_bytes: int) -> str:
+        """Id of the store that takes so much."""
+        stores = list(self._ingests)
+        return stores[0] if len(stores) == 1 else await self._ledger.choose(stores, size_bytes)
+
+    async def _take(self, batch: bytes, claimed: list[Claimed], size_bytes: int) -> None:
+        made = Batch(store=await self._choose(size_bytes), claimed=claimed)
         await self._queue.put(batch, made, await self._examine(made))
         await self._land_queued()
 
     async def _examine(self, batch: Batch) -> list[Ready]:
         self._cleanup.remember((item.rel for item in batch.claimed), self._clock.boottime_s())
         self._taken |= dict.fromkeys(item.rel for item in batch.claimed)
-        return await self._ingest.examine(batch)
+        return await self._ingests[batch.store].examine(batch)
 
     async def _land_queued(self) -> None:
         """One batch becomes durable while the one before it is placed."""
@@ -448,7 +473,7 @@ class Intake:
                 if last.decides(queued.ready):
                     await self._placing.ended()
                 try:
-                    sealed = await self._ingest.seal(queued.ready, queued.batch)
+                    sealed = await self._ingests[queued.batch.store].seal(queued.ready, queued.batch)
                 finally:
                     await self.refusals.tell()
                 await self._placing.ended()
@@ -465,7 +490,7 @@ class Intake:
     async def _place(self, queued: Queued, sealed: Sealed) -> None:
         try:
             try:
-                await self._ingest.place(sealed)
+                await self._ingests[queued.batch.store].place(sealed)
             finally:
                 await self.refusals.tell()
             for item in queued.batch.claimed:
@@ -498,7 +523,9 @@ class Intake:
             for batch in names:
                 found = self._claimed_in(batch)
                 while portion := await self._threads.run(_batch_of, found):
-                    await self._take(batch, [Claimed(batch, candidate.rel, candidate.kind) for candidate in portion])
+                    size_bytes = sum(candidate.size_bytes for candidate in portion)
+                    claimed = [Claimed(batch, candidate.rel, candidate.kind) for candidate in portion]
+                    await self._take(batch, claimed, size_bytes)
                 await self._threads.run(claims.tidy, self._drop, batch)
         self._taken.clear()
         self._interrupted = False
@@ -523,6 +550,9 @@ class Intake:
         self._queue.clear()
         self._interrupted, self._identity = True, None
         self._failures += 1
+        if isinstance(why, StoreError):
+            for store in self._ingests:
+                self._ledger.doubt(store)
         pause_s = min(backoff.delay_s(self._failures, self._settings.path), _LONGEST_PAUSE_S)
         self._retry_at_s = self._clock.boottime_s() + pause_s
         before, self._paused = self._paused, why

@@ -93,7 +93,7 @@ class Reconciler:
         async with self._running:
             if await self._catalog.read(quarantine.state) is not None:
                 raise NotPossible("this site recovers its catalog", hint="`lbctl recover` shows what it waits for")
-            found = [await self._store(store, all_of_it) for store in self._stores]
+            found = [await self._store(store, all_of_it) for store in list(self._stores)]
             if replan:
                 await self._catalog.write(_try_all_again, self._site)
             return found

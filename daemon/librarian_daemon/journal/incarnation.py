@@ -29,7 +29,7 @@ async def heads_of(stores: Sequence[Witness]) -> list[machine.StoreHead]:
         ConfigInvalid: what one tells is damaged.
     """
     heads: list[machine.StoreHead] = []
-    for store in stores:
+    for store in list(stores):
         try:
             text = await store.read_head()
         except StoreError as exc:
@@ -143,7 +143,7 @@ class Incarnations:
             seq=position.seq,
             key=self._catalog.public_key,
         )
-        for store in self._stores:
+        for store in list(self._stores):
             try:
                 await store.write_head(wire.encode(head).decode())
             except StoreError as exc:

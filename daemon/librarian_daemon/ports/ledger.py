@@ -56,6 +56,26 @@ class Ledger(Protocol):
         """Delete the landing rows and nothing else."""
         ...
 
+    async def choose(self, stores: Sequence[str], size_bytes: int) -> str:
+        """Which of the stores is to take so much; the first of them where none can now."""
+        ...
+
+    def doubt(self, store: str) -> None:
+        """Something failed there: it is examined before it is chosen again."""
+        ...
+
+    async def promise(self, id_: str, store: str, size_bytes: int) -> None:
+        """Promise room in a store to what is about to be copied into it.
+
+        Raises:
+            StoreFull: there is not so much room, beside its reserve and what is promised to others.
+        """
+        ...
+
+    def release(self, id_: str) -> None:
+        """It is copied, or given up. Idempotent."""
+        ...
+
     async def unfinished(self, store: str) -> Sequence[Landing]:
         """Landing rows that a crash left."""
         ...

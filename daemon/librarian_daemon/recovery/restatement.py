@@ -43,7 +43,7 @@ class Restater:
             StoreError: a store cannot be looked at; nothing is concluded from that.
         """
         looked = stated = 0
-        for store in self._stores:
+        for store in list(self._stores):
             compared = Comparison(self._catalog, store, self._site)
             async for holding, error in compared.rows():
                 stated += await self._row(store, holding, error)

@@ -209,6 +209,18 @@ class Metrics:
         self.store_size = Gauge(
             "librarian_store_size_bytes", "Size of the store's filesystem.", ["store"], registry=registry
         )
+        self.store_takes = Gauge(
+            "librarian_store_takes", "1 unless a person keeps new files from the store.", ["store"], registry=registry
+        )
+        self.store_reserve = Gauge(
+            "librarian_store_reserve_bytes", "Free space that stays free.", ["store"], registry=registry
+        )
+        self.store_promised = Gauge(
+            "librarian_store_promised_bytes",
+            "Bytes that transfers and intake are about to write.",
+            ["store"],
+            registry=registry,
+        )
         self.store_free = Gauge(
             "librarian_store_free_bytes", "Free bytes of the store's filesystem.", ["store"], registry=registry
         )

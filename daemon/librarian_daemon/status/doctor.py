@@ -94,7 +94,7 @@ class Doctor:
             *doctor_machine.limits(watches),
             doctor_machine.certificate(self._settings.tls.cert_file, self._clock.unix_s()),
         ]
-        for store in self._stores:
+        for store in list(self._stores):
             checks += await self._store(store)
         places = {configured.label: configured.path for configured in self._settings.store}
         for intake in self._settings.intake:

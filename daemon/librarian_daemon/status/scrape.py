@@ -75,7 +75,7 @@ class Scraper:
         for reason in Reason:  # all of them: an alert must see 0 before 1
             metrics.parked.labels(reason=reason.value).set(counted.parked.get(reason.value, 0))
         self._scrape_peers(await made("peers", self._views.peers.peers(figures), []))
-        await self._scrape_stores()
+        await self._scrape_stores(await self._views.stores())
         self._scrape_scrubs(await made("scrub", self._views.scrubs(), []))
         self._scrape_pauses()
         metrics.failing_views.set(len(sections.failing))
@@ -132,8 +132,12 @@ class Scraper:
             metrics.peer_owed_bytes.labels(peer=peer.site).set(peer.owed_bytes)
             metrics.peer_lag.labels(peer=peer.site).set(peer.lag_s)
 
-    async def _scrape_stores(self) -> None:
+    async def _scrape_stores(self, seen_stores: Sequence[api.StoreStatus]) -> None:
         metrics = self._metrics
+        for shown in seen_stores:
+            metrics.store_takes.labels(store=shown.label).set(shown.active and shown.ingestable)
+            metrics.store_reserve.labels(store=shown.label).set(shown.reserve_bytes)
+            metrics.store_promised.labels(store=shown.label).set(shown.promised_bytes)
         for store in self._stores.values():
             seen = await self._health.look(store.id)
             metrics.store_up.labels(store=store.label).set(seen.serves)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from librarian_adapters import registry
 from librarian_adapters.contract import Adapter, Pushes, Signer
+from librarian_adapters.local import Local
 from librarian_adapters.wrappers.least_rate import LeastRate, Paces
 from librarian_adapters.wrappers.stalling import StallingAdapter
 from librarian_adapters.wrappers.verifying import VerifyingAdapter
@@ -48,6 +49,30 @@ def load_adapters(
         adapter.name: VerifyingAdapter(LeastRate(StallingAdapter(adapter, stall_s=stall_s), paces))
         for adapter in loaded
     }
+
+
+class _Roots(Mapping[str, str]):
+    """The directories of the stores that are directories of this host, by id, as they are at each look."""
+
+    def __init__(self, stores: Mapping[str, Store]) -> None:
+        self._stores = stores
+
+    def __getitem__(self, id_: str) -> str:
+        directory = self._stores[id_].can.directory
+        if directory is None:
+            raise KeyError(id_)
+        return directory.path
+
+    def __iter__(self) -> Iterator[str]:
+        return (store.id for store in self._stores.values() if store.can.directory is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def between_stores(stores: Mapping[str, Store], stall_s: float) -> Adapter:
+    """What brings files from one store of this site into another. It is always there, whatever is configured."""
+    return VerifyingAdapter(StallingAdapter(Local(_Roots(stores)), stall_s=stall_s))
 
 
 def slots_of(settings: SiteSettings, adapters: Iterable[str], paces: Paces) -> dict[str, Slots]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Mapping, Sequence, Set
 
 import msgspec
 
@@ -23,6 +23,7 @@ from librarian_protocol.wanted import EXPLAINED, Source, UnwantedReason
 _NONE = {
     UnwantedReason.NO_COMMON_ADAPTER: Reason.NO_COMMON_ADAPTER,
     UnwantedReason.NO_SOURCE: Reason.NO_SOURCE,
+    UnwantedReason.NO_OTHER_STORE: Reason.NO_SOURCE,
     UnwantedReason.SOURCE_DOUBTED: Reason.NO_SOURCE,
 }
 
@@ -49,7 +50,7 @@ class Batches:
         self,
         *,
         adapters: Mapping[str, Adapter],
-        stores: frozenset[str],
+        stores: Container[str],
         settings: ReplicatorSettings,
         limits: Mapping[str, AdapterLimits],
         slots: Mapping[str, Slots],

@@ -29,7 +29,7 @@ from librarian_protocol.entries import Unit
 from librarian_protocol.names import SiteName
 from librarian_protocol.priorities import of_subscription
 from librarian_protocol.segments import hash_of
-from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, Reason, State
+from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, Reason, State, Transfer
 from librarian_protocol.transfer import Want as WantAgain
 from librarian_protocol.wanted import (
     HEAL,
@@ -49,8 +49,17 @@ PAGE = 2000
 BACKFILL_PAGE = 500
 #: A change that was missed is found after this time at the latest.
 IDLE_S = 60.0
+#: How often the transfers of subscriptions to new files are looked at again.
+AGED_EVERY_S = 3600.0
 #: Reasons that pass by themselves: a transfer that exists goes on waiting.
-_PASSING = frozenset({UnwantedReason.NO_SOURCE, UnwantedReason.SOURCE_DOUBTED, UnwantedReason.NO_COMMON_ADAPTER})
+_PASSING = frozenset(
+    {
+        UnwantedReason.NO_SOURCE,
+        UnwantedReason.NO_OTHER_STORE,
+        UnwantedReason.SOURCE_DOUBTED,
+        UnwantedReason.NO_COMMON_ADAPTER,
+    }
+)
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -78,6 +87,8 @@ class Planner:
         self._site = site
         self._adapters = adapters
         self._transfers_changed = transfers_changed
+        #: When to look at age again.
+        self._aged_s = 0.0
         self._log = structlog.get_logger("planner")
 
     async def run(self) -> None:
@@ -87,10 +98,18 @@ class Planner:
             origins = [subscription.from_site for subscription in look.subscriptions]
             self._catalog.pressing = None if None in origins else frozenset(filter(None, origins))
             anew = await self._notice_surroundings(look)
+            await self._look_at_age(look)
             busy = await self._changed(look)
             busy = await self._backfill(look) or busy or anew
             if not busy:
                 await self._catalog.changed.wait(IDLE_S)
+
+    async def _look_at_age(self, look: Look) -> None:
+        """Now and then look at what is still to come: meanwhile some of it may be older than is wanted."""
+        now_s = self._clock.boottime_s()
+        if now_s >= self._aged_s and any(subscription.newest_s is not None for subscription in look.subscriptions):
+            self._aged_s = now_s + AGED_EVERY_S
+            await self._catalog.write(planning.replan_live)
 
     def plan(self, tx: Tx) -> tuple[Plan, bool]:
         """Plan a page of what changed: read, decided and written in one transaction. Also whether there may be more."""
@@ -99,7 +118,7 @@ class Planner:
         page = planning.changed_files(tx.connection, PAGE, matches, planning.settling(mine))
         plan = Plan()
         if page.last is not None:
-            plan = decide(page, mine, here)
+            plan = decide(page, mine, msgspec.structs.replace(here, now_s=self._clock.unix_s()))
             _commit(tx, plan, self._clock.boottime_s())
             planning.planned_until(tx, *page.last)
         return plan, page.full
@@ -146,7 +165,8 @@ class Planner:
             [subscription.match for subscription in mine],
             planning.settling(mine),
         )
-        plan = decide(page, mine, look.here, may_cancel=False, everyone=look.subscriptions)
+        here = msgspec.structs.replace(look.here, now_s=self._clock.unix_s())
+        plan = decide(page, mine, here, may_cancel=False, everyone=look.subscriptions)
 
         def work(tx: Tx) -> None:
             _commit(tx, plan, self._clock.boottime_s())
@@ -191,10 +211,11 @@ def decide(
                 continue
             answer = answers.wanted(known, subscription)
             if isinstance(answer, Want):
-                if answer.store not in stores:
-                    stores.add(answer.store)
-                    _want(plan, known, answer.store, subscription)
-                    _take_over(plan, known, answer.store, subscription, priorities)
+                store = _place(known, answer)
+                if store not in stores:
+                    stores.add(store)
+                    _want(plan, known, store, subscription)
+                    _take_over(plan, known, store, subscription, priorities)
             elif answer.reason in _PASSING:
                 passing = True
         if may_cancel and not passing:
@@ -208,7 +229,7 @@ def _want_plain(plan: Plan, file: PlainFile, subscriptions: Sequence[Subscriptio
     """As for other files. It has no transfer that could end, and nobody asked for it by name."""
     stores: set[str] = set()
     for subscription in subscriptions:
-        if file.file_id <= subscription.after_file or not subscription.takes(file.name, file.size_bytes):
+        if file.file_id <= subscription.after_file or not answers.takes(file, subscription):
             continue
         answer = answers.of_plain(file, subscription)
         if isinstance(answer, Want) and answer.store not in stores:
@@ -234,6 +255,10 @@ class _Answers:
         self._known: dict[tuple[object, ...], Want | Unwanted] = {}
         self._plain: dict[tuple[Held, str], Want | Unwanted] = {}
 
+    def takes(self, file: PlainFile, subscription: SubscriptionFacts) -> bool:
+        """Whether it is of the subscription's business."""
+        return subscription.takes(file.name, file.size_bytes, file.ingested_at, self._here.now_s)
+
     def wanted(self, known: FileState, subscription: SubscriptionFacts) -> Want | Unwanted:
         """As :func:`librarian_protocol.wanted.wanted`."""
         file = known.file
@@ -241,6 +266,8 @@ class _Answers:
             return Unwanted(UnwantedReason.NAME_DOES_NOT_MATCH)
         if not subscription.is_small_enough(file.size_bytes):
             return Unwanted(UnwantedReason.LARGER_THAN_WANTED)
+        if not subscription.is_new_enough(file.ingested_at, self._here.now_s):
+            return Unwanted(UnwantedReason.OLDER_THAN_WANTED)
         flags = file.withdrawn, file.conflict, file.set_aside, file.occupied
         rule = subscription.match, tuple(subscription.into), subscription.from_site
         key = (rule, file.origin, flags, tuple(known.instances))
@@ -249,7 +276,7 @@ class _Answers:
         return self._known[key]
 
     def of_plain(self, file: PlainFile, subscription: SubscriptionFacts) -> Want | Unwanted:
-        """The same, of a file whose name matches, and that is small enough."""
+        """The same, of a file whose name matches, and that is small and new enough."""
         key = file.held, subscription.id
         found = self._plain.get(key)
         if found is None:
@@ -271,13 +298,31 @@ class _Answers:
 _ANY = Digest.blake3(b"")
 
 
+def _place(known: FileState, answer: Want) -> str:
+    """The store in which it is wanted: one into which it is brought already, or from which a person cancelled it."""
+    for wants in (_is_live, _is_cancelled_by_person):
+        for store in (answer.store, *answer.others):
+            row = known.transfers.get(store)
+            if row is not None and wants(row.transfer):
+                return store
+    return answer.store
+
+
+def _is_live(transfer: Transfer) -> bool:
+    return transfer.state in LIVE
+
+
+def _is_cancelled_by_person(transfer: Transfer) -> bool:
+    return transfer.state is State.CANCELLED and transfer.reason is Reason.BY_PERSON
+
+
 def _want(plan: Plan, known: FileState, store: str, subscription: SubscriptionFacts) -> None:
     row = known.transfers.get(store)
     if row is None:
         plan.wishes.append(_wish(known.file_id, known.change, store, subscription))
         return
     state, reason = row.transfer.state, row.transfer.reason
-    if state is State.CANCELLED and reason is Reason.BY_PERSON:
+    if _is_cancelled_by_person(row.transfer):
         return
     if state in {State.STORED, State.CANCELLED}:
         plan.moves.append(Transition(view=_owed(known, store), event=WantAgain()))

@@ -27,15 +27,18 @@ from librarian_daemon.ports.store import Store
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.metrics import Metrics
 from librarian_daemon.runtime.signals import Signal
+from librarian_daemon.transfers import destinations
 from librarian_daemon.transfers.batches import Batches
+from librarian_daemon.transfers.destinations import Destinations, Placing
 from librarian_daemon.transfers.fetcher import Fetcher, Job, TransferProgress
 from librarian_daemon.transfers.lander import Arrived, Lander, failure
 from librarian_daemon.transfers.pauses import Pauses
 from librarian_protocol import batches
 from librarian_protocol.errors import LibrarianError, TransferError
 from librarian_protocol.names import SiteName
-from librarian_protocol.transfer import LINK, Due, Release, State
+from librarian_protocol.transfer import LINK, STORE, Due, Release, State
 from librarian_protocol.transfer_reasons import reason_of
+from librarian_protocol.wanted import LOCAL
 
 IDLE_S = 30.0
 PAGE = 500
@@ -63,11 +66,11 @@ class Replicator:
         lander: Lander,
         progress: TransferProgress,
         clock: Clock,
-        site: SiteName,
         batches: Batches,
         metrics: Metrics,
         pauses: Pauses,
         wake: Signal,
+        destinations: Destinations,
     ) -> None:
         self._catalog = catalog
         self._stores = stores
@@ -75,13 +78,14 @@ class Replicator:
         self._lander = lander
         self._progress = progress
         self._clock = clock
-        self._site = site
         #: By adapter.
         self._slots = batches.slots
         self._batches = batches
         self._metrics = metrics
         self._pauses = pauses
         self._wake = wake
+        self._destinations = destinations
+        destinations.rooms.written_by(self._written)
         self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
         #: Batches that adapters are fetching, and what ends them.
         self._fetching: dict[str, tuple[Job, asyncio.Timeout]] = {}
@@ -225,8 +229,10 @@ class Replicator:
         If the other sites have nothing to bring, the next look waits, because it is expensive.
         """
         self._left = True
-        free = [slots for slots in self._slots.values() if slots.free > 0]
-        if not free or self._pauses.transfers():
+        if self._pauses.transfers():
+            return []
+        free = [slots for name, slots in self._slots.items() if slots.free > 0 and name != LOCAL.name]
+        if not free and self._slots[LOCAL.name].free <= 0:
             return []
         full = frozenset(
             site
@@ -243,7 +249,7 @@ class Replicator:
         # in any case: behind many that wait for a busy site may be some that another site holds, too.
         self._looks += 1
         if self._looks % LOOKS_AT_FIRST:
-            each = sum(slots.free for slots in free) * self._batches.files
+            each = sum(max(slots.free, 0) for slots in self._slots.values()) * self._batches.files
             owed = await self._catalog.read(order.first_wanted, PAGE_WANTED, each, passed)
             if not owed:
                 self._left = bool(passed)
@@ -270,20 +276,47 @@ class Replicator:
 
     async def _jobs_of(self, owed: Sequence[TransferView], brought: Set[int]) -> list[Job]:
         """New jobs out of these wanted transfers. Those of ``brought`` are passed by."""
-        owed = [view for view in owed if view.id not in brought]
-        files = [view.row.file_id for view in owed]
-        found = await self._catalog.read(planning.find_sources, self._site, list(self._adapters), files)
-        jobs, hopeless = self._batches.choose(owed, found)
+        placing = await self._destinations.place([view for view in owed if view.id not in brought])
+        owed = placing.owed
+        jobs, hopeless = await self._grouped(placing)
+        hopeless += placing.hopeless
         if not jobs and not hopeless:
             return []
-        begun = await self._catalog.write(self._begin, jobs, hopeless)
+        begun = await self._catalog.write(self._begin, placing, jobs, hopeless)
+        await self._destinations.begun(placing, begun)
         # Others may follow; or what failed is due before anything else.
         self._again = bool(begun or hopeless)
         return begun
 
-    def _begin(self, tx: Tx, jobs: Sequence[Job], hopeless: Sequence[Transition]) -> list[Job]:
+    async def _grouped(self, placing: Placing) -> tuple[list[Job], list[Transition]]:
+        """As :meth:`Batches.choose`: what comes from other sites, then what comes from other stores of this one."""
+        site = self._catalog.position.site
+        owed = [view for view in placing.owed if view.id not in placing.local]
+        files = [view.row.file_id for view in owed]
+        adapters = [name for name in self._adapters if name != LOCAL.name]  # which no other site can offer
+        found = await self._catalog.read(planning.find_sources, site, adapters, files)
+        jobs, hopeless = self._batches.choose(owed, found)
+        local = [view for view in placing.owed if view.id in placing.local]
+        if local:
+            files = [view.row.file_id for view in local]
+            between = await self._catalog.read(planning.find_local_sources, site, files)
+            more, without = self._batches.choose(local, between)
+            jobs, hopeless = jobs + more, hopeless + without
+        return jobs, hopeless
+
+    def _written(self) -> dict[str, int]:
+        """Bytes that running jobs have written into each store, of files that are not complete."""
+        found: dict[str, int] = {}
+        for job, _ in self._running.values():
+            store = job.owed[0].row.store
+            so_far = sum(self._progress.bytes.get(view.id, 0) for view in job.owed if view.id not in job.ended)
+            found[store] = found.get(store, 0) + so_far
+        return found
+
+    def _begin(self, tx: Tx, placing: Placing, jobs: Sequence[Job], hopeless: Sequence[Transition]) -> list[Job]:
         transitions.apply_transitions(tx, hopeless, self._clock.boottime_s())
-        begun = [job for job in (self._started(tx, job) for job in jobs) if job.owed]
+        going = destinations.begin(tx, placing, jobs)
+        begun = [job for job in (self._started(tx, job) for job in going) if job.owed]
         for job in begun:
             batch_rows.open_batch(tx, job.id, job.source, job.source_store, job.offer, job.owed)
         return begun
@@ -361,7 +394,7 @@ class Replicator:
         """Land everything that arrived during the last landing. Returns how many files are stored."""
         stored = 0
         async for group in _groups(arrived):
-            stored += await self._lander.land(
+            landed = await self._lander.land(
                 store,
                 [
                     Arrived(
@@ -375,12 +408,17 @@ class Replicator:
                     for view in group
                 ],
             )
+            if landed < len(group):
+                self._destinations.rooms.doubt(store.id)
+            stored += landed
         return stored
 
     def _failed(self, job: Job, owed: TransferView, error: LibrarianError) -> Transition:
         self._metrics.failed_attempts.labels(peer=job.source, reason=reason_of(error).value).inc()
         self._log.warning("attempt_failed", transfer=owed.id, name=owed.name, peer=job.source, error=error.message)
         progressed = self._progress.any(job)
+        if reason_of(error) in STORE:
+            self._destinations.rooms.doubt(owed.row.store)
         if reason_of(error) in LINK and not progressed:
             self._unreachable.add(job.source)
         return failure(owed, error, owed.id in job.has_other, progressed=progressed)

@@ -41,7 +41,10 @@ class Turns:
         if why := self._pauses.transfers():
             return f"paused: transfers are {why}"
         files = [owed.row.file_id]
-        found = await self._catalog.read(planning.find_sources, self._site, self._adapters, files)
+        if owed.row.subscription in await self._catalog.read(planning.local_subscriptions, self._site):
+            found = await self._catalog.read(planning.find_local_sources, self._site, files)
+        else:
+            found = await self._catalog.read(planning.find_sources, self._site, self._adapters, files)
         ways = found.get(owed.row.file_id, UnwantedReason.NO_SOURCE)
         if isinstance(ways, UnwantedReason):
             return f"no-source: {EXPLAINED[ways]}"

@@ -66,7 +66,18 @@ from librarian_protocol.api.sites import (
     Statement,
 )
 from librarian_protocol.api.status import BusStatus, Counts, JournalStatus, PeerStatus, Status
-from librarian_protocol.api.stores import StoreMark, StoreMarked, StoreRetire, StoreRetired, StoreStatus
+from librarian_protocol.api.stores import (
+    StoreAdd,
+    StoreMark,
+    StoreMarked,
+    StoreRetire,
+    StoreRetired,
+    StoreSet,
+    StoreSetting,
+    StoreShown,
+    StoreStatus,
+    StoreUnset,
+)
 from librarian_protocol.api.subscriptions import Subscription, SubscriptionAdd
 from librarian_protocol.api.transfers import FileTransfer, TransferAdd, TransferPage
 
@@ -143,12 +154,17 @@ __all__ = [
     "SiteTip",
     "Statement",
     "Status",
+    "StoreAdd",
     "StoreMark",
     "StoreMarked",
     "StoreRetire",
     "StoreRetired",
+    "StoreSet",
+    "StoreSetting",
+    "StoreShown",
     "StoreStatus",
     "StoreThaw",
+    "StoreUnset",
     "Subscription",
     "SubscriptionAdd",
     "TransferAdd",

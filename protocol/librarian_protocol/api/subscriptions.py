@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from librarian_protocol.entries import USUAL_PRIORITY, SizeBytes
+from librarian_protocol.entries import MAX_SIZE_BYTES, USUAL_PRIORITY, SizeBytes
 
 
 class Subscription(msgspec.Struct, kw_only=True):
@@ -22,6 +22,8 @@ class Subscription(msgspec.Struct, kw_only=True):
     labels: list[str]
     #: Larger files are not fetched; None: there is no limit.
     max_bytes: int | None = None
+    #: Files that were ingested so many seconds ago, or longer, are not fetched; None: whatever their age.
+    newest_s: int | None = None
     #: From 0 to 9; 9 is fetched first.
     priority: int = USUAL_PRIORITY
 
@@ -35,4 +37,5 @@ class SubscriptionAdd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     #: Only files that are heard of from now on.
     new_only: bool = False
     max_bytes: SizeBytes | None = None
+    newest_s: Annotated[int, Meta(ge=1, le=MAX_SIZE_BYTES)] | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] = USUAL_PRIORITY

@@ -48,3 +48,19 @@ async def test_a_book_is_copied_into_a_store_that_is_elsewhere(tmp_path: Path) -
     assert (await store.check(entry.name, entry.digest, Unit.BOOK, entry.size_bytes)).error is None
     assert not volume.staged
     assert set(volume.manifests) == {entry.digest.hex}
+
+
+async def test_what_is_copied_is_promised_room_first_and_waits_where_there_is_none(tmp_path: Path) -> None:
+    """While it waits nothing is staged; afterwards nothing stays promised."""
+    rig = Rig(tmp_path)
+    volume = Volume()
+    rig.ledger.room_bytes = 99
+    (rig.drop / "file").write_bytes(bytes(100))
+    async with rig.running(store=elsewhere(volume)) as intake:
+        await rig.until(lambda: intake.snapshot().detail.startswith("store-full: "))
+        assert not volume.staged
+        assert rig.ledger.promised == {}
+        rig.ledger.room_bytes = 100
+        await rig.until(lambda: len(rig.ledger.accepted) == 1)
+        await rig.until(lambda: rig.ledger.promised == {})
+    assert rig.incidents.now == {}

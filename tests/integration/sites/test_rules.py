@@ -5,7 +5,9 @@ and the limits of a subscription.
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -74,6 +76,32 @@ def test_a_subscription_takes_what_is_within_its_limit_and_all_sites_know_the_li
         assert "it is larger than the subscription takes" in destination.lbctl("explain", "large.dat")
         assert {transfer.name: transfer.priority for transfer in destination.transfers()} == {"small.dat": 4}
         both.at_both("the rule is known", _limited)
+
+
+def test_a_subscription_to_new_files_leaves_those_that_were_ingested_long_ago(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "nats", free_port()) as server, pair(tmp_path, bus=server.url, subscribe=False) as both:
+        source, destination = both.sites
+        source.drop_file("old/file.dat", b"old")
+        source.drop_file("new/file.dat", b"new")
+        both.wait_for("both are known", lambda: len(destination.told("file.ingested")) == 2)
+        both.wait_for("they are older than a second", partial(_older_than, destination, 2.0))
+        destination.lbctl("subscription", "add", "--from", "summit", "--match", "old/**", "--newest", "1s")
+        shown = destination.lbctl("subscription", "add", "--from", "summit", "--match", "new/**", "--newest", "90d")
+        assert "90d" in shown
+        both.wait_for("what is new enough arrives", (destination.store / "new/file.dat").exists)
+        assert "it was ingested longer ago than the subscription takes" in destination.lbctl("explain", "old/file.dat")
+        assert [transfer.name for transfer in destination.transfers()] == ["new/file.dat"]
+        both.at_both("the limits are known", _aged)
+
+
+def _older_than(site: Site, seconds: float) -> bool:
+    entries = site.entries("file.ingested")
+    ages = [time.time() - datetime.fromisoformat(entry["at"]).timestamp() for entry in entries]
+    return min(ages) > seconds
+
+
+def _aged(site: Site) -> bool:
+    return [found.newest_s for found in site.client.subscriptions()] == [1, 90 * 86400]
 
 
 def _limited(site: Site) -> bool:

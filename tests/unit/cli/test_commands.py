@@ -278,15 +278,17 @@ def test_a_subscription_is_added_as_it_was_said(lbctl: Lbctl, control: FakeContr
         "into": ["a", "b"],
         "new_only": False,
         "max_bytes": None,
+        "newest_s": None,
         "priority": 5,
     }
-    lbctl("subscription", "add", "--from", "any", "--max-bytes", "50GiB", "--priority", "9")
+    lbctl("subscription", "add", "--from", "any", "--max-bytes", "50GiB", "--newest", "90d", "--priority", "9")
     assert json.loads(control.requests[-1].body) == {
         "from_site": None,
         "match": "**",
         "into": [],
         "new_only": False,
         "max_bytes": 50 << 30,
+        "newest_s": 90 * 86400,
         "priority": 9,
     }
 
@@ -297,6 +299,7 @@ def test_a_subscription_is_added_as_it_was_said(lbctl: Lbctl, control: FakeContr
         ["--from", "Summit"],
         ["--from", "summit", "--match", "[a"],
         ["--from", "summit", "--max-bytes", "large"],
+        ["--from", "summit", "--newest", "90"],
         ["--from", "summit", "--priority", "10"],
     ],
 )
@@ -318,12 +321,12 @@ def test_a_subscription_is_removed_by_the_beginning_of_its_id(lbctl: Lbctl, cont
 
 def test_subscriptions_of_other_sites_show_the_ids_of_their_stores(lbctl: Lbctl, control: FakeControl) -> None:
     other = msgspec.structs.replace(
-        control_samples.subscription(), from_site=None, labels=[], max_bytes=50 << 30, priority=9
+        control_samples.subscription(), from_site=None, labels=[], max_bytes=50 << 30, newest_s=7200, priority=9
     )
     control.answer("GET /subscriptions", [control_samples.subscription(), other])
     out = lbctl("subscription", "list").out.splitlines()
-    assert out[1].split()[2:] == ["summit", "**", "main", "5", "-"]
-    assert out[2].split()[2:] == ["any", "site", "**", "00000000", "9", "50.0", "GiB"]
+    assert out[1].split()[2:] == ["summit", "**", "main", "5", "-", "-"]
+    assert out[2].split()[2:] == ["any", "site", "**", "00000000", "9", "50.0", "GiB", "2h00m"]
 
 
 # ---- events --------------------------------------------------------------------------------------------

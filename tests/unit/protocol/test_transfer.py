@@ -261,6 +261,21 @@ PATIENCE: dict[str, tuple[int | None, bool, str]] = {
     "no-inodes": (None, False, "free inodes in the destination store's filesystem"),
     "store-fault": (5, False, "the destination store answers with errors; look at its disk, then retry"),
     "store-not-mounted": (None, False, "mount the destination store"),
+    "store-unusable": (
+        None,
+        False,
+        "nothing can be written into the destination store now: `lbctl store list` says why",
+    ),
+    "store-closed": (
+        None,
+        False,
+        "a person set the destination store inactive, or not ingestable: `lbctl store show LABEL` says why",
+    ),
+    "too-large": (
+        1,
+        False,
+        "no store could hold it if it were empty: add a larger one (`lbctl store add`), and it is tried again",
+    ),
     "name-occupied": (
         1,
         False,
@@ -282,7 +297,7 @@ PATIENCE: dict[str, tuple[int | None, bool, str]] = {
     "by-person": (None, False, "a person cancelled it: `lbctl transfer resume ID` wants it again"),
 }
 #: Tried minutes apart from the first time on.
-SELDOM = {"source-identity", "not-offered", "by-person"}
+SELDOM = {"source-identity", "not-offered", "store-closed", "by-person"}
 PATIENT = [reason for reason, (patience, _, _) in PATIENCE.items() if patience is None]
 IMPATIENT = [(reason, patience) for reason, (patience, _, _) in PATIENCE.items() if patience is not None]
 DOUBTING = [reason for reason, (_, doubt, _) in PATIENCE.items() if doubt]

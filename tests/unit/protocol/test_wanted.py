@@ -13,6 +13,7 @@ from librarian_protocol.entries import AdapterOffer, Dial, Unit
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.wanted import (
     EXPLAINED,
+    LOCAL,
     FileFacts,
     Here,
     InstanceFacts,
@@ -71,7 +72,7 @@ def _reason(
 
 def test_a_file_that_meets_all_conditions_is_wanted() -> None:
     """Into the first of the rule's stores, from whoever holds it. Below, one condition at a time is broken."""
-    assert wanted(FILE, RULE, [AT_SUMMIT], HERE) == Want("near", [Source(SUMMIT, "disk", HTTP)])
+    assert wanted(FILE, RULE, [AT_SUMMIT], HERE) == Want("near", [Source(SUMMIT, "disk", HTTP)], others=("far",))
 
 
 def test_a_file_that_is_larger_than_the_rule_takes_is_not_wanted() -> None:
@@ -80,8 +81,8 @@ def test_a_file_that_is_larger_than_the_rule_takes_is_not_wanted() -> None:
     rule = msgspec.structs.replace(RULE, max_bytes=100)
     assert _reason(file=large, rule=rule) == "larger-than-wanted"
     assert _reason(file=msgspec.structs.replace(FILE, size_bytes=100), rule=rule) is None
-    assert [rule.takes(FILE.name, size_bytes) for size_bytes in (100, 101)] == [True, False]
-    assert not rule.takes(Name.parse("calib/a"), 1)
+    assert [rule.takes(FILE.name, size_bytes, "", 0) for size_bytes in (100, 101)] == [True, False]
+    assert not rule.takes(Name.parse("calib/a"), 1, "", 0)
     bad = _at(HOME, "near", state="suspected")
     (heal,) = healing(large, [bad], HOME)
     assert _reason((AT_SUMMIT, bad), file=large, rule=heal) is None
@@ -229,7 +230,44 @@ def test_where_all_instances_are_doubted_the_owners_are_waited_for() -> None:
 def test_a_doubted_instance_is_passed_over_where_there_is_another() -> None:
     """The good one is the only source."""
     found = wanted(FILE, RULE, [_at(SUMMIT, doubted=True), _at(ARCHIVE)], HERE)
-    assert found == Want("near", [Source(ARCHIVE, "disk", HTTP)])
+    assert found == Want("near", [Source(ARCHIVE, "disk", HTTP)], others=("far",))
+
+
+@pytest.mark.parametrize(
+    ("ingested_at", "now_s", "is_wanted"),
+    [
+        ("1970-01-02T00:00:00.000000Z", 86400 + 99, True),
+        ("1970-01-02T00:00:00.999999Z", 86400 + 100, False),
+        ("1970-01-02T00:00:01.000000Z", 86400 + 100, True),
+        ("1970-01-01T00:00:00.000000Z", 86400, False),
+        ("", 86400, True),
+        ("1970-01-01T00:00:01.000000Z", 0, True),
+    ],
+)
+def test_a_file_that_is_older_than_the_rule_takes_is_not_wanted(ingested_at: str, now_s: int, is_wanted: bool) -> None:
+    """One of unknown age is; without a time nothing is too old."""
+    file = msgspec.structs.replace(FILE, ingested_at=ingested_at)
+    rule = msgspec.structs.replace(RULE, newest_s=100)
+    here = msgspec.structs.replace(HERE, now_s=now_s)
+    assert _reason(file=file, rule=rule, here=here) == (None if is_wanted else "older-than-wanted")
+    assert rule.takes(file.name, file.size_bytes, ingested_at, now_s) == is_wanted
+    assert _reason(file=file, here=here) is None, "without a limit"
+
+
+def test_from_the_site_itself_it_comes_from_another_of_its_stores() -> None:
+    """Other sites are not asked; a store that is itself one of the rule's is no source."""
+    rule = msgspec.structs.replace(RULE, from_site=HERE.site)
+    here = msgspec.structs.replace(HERE, offers={})
+    beside = _at(HERE.site, store="other")
+    found = wanted(FILE, rule, [beside, AT_SUMMIT], here)
+    assert found == Want("near", [Source(HERE.site, "other", LOCAL)], others=("far",))
+    assert _reason([beside, _at(HERE.site, store="far")], rule=rule, here=here) == "present"
+    assert _reason([AT_SUMMIT], rule=rule) == "not-from-site"
+    mine = msgspec.structs.replace(FILE, origin=HERE.site)
+    assert _reason([AT_SUMMIT], file=mine, rule=rule) == "no-other-store"
+    assert _reason([_at(HERE.site, store="other", doubted=True)], rule=rule) == "source-doubted"
+    gone = _at(HERE.site, store="other", state="suspected")
+    assert _reason([gone], rule=rule) == "no-other-store"
 
 
 def test_without_a_common_adapter_it_cannot_come() -> None:
@@ -322,6 +360,7 @@ def test_every_reason_is_explained() -> None:
     assert [str(reason) for reason in UnwantedReason] == [
         "name-does-not-match",
         "larger-than-wanted",
+        "older-than-wanted",
         "not-from-site",
         "withdrawn",
         "conflict",
@@ -332,6 +371,7 @@ def test_every_reason_is_explained() -> None:
         "evicted-here",
         "no-active-store",
         "no-source",
+        "no-other-store",
         "source-doubted",
         "no-common-adapter",
     ]

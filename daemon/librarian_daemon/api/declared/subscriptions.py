@@ -56,9 +56,11 @@ class SubscriptionControl:
         body = await body_of(request, _ADD)
         globs.check(body.match)
         from_site = None if body.from_site is None else SiteName.parse(body.from_site)
-        if from_site == self._site:
-            raise ArgumentInvalid("a site does not subscribe to itself", hint="give another site with --from")
-        into = self._choice.of(body.into)
+        if from_site == self._site and not body.into:
+            raise ArgumentInvalid(
+                "from this site itself it is from one of its stores into others: into which?", hint="give --into"
+            )
+        into = await self._choice.of(body.into)
         await self._check_new(from_site, body.match, into)
         declared = SubscriptionDeclared(
             subscription=self._rng.hex(16),
@@ -66,6 +68,7 @@ class SubscriptionControl:
             match=body.match,
             into=[store.id for store in into],
             max_bytes=body.max_bytes,
+            newest_s=body.newest_s,
             priority=body.priority,
         )
 
@@ -88,6 +91,7 @@ class SubscriptionControl:
                 into=declared.into,
                 labels=[store.label for store in into],
                 max_bytes=declared.max_bytes,
+                newest_s=declared.newest_s,
                 priority=declared.priority,
             )
         )
@@ -99,6 +103,8 @@ class SubscriptionControl:
         for subscription in await self._catalog.read(queries.subscriptions):
             if (subscription.site, subscription.from_site, subscription.match) != (self._site, from_site, match):
                 continue
+            if from_site == self._site and set(subscription.into).isdisjoint(store.id for store in into):
+                continue  # one more instance
             if subscription.into == [store.id for store in into]:
                 raise NotPossible(
                     f"subscription {subscription.id} says the same already", hint="`lbctl subscription list`"

@@ -9,25 +9,28 @@ from sqlalchemy import Connection, func, select, update
 
 from librarian_daemon.catalog import backfills, declared_rows, schema
 from librarian_daemon.catalog.mesh.holders import holders, only_in
+from librarian_daemon.catalog.stores import attached
 from librarian_daemon.catalog.transaction import Tx
 from librarian_protocol import wire
 from librarian_protocol.entries import SiteAnnounced, StoreDeclared, StoreRetired, StoreRole, SubscriptionDeclared
 from librarian_protocol.errors import NotFound, NotPossible
 from librarian_protocol.names import SiteName
+from librarian_protocol.transfer import RESERVING
 from librarian_protocol.wanted import InstanceState
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
-    """A configured store."""
+    """An attached store."""
 
     id: str
     label: str
     role: StoreRole
     ingestable: bool
+    active: bool = True
 
 
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A store of this site that is not configured, and not retired."""
+    """A store of this site that is not attached, and not retired."""
 
     id: str
     label: str
@@ -52,7 +55,10 @@ MAX_INTO = 16
 
 
 def declare(tx: Tx, site: SiteName, stores: Sequence[Declared], announced: SiteAnnounced) -> None:
-    """Append what is new or different, and what was said before this site was admitted again. Idempotent."""
+    """Append what is new or different, and what was said before this site was admitted again. Idempotent.
+
+    Of a store that is not attached nothing is said: what was said of it stays.
+    """
     announcement = schema.announcement.c
     known_holders = holders(tx.connection)
     known = {
@@ -62,19 +68,14 @@ def declare(tx: Tx, site: SiteName, stores: Sequence[Declared], announced: SiteA
         ).all()
     }
     for store in stores:
-        row = known.pop(store.id, None)
-        now = (store.label, store.role.value, True, store.ingestable)
+        row = known.get(store.id)
+        now = (store.label, store.role.value, store.active, store.ingestable)
         if (
             row is None
             or (row.label, row.role, row.active, row.ingestable) != now
             or not known_holders.store_counts(str(site), store.id)
         ):
-            tx.append(_declared(store.id, store.label, store.role, active=True, ingestable=store.ingestable))
-    for row in known.values():
-        # It was taken out of the configuration: its instances are still there, but nothing new goes into it. A store
-        # from before another admission may be lost: it is not declared again.
-        if row.active and known_holders.store_counts(str(site), row.id):
-            tx.append(_declared(row.id, row.label, StoreRole(row.role), active=False, ingestable=False))
+            tx.append(_declared(store))
     _redirect(tx, site, [store.id for store in stores])
     said = tx.connection.execute(select(schema.announcement).where(announcement.site == str(site))).first()
     adapters = wire.encode(announced.adapters).decode()
@@ -93,22 +94,44 @@ def _redirect(tx: Tx, site: SiteName, configured: Sequence[str]) -> None:
     for row in tx.connection.execute(mine.order_by(subscription.id)).all():
         before = _STORES.decode(row.into)
         left = [store for store in before if counted.store_counts(str(site), store)]
-        if left == before:
+        into = left or list(configured)[:MAX_INTO]
+        if left == before or not into:  # with no store at all, it waits for the next one
             continue
         tx.append(
             SubscriptionDeclared(
                 subscription=row.id,
                 from_site=SiteName(row.from_site) if row.from_site else None,
                 match=row.match,
-                into=left or list(configured)[:MAX_INTO],
+                into=into,
                 **declared_rows.limits(row),
             )
         )
         backfills.start(tx, row.id)
 
 
-def _declared(store: str, label: str, role: StoreRole, *, active: bool, ingestable: bool) -> StoreDeclared:
-    return StoreDeclared(store=store, label=label, role=role, technology="posix", active=active, ingestable=ingestable)
+def attached_now(connection: Connection) -> list[Declared]:
+    """What is said of the stores that are attached."""
+    return [
+        Declared(
+            id=store.id,
+            label=store.label,
+            role=store.role,
+            active=store.values.active,
+            ingestable=store.values.ingestable,
+        )
+        for store in attached.attached(connection)
+    ]
+
+
+def _declared(store: Declared) -> StoreDeclared:
+    return StoreDeclared(
+        store=store.id,
+        label=store.label,
+        role=store.role,
+        technology="posix",
+        active=store.active,
+        ingestable=store.ingestable,
+    )
 
 
 # ---- stores that are no more -------------------------------------------------------------------------------
@@ -138,10 +161,21 @@ def _instances(connection: Connection, site: SiteName, store: str) -> int:
     return connection.scalar(select(func.count()).where(*mine)) or 0
 
 
+def is_used(connection: Connection, site: SiteName, store: str) -> bool:
+    """Whether anything stands there, whatever its state, or is being brought there."""
+    instance, transfer = schema.instance.c, schema.transfer.c
+    mine = (instance.site == str(site), instance.store == store, instance.state != InstanceState.REMOVED)
+    coming = (transfer.store == store, transfer.state.in_(sorted(state.value for state in RESERVING)))
+    return any(
+        connection.execute(select(table.c.store).where(*where).limit(1)).first() is not None
+        for table, where in ((schema.instance, mine), (schema.transfer, coming))
+    )
+
+
 def retire(tx: Tx, site: SiteName, wanted: str, *, in_use: Sequence[str], lost: bool) -> Retired:
     """Say that a store is no more: nothing counts as held there. Nothing is deleted. Idempotent.
 
-    ``wanted`` is its id or label; ``in_use`` the ids of stores that are configured and there; ``lost``: its bytes are
+    ``wanted`` is its id or label; ``in_use`` the ids of stores that are attached and there; ``lost``: its bytes are
     gone, or given up.
 
     Raises:
@@ -166,7 +200,8 @@ def retire(tx: Tx, site: SiteName, wanted: str, *, in_use: Sequence[str], lost: 
     if row.id in in_use:
         raise NotPossible(
             f"store {row.label!r} ({row.id}) is configured, and it is there",
-            hint="take its [[store]] out of site.toml and restart the daemon first",
+            hint="take its [[store]] out of site.toml and restart the daemon first; one that was added by"
+            " `lbctl store add` must hold nothing",
         )
     held = _instances(connection, site, row.id)
     alone = only_in(connection, site, row.id, holders(connection)) if held else 0
@@ -178,6 +213,7 @@ def retire(tx: Tx, site: SiteName, wanted: str, *, in_use: Sequence[str], lost: 
                 hint=f"mount it again; if its disk is lost: `lbctl store retire {row.id} --lost`",
             )
         tx.append(StoreRetired(store=row.id))
+        attached.forget(tx, row.id)
         instance, file = schema.instance.c, schema.file.c
         mine = select(instance.file_id).where(instance.site == str(site), instance.store == row.id)
         # The planner looks at them again.

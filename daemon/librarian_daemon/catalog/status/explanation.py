@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import Connection, exists, select
 
 from librarian_daemon.catalog import rule_rows, schema
@@ -29,6 +30,7 @@ def facts(
         select(schema.file).where(schema.file.c.name == str(name)).order_by(schema.file.c.id)
     ).all()
     subscriptions, place = planning.load_here(connection, at, adapters)
+    place = msgspec.structs.replace(place, now_s=int(now_s))
     known_holders = holders(connection)
     kept = connection.scalar(select(schema.naming.c.kept).where(schema.naming.c.name == str(name)))
     holds = [hold for hold in rule_rows.holds(connection) if not is_over(hold, now_s)]

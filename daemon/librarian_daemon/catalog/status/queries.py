@@ -379,6 +379,7 @@ def subscriptions(connection: Connection) -> list[api.Subscription]:
                 into=into,
                 labels=[labels.get((row.site, store), "") for store in into],
                 max_bytes=row.max_bytes,
+                newest_s=row.newest_s,
                 priority=row.priority,
             )
         )

@@ -43,6 +43,7 @@ from librarian_protocol.wanted import (
     Source,
     SubscriptionFacts,
     UnwantedReason,
+    local_sources,
     sources,
 )
 
@@ -77,6 +78,7 @@ class PlainFile(NamedTuple):
     change: int
     name: Name
     size_bytes: int
+    ingested_at: str
     held: Held
 
 
@@ -199,19 +201,20 @@ def _page(
 ) -> Page:
     """``rows``: as of ``statements.LOOK_AT_CHANGED``; those of one file stand together."""
     holdings = _Holdings(connection)
-    found: dict[int, tuple[int, str, int]] = {}
+    found: dict[int, tuple[int, str, int, str]] = {}
     rest: list[int] = []
-    for id_, change, name, regardless, more, size_bytes, *columns in rows:
+    for id_, change, name, regardless, more, size_bytes, ingested_at, *columns in rows:
         if not regardless and not any(globs.matches(match, name) for match in matches):
             continue
         if more:
             rest.append(id_)
         else:
-            found[id_] = change, name, size_bytes
+            found[id_] = change, name, size_bytes, ingested_at or ""
             holdings.add(id_, tuple(columns))
     held = holdings.by_file()
     plain = [
-        PlainFile(id_, change, Name(name), size_bytes, held[id_]) for id_, (change, name, size_bytes) in found.items()
+        PlainFile(id_, change, Name(name), size_bytes, ingested_at, held[id_])
+        for id_, (change, name, size_bytes, ingested_at) in found.items()
     ]
     known = [state for ids in chunks(dict.fromkeys(rest)) for state in _known_of(connection, ids)]
     return Page(plain=plain, known=known, last=last, full=full)
@@ -282,6 +285,7 @@ def _known(
                 conflict=row.name in more.conflicts,
                 set_aside=more.kept.get(row.name, row.digest) != row.digest,
                 occupied=bool(more.standing.get(row.name, set()) - {row.digest}),
+                ingested_at=row.ingested_at or "",
             ),
             instances=list(held[row.id].instances),
             transfers=more.transfers.get(row.id, {}),
@@ -447,6 +451,7 @@ def subscriptions(connection: Connection, site: SiteName) -> list[SubscriptionFa
             into=_STORES.decode(row.into),
             after_file=row.after_file or 0,
             max_bytes=row.max_bytes,
+            newest_s=row.newest_s,
             priority=row.priority,
         )
         for row in rows
@@ -545,6 +550,19 @@ def find_sources(
 
 def _is_book(connection: Connection, file_id: int) -> bool:
     return bool(connection.scalar(select(schema.file.c.unit == Unit.BOOK.value).where(schema.file.c.id == file_id)))
+
+
+def find_local_sources(
+    connection: Connection, site: SiteName, file_ids: Sequence[int]
+) -> dict[int, Sequence[Source] | UnwantedReason]:
+    """For each file, the stores of this site from which it can be brought into another one, or why there is none."""
+    held = _holdings(connection, sorted(set(file_ids)))
+    return {id_: local_sources(known.instances, site) for id_, known in held.items()}
+
+
+def local_subscriptions(connection: Connection, site: SiteName) -> set[str]:
+    """Ids of this site's subscriptions to itself: from one store into another."""
+    return {rule.id for rule in subscriptions(connection, site) if rule.from_site == site}
 
 
 def replan_live(tx: Tx) -> None:

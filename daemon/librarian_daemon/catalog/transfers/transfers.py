@@ -22,7 +22,7 @@ from librarian_protocol.entries import (
     Unit,
 )
 from librarian_protocol.names import Name, SiteName
-from librarian_protocol.transfer import LINK, POLICIES, Reason, State, Transfer
+from librarian_protocol.transfer import LINK, POLICIES, STORE, Reason, State, Transfer
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +229,36 @@ def hasten(tx: Tx, source: SiteName, now_s: float) -> int:
         .values(next_try_s=now_s)
     )
     return done.rowcount
+
+
+def hasten_for_stores(tx: Tx, now_s: float) -> int:
+    """A store may take more than before: transfers that wait for one are due now. Returns how many."""
+    transfer = schema.transfer.c
+    done = tx.connection.execute(
+        update(schema.transfer)
+        .where(
+            transfer.state == State.WAITING.value,
+            transfer.reason.in_(sorted(reason.value for reason in STORE)),
+            transfer.next_try_s > now_s,
+        )
+        .values(next_try_s=now_s)
+    )
+    return done.rowcount
+
+
+def wait_for_stores(connection: Connection) -> bool:
+    """Whether a transfer waits for a store."""
+    return connection.execute(_WAITS_FOR_STORE).first() is not None
+
+
+_WAITS_FOR_STORE = (
+    select(_TRANSFER.id)
+    .where(
+        _TRANSFER.state == State.WAITING.value,
+        _TRANSFER.reason.in_(sorted(reason.value for reason in STORE)),
+    )
+    .limit(1)
+)
 
 
 def page_of(connection: Connection, *, state: str | None, before: int | None, limit: int) -> list[TransferView]:

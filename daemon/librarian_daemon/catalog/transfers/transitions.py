@@ -22,7 +22,7 @@ from librarian_protocol.entries import (
 )
 from librarian_protocol.errors import InvalidTransition
 from librarian_protocol.names import SiteName
-from librarian_protocol.transfer import Command, Event, Transfer, step
+from librarian_protocol.transfer import Command, Event, Reason, Retry, State, Transfer, step
 from librarian_protocol.wanted import InstanceState
 
 #: Characters of a reason in a journal.
@@ -70,6 +70,18 @@ def apply_transitions(tx: Tx, transitions: Sequence[Transition], now_s: float) -
         for command in commands:
             _tell(tx, transition.view, before, after, command, transition.message)
     return taken
+
+
+def retry_too_large(tx: Tx, most_bytes: int, now_s: float) -> None:
+    """Try those again that were larger than any store could hold, and are so no longer."""
+    transfer = schema.transfer.c
+    parked = transfers.VIEW.where(
+        transfer.state == State.PARKED.value,
+        transfer.reason == Reason.TOO_LARGE.value,
+        schema.file.c.size_bytes <= most_bytes,
+    )
+    fitting = transfers.views(tx.connection.execute(parked).all())
+    apply_transitions(tx, [Transition(view=view, event=Retry()) for view in fitting], now_s)
 
 
 class _Moves:

@@ -16,8 +16,9 @@ from librarian_protocol.digests import Digest
 from librarian_protocol.names import Name
 
 
-def batch(name: str, *rels: str, kind: Kind = Kind.FILE, may_rename: bool | None = True) -> Batch:
-    return Batch(claimed=[Claimed(name.encode(), rel.encode(), kind) for rel in rels], may_rename=may_rename)
+def batch(name: str, *rels: str, kind: Kind = Kind.FILE, may_rename: bool | None = True, store: str = "a") -> Batch:
+    claimed = [Claimed(name.encode(), rel.encode(), kind) for rel in rels]
+    return Batch(store=store, claimed=claimed, may_rename=may_rename)
 
 
 def ready(of: Batch, size_bytes: int = 1) -> list[Ready]:
@@ -55,6 +56,7 @@ async def test_files_that_wait_land_together_in_their_order() -> None:
     [
         (batch("b2", "x"), 1),  # the same path: what it means depends on the first
         (batch("b2", *"abcdefghij"), 1),
+        (batch("b2", "elsewhere", store="b"), 1),
         (batch("b2", "large"), 100),
         (batch("b2", "book", kind=Kind.BOOK), 1),
     ],

@@ -7,7 +7,7 @@ import re
 from librarian_protocol.errors import ArgumentInvalid
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LENGTH = re.compile(r"(?:[0-9]{1,9}[smhd])+", re.ASCII)
+_LENGTH = re.compile(r"(?:[0-9]{1,9}[smhd])+")
 
 
 def seconds_of(text: str) -> int:

@@ -1,0 +1,1 @@
+"""The stores of this site, as it uses them: local tables."""
