@@ -178,7 +178,7 @@ class Run:
         _silence()
         self.world.crashed = asyncio.Queue()
         self.sites = {name: SimSite(self.world, name) for name in self.world.names}
-        self.rot = Rot(self.world, self.sites)
+        self.rot = Rot(self.world, self.sites, {_name(number) for number, _ in self.plan.twins})
         for site in self.sites.values():
             site.disk.before_reading = partial(self.rot.check_frozen, site)
             site.start()
@@ -227,7 +227,7 @@ class Run:
         for number in range(self.plan.files):
             await asyncio.sleep(chance.random() * 1.4 * FAULTY_S / self.plan.files)
             names = self.world.names
-            name, site = f"d{number % 5}/f{number:04}", chance.choice(names)
+            name, site = _name(number), chance.choice(names)
             self.sites[site].dropped[name] = chance.randbytes(chance.randrange(0, 400))
             for _, further in [twin for twin in self.plan.twins if twin[0] == number]:
                 self.world.counts["other bytes under one name"] += 1
@@ -392,6 +392,7 @@ class Run:
             return False
         others = [other.disk for other in self.sites.values() if other is not site]
         good = sum(disk.is_good_at_name(file) or disk.is_good_in_trash(file) for disk in others)
+        good += sum(self.rot.is_bad(other.site, name) for other in self.sites.values() if other is not site)
         self.checks["I3 given up, and enough are left"] += 1
         return site.disk.is_good_in_trash(file) or good >= required(len(self.sites))
 
@@ -479,6 +480,11 @@ def _is_away(connection: Connection, name: str, digest: str) -> bool:
     return any(
         str(one.digest) == digest and one.kept.value in rows.AWAY for one in rows.named(connection, None, Name(name))
     )
+
+
+def _name(number: int) -> str:
+    """Of the file of that number."""
+    return f"d{number % 5}/f{number:04}"
 
 
 def _file(name: str, digest: str) -> InTrash:

@@ -39,6 +39,7 @@ class Eviction(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "voucher": self.voucher.answer_rows,
             "prover": self.voucher.answer_bytes,
+            "vouching": self.voucher.tell,
             "evictor": self.evictor.run,
             "retention": self.retention.run,
         }

@@ -24,7 +24,7 @@ from librarian_protocol.requirement import Requirement
 from librarian_protocol.wanted import InstanceState
 
 #: An attempt goes on as long as a site that was asked is heard within this time.
-PATIENCE_S = {Round.ROWS: 60.0, Round.BYTES: 600.0}
+PATIENCE_S = {Round.ROWS: 60.0, Round.BYTES: 120.0}
 #: Once there are answers enough, the others are waited for so long: one of them may know of a hold.
 MORE_S = 5.0
 

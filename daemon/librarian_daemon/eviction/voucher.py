@@ -7,8 +7,7 @@ were so at one moment after the evictor's intent, which is all that is needed (d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -36,7 +35,7 @@ from librarian_protocol.wanted import InstanceState
 
 #: Questions that wait, of each round. More are not kept: whoever asks asks again.
 MOST_WAITING = 64
-#: While bytes are read, the evictor is told so often that it goes on.
+#: While a question waits, or bytes are read, the evictor is told so often that it goes on.
 GOES_ON_EVERY_S = 30.0
 #: Files of round 2 that are read before they are answered.
 _READ_FILES = 64
@@ -44,8 +43,10 @@ _READ_BYTES = 256 << 20
 
 
 class _Asked(msgspec.Struct, frozen=True):
+    """A question as it came: the same one again is no other."""
+
     by: SiteName
-    ask: Ask
+    body: bytes
 
 
 class _Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,7 @@ class _Instance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VoucherService:
-    """Two services, one for each round, so that names are answered for while bytes are read; and their handler."""
+    """Services for each round, so that names are answered for while bytes are read; and the handler of questions."""
 
     def __init__(
         self,
@@ -78,19 +79,26 @@ class VoucherService:
         self._new_id = new_id
         self._complain = complain
         self._waiting = {round_: asyncio.Queue[_Asked](MOST_WAITING) for round_ in Round}
+        #: Questions that wait or are worked on.
+        self._taken: dict[_Asked, Ask] = {}
         self._log = structlog.get_logger("voucher")
 
     async def ask(self, letter: Mail, _sealed: Sealed) -> None:
-        """Handle a question. Repeatable: it is answered again.
+        """Handle a question. Repeatable: one that waits or is worked on is not taken again.
 
         Raises:
             SegmentInvalid: the letter makes no sense.
         """
-        ask = ask_of(bytes(letter.body))
+        asked = _Asked(letter.sender, bytes(letter.body))
+        ask = ask_of(asked.body)
+        if asked in self._taken:
+            return
         try:
-            self._waiting[ask.round].put_nowait(_Asked(letter.sender, ask))
+            self._waiting[ask.round].put_nowait(asked)
         except asyncio.QueueFull:
             self._log.warning("question_not_kept", sparingly=True, peer=letter.sender, round=int(ask.round))
+        else:
+            self._taken[asked] = ask
 
     async def answer_rows(self) -> None:
         """Service: answer questions of round 1, until cancelled."""
@@ -100,42 +108,38 @@ class VoucherService:
         """Service: answer questions of round 2, until cancelled."""
         await self._run(Round.BYTES)
 
+    async def tell(self) -> None:
+        """Service: tell those whose questions wait or are worked on that they are, until cancelled."""
+        while True:
+            await self._clock.sleep(GOES_ON_EVERY_S)
+            for asked, ask in list(self._taken.items()):
+                body = goes_on(ask.nonce, ask.round)
+                try:
+                    await self._catalog.write(mail.send, self._new_id(), asked.by, ANSWER, body)
+                except LibrarianError as exc:
+                    self._log.warning("not_told_that_it_goes_on", peer=asked.by, error=exc.message)
+
     async def _run(self, round_: Round) -> None:
         while True:
             asked = await self._waiting[round_].get()
             try:
-                async with self._going_on(asked):
-                    async for said in self.said(asked.by, asked.ask):
-                        await self._send(asked, said)
-            except* LibrarianError as exc:
+                ask = self._taken[asked]
+                async for said in self.said(asked.by, ask):
+                    await self._send(asked.by, ask, said)
+            except LibrarianError as exc:
                 # Whoever asks asks again.
-                self._log.warning("question_not_answered", peer=asked.by, error=str(exc.exceptions[0]))
+                self._log.warning("question_not_answered", peer=asked.by, error=exc.message)
+            finally:
+                del self._taken[asked]
 
-    async def _send(self, asked: _Asked, said: Sequence[Vouch | No]) -> None:
-        bodies = list(answers(asked.ask.nonce, asked.ask.round, said))
+    async def _send(self, to: SiteName, ask: Ask, said: Sequence[Vouch | No]) -> None:
+        bodies = list(answers(ask.nonce, ask.round, said))
 
         def work(tx: Tx) -> None:
             for body in bodies:
-                mail.send(tx, self._new_id(), asked.by, ANSWER, body)
+                mail.send(tx, self._new_id(), to, ANSWER, body)
 
         await self._catalog.write(work)
-
-    @asynccontextmanager
-    async def _going_on(self, asked: _Asked) -> AsyncGenerator[None]:
-        """While the block runs, tell the evictor so."""
-
-        async def tell() -> None:
-            while True:
-                await self._clock.sleep(GOES_ON_EVERY_S)
-                body = goes_on(asked.ask.nonce, asked.ask.round)
-                await self._catalog.write(mail.send, self._new_id(), asked.by, ANSWER, body)
-
-        async with asyncio.TaskGroup() as group:
-            telling = group.create_task(tell())
-            try:
-                yield
-            finally:
-                telling.cancel()
 
     async def said(self, by: SiteName, ask: Ask) -> AsyncIterator[Sequence[Vouch | No]]:
         """The answers of this site's stores, some at a time. The evictor's own store is among them, and declines."""
