@@ -90,7 +90,7 @@ async def test_two_daemons_that_upgrade_at_once_do_not_disturb_each_other(url: s
 
 def back_to_0012(connection: Connection) -> None:
     """What that version had."""
-    for table in ("promise", "attached", "admitted", "keep", "hold", "rule_withdrawal"):
+    for table in ("promise", "deactivating", "attached", "admitted", "keep", "hold", "rule_withdrawal"):
         connection.execute(text(f"DROP TABLE {table}"))
     for column in ("max_bytes", "newest_s", "priority", "via", "spread"):
         connection.execute(text(f"ALTER TABLE subscription DROP COLUMN {column}"))
