@@ -185,6 +185,12 @@ class Attachments:
     async def _attach(self, opened: SiteStore, path: str, label: str, role: StoreRole) -> Attached:
         if opened.label != label:
             raise ArgumentInvalid(f"in {path} is store {opened.label!r}", hint=f"--label {opened.label}")
+        used = await self._catalog.read(attached.usable, self._site)
+        if any(store.label == label and store.id != opened.id for store in used.values()):
+            raise ArgumentInvalid(
+                f"label {label!r} is the one of another store of this site",
+                hint="`lbctl store retire`, or another label",
+            )
         await self._catalog.read(attached.check_role, self._site, opened.id, role)
         await self._catalog.read(attached.check_not_retired, self._site, opened.id)
         await self._take_up(opened)
