@@ -496,6 +496,37 @@ MUTANTS = [
         "    return entry\n",
         "tests/unit/protocol/test_roster.py::test_another_admission_of_a_known_site_forgets_no_former_key_and_no_end",
     ),
+    Mutant(
+        "the reserve of a store is filled",
+        "protocol/librarian_protocol/store_choice.py",
+        "        return self.free_bytes - self.reserve_bytes - self.promised_bytes\n",
+        "        return self.free_bytes - self.promised_bytes\n",
+        "tests/unit/protocol/test_store_choice.py::test_a_chosen_store_takes_it_and_never_goes_beyond_its_reserve",
+    ),
+    Mutant(
+        "more of a store's room is promised than there is",
+        "daemon/librarian_daemon/catalog/stores/promises.py",
+        "    if size_bytes > room_bytes - max(",
+        "    if False and size_bytes > room_bytes - max(",
+        "tests/conformance/catalog/test_stores_of_site.py"
+        "::test_no_more_is_promised_than_there_was_room_for_less_what_others_were_promised_since",
+    ),
+    Mutant(
+        "a transfer moves to where another one of the file goes on",
+        "daemon/librarian_daemon/catalog/transfers/moves.py",
+        "        if one.store not in kept.get(one.file_id, set()):\n",
+        "        if one:\n",
+        "tests/conformance/catalog/test_stores_of_site.py"
+        "::test_nothing_moves_to_where_another_transfer_goes_on_or_a_person_cancelled_it",
+    ),
+    Mutant(
+        "a start activates a store that a person set inactive",
+        "daemon/librarian_daemon/catalog/stores/attached.py",
+        "                overrides=StoreOverrides() if old is None else old.overrides,\n",
+        "                overrides=StoreOverrides(),\n",
+        "tests/conformance/catalog/test_stores_of_site.py"
+        "::test_a_start_keeps_what_a_person_set_and_takes_the_rest_from_the_configuration",
+    ),
 ]
 
 

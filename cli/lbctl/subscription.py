@@ -61,6 +61,13 @@ def list_(app: App) -> None:
 @click.option("--max-bytes", metavar="SIZE", help="Only files up to this size: 1500, 50GiB, 2TB. [any size]")
 @click.option("--newest", metavar="LENGTH", help="Only files that were ingested less than so long ago: 90d. [any age]")
 @click.option(
+    "--on-full",
+    type=click.Choice(["wait", "deactivate"]),
+    default="wait",
+    show_default=True,
+    help="Where a store is too full for a file: the file waits; or the store is set inactive, too.",
+)
+@click.option(
     "--priority",
     type=click.IntRange(0, 9),
     default=5,
@@ -77,6 +84,7 @@ def add(
     new_only: bool,
     max_bytes: str | None,
     newest: str | None,
+    on_full: api.OnFull,
     priority: int,
 ) -> None:
     """Fetch what matches; what is there already, too, unless --new-only."""
@@ -91,6 +99,7 @@ def add(
         new_only=new_only,
         max_bytes=None if max_bytes is None else sizes.bytes_of(max_bytes),
         newest_s=None if newest is None else lengths.seconds_of(newest),
+        on_full=on_full,
         priority=priority,
     )
     rows(app, [app.client().subscribe(wanted)], HEADINGS, _row)

@@ -238,6 +238,10 @@ class Site:
         doctor = build_doctor(
             ports, settings, parts.status, parts.mesh, parts.transfers, parts.watch, data.advertise, readers.checks
         )
+        attachments = build_attachments(
+            ports, settings, declarations, parts.take_up, parts.watch.health.add, parts.transfers.stores_changed
+        )
+        parts.rooms.close_by(attachments.close_full)
         control = build_control(
             ports=ports,
             settings=settings,
@@ -251,9 +255,7 @@ class Site:
             intakes=parts.intakes,
             watch=parts.watch,
             status=parts.status,
-            attachments=build_attachments(
-                ports, settings, declarations, parts.take_up, parts.watch.health.add, parts.transfers.stores_changed
-            ),
+            attachments=attachments,
             doctor=doctor,
             log_level=self._logging.level,
             bus_config=opened.bus.server_configuration,

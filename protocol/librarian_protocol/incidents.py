@@ -342,6 +342,17 @@ CODES: dict[str, About] = {
         meaning="It is not mounted, or its filesystem fails. The catalog still counts its files as held.",
         steps=("Mount it; or check its disk and the kernel's log.",),
     ),
+    "store-closed-full": About(
+        severity=Severity.WARNING,
+        title="A store was set inactive because it is full",
+        meaning="A subscription with `--on-full deactivate` wanted a file in it, and there was no room beside the"
+        " reserve. Nothing new goes into the store. Its files are served. What it misses comes later.",
+        steps=(
+            "`lbctl store list` shows how full it is, `lbctl store show LABEL` since when it is inactive.",
+            "Make room, or take another store. Then `lbctl store set LABEL --active --reason TEXT`: that ends this"
+            " incident, and what was missed is brought.",
+        ),
+    ),
     "store-failover": About(
         severity=Severity.WARNING,
         title="Files go into a less preferred store",

@@ -78,6 +78,7 @@ BUILDERS_LEFT_OUT = {
     "build_intakes": "it walks real directories",
     "build_dataplane": "it is real HTTP",
     "build_declarations": "the configuration never changes, and is said without a look at what counts already",
+    "build_attachments": "no person changes stores",
     "build_watch": "it looks at real filesystems, and tells people",
     "build_status": "it shows, and changes nothing",
     "build_doctor": "it shows, and changes nothing",

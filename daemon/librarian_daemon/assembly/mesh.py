@@ -104,4 +104,5 @@ def build_attachments(
         take_up=take_up,
         watch=watch,
         changed=changed,
+        incidents=ports.incidents,
     )

@@ -610,6 +610,9 @@ new_only = Table(
     Column("after_file", BigInteger, nullable=False),
 )
 
+#: Subscriptions that set a store inactive when it is too full for one of their files.
+deactivating = Table("deactivating", metadata, Column("subscription", Text, primary_key=True))
+
 #: Subscriptions of this site that must still be tried on the files that were known before them.
 backfill = Table(
     "backfill",

@@ -6,7 +6,7 @@ begins. The numbers of one look are of one moment: what is promised is read befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 import msgspec
@@ -82,10 +82,21 @@ class Rooms:
         #: Why a store takes nothing new from intake, by id.
         self.closed: Mapping[str, str] = {}
         self._watchers: list[Callable[[], None]] = []
+        #: Sets a store inactive, by its label, for a reason.
+        self._close: Callable[[str, str], Awaitable[None]] | None = None
 
     def written_by(self, written: Callable[[], Mapping[str, int]]) -> None:
         """Have these bytes, by store, be taken off what is promised: they count as used already."""
         self._written = written
+
+    def close_by(self, close: Callable[[str, str], Awaitable[None]]) -> None:
+        """Have this set stores inactive, by their labels, for a reason."""
+        self._close = close
+
+    async def close_full(self, label: str, reason: str) -> None:
+        """Set a store inactive because it is full; a person activates it again."""
+        if self._close is not None:
+            await self._close(label, reason)
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Have it called when a person has changed stores."""

@@ -16,10 +16,11 @@ from librarian_daemon.catalog.stores import attached
 from librarian_daemon.catalog.stores.attached import Attached, Origin
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.mesh.declarations import Declarations
+from librarian_daemon.ports.incidents import Incidents
 from librarian_daemon.ports.store import SiteStore
 from librarian_protocol import api
 from librarian_protocol.entries import StoreRole
-from librarian_protocol.errors import ArgumentInvalid
+from librarian_protocol.errors import ArgumentInvalid, NotFound
 from librarian_protocol.names import SiteName
 from librarian_protocol.store_settings import (
     KEYS,
@@ -29,6 +30,8 @@ from librarian_protocol.store_settings import (
     origin,
     reserve_bytes,
 )
+
+CLOSED = "store-closed-full"
 
 
 class Opener(Protocol):
@@ -61,6 +64,7 @@ class Attachments:
         take_up: Callable[[SiteStore], Awaitable[None]],
         watch: Callable[[SiteStore], None],
         changed: Callable[[], Awaitable[None]],
+        incidents: Incidents,
     ) -> None:
         """``stores`` is the list that all services look at.
 
@@ -75,6 +79,7 @@ class Attachments:
         self._take_up = take_up
         self._watch = watch
         self._changed = changed
+        self._incidents = incidents
         #: One change at a time.
         self._changing = asyncio.Lock()
         self._log = structlog.get_logger("stores")
@@ -100,6 +105,19 @@ class Attachments:
             reserve_bytes(overrides.reserve, 0)
         return await self._set(wanted, lambda before: merged(before, overrides), reason)
 
+    async def close_full(self, label: str, reason: str) -> None:
+        """Set a store inactive because it is full: an incident, until a person activates it."""
+        try:
+            await self.set(label, StoreOverrides(active=False), f"full: {reason}")
+        except NotFound:
+            return  # it was retired just now
+        await self._incidents.open(
+            CLOSED,
+            label,
+            f"store {label!r} was set inactive: {reason}",
+            f"make room, then `lbctl store set {label} --active --reason TEXT`",
+        )
+
     async def unset(self, wanted: str) -> api.StoreShown:
         """Have the configuration's values count again. Idempotent.
 
@@ -121,6 +139,8 @@ class Attachments:
         async with self._changing:
             store = await self._catalog.write(work)
             await self._declarations.say()
+        if store.values.active:
+            await self._incidents.resolve(CLOSED, store.label)
         self._log.warning("store_set", store=store.label, **msgspec.structs.asdict(store.values), reason=reason)
         await self._changed()
         return _shown(store)
@@ -165,6 +185,12 @@ class Attachments:
     async def _attach(self, opened: SiteStore, path: str, label: str, role: StoreRole) -> Attached:
         if opened.label != label:
             raise ArgumentInvalid(f"in {path} is store {opened.label!r}", hint=f"--label {opened.label}")
+        used = await self._catalog.read(attached.usable, self._site)
+        if any(store.label == label and store.id != opened.id for store in used.values()):
+            raise ArgumentInvalid(
+                f"label {label!r} is the one of another store of this site",
+                hint="`lbctl store retire`, or another label",
+            )
         await self._catalog.read(attached.check_role, self._site, opened.id, role)
         await self._catalog.read(attached.check_not_retired, self._site, opened.id)
         await self._take_up(opened)
@@ -192,6 +218,7 @@ class Attachments:
         """As :meth:`Declarations.retire`; one that was added live is used no more, at once."""
         async with self._changing:
             done = await self._declarations.retire(wanted, lost=lost)
+            await self._incidents.resolve(CLOSED, done.label)
             self._stores[:] = [store for store in self._stores if store.id != done.id]
             await self._declarations.say()
         await self._changed()

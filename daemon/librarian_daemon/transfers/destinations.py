@@ -51,6 +51,8 @@ class Placing(msgspec.Struct, kw_only=True):
     begun: set[int] = set()
     #: By transfer: the stores that should have taken it.
     instead_of: dict[int, tuple[tuple[str, Passed], ...]] = {}
+    #: Stores that are too full for a file whose subscription wants them closed then.
+    closing: set[str] = set()
     #: Those of ``owed`` that come from another store of this site.
     local: set[int] = set()
     #: Transfers that are partly staged, and go on although there is less room than their size.
@@ -75,6 +77,7 @@ class Destinations:
         rules = await self._catalog.read(planning.subscriptions, self._site)
         into = {rule.id: rule.into for rule in rules}
         local = {rule.id for rule in rules if rule.from_site == self._site}
+        deactivating = await self._catalog.read(planning.deactivating)
         several = [view.row.file_id for view in owed if len(into.get(view.row.subscription, ())) > 1]
         occupied = await self._catalog.read(moves.occupied, self._site, several) if several else {}
         kept = await self._catalog.read(moves.kept_from, several) if several else {}
@@ -83,6 +86,11 @@ class Destinations:
         left = dict(look.candidates)
         for view in owed:
             ids = _allowed(view, into, occupied, kept)
+            if view.row.subscription in deactivating:
+                seen = [look.candidates[id_] for id_ in ids if id_ in look.candidates]
+                placing.closing.update(
+                    candidate.id for candidate in seen if candidate.passed(view.size_bytes) is Passed.FULL
+                )
             answer = _choose(view, [left[id_] for id_ in ids if id_ in left])
             if isinstance(answer, Nowhere):
                 alone = [look.candidates[id_] for id_ in ids if id_ in left]
@@ -106,6 +114,12 @@ class Destinations:
             return await store.has_staged(transfer_key(view.id))
         except StoreError:
             return False
+
+    async def close_full(self, placing: Placing) -> None:
+        """Set the stores inactive that are to be closed when they are full."""
+        for store in placing.closing:
+            candidate = placing.look.candidates[store]
+            await self.rooms.close_full(candidate.label, f"it had room for {max(candidate.room_bytes, 0):,} bytes only")
 
     async def begun(self, placing: Placing, jobs: Sequence[Job]) -> None:
         """These were begun: say which stores were passed by, and remove what is staged where it is not needed."""

@@ -278,6 +278,7 @@ class Replicator:
         """New jobs out of these wanted transfers. Those of ``brought`` are passed by."""
         placing = await self._destinations.place([view for view in owed if view.id not in brought])
         owed = placing.owed
+        await self._destinations.close_full(placing)
         jobs, hopeless = await self._grouped(placing)
         hopeless += placing.hopeless
         if not jobs and not hopeless:

@@ -78,7 +78,7 @@ from librarian_protocol.api.stores import (
     StoreStatus,
     StoreUnset,
 )
-from librarian_protocol.api.subscriptions import Subscription, SubscriptionAdd
+from librarian_protocol.api.subscriptions import OnFull, Subscription, SubscriptionAdd
 from librarian_protocol.api.transfers import FileTransfer, TransferAdd, TransferPage
 
 PREFIX = "/api/v1"
@@ -131,6 +131,7 @@ __all__ = [
     "LogLevel",
     "NameDetail",
     "Offer",
+    "OnFull",
     "Pause",
     "PauseSet",
     "PeerStatus",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from librarian_protocol.entries import MAX_SIZE_BYTES, USUAL_PRIORITY, SizeBytes
+
+OnFull = Literal["wait", "deactivate"]
 
 
 class Subscription(msgspec.Struct, kw_only=True):
@@ -26,6 +28,8 @@ class Subscription(msgspec.Struct, kw_only=True):
     newest_s: int | None = None
     #: From 0 to 9; 9 is fetched first.
     priority: int = USUAL_PRIORITY
+    #: Of this site's own ones.
+    on_full: OnFull = "wait"
 
 
 class SubscriptionAdd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -38,4 +42,6 @@ class SubscriptionAdd(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     new_only: bool = False
     max_bytes: SizeBytes | None = None
     newest_s: Annotated[int, Meta(ge=1, le=MAX_SIZE_BYTES)] | None = None
+    #: Where a store is too full for a file: the file waits for room; or the store is set inactive, too.
+    on_full: OnFull = "wait"
     priority: Annotated[int, Meta(ge=0, le=9)] = USUAL_PRIORITY

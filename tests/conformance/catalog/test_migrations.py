@@ -90,7 +90,7 @@ async def test_two_daemons_that_upgrade_at_once_do_not_disturb_each_other(url: s
 
 def back_to_0013(connection: Connection) -> None:
     """What that version had."""
-    for table in ("scrub", "frozen", "bad_member", "kept_bad", "eviction", "promise", "attached"):
+    for table in ("scrub", "frozen", "bad_member", "kept_bad", "eviction", "promise", "deactivating", "attached"):
         connection.execute(text(f"DROP TABLE {table}"))
     connection.execute(text("DROP INDEX verified_order"))
     connection.execute(text("ALTER TABLE verified DROP COLUMN pass"))

@@ -134,6 +134,25 @@ def test_two_that_fit_alone_and_not_together_do_not_both_begin(tmp_path: Path) -
         both.wait_for("now it fits", lambda: len(standing(places["only"])) == 2)
 
 
+def test_a_full_store_is_set_inactive_where_that_is_asked_for_and_catches_up_when_it_is_active(tmp_path: Path) -> None:
+    with stores(tmp_path, [("first", "64m", 1)]) as (both, places):
+        archive = both.destination
+        archive.lbctl("subscription", "rm", archive.client.subscriptions()[0].id)
+        archive.lbctl("subscription", "add", "--from", "summit", "--into", "first", "--on-full", "deactivate")
+        assert [found.on_full for found in archive.client.subscriptions()] == ["deactivate"]
+        free = fill(places["first"])
+        wanted = bring(both, "one.dat", MIB)
+        both.wait_for("it is told", lambda: archive.problems().get("store-closed-full") == ["first"])
+        assert "full: it had room for" in archive.client.show_store("first").reason
+        free()
+        wanted |= bring(both, "two.dat", MIB)
+        both.wait_for("the other is heard of", lambda: "two.dat" in archive.told("file.ingested", "summit"))
+        assert standing(places["first"]) == {}
+        archive.lbctl("store", "set", "first", "--active", "--reason", "there is room again")
+        both.wait_for("what was missed is brought", lambda: standing(places["first"]) == wanted)
+        both.wait_for("that is over", archive.is_healthy)
+
+
 def test_a_file_larger_than_any_store_is_parked_until_there_is_a_larger_one(tmp_path: Path) -> None:
     with stores(tmp_path, [("small", "16m", 1)]) as (both, places):
         wanted = bring(both, "large.dat", 20 * MIB)

@@ -99,7 +99,7 @@ def test_bodies_are_sent_as_json(client: Client, control: FakeControl) -> None:
     control.answer("POST /subscriptions", control_samples.subscription())
     client.subscribe(api.SubscriptionAdd(from_site="summit", into=["main"]))
     assert control.requests[-1].body == (
-        b'{"from_site":"summit","match":"**","into":["main"],"new_only":false,"max_bytes":null,"newest_s":null,"priority":5}'
+        b'{"from_site":"summit","match":"**","into":["main"],"new_only":false,"max_bytes":null,"newest_s":null,"on_full":"wait","priority":5}'
     )
     control.answer("POST /join", api.JoinState(state="asking", inviter="s", fingerprint="f", detail=""))
     client.join("lb1.x")

@@ -279,9 +279,23 @@ def test_a_subscription_is_added_as_it_was_said(lbctl: Lbctl, control: FakeContr
         "new_only": False,
         "max_bytes": None,
         "newest_s": None,
+        "on_full": "wait",
         "priority": 5,
     }
-    lbctl("subscription", "add", "--from", "any", "--max-bytes", "50GiB", "--newest", "90d", "--priority", "9")
+    lbctl(
+        "subscription",
+        "add",
+        "--from",
+        "any",
+        "--max-bytes",
+        "50GiB",
+        "--newest",
+        "90d",
+        "--on-full",
+        "deactivate",
+        "--priority",
+        "9",
+    )
     assert json.loads(control.requests[-1].body) == {
         "from_site": None,
         "match": "**",
@@ -289,6 +303,7 @@ def test_a_subscription_is_added_as_it_was_said(lbctl: Lbctl, control: FakeContr
         "new_only": False,
         "max_bytes": 50 << 30,
         "newest_s": 90 * 86400,
+        "on_full": "deactivate",
         "priority": 9,
     }
 

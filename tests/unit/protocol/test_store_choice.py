@@ -46,6 +46,16 @@ def test_what_fits_exactly_is_taken() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "holds_bytes"),
+    [({"reserve_bytes": 10}, 990), ({"reserve_bytes": 1001}, 0), ({"active": False}, 0), ({"ingestable": False}, 0)],
+)
+def test_the_largest_file_that_a_store_can_hold_leaves_its_reserve(values: dict[str, Any], holds_bytes: int) -> None:
+    found = store("a", **values)
+    assert found.holds_bytes == holds_bytes
+    assert found.passed(holds_bytes + 1) in {Passed.TOO_SMALL, Passed.CLOSED}
+
+
 def test_the_least_priority_is_taken_then_the_most_room() -> None:
     assert choose(1, [store("a"), store("b", priority=99, free_bytes=2)]) == Chosen(store="b")
     assert choose(1, [store("a"), store("b", free_bytes=101)]) == Chosen(store="b")

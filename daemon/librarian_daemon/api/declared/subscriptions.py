@@ -74,6 +74,8 @@ class SubscriptionControl:
 
         def work(tx: Tx) -> None:
             tx.append(declared)
+            if body.on_full == "deactivate":
+                planning.deactivate_full(tx, declared.subscription)
             if body.new_only:
                 planning.only_new(tx, declared.subscription)
             else:
@@ -92,6 +94,7 @@ class SubscriptionControl:
                 labels=[store.label for store in into],
                 max_bytes=declared.max_bytes,
                 newest_s=declared.newest_s,
+                on_full=body.on_full,
                 priority=declared.priority,
             )
         )

@@ -360,6 +360,7 @@ def subscriptions(connection: Connection) -> list[api.Subscription]:
     """Rules that are not withdrawn, of all sites that count."""
     subscription, known = schema.subscription.c, holders(connection)
     labels = store_labels(connection)
+    deactivating = set(connection.scalars(select(schema.deactivating.c.subscription)))
     rows = connection.execute(
         select(schema.subscription)
         .where(subscription.withdrawn.is_(False))
@@ -380,6 +381,7 @@ def subscriptions(connection: Connection) -> list[api.Subscription]:
                 labels=[labels.get((row.site, store), "") for store in into],
                 max_bytes=row.max_bytes,
                 newest_s=row.newest_s,
+                on_full="deactivate" if row.id in deactivating else "wait",
                 priority=row.priority,
             )
         )

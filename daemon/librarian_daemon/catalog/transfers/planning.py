@@ -472,6 +472,16 @@ def only_new(tx: Tx, subscription: str) -> None:
     tx.connection.execute(insert(schema.new_only), {"subscription": subscription, "after_file": newest})
 
 
+def deactivate_full(tx: Tx, subscription: str) -> None:
+    """A store that is too full for a file of the subscription is set inactive. Kept here only."""
+    tx.connection.execute(insert(schema.deactivating), {"subscription": subscription})
+
+
+def deactivating(connection: Connection) -> set[str]:
+    """The subscriptions for which that is so."""
+    return set(connection.scalars(select(schema.deactivating.c.subscription)))
+
+
 def backfills(connection: Connection) -> list[tuple[str, int]]:
     """Subscriptions that still page through the catalog, and behind which file they are."""
     return [(row.subscription, row.after_file) for row in connection.execute(_BACKFILLS)]

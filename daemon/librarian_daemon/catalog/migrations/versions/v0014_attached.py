@@ -1,4 +1,4 @@
-"""Which stores are attached, and what a person set of them; what is promised of their room."""
+"""Which stores are attached, and what a person set of them; what is promised of their room; what closes a full one."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ BYTEWISE = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add two local tables. The first is filled at the next start."""
+    """Add local tables. The first is filled at the next start."""
     op.create_table(
         "attached",
         sa.Column("store", BYTEWISE, primary_key=True),
@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at", sa.Text(), nullable=False),
     )
+    op.create_table("deactivating", sa.Column("subscription", sa.Text(), primary_key=True))
     op.create_table(
         "promise",
         sa.Column("id", BYTEWISE, primary_key=True),
