@@ -332,6 +332,35 @@ MUTANTS = [
         "tests/unit/protocol/test_quarantine.py",
     ),
     Mutant(
+        "after a kill between exchange and keeping, the bad bytes are lost",
+        "daemon/librarian_daemon/stores/posix/placer.py",
+        "                    if compare(root, root, name, landing, read_bytes=True) is None:\n",
+        "                    if False:\n",
+        "tests/conformance/stores/test_leaving.py::test_bad_and_good_bytes_change_places_in_one_step",
+    ),
+    Mutant(
+        "who reads an instance that is found bad goes on",
+        "daemon/librarian_daemon/dataplane/sender.py",
+        "            reader.is_cut = True\n",
+        "            pass\n",
+        "tests/unit/daemon/dataplane/test_sender.py::test_who_reads_an_instance_gets_no_more_of_it_when_it_is_found_bad",
+    ),
+    Mutant(
+        "bad members of a last instance are given",
+        "daemon/librarian_daemon/dataplane/sender.py",
+        "        if asked.member is not None and asked.member in holding.bad:\n",
+        "        if False:\n",
+        "tests/unit/daemon/dataplane/test_sender.py::test_bad_members_of_a_last_instance_are_not_given",
+    ),
+    Mutant(
+        "bad bytes go although something stands among them that nobody else has",
+        "daemon/librarian_daemon/stores/posix/away.py",
+        "            if _has_more(fd, path, digest):\n",
+        "            if False:\n",
+        "tests/conformance/stores/test_leaving.py"
+        "::test_kept_bad_bytes_are_removed_on_request_but_not_what_is_nobody_elses",
+    ),
+    Mutant(
         "many bad instances at once are all believed",
         "daemon/librarian_daemon/integrity/custodian.py",
         "        return found >= self._limit\n",

@@ -297,8 +297,8 @@ def withdraw(app: App, name: str, reason: str, digest: str | None, yes: bool) ->
 def heal(app: App, name: str, digest: str | None) -> int:
     """Read every instance at this site again, and fetch bad ones again. Exit 6 if no other site has a good one.
 
-    Bad bytes are kept, in .librarian/bad in the store. If no site has good ones, they are moved away from the name, so
-    that good ones can be dropped under it.
+    If no site has good bytes, the bad ones stay where they are, and good ones that are dropped under the name take
+    their place. Bad bytes are kept in .librarian/bad of the store until a later pass has found the instance right.
     """
     from lbctl.output import busy, rows
     from librarian_protocol.errors import ChecksumMismatch

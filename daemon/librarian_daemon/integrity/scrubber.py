@@ -31,6 +31,8 @@ from librarian_protocol.scrub import Budget, Pass
 
 #: It looks so often whether it may begin, or go on.
 LOOK_EVERY_S = 60.0
+#: How much a store holds is summed up so often: it takes seconds where it holds 10^7 instances.
+MEASURE_EVERY_S = 3600.0
 #: Instances read before that is committed, and bytes.
 _PAGE = 64
 _COMMIT_BYTES = 256 << 20
@@ -79,15 +81,16 @@ class Scrubber:
     async def _watch(self, store: Store) -> None:
         budget = self._budgets[store.id]
         pace = Pace(self._clock, float(budget.rate))
-        held_bytes: int | None = None
+        held_bytes, measured_s = 0, -MEASURE_EVERY_S
         while True:
             now = self._clock.unix_s()
             last = await self._catalog.read(scrubbing.last_pass, store.id)
             if await self._catalog.read(quarantine.state) is not None:
                 await self._wakes[store.id].wait(LOOK_EVERY_S)
                 continue
-            if held_bytes is None or last is None or last.ended is not None:
+            if self._clock.boottime_s() - measured_s >= MEASURE_EVERY_S:
                 held_bytes = await self._catalog.read(scrubbing.held_bytes, self._site, store.id)
+                measured_s = self._clock.boottime_s()
             if scrub.is_due(last, budget, held_bytes, now):
                 last = await self._catalog.write(scrubbing.begin, store.id, now)
             if last is None or last.ended is not None:

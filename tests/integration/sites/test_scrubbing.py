@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +40,33 @@ def stored_at_both(both: Pair, *names: str) -> None:
         both.at_both(f"holds {name}", partial(is_at_both, name))
 
 
+@contextmanager
+def reading(path: Path) -> Generator[list[bytes]]:
+    """Somebody reads the file again and again; what was read, without repetitions. An error fails the test."""
+    seen: list[bytes] = []
+    errors: list[OSError] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            try:
+                data = path.read_bytes()
+            except OSError as exc:
+                errors.append(exc)
+                return
+            if not seen or data != seen[-1]:
+                seen.append(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        reader.join()
+    assert errors == []
+
+
 def times_told(site: Site, code: str) -> list[int]:
     """How often incidents of a code were told of, open and over."""
     return [incident.count for incident in site.client.incidents(code=code).incidents]
@@ -61,9 +91,14 @@ def test_a_flipped_byte_is_found_by_the_next_pass_mended_told_once_and_over_by_i
 
         flip(archive.store / "a.dat", 2 << 20)
         flip(archive.store / "book" / "m3", 5)
+        spoilt = (archive.store / "a.dat").read_bytes()
         good_inode = (archive.store / "book" / "m1").stat().st_ino
         received = archive.client.status().stores[0]
-        archive.lbctl("scrub", "run", exit_code=6)
+        with reading(archive.store / "a.dat") as seen:
+            archive.lbctl("scrub", "run", exit_code=6)
+            both.wait_for("it reads good bytes", lambda: data in seen)
+        # Whoever reads by the name meanwhile gets the bad bytes, then the good ones: the name is never free.
+        assert seen in ([spoilt, data], [data])
         both.wait_for(
             "both are mended", lambda: sorted(archive.told("instance.healed", "archive")) == ["a.dat", "book"]
         )

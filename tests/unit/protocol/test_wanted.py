@@ -321,6 +321,16 @@ def test_the_rule_decides_who_comes_first() -> None:
     assert [source.site for source in found.sources] == [SUMMIT, ARCHIVE]
 
 
+def test_bad_books_are_sources_of_one_another_where_no_instance_is_good() -> None:
+    """Each may have good members in place of the other's bad ones. A single file has nothing to give then."""
+    mine, bad = _at(HOME, "near", state="suspected"), _at(SUMMIT, state="suspected")
+    here = msgspec.structs.replace(HERE, offers={SUMMIT: [HTTP], ARCHIVE: [HTTP]})
+    assert sources([mine, bad], here, first=None, unit=Unit.BOOK) == [Source(SUMMIT, "disk", HTTP)]
+    assert sources([mine, bad, _at(ARCHIVE)], here, first=None, unit=Unit.BOOK) == [Source(ARCHIVE, "disk", HTTP)]
+    assert sources([mine, bad], here, first=None) is UnwantedReason.NO_SOURCE
+    assert sources([bad], here, first=None, unit=Unit.BOOK) is UnwantedReason.NO_SOURCE
+
+
 def test_a_holder_without_a_common_adapter_is_passed_over() -> None:
     """The others remain."""
     here = msgspec.structs.replace(HERE, offers={ARCHIVE: [HTTP]})

@@ -190,11 +190,12 @@ def shares_bad(connection: Connection, holding: Holding) -> bool:
 
 
 def end(tx: Tx, store: str, now: int) -> None:
-    """The pass has read everything, and others are told. Idempotent."""
+    """The pass has read everything, and others are told, if that was anything. Idempotent."""
     ended = tx.connection.execute(
         update(schema.scrub).where(_SCRUB.store == store, _SCRUB.ended.is_(None)).values(ended=now)
     )
-    if ended.rowcount:
+    last = last_pass(tx.connection, store)
+    if ended.rowcount and last is not None and (last.files or last.bad):
         _tell(tx, store, now)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from librarian_daemon.dataplane.sender import CHUNK_BYTES, GROUP_ITEMS, Holding,
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit
 from librarian_protocol.errors import SizeMismatch, SourceMissing, SourceUnreachable
-from librarian_protocol.names import Name, SiteName
+from librarian_protocol.names import MemberPath, Name, SiteName
 
 SITE, ASKER = SiteName("summit"), SiteName("archive")
 
@@ -53,6 +54,7 @@ class Held:
                 store=self.stores.get(digest, self.store),
             )
             for digest in digests
+            if digest in self.files
             for name, size_bytes in [self.files[digest]]
         }
 
@@ -122,3 +124,55 @@ async def test_a_file_that_ends_early_is_no_source() -> None:
     with pytest.raises(SourceMissing):
         _ = [piece async for piece in held.giver.read(asked, reader, 0)]
     assert held.suspected == [asked.digest]
+
+
+async def test_who_reads_an_instance_gets_no_more_of_it_when_it_is_found_bad() -> None:
+    held = Held(large=bytes(3 * CHUNK_BYTES), other=b"other")
+    asked, of_other = held.asked()
+    reader, other = await held.giver.find(ASKER, asked), await held.giver.find(ASKER, of_other)
+    pieces = held.giver.read(asked, reader, 0)
+    assert len(await anext(pieces)) > 0
+    held.giver.cut(asked.digest)
+    with pytest.raises(SourceMissing):
+        _ = [piece async for piece in pieces]
+    assert reader.is_cut
+    assert not other.is_cut
+    reader.close()
+    reader.close()
+    assert not (await held.giver.find(ASKER, asked)).is_cut, "it is held again, and good"
+
+
+async def test_an_instance_found_bad_while_it_is_opened_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(a=b"a")
+    (asked,) = held.asked()
+    opened = held.store.open_part
+    answers: list[str] = []
+
+    async def found_bad_meanwhile(*what: Any) -> Any:
+        reader = await opened(*what)
+        if not answers:
+            answers.append("bad")
+            del held.files[asked.digest]
+            held.giver.cut(asked.digest)
+        return reader
+
+    monkeypatch.setattr(held.store, "open_part", found_bad_meanwhile)
+    with pytest.raises(SourceMissing):
+        await held.giver.find(ASKER, asked)
+
+
+async def test_bad_members_of_a_last_instance_are_not_given() -> None:
+    held = Held(a=b"a")
+    holding = Holding(
+        name=Name("book"),
+        digest=Digest.blake3(b"m"),
+        unit=Unit.BOOK,
+        size_bytes=2,
+        store=held.store,
+        bad=frozenset({"bad"}),
+    )
+    held.volume.named |= {"book/bad": Inode(b"x"), "book/good": Inode(b"y")}
+    asked = Asked(digest=holding.digest, part=Part.MEMBER, member=MemberPath("good"), size_bytes=1)
+    assert (await held.giver.open(asked, holding)).size_bytes == 1
+    with pytest.raises(SourceMissing):
+        await held.giver.open(msgspec.structs.replace(asked, member=MemberPath("bad")), holding)
