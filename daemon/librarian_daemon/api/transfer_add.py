@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from librarian_daemon.api.stores import StoreChoice
+from librarian_daemon.api.stores.control import StoreChoice
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import order, planning, transfers, transitions

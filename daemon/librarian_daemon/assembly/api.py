@@ -18,11 +18,11 @@ from librarian_daemon.api.log import LogControl
 from librarian_daemon.api.notify import NotifyControl
 from librarian_daemon.api.pauses import PauseControl
 from librarian_daemon.api.reconcile import ReconcileControl
-from librarian_daemon.api.retention import RetentionControl
-from librarian_daemon.api.scrubs import ScrubControl, VerifyControl
 from librarian_daemon.api.sites import SiteControl
 from librarian_daemon.api.status import StatusControl
-from librarian_daemon.api.stores import StoreChoice, StoreControl
+from librarian_daemon.api.stores.control import StoreChoice, StoreControl
+from librarian_daemon.api.stores.retention import RetentionControl
+from librarian_daemon.api.stores.scrubs import ScrubControl, VerifyControl
 from librarian_daemon.api.transfer_add import AddControl
 from librarian_daemon.api.transfers import TransferControl
 from librarian_daemon.assembly.eviction import Eviction
@@ -42,6 +42,7 @@ from librarian_daemon.integrity.store_marker import StoreMarker
 from librarian_daemon.mesh.attachments import Attachments
 from librarian_daemon.runtime.logs import LogLevel
 from librarian_daemon.status.doctor import Doctor
+from librarian_daemon.status.status import Views
 from librarian_protocol.lengths import seconds_of
 
 
@@ -73,15 +74,7 @@ def build_control(
             *StatusControl(views, doctor).routes(),
             *FileControl(catalog, views, integrity.custodian, ports.stores, site).routes(),
             *ResolveControl(catalog, views, site).routes(),
-            *KeepControl(
-                catalog=catalog,
-                views=views,
-                stores=ports.by_id,
-                custodian=integrity.custodian,
-                withdrawals=integrity.withdrawals,
-                site=site,
-                adapters=adapters,
-            ).routes(),
+            *_keeping(ports, views, integrity, adapters).routes(),
             *ExplainControl(
                 catalog=catalog,
                 presences=mesh.presences,
@@ -104,10 +97,10 @@ def build_control(
                 choice=choice,
                 wake=transfers.changed,
             ).routes(),
-            *_giving_up(ports, settings, choice, eviction).routes(),
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
             *StoreControl(views, StoreMarker(catalog, ports.stores, site), attachments).routes(),
             *ScrubControl(views, integrity.scrubber, integrity.freezing, choice).routes(),
+            *_giving_up(ports, settings, choice, eviction).routes(),
             *VerifyControl(inquiries.asking, inquiries.answering, mesh.presences).routes(),
             *DropControl(intakes.services, directories(ports.stores)).routes(),
             *ReconcileControl(integrity.reconciler, recovery.recoverer).routes(),
@@ -139,4 +132,16 @@ def _giving_up(ports: Ports, settings: SiteSettings, choice: StoreChoice, evicti
         trash=eviction.trash,
         rules=eviction.retention,
         grace_s=seconds_of(settings.retention.trash),
+    )
+
+
+def _keeping(ports: Ports, views: Views, integrity: Integrity, adapters: list[str]) -> KeepControl:
+    return KeepControl(
+        catalog=ports.catalog,
+        views=views,
+        stores=ports.by_id,
+        custodian=integrity.custodian,
+        withdrawals=integrity.withdrawals,
+        site=ports.site,
+        adapters=adapters,
     )

@@ -118,10 +118,10 @@ async def test_case_twins_are_found_in_a_catalog_that_indexed_every_name(databas
             connection.execute(text(f"ALTER TABLE batch DROP COLUMN {column}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0010'"))
 
-    await database.write(go_back)
     catalog = await begun(database, SITE)
     async with running(catalog):
         await say(catalog, ingested(store_of(SITE), "lower"), ingested(store_of(SITE), "Upper"))
+        await database.write(go_back)
         await database.write(upgrade)
         await say(catalog, ingested(store_of(SITE), "later"), ingested(store_of(SITE), "Later2"))
     assert await database.read(_differences) == []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import structlog
 from aiohttp import web
 
-from librarian_daemon.api.stores import StoreChoice
+from librarian_daemon.api.stores.control import StoreChoice
 from librarian_daemon.catalog import backfills
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.status import queries

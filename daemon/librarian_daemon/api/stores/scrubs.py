@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from librarian_daemon.api.stores import StoreChoice
+from librarian_daemon.api.stores.control import StoreChoice
 from librarian_daemon.integrity.answering import Answering
 from librarian_daemon.integrity.asking import Asking
 from librarian_daemon.integrity.freezing import Freezing

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from librarian_daemon.api.stores import StoreChoice
+from librarian_daemon.api.stores.control import StoreChoice
 from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.eviction_rows import Giving
