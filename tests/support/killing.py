@@ -7,7 +7,8 @@ does not run is started again, and everything must be as if nothing had happened
 Where bytes leave their names (``leave``), a file and a book are withdrawn: after the kill they are kept, each once,
 when it is asked for again. Where they are mended (``mend``), a file and a member of a book have changed at the
 destination, and a pass finds them: after the kill good bytes stand at the names, and after the next pass nothing bad is
-kept.
+kept. Where they are given up (``evict``), the destination vouches for them: after the kill they are given up when it is
+asked for again, and stand whole at the destination; then they are dropped once more.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.support.processes import attached, daemon_of, end_traced
 from tests.support.programs import needs
 from tests.support.sites import Pair, Site, wait_for
 
+from librarian_protocol import api
 from librarian_protocol.errors import DaemonUnreachable
 
 #: What makes something durable, visible, or gone, and what a catalog on SQLite is written with.
@@ -35,7 +37,7 @@ CALLS = (
     "fsync", "fdatasync", "syncfs", "renameat2", "rename", "renameat", "unlink", "unlinkat", "mkdir", "mkdirat",
     "rmdir", "fchmod", "ftruncate", "linkat", "pwrite64",
 )  # fmt: skip
-OPERATIONS = ("intake", "pull", "callback", "restart", "leave", "mend")
+OPERATIONS = ("intake", "pull", "callback", "restart", "leave", "mend", "evict")
 _DONE_S = 60.0
 
 
@@ -133,6 +135,18 @@ class Sweep:
                 wait_for("the pass is over", self._passed, *self._both.sites)
                 self._read_again()
                 wait_for("nothing bad need be kept", lambda: not self._kept_bad(), *self._both.sites)
+            case "evict":
+                number = self._rounds
+                self._drop()
+                gone = self._names[-2:]
+                self._everywhere()
+                with _traced(source, inject, trace):
+                    self._evict(gone)
+                    self._until_dead_or(source, lambda: self._given_up(gone))
+                self._start_again()
+                wait_for("it is given up", partial(self._evicted, gone), *self._both.sites)
+                assert standing(self._both.destination.store) == self._wanted
+                self._put(number)
             case _:
                 source.kill()
                 self._drop()
@@ -147,11 +161,16 @@ class Sweep:
 
     def _drop(self) -> None:
         number, self._rounds = self._rounds, self._rounds + 1
+        data, book = self._put(number)
+        self._wanted |= {f"f{number}.dat": digest_of(data), **in_book(f"b{number}", book)}
+        self._names += [f"f{number}.dat", f"b{number}"]
+
+    def _put(self, number: int) -> tuple[bytes, Mapping[str, bytes | None]]:
+        """Drop a file and a book, perhaps once more."""
         data, book = some_bytes(3000, number), self._book(number)
         self._both.source.drop_file(f"f{number}.dat", data)
         self._both.source.drop_book(f"b{number}", book)
-        self._wanted |= {f"f{number}.dat": digest_of(data), **in_book(f"b{number}", book)}
-        self._names += [f"f{number}.dat", f"b{number}"]
+        return data, book
 
     # ---- bytes leave their names -------------------------------------------------------------------------
 
@@ -179,6 +198,26 @@ class Sweep:
 
     def _passed(self) -> bool:
         return all(status.state == "idle" for status in self._both.destination.client.scrubs())
+
+    def _evict(self, gone: list[str]) -> None:
+        """Ask for it; the daemon may die of that."""
+        client = self._both.source.client
+        with suppress(DaemonUnreachable):
+            for name in gone:
+                if self._both.source.name in self._both.source.verified_at(name):
+                    client.evict(api.Evict(name=name, store="main", allow_archive=True))
+
+    def _given_up(self, gone: list[str]) -> bool:
+        """It stands neither at its name nor in trash, and its site says so."""
+        source = self._both.source
+        return not any(
+            (source.store / name).exists() or source.name in source.verified_at(name) for name in gone
+        ) and not list((source.store / ".librarian" / "trash").iterdir())
+
+    def _evicted(self, gone: list[str]) -> bool:
+        """Ask again for what was put back, until it is gone."""
+        self._evict(gone)
+        return self._given_up(gone)
 
     def _leave(self, gone: list[str]) -> None:
         """Ask for it; the daemon may die of that."""

@@ -1,4 +1,5 @@
-"""SIGKILL at system calls of intake, pull, callback, restart, and bytes that leave their names (rows 1 and 2).
+"""SIGKILL at system calls of intake, pull, callback, restart, and where bytes leave their names, are mended, or are
+given up (rows 1 and 2).
 
 Some points a run, chosen by a seed that is printed; all of them by ``scripts/kill-sweep``. ``LIBRARIAN_POINTS`` is how
 many of each operation, ``LIBRARIAN_SEED`` repeats a run's choices, ``LIBRARIAN_OUT`` keeps what came of each.
@@ -19,12 +20,19 @@ from tests.support.sites import pair
 
 POINTS = int(os.environ.get("LIBRARIAN_POINTS", "6"))
 #: A round of these takes longer, and much of it is like the others'.
-FEWER = {"leave": min(POINTS, 1), "mend": min(POINTS, 3)} if "LIBRARIAN_POINTS" not in os.environ else {}
+FEWER = (
+    {"leave": min(POINTS, 1), "mend": min(POINTS, 3), "evict": min(POINTS, 2)}
+    if "LIBRARIAN_POINTS" not in os.environ
+    else {}
+)
 SEED = int(os.environ.get("LIBRARIAN_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
 #: Intake looks again soon; nothing here waits for a period.
 CHANGED = {
     "# walk_every_s = 60.0": "walk_every_s = 1.0",
     "# heads_every_s = 30.0": "heads_every_s = 2.0",
+    # One other instance is enough, and nothing waits in trash.
+    '# trash = "7d"': 'trash = "0s"',
+    "#     keep = {instances = 2, domains = 2}": "keep = {instances = 1, domains = 1}",
 }
 
 pytestmark = pytest.mark.timeout(min(120 + 15 * POINTS, 8 * 3600))
