@@ -30,7 +30,7 @@ from tests.support.programs import needs
 from tests.support.sites import Pair, Site, wait_for
 
 from librarian_protocol import api
-from librarian_protocol.errors import DaemonUnreachable
+from librarian_protocol.errors import DaemonUnreachable, NotFound
 
 #: What makes something durable, visible, or gone, and what a catalog on SQLite is written with.
 CALLS = (
@@ -147,6 +147,7 @@ class Sweep:
                 wait_for("it is given up", partial(self._evicted, gone), *self._both.sites)
                 assert standing(self._both.destination.store) == self._wanted
                 self._put(number)
+                wait_for("it lands once more", partial(self._back, gone), *self._both.sites)
             case _:
                 source.kill()
                 self._drop()
@@ -202,7 +203,8 @@ class Sweep:
     def _evict(self, gone: list[str]) -> None:
         """Ask for it; the daemon may die of that."""
         client = self._both.source.client
-        with suppress(DaemonUnreachable):
+        # What was put back may be gone a moment later.
+        with suppress(DaemonUnreachable, NotFound):
             for name in gone:
                 if self._both.source.name in self._both.source.verified_at(name):
                     client.evict(api.Evict(name=name, store="main", allow_archive=True))
@@ -213,6 +215,11 @@ class Sweep:
         return not any(
             (source.store / name).exists() or source.name in source.verified_at(name) for name in gone
         ) and not list((source.store / ".librarian" / "trash").iterdir())
+
+    def _back(self, gone: list[str]) -> bool:
+        """What was given up and dropped once more stands at its name, and its site says so."""
+        source = self._both.source
+        return standing(source.store) == self._wanted and all(source.name in source.verified_at(name) for name in gone)
 
     def _evicted(self, gone: list[str]) -> bool:
         """Ask again for what was put back, until it is gone."""

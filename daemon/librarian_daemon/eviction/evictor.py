@@ -38,8 +38,8 @@ from librarian_protocol.names import SiteName
 from librarian_protocol.requirement import Requirement
 
 #: Sites that are silent in round 2 are asked again, so often; then the bytes are put back.
-TRY_AGAIN_S = 300.0
-MOST_TRIES = 288
+TRY_AGAIN_S = 60.0
+MOST_TRIES = 480
 LOOK_EVERY_S = 5.0
 #: Attempts in round 2 at once, of one store.
 _ROUND_2 = 4
