@@ -6,7 +6,7 @@ the site claims of it is not so, and nobody can blame it for that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from sqlalchemy import select
 from tests.simulation.site import SimSite
@@ -20,8 +20,10 @@ from librarian_protocol.names import SiteName
 class Rot:
     """What has rotted in one run."""
 
-    def __init__(self, world: World, sites: Mapping[SiteName, SimSite]) -> None:
+    def __init__(self, world: World, sites: Mapping[SiteName, SimSite], spared: Container[str]) -> None:
+        """Names that are ``spared`` may come to be in conflict: then nobody transfers what they mean."""
         self._world = world
+        self._spared = spared
         self._sites = sites
         #: The bad bytes, by site and name.
         self._bad: dict[tuple[SiteName, str], bytes] = {}
@@ -34,7 +36,10 @@ class Rot:
         good = [
             name
             for name in _available(here)
-            if name not in before and any(name in _available(other) for other in others) and here.disk.holds(name)
+            if name not in before
+            and name not in self._spared
+            and any(name in _available(other) for other in others)
+            and here.disk.holds(name)
         ]
         for name in good[:most]:
             inode = here.disk.volume.named[name]

@@ -158,7 +158,7 @@ class Run:
         _silence()
         self.world.crashed = asyncio.Queue()
         self.sites = {name: SimSite(self.world, name) for name in self.world.names}
-        self.rot = Rot(self.world, self.sites)
+        self.rot = Rot(self.world, self.sites, {_name_of(number) for number, _ in self.plan.twins})
         for site in self.sites.values():
             site.disk.before_reading = partial(self.rot.check_frozen, site)
             site.start()
@@ -207,7 +207,7 @@ class Run:
         for number in range(self.plan.files):
             await asyncio.sleep(chance.random() * 1.4 * FAULTY_S / self.plan.files)
             names = self.world.names
-            name, site = f"d{number % 5}/f{number:04}", chance.choice(names)
+            name, site = _name_of(number), chance.choice(names)
             self.sites[site].dropped[name] = chance.randbytes(chance.randrange(0, 400))
             for _, further in [twin for twin in self.plan.twins if twin[0] == number]:
                 self.world.counts["other bytes under one name"] += 1
@@ -412,6 +412,10 @@ _AVAILABLE = (
     .where(schema.instance.c.state == "available")
 )
 _CONFLICTS = select(schema.conflict.c.name).order_by(schema.conflict.c.name)
+
+
+def _name_of(number: int) -> str:
+    return f"d{number % 5}/f{number:04}"
 
 
 def _rows(connection: Connection, table: str) -> list[bytes]:
