@@ -153,13 +153,14 @@ class Run:
         #: From when on it is the attacker's.
         self.robbed: SiteName | None = None
 
-    def start(self) -> None:
+    def start(self, scrub_every: str = "1m") -> None:
         """All sites, with nothing dropped."""
         _silence()
         self.world.crashed = asyncio.Queue()
         self.sites = {name: SimSite(self.world, name) for name in self.world.names}
         self.rot = Rot(self.world, self.sites, {_name_of(number) for number, _ in self.plan.twins})
         for site in self.sites.values():
+            site.scrub_every = scrub_every
             site.disk.before_reading = partial(self.rot.check_frozen, site)
             site.start()
 

@@ -105,14 +105,14 @@ ORDER = (
 FREEZE_AT = 2
 
 
-def settings_of(site: SiteName) -> SiteSettings:
+def settings_of(site: SiteName, scrub_every: str = "1m") -> SiteSettings:
     """What is configured at a site."""
     return SiteSettings(
         site=site,
         domain="d",
         bus=BusSettings(heads_every_s=10.0),
         replicator=ReplicatorSettings(concurrency=2, batch_files=8),
-        scrub=ScrubSettings(every="1m", rate="1MiB/s", freeze_at=FREEZE_AT),
+        scrub=ScrubSettings(every=scrub_every, rate="1MiB/s", freeze_at=FREEZE_AT),
     )
 
 
@@ -145,6 +145,7 @@ class SimSite:
         self.refused: dict[str, bytes] = {}
         self.starts = 0
         self.freeze_at = FREEZE_AT
+        self.scrub_every = "1m"
         self.started_s = 0.0
         anchor = Anchor(mesh=MESH, site=world.names[0], key=key_of(world.names[0]).public)
         self.database.inline(put_anchor, anchor)
@@ -195,7 +196,7 @@ class SimSite:
             incidents=CatalogIncidents(catalog),
             metrics=Metrics(site),
         )
-        settings = settings_of(site)
+        settings = settings_of(site, self.scrub_every)
         inbound = build_inbound(ports)
         mesh = build_mesh(ports, settings, inbound.projection.follow)
         journal = build_journal(ports, settings, inbound, mesh, incarnations)
