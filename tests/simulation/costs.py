@@ -56,7 +56,7 @@ def measured(standing: int, files: int) -> dict[str, dict[str, int]]:
     run = Run(Plan(seed=1, sites=2, files=0, crashes=[], cuts=[], freezes=[], bus=[], full=[], restores=[], twins=[],
                    robbed=None))  # fmt: skip
     run.world.faults = False
-    run.start()
+    run.start(scrub_every="30d")  # a pass costs what there is
     for first in range(0, standing, BATCH):
         _drop(run, first, min(BATCH, standing - first))
     run.loop.run_until(lambda: False, run.loop.now_s + IDLE_S)

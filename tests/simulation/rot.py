@@ -21,9 +21,9 @@ class Rot:
     """What has rotted in one run."""
 
     def __init__(self, world: World, sites: Mapping[SiteName, SimSite], spared: Container[str]) -> None:
-        """``spared``: names that get other bytes somewhere, which nobody fetches while that is so."""
-        self._spared = spared
+        """Names that are ``spared`` may come to be in conflict: then nobody transfers what they mean."""
         self._world = world
+        self._spared = spared
         self._sites = sites
         #: The bad bytes, by site and name.
         self._bad: dict[tuple[SiteName, str], bytes] = {}

@@ -173,13 +173,14 @@ class Run:
         #: From when on it is the attacker's.
         self.robbed: SiteName | None = None
 
-    def start(self) -> None:
+    def start(self, scrub_every: str = "1m") -> None:
         """All sites, with nothing dropped."""
         _silence()
         self.world.crashed = asyncio.Queue()
         self.sites = {name: SimSite(self.world, name) for name in self.world.names}
-        self.rot = Rot(self.world, self.sites, {_name(number) for number, _ in self.plan.twins})
+        self.rot = Rot(self.world, self.sites, {_name_of(number) for number, _ in self.plan.twins})
         for site in self.sites.values():
+            site.scrub_every = scrub_every
             site.disk.before_reading = partial(self.rot.check_frozen, site)
             site.start()
 
@@ -227,7 +228,7 @@ class Run:
         for number in range(self.plan.files):
             await asyncio.sleep(chance.random() * 1.4 * FAULTY_S / self.plan.files)
             names = self.world.names
-            name, site = _name(number), chance.choice(names)
+            name, site = _name_of(number), chance.choice(names)
             self.sites[site].dropped[name] = chance.randbytes(chance.randrange(0, 400))
             for _, further in [twin for twin in self.plan.twins if twin[0] == number]:
                 self.world.counts["other bytes under one name"] += 1
@@ -482,8 +483,7 @@ def _is_away(connection: Connection, name: str, digest: str) -> bool:
     )
 
 
-def _name(number: int) -> str:
-    """Of the file of that number."""
+def _name_of(number: int) -> str:
     return f"d{number % 5}/f{number:04}"
 
 

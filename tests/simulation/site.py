@@ -118,7 +118,7 @@ ORDER = (
 FREEZE_AT = 2
 
 
-def settings_of(site: SiteName, sites: int) -> SiteSettings:
+def settings_of(site: SiteName, sites: int, scrub_every: str = "1m") -> SiteSettings:
     """What is configured at a site, one of so many."""
     keep = required(sites)
     return SiteSettings(
@@ -127,7 +127,7 @@ def settings_of(site: SiteName, sites: int) -> SiteSettings:
         bus=BusSettings(heads_every_s=10.0),
         replicator=ReplicatorSettings(concurrency=2, batch_files=8),
         retention=RetentionSettings(keep=KeepSettings(instances=keep, domains=keep), trash="4s"),
-        scrub=ScrubSettings(every="1m", rate="1MiB/s", freeze_at=FREEZE_AT),
+        scrub=ScrubSettings(every=scrub_every, rate="1MiB/s", freeze_at=FREEZE_AT),
     )
 
 
@@ -178,6 +178,7 @@ class SimSite:
         #: Its catalog was once put back from a backup.
         self.restored = False
         self.freeze_at = FREEZE_AT
+        self.scrub_every = "1m"
         self.started_s = 0.0
         anchor = Anchor(mesh=MESH, site=world.names[0], key=key_of(world.names[0]).public)
         self.database.inline(put_anchor, anchor)
@@ -228,7 +229,7 @@ class SimSite:
             incidents=CatalogIncidents(catalog),
             metrics=Metrics(site),
         )
-        settings = settings_of(site, len(world.names))
+        settings = settings_of(site, len(world.names), self.scrub_every)
         inbound = build_inbound(ports)
         mesh = build_mesh(ports, settings, inbound.projection.follow)
         journal = build_journal(ports, settings, inbound, mesh, incarnations)
