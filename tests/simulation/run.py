@@ -50,7 +50,7 @@ KINDS = {
 #: Likewise, where sites give up what they have.
 TRASH_KINDS = {"listed": 4, "trash": 10, "trashed": 10, "bring back": 4, "brought back": 4, "empty": 6, "emptied": 6}
 #: In how many of the seeds they do.
-EVICTING = 0.5
+EVICTING = 0.3
 FAULTY_S = 60.0
 #: More than the longest pause before a transfer is tried again.
 QUIET_S = 900.0
@@ -316,7 +316,7 @@ class Run:
         for site in self.sites.values():
             if not plain - self._removed(site) <= site.disk.volume.named.keys():
                 return False
-            if site.database.inline(quarantine.state) is not None or site.database.inline(rows.any_):
+            if site.database.inline(quarantine.state) is not None or site.database.inline(_gives_up, site.store.id):
                 return False
             told = Counter(row.name for row in site.database.outside.execute(_HAD).all())
             if any(told[name] < len(self.sites) for name in plain):
@@ -481,6 +481,12 @@ def _is_away(connection: Connection, name: str, digest: str) -> bool:
     return any(
         str(one.digest) == digest and one.kept.value in rows.AWAY for one in rows.named(connection, None, Name(name))
     )
+
+
+def _gives_up(connection: Connection, store: str) -> bool:
+    """Whether anything is under way of giving up."""
+    under_way = [kept for kept in rows.Kept if kept is not rows.Kept.SINCE]
+    return bool(rows.in_stage(connection, store, under_way, 1))
 
 
 def _name_of(number: int) -> str:
