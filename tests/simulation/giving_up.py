@@ -63,10 +63,11 @@ class Wishes:
             held = await self._catalog.read(_held, self._catalog.position.site)
             if held:
                 first = self._chance.randrange(len(held))
-                going = asyncio.create_task(self._give_up(held[first : first + MOST]))
+                some = held[first : first + MOST]
+                going = asyncio.create_task(self._give_up(some))
                 if self._chance.random() < 0.3:
                     await self._clock.sleep(3 * self._chance.random())
-                    self._drop_again(self._chance.choice(await self._catalog.read(_names, held)))
+                    self._drop_again(self._chance.choice(await self._catalog.read(_names, some)))
                 await going
 
     async def _give_up(self, ids: list[int]) -> None:

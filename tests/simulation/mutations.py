@@ -165,7 +165,7 @@ MUTATIONS = (
         old="await not_sealed([outcome for outcome in sealed if isinstance(outcome, NotPlaced)])",
         new="pass",
         catches=("I10",),
-        from_seed=40,
+        from_seed=66,
     ),
     Mutation(
         name="the planner passes files over whose plan was not committed",
@@ -274,7 +274,7 @@ MUTATIONS = (
         old="if isinstance(entries[0], _STANDING):",
         new="if False:",
         catches=("I2", "I3", "I10"),
-        from_seed=20,
+        from_seed=21,
     ),
     Mutation(
         name="a store in which too much is bad is read on before it is frozen",
