@@ -354,7 +354,7 @@ MUTANTS = [
     ),
     Mutant(
         "bad bytes go although something stands among them that nobody else has",
-        "daemon/librarian_daemon/stores/posix/leaving/away.py",
+        "daemon/librarian_daemon/stores/posix/away.py",
         "            if _has_more(fd, path, digest):\n",
         "            if False:\n",
         "tests/conformance/stores/test_leaving.py"

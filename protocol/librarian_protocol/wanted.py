@@ -149,7 +149,8 @@ def healing(file: FileFacts, instances: Sequence[InstanceFacts], site: SiteName)
     return [SubscriptionFacts(id=HEAL, from_site=None, match=globs.literal(file.name), into=[store]) for store in bad]
 
 
-#: In place of a subscription's id.
+#: In place of a subscription's id: what a person wants once; good bytes in place of bad ones.
+ONE_OFF = "one-off"
 HEAL = "heal"
 
 
@@ -274,7 +275,8 @@ def wanted(
     if InstanceState.AVAILABLE in states.values():
         return Unwanted(UnwantedReason.PRESENT)
     bad = [store_id for store_id in subscription.into if states.get(store_id) is InstanceState.SUSPECTED]
-    if not bad and InstanceState.REMOVED in states.values():
+    # What was given up here comes back when a person asks for it once, and by itself never.
+    if not bad and InstanceState.REMOVED in states.values() and subscription.id != ONE_OFF:
         return Unwanted(UnwantedReason.EVICTED_HERE)
     if file.occupied:
         return Unwanted(UnwantedReason.NAME_NOT_FREE)

@@ -10,7 +10,7 @@ from librarian_daemon.api.stores.control import StoreChoice
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.transfers import order, planning, transfers, transitions
-from librarian_daemon.catalog.transfers.planning import ONE_OFF, FileState
+from librarian_daemon.catalog.transfers.planning import FileState
 from librarian_daemon.catalog.transfers.transfers import NewTransfer, TransferView
 from librarian_daemon.catalog.transfers.transitions import Transition
 from librarian_daemon.ports.time import Clock
@@ -23,7 +23,7 @@ from librarian_protocol.errors import ArgumentInvalid, NotFound, NotPossible
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import State
 from librarian_protocol.transfer import Want as WantAgain
-from librarian_protocol.wanted import EXPLAINED, Want, wanted
+from librarian_protocol.wanted import EXPLAINED, ONE_OFF, Want, wanted
 
 _ADD = wire.decoder(api.TransferAdd)
 

@@ -156,7 +156,12 @@ class Evictor:
             for file in files
         }
         enough = [file.file_id for file in files if verdicts[file.file_id] is None]
-        decided = await self._catalog.write(attempts.decide, wish, nonce, enough, self._clock.unix_s())
+
+        def judge(now: Surroundings, file: FileFacts) -> Refusal | None:
+            """By the rules, roles and sites of the transaction that decides."""
+            return self._asker.verdict(now, wish, inquiry, file)
+
+        decided = await self._catalog.write(attempts.decide, wish, nonce, enough, self._clock.unix_s(), judge)
         for id_ in enough:
             if id_ not in decided:
                 outcomes[id_] = msgspec.structs.replace(outcomes[id_], unfit=True)  # it landed, or was found bad
@@ -252,7 +257,7 @@ class Evictor:
         }
         gone: dict[int, Refusal | None] = {}
         if ended:
-            gone = await self._close(store, wish, inquiry, ended)
+            gone = await self._close(store, wish, inquiry, ended, proved)
         left = [file for file in files if gone.get(file.file_id, Refusal.NOT_ENOUGH_INSTANCES) is not None]
         back, later = self._left(inquiry, left, around, wish, bad | gone.keys())
         if back:
@@ -287,14 +292,22 @@ class Evictor:
         return back, later
 
     async def _close(
-        self, store: Store, wish: Wish, inquiry: Inquiry, ended: Mapping[int, str]
+        self,
+        store: Store,
+        wish: Wish,
+        inquiry: Inquiry,
+        ended: Mapping[int, str],
+        proved: Mapping[int, Mapping[Place, str]],
     ) -> dict[int, Refusal | None]:
+        def judge(now: Surroundings, file: FileFacts) -> Refusal | None:
+            return self._asker.verdict(now, wish, inquiry, file, proved[file.file_id])
+
         own = [vouch for some in inquiry.vouches.values() for vouch in some if vouch.site == self._site]
         evidence = await self._evidence.keep(
             Evidence(site=self._site, store=store.id, nonce=inquiry.nonce, letters=inquiry.letters, own=own)
         )
         gone = await self._catalog.write(
-            attempts.close, wish, inquiry.nonce, list(ended), evidence, ended, self._clock.unix_s()
+            attempts.close, wish, inquiry.nonce, evidence, ended, self._clock.unix_s(), judge
         )
         files = [id_ for id_, refusal in gone.items() if refusal is None]
         left = await self._catalog.read(rows.of_files, files)

@@ -27,7 +27,7 @@ from librarian_protocol.errors import StoreError
 from librarian_protocol.names import SiteName
 from librarian_protocol.store_choice import Candidate, Chosen, Nowhere, Passed, choose
 from librarian_protocol.transfer import Fail, Reason
-from librarian_protocol.wanted import HEAL
+from librarian_protocol.wanted import HEAL, ONE_OFF
 
 _REASONS = {
     Passed.CLOSED: Reason.STORE_CLOSED,
@@ -177,7 +177,7 @@ def _allowed(
 def _choose(view: TransferView, candidates: Sequence[Candidate], *, staged: bool = False) -> Chosen | Nowhere:
     if not candidates:
         return Nowhere(why=Passed.UNUSABLE, store=view.row.store)
-    if view.row.subscription in {planning.ONE_OFF, HEAL}:  # neither brings what only subscriptions want
+    if view.row.subscription in {ONE_OFF, HEAL}:  # neither brings what only subscriptions want
         candidates = [msgspec.structs.replace(candidate, ingestable=True) for candidate in candidates]
     return choose(view.size_bytes, candidates, begun=view.row.store if view.row.chosen else "", staged=staged)
 

@@ -33,6 +33,7 @@ from librarian_protocol.transfer import LIVE, POLICIES, Answered, Cancel, Reason
 from librarian_protocol.transfer import Want as WantAgain
 from librarian_protocol.wanted import (
     HEAL,
+    ONE_OFF,
     FileFacts,
     Here,
     SubscriptionFacts,
@@ -345,7 +346,7 @@ def _take_over(
         plan.takeovers.append(Takeover(transfer=row.transfer.id, subscription=subscription.id, priority=priority))
 
 
-_NO_SUBSCRIPTIONS = {planning.ONE_OFF, HEAL}
+_NO_SUBSCRIPTIONS = {ONE_OFF, HEAL}
 
 
 def _owed(known: FileState, store: str) -> TransferView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.conformance.catalog.peers import Peer, ingested, withdrawn
+from tests.conformance.catalog.peers import Peer, ingested, removed, withdrawn
 from tests.conformance.catalog.reconcilers import reconciler
 from tests.conformance.catalog.running import SITE, say
 from tests.support.intake import FakeIncidents
@@ -76,3 +76,22 @@ async def test_a_restored_catalog_is_stated_anew_as_far_as_the_store_can_be_look
     states = {holding.name: holding.state for holding in page.holdings}
     since = {Name("accepted-since"): "available"} if able else {}
     assert states == {Name("here"): "available", Name("lost"): "suspected"} | since
+
+
+async def test_what_leaves_its_name_while_names_are_compared_is_not_called_unknown(catalog: Catalog) -> None:
+    """It was listed; before its row was read it was withdrawn, and its bytes moved away."""
+    store, incidents = store_with("here", "leaving", able=True), FakeIncidents()
+    await known(catalog, "here", "leaving")
+    looks: list[str] = []
+
+    async def at(step: str, what: str) -> None:
+        if step == "look":
+            looks.append(what)
+            if len(looks) == 2:  # the first is about the rows
+                store.volume.move("leaving", f"{OURS}/withdrawn/1")
+
+    store = MemoryStore(store.volume, id_=OWN.store, label="main", at=at)
+    await say(catalog, removed(OWN.store, "leaving"))
+    (report,) = await reconciler(catalog, store, incidents).once()
+    assert len(looks) == 2
+    assert (report.unknown, report.wrong) == (0, 0)

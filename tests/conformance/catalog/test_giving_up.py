@@ -31,6 +31,15 @@ WISH = Wish(store=OWN.store, why="hand", allow_archive=True)
 EVIDENCE = Digest.blake3(b"what was answered")
 
 
+def enough(_around: facts.Surroundings, _file: facts.FileFacts) -> None:
+    """The answers are."""
+
+
+def few(_around: facts.Surroundings, _file: facts.FileFacts) -> Refusal:
+    """They are not, by what is known now."""
+    return Refusal.NEEDS_ARCHIVE
+
+
 def declared(peer: Peer, role: StoreRole = StoreRole.ARCHIVE) -> StoreDeclared:
     return StoreDeclared(store=peer.store, label="main", role=role, technology="posix", active=True, ingestable=True)
 
@@ -55,7 +64,7 @@ async def in_trash(catalog: Catalog, ids: list[int], wish: Wish = WISH) -> None:
     """By way of all steps."""
     looked = await catalog.write(attempts.intend, wish, ids, N1, NOW_S)
     assert [(one.refusal, one.unfit) for one in looked] == [(None, False)] * len(ids)
-    assert await catalog.write(attempts.decide, wish, N1, ids, NOW_S) == dict.fromkeys(ids)
+    assert await catalog.write(attempts.decide, wish, N1, ids, NOW_S, enough) == dict.fromkeys(ids)
     mine = await catalog.write(attempts.still_decided, OWN.store, N1, ids)
     assert sorted(one.file_id for one in mine) == sorted(ids)
     await catalog.write(attempts.trashed, OWN.store, N1, ids, N2, NOW_S)
@@ -72,8 +81,10 @@ async def test_an_instance_goes_from_available_to_gone(catalog: Catalog) -> None
     assert await catalog.read(rows.due, OWN.store, NOW_S, 10, [N2]) == []
     assert (await catalog.read(rows.trashed, OWN.store)).files == 2
     said = dict.fromkeys(ids, "hand: 2 good instances are left")
-    assert await catalog.write(attempts.close, WISH, N1, ids, EVIDENCE, said, NOW_S) == {}, "of another nonce: nothing"
-    assert await catalog.write(attempts.close, WISH, N2, ids, EVIDENCE, said, NOW_S) == dict.fromkeys(ids)
+    assert await catalog.write(attempts.close, WISH, N1, EVIDENCE, said, NOW_S, enough) == {}, (
+        "of another nonce: nothing"
+    )
+    assert await catalog.write(attempts.close, WISH, N2, EVIDENCE, said, NOW_S, enough) == dict.fromkeys(ids)
     left = await catalog.read(rows.in_stage, OWN.store, [Kept.GONE], 10)
     assert [one.trash for one in left] == [N1, N1]
     await catalog.write(attempts.emptied, OWN.store, left)
@@ -93,8 +104,22 @@ async def test_what_was_begun_is_refused_by_name_before_anybody_is_asked(catalog
     (looked,) = await catalog.read(attempts.look, SITE, closed, ids, NOW_S)
     assert (looked.refusal, looked.unfit) == (Refusal.ROLE_FORBIDS, True)
     await say(catalog, HoldDeclared(match="**", reason="look once more"))
-    assert (await catalog.write(attempts.decide, one, N1, ids, NOW_S)) == {ids[0]: Refusal.HELD}
+    assert (await catalog.write(attempts.decide, one, N1, ids, NOW_S, enough)) == {ids[0]: Refusal.HELD}
     assert await kept(catalog, ids[0]) is None
+
+
+async def test_answers_are_judged_once_more_in_the_transaction_that_relies_on_them(catalog: Catalog) -> None:
+    pending, trashed = (await held(catalog, "a", "b")).values()
+    await in_trash(catalog, [trashed])
+    await catalog.write(attempts.intend, WISH, [pending], N3, NOW_S)
+    refused = await catalog.write(attempts.decide, WISH, N3, [pending], NOW_S, few)
+    assert refused == {pending: Refusal.NEEDS_ARCHIVE}
+    assert await kept(catalog, pending) is None
+    refused = await catalog.write(attempts.close, WISH, N2, EVIDENCE, {trashed: "hand: x"}, NOW_S, few)
+    assert refused == {trashed: Refusal.NEEDS_ARCHIVE}
+    left = await kept(catalog, trashed)
+    assert left is not None
+    assert left.kept is Kept.TRASHED
 
 
 async def test_what_is_pending_is_available_again_where_too_few_answer(catalog: Catalog) -> None:
@@ -119,7 +144,7 @@ async def test_what_lands_once_more_ends_the_attempt_in_the_same_transaction(cat
     assert left is not None
     assert (left.kept, left.nonce, left.trash) == (Kept.LANDED, "", N1)
     said = {ids["trashed"]: "hand: x"}
-    assert await catalog.write(attempts.close, WISH, N2, list(said), EVIDENCE, said, NOW_S) == {}
+    assert await catalog.write(attempts.close, WISH, N2, EVIDENCE, said, NOW_S, enough) == {}
     await catalog.write(attempts.emptied, OWN.store, [left])
     assert not await catalog.read(rows.any_)
 
@@ -141,7 +166,7 @@ async def test_what_is_put_back_is_void_first_and_said_to_be_bad_where_it_is(cat
     one = await kept(catalog, id_)
     assert one is not None
     assert len(await catalog.write(attempts.void, OWN.store, [one])) == 1
-    assert await catalog.write(attempts.close, WISH, N2, [id_], EVIDENCE, {id_: "hand: x"}, NOW_S) == {}
+    assert await catalog.write(attempts.close, WISH, N2, EVIDENCE, {id_: "hand: x"}, NOW_S, enough) == {}
     assert [found.file_id for found in await catalog.read(rows.voided, OWN.store, 10)] == [id_]
     await catalog.write(attempts.put_back, SITE, OWN.store, [Back(giving=one, wrong=wrong)])
     left = await kept(catalog, id_)
@@ -172,7 +197,7 @@ async def test_bytes_that_a_catalog_did_not_know_in_trash_are_said_to_be_there(
 ) -> None:
     (id_,) = (await held(catalog, "a")).values()
     await in_trash(catalog, [id_])
-    await catalog.write(attempts.close, WISH, N2, [id_], EVIDENCE, {id_: "hand: x"}, NOW_S)
+    await catalog.write(attempts.close, WISH, N2, EVIDENCE, {id_: "hand: x"}, NOW_S, enough)
     await catalog.write(attempts.found_at_start, OWN.store, id_, wrong)
     (instance,) = await catalog.read(instances.of_files, SITE, [id_])
     assert instance.state == state

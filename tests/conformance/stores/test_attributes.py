@@ -14,8 +14,8 @@ from tests.support.oracle import kept
 from tests.support.stores import MAKERS, file_item, staged, staged_book
 
 from librarian_adapters.contract import Item, Part
+from librarian_daemon.fs import sparse
 from librarian_daemon.ports.store import Landing, NotPlaced, Placed
-from librarian_daemon.stores.posix import sparse
 from librarian_daemon.stores.posix.layout import Marker
 from librarian_daemon.stores.posix.modes import Modes
 from librarian_daemon.stores.posix.store import PosixStore

@@ -14,7 +14,7 @@ from tests.support.stores import expected, staged, staged_book
 
 from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed
 from librarian_daemon.ports.store_capabilities import keeping_of
-from librarian_daemon.stores.posix.leaving import away
+from librarian_daemon.stores.posix import away
 from librarian_daemon.stores.posix.store import PosixStore
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import Unit

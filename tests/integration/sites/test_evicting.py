@@ -54,6 +54,8 @@ def test_an_instance_is_given_up_where_enough_good_ones_are_left(tmp_path: Path)
         refused = north.lbctl("file", "evict", "raw.dat", "--store", "main", "--allow-archive", exit_code=11)
         assert "not-enough-instances" in refused
         assert (north.store / "raw.dat").read_bytes() == b"seen once" * 1000
+        summit.lbctl("transfer", "add", "raw.dat")
+        wait_for("it is wanted again", lambda: _everywhere(all3, "raw.dat", "summit", "north", "south"), *all3)
         for site in all3:
             site.lbctl("events", "audit")
 

@@ -14,6 +14,7 @@ from librarian_protocol.names import Name, SiteName
 from librarian_protocol.wanted import (
     EXPLAINED,
     LOCAL,
+    ONE_OFF,
     FileFacts,
     Here,
     InstanceFacts,
@@ -189,8 +190,11 @@ def test_a_site_heals_its_own_bad_instances_whatever_it_subscribes_to() -> None:
 
 
 def test_what_was_evicted_here_is_not_pulled_straight_back() -> None:
-    """That row is kept for this."""
-    assert _reason([AT_SUMMIT, _at(HOME, "near", state="removed")]) == "evicted-here"
+    """That row is kept for this. A person who wants it once gets it."""
+    gone = [AT_SUMMIT, _at(HOME, "near", state="removed")]
+    assert _reason(gone) == "evicted-here"
+    once = SubscriptionFacts(id=ONE_OFF, from_site=None, match="raw/a", into=["near"])
+    assert _reason(gone, rule=once) is None
 
 
 def test_the_best_instance_here_decides() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, delete, update
@@ -123,13 +123,17 @@ def _mine(tx: Tx, store: str, nonce: str, ids: Sequence[int], kept: Kept) -> dic
     }
 
 
-def decide(tx: Tx, wish: Wish, nonce: str, ids: Sequence[int], now_s: float) -> dict[int, Refusal | None]:
+#: Whether the answers are enough for a file, by what is known at a moment; None: they are.
+Judge = Callable[[facts.Surroundings, FileFacts], Refusal | None]
+
+
+def decide(tx: Tx, wish: Wish, nonce: str, ids: Sequence[int], now_s: float, judge: Judge) -> dict[int, Refusal | None]:
     """Round 1 was enough for these: decided, but those that are refused by now. The others are available again."""
     mine = _mine(tx, wish.store, nonce, ids, Kept.PENDING)
     around = facts.surroundings(tx.connection, tx.site, wish.own)
     found: dict[int, Refusal | None] = {}
     for file in facts.files(tx.connection, list(mine)):
-        found[file.file_id] = _refused(around, wish, file, now_s)
+        found[file.file_id] = _refused(around, wish, file, now_s) or judge(around, file)
     going = [id_ for id_, refusal in found.items() if refusal is None]
     rows.move(tx.connection, wish.store, going, stage=Kept.DECIDED.value, trash=nonce)
     rows.number(tx.connection, wish.store, {id_: number for number, id_ in enumerate(going)})
@@ -182,13 +186,19 @@ def trashed(tx: Tx, store: str, nonce: str, ids: Sequence[int], fresh: str, now_
 
 
 def close(
-    tx: Tx, wish: Wish, nonce: str, ids: Sequence[int], evidence: Digest, said: Mapping[int, str], now_s: float
+    tx: Tx,
+    wish: Wish,
+    nonce: str,
+    evidence: Digest,
+    said: Mapping[int, str],
+    now_s: float,
+    judge: Judge,
 ) -> dict[int, Refusal | None]:
     """Round 2 was enough for these: they are gone, but those that are refused by now. ``said``: the reason of each."""
-    mine = _mine(tx, wish.store, nonce, ids, Kept.TRASHED)
+    mine = _mine(tx, wish.store, nonce, list(said), Kept.TRASHED)
     around = facts.surroundings(tx.connection, tx.site, wish.own)
     known = facts.files(tx.connection, list(mine))
-    found = {file.file_id: _refused(around, wish, file, now_s) for file in known}
+    found = {file.file_id: _refused(around, wish, file, now_s) or judge(around, file) for file in known}
     going = [file for file in known if found[file.file_id] is None]
     if going:
         tx.append(

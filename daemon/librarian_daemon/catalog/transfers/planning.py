@@ -36,6 +36,7 @@ from librarian_protocol.entries import Dial, Unit
 from librarian_protocol.names import Name, SiteName
 from librarian_protocol.transfer import LIVE
 from librarian_protocol.wanted import (
+    ONE_OFF,
     FileFacts,
     Here,
     InstanceFacts,
@@ -373,8 +374,6 @@ _FILES = select(schema.file).where(schema.file.c.id.in_(_IDS))
 _TRANSFERS = select(schema.transfer).where(schema.transfer.c.file_id.in_(_IDS))
 _ONE_OFFS = select(schema.one_off).where(schema.one_off.c.file_id.in_(_IDS)).order_by(schema.one_off.c.store)
 _MEANINGS = _meanings()
-#: In place of a subscription's id.
-ONE_OFF = "one-off"
 
 
 def _one_offs(connection: Connection, files: Mapping[int, SqlRow[Any]]) -> dict[int, list[SubscriptionFacts]]:

@@ -19,6 +19,7 @@ from librarian_daemon.fs.kept import Kept, KeptRoots, move
 from librarian_daemon.fs.os_errors import store_error
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.ports.store import Action, Landing, NotPlaced, Placed
+from librarian_daemon.stores.posix.away import exchange_bad, keep_bad, set_bad_aside
 from librarian_daemon.stores.posix.landing_check import compare, exists, listed, missing
 from librarian_daemon.stores.posix.layout import (
     ATTRIBUTES,
@@ -29,7 +30,6 @@ from librarian_daemon.stores.posix.layout import (
     manifest_path,
     staging_root,
 )
-from librarian_daemon.stores.posix.leaving.away import exchange_bad, keep_bad, set_bad_aside
 from librarian_daemon.stores.posix.lists import of_file
 from librarian_daemon.stores.posix.sealer import NotDurable, Sealer, fsync
 from librarian_daemon.stores.posix.staging import remove

@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 from librarian_adapters.beneath import DIRECTORY, READ_FILE, open_beneath
 from librarian_adapters.contract import Item, Part
+from librarian_daemon.fs import sparse
 from librarian_daemon.fs.beneath import opened, split
 from librarian_daemon.fs.os_errors import naming
 from librarian_daemon.fs.threads import Threads
-from librarian_daemon.stores.posix import sparse
 from librarian_protocol.errors import SizeMismatch, SourceInvalid
 
 _COPY_BYTES = 8 << 20

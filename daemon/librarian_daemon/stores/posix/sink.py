@@ -18,9 +18,9 @@ import msgspec
 from blake3 import blake3
 
 from librarian_adapters.contract import Buffer
+from librarian_daemon.fs import sparse
 from librarian_daemon.fs.os_errors import naming
 from librarian_daemon.fs.threads import Threads
-from librarian_daemon.stores.posix import sparse
 from librarian_protocol.digests import Digest
 from librarian_protocol.errors import StoreFault
 

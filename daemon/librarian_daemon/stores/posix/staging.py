@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 from librarian_adapters.beneath import DIRECTORY, READ_FILE, open_beneath
 from librarian_adapters.contract import Buffer, Item
+from librarian_daemon.fs import sparse
 from librarian_daemon.fs.beneath import opened, split
 from librarian_daemon.fs.hashing import hash_fd
 from librarian_daemon.fs.os_errors import naming
 from librarian_daemon.fs.threads import Threads
-from librarian_daemon.stores.posix import sparse
 from librarian_daemon.stores.posix.layout import staging_root
 from librarian_daemon.stores.posix.scratch import FileScratch
 from librarian_daemon.stores.posix.sink import FileSink, Written, stamp_from, stamp_of

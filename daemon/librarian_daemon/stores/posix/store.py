@@ -21,15 +21,15 @@ from librarian_daemon.ports.store import Check, Landing, Looked, NotPlaced, Part
 from librarian_daemon.ports.store_capabilities import Capabilities, Expected
 from librarian_daemon.stores.posix import layout, listing, probe
 from librarian_daemon.stores.posix.durability import Durability, Sync
+from librarian_daemon.stores.posix.keeping import PosixKeeping
 from librarian_daemon.stores.posix.layout import HEAD, OURS, Marker, Root, manifest_path
-from librarian_daemon.stores.posix.leaving.keeping import PosixKeeping
-from librarian_daemon.stores.posix.leaving.trash import PosixTrash
 from librarian_daemon.stores.posix.local_directory import PosixDirectory
 from librarian_daemon.stores.posix.modes import DEFAULT, Modes
 from librarian_daemon.stores.posix.parts import Parts, PosixReader
 from librarian_daemon.stores.posix.placer import Placer
 from librarian_daemon.stores.posix.sealer import Sealer
 from librarian_daemon.stores.posix.staging import FileStaging
+from librarian_daemon.stores.posix.trash import PosixTrash
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreRole, Unit
 from librarian_protocol.errors import ChecksumMismatch, SizeMismatch, SourceMissing, StoreError

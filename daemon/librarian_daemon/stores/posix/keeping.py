@@ -14,8 +14,8 @@ from librarian_daemon.fs.beneath import opened, split
 from librarian_daemon.fs.hashing import Stopped, hash_fd
 from librarian_daemon.fs.os_errors import naming
 from librarian_daemon.fs.threads import Threads
+from librarian_daemon.stores.posix import away, set_aside
 from librarian_daemon.stores.posix.layout import STAGING, Root
-from librarian_daemon.stores.posix.leaving import away, set_aside
 from librarian_daemon.stores.posix.staging import make_staged_directories
 from librarian_protocol.digests import Digest
 from librarian_protocol.manifest import MemberFile

@@ -21,9 +21,9 @@ from librarian_daemon.fs.beneath import fsync_beneath, make_directories, move, o
 from librarian_daemon.fs.os_errors import naming, store_error
 from librarian_daemon.fs.threads import Threads
 from librarian_daemon.ports.store_capabilities import InTrash, trash_place
+from librarian_daemon.stores.posix import set_aside
 from librarian_daemon.stores.posix.landing_check import exists
 from librarian_daemon.stores.posix.layout import TRASH, Root
-from librarian_daemon.stores.posix.leaving import set_aside
 from librarian_daemon.stores.posix.staging import remove
 from librarian_protocol import wire
 from librarian_protocol.errors import SourceMissing, StoreError
