@@ -379,6 +379,8 @@ class Run:
                 continue
             if site.restored and self.world.evicts and standing is None:
                 continue  # it was given up after the backup; names are compared before the quarantine ends
+            if standing is None and name in site.disk.rotted_s and site.database.inline(_is_away, name, digest):
+                continue  # it rotted before it went to trash, or there: it is read before it is put back, or gone
             if standing is None and site.disk.is_good_in_trash(_file(name, digest)):
                 if site.database.inline(_is_away, name, digest) or site.restored:
                     continue
