@@ -25,6 +25,10 @@ END = "<!-- end of the fault matrix -->\n"
 ROWS: dict[int, tuple[str, str]] = {
     1: ("SIGKILL at a system call of intake", "N; the restart finishes or rolls back; no file twice"),
     2: ("SIGKILL at a system call of pull, verification, registration, callback", "N; nothing claimed without bytes"),
+    3: (
+        "SIGKILL at a system call of giving up",
+        "enough good instances are left; given up once; nothing stays in trash",
+    ),
     5: ("power cut at any moment", "N; what is claimed is so; the bus keeps what it acknowledged"),
     6: ("torn write in a store, in staging", "found by its digest, pulled again or suspected; never served"),
     7: ("no space: drop, store, staging, catalog, bus", "intake or transfer pauses, says why, goes on by itself"),
@@ -35,6 +39,8 @@ ROWS: dict[int, tuple[str, str]] = {
     ),
     10: ("EIO on fsync", "nothing accepted; never tried again on the same descriptor; goes on by itself"),
     11: ("a filesystem turns read-only", "intake stops and says so; serving goes on"),
+    12: ("bytes of a store rot", "found by the next pass; mended in place while others read; told once"),
+    13: ("the last instance rots", "kept and alarmed, never given up; good members of a book are served"),
     14: ("many bad instances at once", "no automatic action beyond a limit; one incident"),
     15: ("link cut", "the backlog waits on disk; catches up; each file once"),
     16: ("slow, flapping, half-open link", "transfers resume by range; everything arrives"),
@@ -60,6 +66,7 @@ ROWS: dict[int, tuple[str, str]] = {
     36: ("vanishes, or is replaced, while it is read", "forgotten or begun anew; nothing wrong is accepted"),
     37: ("second link, sparse, empty", "copied, kept, legal"),
     38: ("one name at two sites", "same bytes are one file; others a conflict, both kept"),
+    39: ("several sites give up at once", "enough good instances are left at every moment"),
     45: ("slow headers, idle connections, endless bodies, huge headers", "cut off in seconds; others are served"),
     49: ("few descriptors, little memory", "work goes on; it is said"),
     50: ("PostgreSQL restarted, in the middle of commits", "N; goes on by itself; audit clean"),

@@ -51,7 +51,7 @@ def some_of(points: Sequence[Point], number: int) -> list[Point]:
     return chosen
 
 
-@pytest.mark.fault(1, 2)
+@pytest.mark.fault(1, 2, 3)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_rows_01_and_02_killed_at_a_system_call_nothing_is_lost_and_nothing_is_there_twice(
     tmp_path: Path, operation: str

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import pytest
 from tests.support.nats import nats_server
 from tests.support.sites import Site, free_port, join, sites, wait_for
 
@@ -60,6 +61,7 @@ def test_an_instance_is_given_up_where_enough_good_ones_are_left(tmp_path: Path)
             site.lbctl("events", "audit")
 
 
+@pytest.mark.fault(39)
 def test_three_sites_that_each_want_to_give_up_everything_at_once_leave_two_good_ones(tmp_path: Path) -> None:
     names = [f"f{number:02}.dat" for number in range(12)]
     with nats_server(tmp_path / "nats", free_port()) as server, three(tmp_path, server.url, NO_GRACE) as all3:

@@ -77,6 +77,7 @@ def kept_bad(site: Site) -> list[Path]:
 
 
 @pytest.mark.fault(19)
+@pytest.mark.fault(12)
 def test_a_flipped_byte_is_found_by_the_next_pass_mended_told_once_and_over_by_itself(tmp_path: Path) -> None:
     data, members = os.urandom(3 << 20), {f"m{number}": os.urandom(200_000) for number in range(6)}
     with pair(tmp_path) as both:
@@ -123,6 +124,7 @@ def test_a_flipped_byte_is_found_by_the_next_pass_mended_told_once_and_over_by_i
 
 
 @pytest.mark.fault(14)
+@pytest.mark.fault(13)
 def test_a_bad_last_instance_is_kept_and_alarmed_and_dropped_bytes_take_its_place(tmp_path: Path) -> None:
     with pair(tmp_path, subscribe=False) as both:
         summit, _ = both.sites
@@ -172,6 +174,7 @@ def test_two_sites_with_a_bad_member_each_mend_one_another(tmp_path: Path) -> No
         both.assert_whole()
 
 
+@pytest.mark.fault(14)
 @pytest.mark.fault(14)
 def test_a_store_with_many_bad_instances_is_frozen_with_one_incident_until_it_is_thawed(tmp_path: Path) -> None:
     names = [f"f{number}.dat" for number in range(6)]
