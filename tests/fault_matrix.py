@@ -27,7 +27,7 @@ ROWS: dict[int, tuple[str, str]] = {
     2: ("SIGKILL at a system call of pull, verification, registration, callback", "N; nothing claimed without bytes"),
     3: (
         "SIGKILL at a system call of giving up",
-        "enough good instances are left; given up once; nothing stays in trash",
+        "enough good instances are left; given up once; trash is empty",
     ),
     5: ("power cut at any moment", "N; what is claimed is so; the bus keeps what it acknowledged"),
     6: ("torn write in a store, in staging", "found by its digest, pulled again or suspected; never served"),
