@@ -7,7 +7,7 @@ from tests.mutants import MUTANTS, ROOT, Mutant, is_caught
 from tests.simulation.mutations import MUTATIONS
 
 #: Of the simulator.
-RULES = {"I1", "I2", "I4", "I5", "I6", "I8", "I10", "I11"}
+RULES = {"I1", "I2", "I3", "I4", "I5", "I6", "I8", "I10", "I11", "I16"}
 #: A daemon without its guard is waited for until the test's time is over: `scripts/mutate` tries those.
 QUICK = [mutant for mutant in MUTANTS if not mutant.test.startswith("tests/integration/")]
 

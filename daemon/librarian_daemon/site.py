@@ -238,8 +238,13 @@ class Site:
         doctor = build_doctor(
             ports, settings, parts.status, parts.mesh, parts.transfers, parts.watch, data.advertise, readers.checks
         )
+
+        def watch(store: SiteStore) -> None:
+            parts.watch.health.add(store)
+            parts.integrity.scrubber.watch(store)
+
         attachments = build_attachments(
-            ports, settings, declarations, parts.take_up, parts.watch.health.add, parts.transfers.stores_changed
+            ports, settings, declarations, parts.take_up, watch, parts.transfers.stores_changed
         )
         parts.rooms.close_by(attachments.close_full)
         control = build_control(

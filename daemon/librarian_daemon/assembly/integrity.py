@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -39,16 +39,28 @@ class Integrity(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def budgets_of(ports: Ports, settings: SiteSettings) -> Mapping[str, Budget]:
-    """How each store is read again, by its id."""
-    configured = {store.label: store for store in settings.store}
-    return {store.id: settings.scrub.budget(configured.get(store.label)) for store in ports.stores}
+class Budgets(Mapping[str, Budget]):
+    """How each store is read again, by its id: of those that are attached at each look."""
+
+    def __init__(self, ports: Ports, settings: SiteSettings) -> None:
+        self._stores = ports.by_id
+        self._scrub = settings.scrub
+        self._configured = {store.label: store for store in settings.store}
+
+    def __getitem__(self, id_: str) -> Budget:
+        return self._scrub.budget(self._configured.get(self._stores[id_].label))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stores)
+
+    def __len__(self) -> int:
+        return len(self._stores)
 
 
 def build_integrity(ports: Ports, settings: SiteSettings) -> Integrity:
     """Each service wakes with the entries that concern it."""
     catalog, by_id = ports.catalog, ports.by_id
-    budgets = budgets_of(ports, settings)
+    budgets = Budgets(ports, settings)
     freezing = Freezing(catalog, by_id, ports.incidents, ports.site)
     custodian = Custodian(
         catalog,

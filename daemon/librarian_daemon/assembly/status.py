@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from librarian_daemon.assembly.incidents import Watch
-from librarian_daemon.assembly.integrity import budgets_of
+from librarian_daemon.assembly.integrity import Budgets
 from librarian_daemon.assembly.mesh import Mesh
 from librarian_daemon.assembly.ports import Ports, Services
 from librarian_daemon.assembly.transfers import Transfers
@@ -76,7 +76,7 @@ def build_status(
             by_id,
             watch.health,
             problems.sections,
-            ScrubViews(ports.catalog, by_id, budgets_of(ports, settings), ports.clock),
+            ScrubViews(ports.catalog, by_id, Budgets(ports, settings), ports.clock),
         ),
         transfers=TransferViews(
             catalog=ports.catalog,

@@ -62,14 +62,22 @@ class Scrubber:
         self._clock = clock
         self._site = site
         self._metrics = metrics
-        self._wakes = {store.id: Signal() for store in stores}
+        self._wakes: dict[str, Signal] = {}
+        self._added = asyncio.Queue[Store]()
         self._log = structlog.get_logger("scrubber")
 
     async def ask(self, store: str) -> Pass:
         """A person wants the store read now, whatever the hours. A pass that goes on is the one."""
         begun = await self._catalog.write(scrubbing.begin, store, self._clock.unix_s(), asked=True)
-        self._wakes[store].set()
+        self._wake(store).set()
         return begun
+
+    def watch(self, store: Store) -> None:
+        """Read a store, too, that was added while the daemon runs."""
+        self._added.put_nowait(store)
+
+    def _wake(self, store: str) -> Signal:
+        return self._wakes.setdefault(store, Signal())
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -77,16 +85,19 @@ class Scrubber:
         async with asyncio.TaskGroup() as group:
             for store in self._stores:
                 group.create_task(self._watch(store), name=f"scrubbing {store.label}")
+            while True:
+                store = await self._added.get()
+                group.create_task(self._watch(store), name=f"scrubbing {store.label}")
 
     async def _watch(self, store: Store) -> None:
         budget = self._budgets[store.id]
         pace = Pace(self._clock, float(budget.rate))
         held_bytes, measured_s = 0, -MEASURE_EVERY_S
-        while True:
+        while any(store.id == attached.id for attached in self._stores):
             now = self._clock.unix_s()
             last = await self._catalog.read(scrubbing.last_pass, store.id)
             if await self._catalog.read(quarantine.state) is not None:
-                await self._wakes[store.id].wait(LOOK_EVERY_S)
+                await self._wake(store.id).wait(LOOK_EVERY_S)
                 continue
             if self._clock.boottime_s() - measured_s >= MEASURE_EVERY_S:
                 held_bytes = await self._catalog.read(scrubbing.held_bytes, self._site, store.id)
@@ -94,12 +105,12 @@ class Scrubber:
             if scrub.is_due(last, budget, held_bytes, now):
                 last = await self._catalog.write(scrubbing.begin, store.id, now)
             if last is None or last.ended is not None:
-                await self._wakes[store.id].wait(LOOK_EVERY_S)
+                await self._wake(store.id).wait(LOOK_EVERY_S)
                 continue
             pace.hours = scrub.ALWAYS if last.asked else budget.hours
             pace.rate = await self._rate(store, budget, held_bytes)
             if pace.closed_s() or not await self._advance(store, last, pace):
-                await self._wakes[store.id].wait(LOOK_EVERY_S)
+                await self._wake(store.id).wait(LOOK_EVERY_S)
 
     async def _rate(self, store: Store, budget: Budget, held_bytes: int) -> float:
         ages = await self._catalog.read(scrubbing.ages, store.id, self._clock.unix_s(), held_bytes)
