@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import datetime
+from datetime import UTC, datetime
 
 #: Control characters; format characters, which turn or hide text (right-to-left marks, joiners); line and
 #: paragraph separators; halves of surrogate pairs.
@@ -61,6 +61,11 @@ def ago(at: str | None, now: datetime) -> str:
     if then.tzinfo is None:
         return safe(at)
     return f"{duration((now - then).total_seconds())} ago"
+
+
+def utc(seconds: float) -> str:
+    """RFC 3339, to the second, of seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def moment(at: str | None) -> str:

@@ -7,14 +7,14 @@ that they have in its journal: each is a register's state like any other, so ord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import msgspec
 from blake3 import blake3
 from msgspec import Meta
 
-from librarian_protocol import segments, wire
+from librarian_protocol import mail, segments, wire
 from librarian_protocol.entries import (
     Entry,
     FileEntry,
@@ -37,6 +37,8 @@ TELL = "tell"
 TELL_AGAIN = "tell-again"
 #: Of a letter's body: below what a letter may have.
 MAX_TELLING_BYTES = 128 * 1024
+#: Entries of one letter.
+MOST_ENTRIES = 5000
 #: What every site must know to check signatures and to fetch files. Subscriptions are not told to callback sites.
 _FOR_ALL = (SiteAdmitted, SiteRevoked, SiteRekeyed, SiteAnnounced, StoreDeclared, StoreRetired)
 
@@ -52,7 +54,7 @@ class LetterBody(msgspec.Struct, frozen=True, kw_only=True):
     epoch: Seq
     incarnation: IncarnationId
     kind: Annotated[str, Meta(max_length=64)]
-    entries: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=5000)]
+    entries: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MOST_ENTRIES)]
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,10 +75,7 @@ def decode(body: bytes) -> LetterBody:
     Raises:
         SegmentInvalid: it is none.
     """
-    try:
-        return _TELLING.decode(body)
-    except wire.NOT_DECODABLE as exc:
-        raise SegmentInvalid(f"letter {TELL!r}: {wire.why(exc)}") from exc
+    return mail.body_of(TELL, _TELLING, body)
 
 
 def hash_of(body: bytes) -> str:
@@ -103,7 +102,7 @@ def tellings(
         for raw, entry in zip(segment.entries, segments.entries_of(segment) or (), strict=False)
         if isinstance(entry, Entry) and concerns(entry, is_offered)
     ]
-    for part in _parts(raws):
+    for part in mail.parts(raws, lambda raw: len(bytes(raw)), MAX_TELLING_BYTES, MOST_ENTRIES):
         body = wire.encode(
             LetterBody(
                 number=told.number + 1,
@@ -118,20 +117,6 @@ def tellings(
         told = Told(number=told.number + 1, hash=hash_of(body))
         begins = False
         yield body, told
-
-
-def _parts(raws: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
-    part: list[msgspec.Raw] = []
-    size = 0
-    for raw in raws:
-        length = len(bytes(raw)) + 1
-        if part and size + length > MAX_TELLING_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(raw)
-        size += length
-    if part:
-        yield part
 
 
 def entries_of(telling: LetterBody, sender: SiteName) -> list[Entry | SegmentInvalid] | None:

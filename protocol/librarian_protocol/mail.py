@@ -7,7 +7,8 @@ harmless the second time.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +18,7 @@ from librarian_protocol.errors import SegmentInvalid
 from librarian_protocol.keys import Purpose, SiteKey, verify
 from librarian_protocol.names import SiteName
 
+T = TypeVar("T")
 VERSION = 1
 #: As for segments: several fit into one pull of 1 MiB.
 MAX_MAIL_BYTES = 192 * 1024
@@ -70,3 +72,37 @@ def open_signed(payload: bytes, signature: str, *, sender: SiteName, to: SiteNam
     if (letter.sender, letter.to) != (sender, to):
         raise SegmentInvalid(f"a letter from {letter.sender!r} to {letter.to!r} arrived from {sender!r} at {to!r}")
     return letter
+
+
+def body_of(verb: str, decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """What the body of a letter says.
+
+    Raises:
+        SegmentInvalid: it says nothing that the verb gives a meaning to.
+    """
+    try:
+        return decoder.decode(body)
+    except wire.NOT_DECODABLE as exc:
+        raise SegmentInvalid(f"letter {verb!r}: {wire.why(exc)}") from exc
+
+
+def parts(items: Iterable[T], length: Callable[[T], int], most_bytes: int, most: int) -> Iterator[Sequence[T]]:
+    """The items in their order, divided so that each part fits into a letter.
+
+    Args:
+        items: what is to be said.
+        length: bytes of one of them as it is written.
+        most_bytes: of one part, with a sign between two items; a part has one item at least.
+        most: items of one part.
+    """
+    part: list[T] = []
+    size = 0
+    for item in items:
+        needed = length(item) + 1
+        if part and (size + needed > most_bytes or len(part) == most):
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += needed
+    if part:
+        yield part

@@ -7,12 +7,10 @@ nothing else would tell when it ends.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 
 from librarian_protocol import lengths
-from librarian_protocol.display import safe
+from librarian_protocol.display import safe, utc
 from librarian_protocol.errors import ArgumentInvalid
 from librarian_protocol.names import SiteName
 
@@ -117,9 +115,4 @@ def left_s(pause: Pause, now: int) -> int:
 
 def describe(pause: Pause) -> str:
     """In words, behind what is paused: ``paused until 2026-11-21T03:05:10Z by anna: new disks``."""
-    return f"paused until {at(pause.until)} by {pause.by}: {pause.reason}"
-
-
-def at(seconds: int) -> str:
-    """RFC 3339."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"paused until {utc(pause.until)} by {pause.by}: {pause.reason}"

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from librarian_protocol import globs, wire
-from librarian_protocol.display import safe
+from librarian_protocol.display import safe, utc
 from librarian_protocol.entries import EntryId, HoldDeclared, KeepDeclared, StoreRole
 from librarian_protocol.errors import ArgumentInvalid
 from librarian_protocol.names import Name
@@ -137,7 +137,7 @@ def until_of(text: str) -> int:
 def moment(until: int) -> str:
     """As people read it; of a moment beyond the calendar, the number of seconds."""
     try:
-        return datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return utc(until)
     except (ValueError, OverflowError, OSError):
         return f"{until} s after 1970"
 

@@ -480,9 +480,7 @@ _CONFLICTS = select(schema.conflict.c.name).order_by(schema.conflict.c.name)
 
 def _is_away(connection: Connection, name: str, digest: str) -> bool:
     """Whether a row says that the bytes are given up."""
-    return any(
-        str(one.digest) == digest and one.kept.value in rows.AWAY for one in rows.named(connection, None, Name(name))
-    )
+    return any(str(one.digest) == digest and one.away for one in rows.named(connection, Name(name)))
 
 
 def _gives_up(connection: Connection, store: str) -> bool:

@@ -43,7 +43,6 @@ from librarian_daemon.mesh.attachments import Attachments
 from librarian_daemon.runtime.logs import LogLevel
 from librarian_daemon.status.doctor import Doctor
 from librarian_daemon.status.status import Views
-from librarian_protocol.lengths import seconds_of
 
 
 def build_control(
@@ -100,7 +99,7 @@ def build_control(
             *PauseControl(transfers.pauses, clock, lambda: membership.members.keys() - {site}).routes(),
             *StoreControl(views, StoreMarker(catalog, ports.stores, site), attachments).routes(),
             *ScrubControl(views, integrity.scrubber, integrity.freezing, choice).routes(),
-            *_giving_up(ports, settings, choice, eviction).routes(),
+            *_giving_up(ports, choice, eviction).routes(),
             *VerifyControl(inquiries.asking, inquiries.answering, mesh.presences).routes(),
             *DropControl(intakes.services, directories(ports.stores)).routes(),
             *ReconcileControl(integrity.reconciler, recovery.recoverer).routes(),
@@ -121,7 +120,7 @@ def build_control(
     )
 
 
-def _giving_up(ports: Ports, settings: SiteSettings, choice: StoreChoice, eviction: Eviction) -> RetentionControl:
+def _giving_up(ports: Ports, choice: StoreChoice, eviction: Eviction) -> RetentionControl:
     return RetentionControl(
         catalog=ports.catalog,
         clock=ports.clock,
@@ -131,7 +130,6 @@ def _giving_up(ports: Ports, settings: SiteSettings, choice: StoreChoice, evicti
         evictor=eviction.evictor,
         trash=eviction.trash,
         rules=eviction.retention,
-        grace_s=seconds_of(settings.retention.trash),
     )
 
 

@@ -166,6 +166,12 @@ def spoken_of() -> Any:
     return or_(file.origin_site.is_not(None), exists().where(instance.file_id == file.id))
 
 
+def is_loser() -> Any:
+    """Condition on ``file``: another file was decided to have its name."""
+    naming, file = schema.naming.c, schema.file.c
+    return exists().where(naming.name == file.name, naming.kept != file.digest)
+
+
 def _decided(connection: Connection, names: Sequence[str]) -> dict[str, list[Resolution]]:
     """The decisions about each of these names."""
     found: dict[str, list[Resolution]] = {}

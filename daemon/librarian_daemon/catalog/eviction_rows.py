@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, func, select, update
 
 from librarian_daemon.catalog import schema, statements
+from librarian_daemon.catalog.apply import is_loser
 from librarian_daemon.catalog.upserts import chunks
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
@@ -60,6 +61,11 @@ class Giving(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     #: An instance in an archive must be left.
     needs_archive: bool
+
+    @property
+    def away(self) -> bool:
+        """Whether its bytes do not stand at its name, or are about to leave it."""
+        return self.kept.value in AWAY
 
     @property
     def row(self) -> Row:
@@ -138,27 +144,19 @@ def in_conflict(connection: Connection, store: str, limit: int) -> list[Giving]:
     """Those in trash of whose names something else is said by now, or which an administrator withdrew."""
     if not any_(connection):
         return []
-    conflict, naming = schema.conflict.c, schema.naming.c
-    other = (
-        exists().where(conflict.name == _FILE.name)
-        | exists().where(naming.name == _FILE.name, naming.kept != _FILE.digest)
-        | _FILE.withdrawn.is_(True)
-    )
+    other = exists().where(schema.conflict.c.name == _FILE.name) | is_loser() | _FILE.withdrawn.is_(True)
     wanted = (_EVICTION.store == store, _EVICTION.stage.in_(AWAY), other)
     return _givings(connection.execute(_SELECT.where(*wanted).order_by(_EVICTION.file_id).limit(limit)))
 
 
-def is_loser(connection: Connection, file_id: int) -> bool:
+def has_lost_its_name(connection: Connection, file_id: int) -> bool:
     """Whether another file was decided to have its name."""
-    naming = schema.naming.c
-    wanted = exists().where(_FILE.id == file_id, naming.name == _FILE.name, naming.kept != _FILE.digest)
-    return bool(connection.scalar(select(wanted)))
+    return bool(connection.scalar(select(exists().where(_FILE.id == file_id, is_loser()))))
 
 
-def named(connection: Connection, store: str | None, name: Name) -> list[Giving]:
+def named(connection: Connection, name: Name) -> list[Giving]:
     """Those of a name."""
-    wanted = _SELECT.where(_FILE.name == str(name))
-    return _givings(connection.execute(wanted if store is None else wanted.where(_EVICTION.store == store)))
+    return _givings(connection.execute(_SELECT.where(_FILE.name == str(name))))
 
 
 def after(connection: Connection, store: str, file_id: int, limit: int) -> list[Giving]:
@@ -172,19 +170,17 @@ class Trashed(msgspec.Struct, frozen=True, kw_only=True):
 
     files: int = 0
     size_bytes: int = 0
-    #: When the first of it came there; None where nothing is.
-    oldest_s: float | None = None
 
 
 def trashed(connection: Connection, store: str) -> Trashed:
     """How much of a store stands in trash."""
     found = connection.execute(
-        select(func.count(), func.sum(_FILE.size_bytes), func.min(_EVICTION.since_s))
+        select(func.count(), func.sum(_FILE.size_bytes))
         .select_from(schema.eviction)
         .join(schema.file, _FILE.id == _EVICTION.file_id)
         .where(_EVICTION.store == store, _EVICTION.stage.in_(AWAY))
     ).one()
-    return Trashed(files=found[0], size_bytes=int(found[1] or 0), oldest_s=found[2])
+    return Trashed(files=found[0], size_bytes=int(found[1] or 0))
 
 
 def any_(connection: Connection) -> bool:

@@ -15,7 +15,7 @@ from librarian_daemon.eviction.voucher import VoucherService
 from librarian_daemon.ports.time import Rng
 from librarian_protocol.entries import Access
 from librarian_protocol.eviction import count
-from librarian_protocol.eviction.count import Attempt, Place
+from librarian_protocol.eviction.count import Place
 from librarian_protocol.eviction.letters import ASK, Ask, AskedFile, asks
 from librarian_protocol.eviction.refusal import WHY_DECLINED, Refusal
 from librarian_protocol.eviction.voucher import Round, Vouch
@@ -96,7 +96,7 @@ class Asker:
         proved: Mapping[Place, str] | None = None,
     ) -> Refusal | None:
         """``proved``: of round 2, what the vouchers' proofs must be; without it only rows are counted."""
-        attempt = _attempt(around, wish, inquiry.nonce, file, proved)
+        attempt = attempts.attempt_of(around, wish, file, inquiry.nonce, proved)
         key = (file.name, file.digest)
         return count.verdict(
             attempt, inquiry.vouches.get(key, ()), around.known_of(file), inquiry.declines.get(key, {})
@@ -110,22 +110,8 @@ class Asker:
         file: FileFacts,
         proved: Mapping[int, Mapping[Place, str]],
     ) -> list[Vouch]:
-        attempt = _attempt(around, wish, inquiry.nonce, file, proved[file.file_id])
+        attempt = attempts.attempt_of(around, wish, file, inquiry.nonce, proved[file.file_id])
         return count.counting(attempt, inquiry.vouches.get((file.name, file.digest), ()), around.known_of(file))
-
-
-def _attempt(
-    around: Surroundings, wish: Wish, nonce: str, file: FileFacts, proved: Mapping[Place, str] | None
-) -> Attempt:
-    return Attempt(
-        nonce=nonce,
-        round=Round.ROWS if proved is None else Round.BYTES,
-        name=file.name,
-        digest=file.digest,
-        place=(around.site, wish.store),
-        keep=attempts.keep_of(around, wish, file),
-        proofs=proved or {},
-    )
 
 
 def _whom(around: Surroundings, files: Sequence[FileFacts]) -> dict[SiteName, set[File]]:

@@ -114,6 +114,10 @@ class Evictor:
             store=store, why=why, allow_archive=allow_archive, needs_archive=needs_archive, own=self._limits.keep
         )
 
+    def grace_of(self, store: str) -> float:
+        """Seconds that the bytes of a store stand in trash now."""
+        return self.grace_s.get(store, self._limits.grace_s)
+
     # ---- round 1 -----------------------------------------------------------------------------------------
 
     async def look(self, wish: Wish, ids: Sequence[int]) -> list[Looked]:
@@ -213,7 +217,7 @@ class Evictor:
 
     async def _tend(self, store: Store, group: asyncio.TaskGroup) -> None:
         await self._trash.tend(store)
-        grace_s = self.grace_s.get(store.id, self._limits.grace_s)
+        grace_s = self.grace_of(store.id)
         for _ in range(_ROUND_2):
             if len(self._asking) >= _ROUND_2:
                 return

@@ -92,6 +92,12 @@ class Retention:
             state.next_s = 0.0
         self.wake.set()
 
+    def wish(self, rule: Rule, store: Store) -> Wish:
+        """What a rule wants of a store."""
+        return self._evictor.wish(
+            store.id, WHY, allow_archive=rule.allow_archive, needs_archive=rule.needs_role is not None
+        )
+
     async def _carry_out(self, rule: Rule, state: Pass) -> bool:
         """A batch of a rule. Returns whether there is more to do at once."""
         store = next((one for one in self._stores.values() if one.label == rule.store), None)
@@ -100,9 +106,7 @@ class Retention:
         wanted_bytes = await self._wanted(rule, state, store)
         if wanted_bytes == 0 or self._clock.boottime_s() < state.next_s:
             return False
-        wish = self._evictor.wish(
-            store.id, WHY, allow_archive=rule.allow_archive, needs_archive=rule.needs_role is not None
-        )
+        wish = self.wish(rule, store)
         batch = await self._next(rule, state, wish, wanted_bytes)
         if not batch:
             return False

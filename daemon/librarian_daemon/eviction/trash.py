@@ -8,7 +8,7 @@ import structlog
 
 from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog.committer import Catalog
-from librarian_daemon.catalog.eviction_rows import AWAY, Giving, Kept
+from librarian_daemon.catalog.eviction_rows import Giving, Kept
 from librarian_daemon.catalog.evictions import attempts, facts
 from librarian_daemon.catalog.evictions.attempts import Back
 from librarian_daemon.ports.incidents import Incidents
@@ -64,7 +64,7 @@ class TrashKeeper:
         for file in files:
             mine = known.get((file.name, file.digest))
             kept = None if mine is None else mine.giving.get(store.id)
-            if kept is not None and kept.kept.value in AWAY and kept.trash == nonce:
+            if kept is not None and kept.away and kept.trash == nonce:
                 continue
             row = None if mine is None else mine.row(self._site, store.id)
             if row is not None and at_start(row, Found(trash=nonce)) is Action.UNLINK:
@@ -128,7 +128,7 @@ class TrashKeeper:
         """It is renamed under the lock, and read without it: its row says meanwhile that it is in trash."""
         file = in_trash(one)
         async with store.names.alone():
-            loser = await self._catalog.read(rows.is_loser, one.file_id)
+            loser = await self._catalog.read(rows.has_lost_its_name, one.file_id)
             moved = await trash_of(store).bring_back(one.trash, file, aside=loser)
         wrong = await self._wrong(store, one.trash, file, moved=moved, aside=loser)
         if wrong is not None and not isinstance(wrong, SourceMissing):

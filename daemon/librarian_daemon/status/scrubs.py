@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from librarian_daemon.catalog.committer import Catalog
 from librarian_daemon.catalog.integrity import scrubbing
@@ -11,6 +11,7 @@ from librarian_daemon.ports.store import Store
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.status.census import Figures
 from librarian_protocol import api, scrub
+from librarian_protocol.display import utc
 from librarian_protocol.scrub import Budget
 
 
@@ -52,8 +53,8 @@ class ScrubViews:
             label=store.label,
             number=last.number if last else 0,
             state=state,
-            began_at=_at(last.began) if last else None,
-            ended_at=_at(last.ended) if last and last.ended is not None else None,
+            began_at=utc(last.began) if last else None,
+            ended_at=utc(last.ended) if last and last.ended is not None else None,
             files=last.files if last else 0,
             bytes=last.bytes if last else 0,
             held_bytes=held_bytes,
@@ -65,7 +66,3 @@ class ScrubViews:
             rate_bytes_s=budget.rate,
             miss_s=round(scrub.projected_miss_s(ages, budget), 1),
         )
-
-
-def _at(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

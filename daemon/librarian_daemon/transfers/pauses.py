@@ -16,6 +16,7 @@ from librarian_daemon.catalog.transfers import pauses
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.signals import Signal
 from librarian_protocol import api, pausing
+from librarian_protocol.display import utc
 from librarian_protocol.names import SiteName
 from librarian_protocol.pausing import INTAKE, TRANSFERS, Pause
 
@@ -100,7 +101,7 @@ class Pauses:
         """Add a pause. It replaces an earlier pause of the same thing."""
         await self._catalog.write(pauses.put, pause)
         self._hold(pause)
-        self._log.warning("paused", what=pause.what, by=pause.by, reason=pause.reason, until=pausing.at(pause.until))
+        self._log.warning("paused", what=pause.what, by=pause.by, reason=pause.reason, until=utc(pause.until))
         self._tell()
 
     async def end(self, what: str) -> Pause | None:
@@ -125,7 +126,7 @@ class Pauses:
                 await self._catalog.write(pauses.remove, pause.what, pause.until)
                 if self._active.get(pause.what, _ActivePause(pause, 0.0)).pause == pause:
                     self._active.pop(pause.what, None)
-                self._log.info("pause_is_over", what=pause.what, until=pausing.at(pause.until))
+                self._log.info("pause_is_over", what=pause.what, until=utc(pause.until))
             if over:
                 self._tell()
             next_s = min((self._left_s(active) for active in self._active.values()), default=_LOOK_EVERY_S)
@@ -139,8 +140,8 @@ def shown(given: Collection[Pause], clock: Clock) -> list[api.Pause]:
             what=pause.what,
             reason=pause.reason,
             by=pause.by,
-            since=pausing.at(pause.began),
-            until=pausing.at(pause.until),
+            since=utc(pause.began),
+            until=utc(pause.until),
             left_s=pausing.left_s(pause, clock.unix_s()),
         )
         for pause in given

@@ -6,13 +6,13 @@ attempt looks at no answer for another one. Each answer is whole in itself, so t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from librarian_protocol import wire
+from librarian_protocol import mail, wire
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import StoreId
 from librarian_protocol.errors import SegmentInvalid
@@ -79,10 +79,7 @@ def ask_of(body: bytes) -> Ask:
     Raises:
         SegmentInvalid: it is none.
     """
-    try:
-        return _ASK.decode(body)
-    except wire.NOT_DECODABLE as exc:
-        raise SegmentInvalid(f"letter {ASK!r}: {wire.why(exc)}") from exc
+    return mail.body_of(ASK, _ASK, body)
 
 
 def answer_of(body: bytes, sender: SiteName) -> Answer:
@@ -91,10 +88,7 @@ def answer_of(body: bytes, sender: SiteName) -> Answer:
     Raises:
         SegmentInvalid: it is none, or speaks for another site.
     """
-    try:
-        answer = _ANSWER.decode(body)
-    except wire.NOT_DECODABLE as exc:
-        raise SegmentInvalid(f"letter {ANSWER!r}: {wire.why(exc)}") from exc
+    answer = mail.body_of(ANSWER, _ANSWER, body)
     for vouch in answer.vouches:
         if vouch.site != sender or vouch.nonce != answer.nonce:
             raise SegmentInvalid(f"letter {ANSWER!r} of {sender} vouches for {vouch.site}, or under another nonce")
@@ -111,13 +105,13 @@ def why_of(no: No) -> Declined | None:
 
 def asks(nonce: str, round_: Round, store: str, files: Iterable[AskedFile]) -> Iterator[bytes]:
     """The bodies that ask about these files, each small enough for a letter."""
-    for part in _parts(list(files)):
+    for part in mail.parts(files, _length, MAX_BODY_BYTES, MOST_FILES):
         yield wire.encode(Ask(nonce=nonce, round=round_, store=store, files=list(part)))
 
 
 def answers(nonce: str, round_: Round, said: Iterable[Vouch | No]) -> Iterator[bytes]:
     """The bodies that say this, each small enough for a letter."""
-    for part in _parts(list(said)):
+    for part in mail.parts(said, _length, MAX_BODY_BYTES, MOST_FILES):
         yield wire.encode(
             Answer(
                 nonce=nonce,
@@ -133,18 +127,5 @@ def goes_on(nonce: str, round_: Round) -> bytes:
     return wire.encode(Answer(nonce=nonce, round=round_))
 
 
-_Item = TypeVar("_Item", AskedFile, Vouch | No)
-
-
-def _parts(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    part: list[_Item] = []
-    size = 0
-    for item in items:
-        length = len(wire.encode(item)) + 1
-        if part and (size + length > MAX_BODY_BYTES or len(part) == MOST_FILES):
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += length
-    if part:
-        yield part
+def _length(item: AskedFile | Vouch | No) -> int:
+    return len(wire.encode(item))

@@ -224,8 +224,8 @@ async def test_what_is_in_conflict_or_withdrawn_by_now_is_put_back(catalog: Cata
     await receive(catalog, *north.say(ingested(north.store, "b", "other bytes")))
     found = await catalog.read(rows.in_conflict, OWN.store, 10)
     assert sorted(one.name for one in found) == ["a", "b"]
-    assert not await catalog.read(rows.is_loser, ids["b"])
-    assert [one.name for one in await catalog.read(rows.named, OWN.store, Name("c"))] == ["c"]
+    assert not await catalog.read(rows.has_lost_its_name, ids["b"])
+    assert [one.name for one in await catalog.read(rows.named, Name("c"))] == ["c"]
     assert [one.name for one in await catalog.read(rows.after, OWN.store, ids["a"], 10)] == ["b", "c"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from aiohttp import web
 
@@ -20,6 +19,7 @@ from librarian_daemon.ports.store import Store
 from librarian_daemon.ports.time import Clock
 from librarian_daemon.runtime.json_http import answer, body_of, limit_of
 from librarian_protocol import api, globs, retention, wire
+from librarian_protocol.display import utc
 from librarian_protocol.errors import ArgumentInvalid, NotFound, NotPossible
 from librarian_protocol.eviction.letters import MOST_FILES
 from librarian_protocol.eviction.refusal import EXPLAINED
@@ -49,7 +49,6 @@ class RetentionControl:
         evictor: Evictor,
         trash: TrashKeeper,
         rules: Retention,
-        grace_s: float,
     ) -> None:
         self._catalog = catalog
         self._clock = clock
@@ -59,7 +58,6 @@ class RetentionControl:
         self._evictor = evictor
         self._trash = trash
         self._rules = rules
-        self._grace_s = grace_s
 
     def routes(self) -> list[web.RouteDef]:
         """What to add to the application."""
@@ -108,10 +106,9 @@ class RetentionControl:
         return held[0]
 
     def _evicted(self, outcome: Outcome, store: Store, went: str) -> api.Evicted:
-        refusal = None if outcome.refusal is None else str(outcome.refusal)
-        message = "" if outcome.refusal is None else EXPLAINED[outcome.refusal]
+        refusal, message = _why_not(outcome)
         if outcome.unfit:
-            refusal, message = "unfit", "it is not good, or is being given up already: see `lbctl explain`"
+            message += ": see `lbctl explain`"
         return api.Evicted(
             name=outcome.file.name,
             digest=outcome.file.digest,
@@ -195,24 +192,20 @@ class RetentionControl:
         now_s = self._clock.unix_s()
         old = [one.file_id for one in page if retention.is_old_enough(rule, one.name, one.at, now_s)]
         taken = old[:limit]
-        wish = self._evictor.wish(
-            store.id, "rule", allow_archive=rule.allow_archive, needs_archive=rule.needs_role is not None
-        )
-        looked = await self._evictor.look(wish, taken)
+        looked = await self._evictor.look(self._rules.wish(rule, store), taken)
         last = taken[-1] if len(old) > limit else page[-1].file_id if page else after
         return [self._planned(one, store) for one in looked], last, len(page)
 
     def _planned(self, looked: Looked, store: Store) -> api.Planned:
         file = looked.file
-        refusal = "unfit" if looked.unfit else None if looked.refusal is None else str(looked.refusal)
-        message = "" if looked.refusal is None else EXPLAINED[looked.refusal]
+        refusal, message = _why_not(looked)
         return api.Planned(
             name=file.name,
             digest=file.digest,
             store=store.label,
             size_bytes=file.size_bytes,
             refusal=refusal,
-            message="it is not good, or is being given up already" if looked.unfit else message,
+            message=message,
             holders=sorted(
                 {one.site for one in file.instances if one.state is InstanceState.AVAILABLE and not one.doubted}
                 - {self._site}
@@ -239,21 +232,21 @@ class RetentionControl:
 
     def _in_trash(self, one: Giving, store: Store) -> api.Trashed:
         since_s = one.since_s
-        grace_s = self._evictor.grace_s.get(store.id, self._grace_s)
+        grace_s = self._evictor.grace_of(store.id)
         return api.Trashed(
             name=one.name,
             digest=one.digest,
             store=store.label,
             size_bytes=one.size_bytes,
             why=one.why,
-            since="" if since_s is None else _moment(since_s),
-            until="" if since_s is None else _moment(since_s + grace_s),
+            since="" if since_s is None else utc(since_s),
+            until="" if since_s is None else utc(since_s + grace_s),
         )
 
     async def _restore(self, request: web.Request) -> web.Response:
         body = await body_of(request, _RESTORE)
         name = Name.parse(body.name)
-        mine = [one for one in await self._catalog.read(rows.named, None, name) if one.kept.value in rows.AWAY]
+        mine = [one for one in await self._catalog.read(rows.named, name) if one.away]
         if not mine:
             raise NotFound(f"{name!a} is not in trash", hint="`lbctl trash list` shows what is")
         for one in mine:
@@ -266,8 +259,11 @@ class RetentionControl:
         return answer([self._in_trash(one, self._stores[one.store]) for one in mine if one.store in self._stores])
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _why_not(one: Looked | Outcome) -> tuple[str | None, str]:
+    """Why it is not given up, by name and in words; None where it is."""
+    if one.unfit:
+        return "unfit", "it is not good, or is being given up already"
+    return (None, "") if one.refusal is None else (str(one.refusal), EXPLAINED[one.refusal])
 
 
 def _cursor(text: str) -> int:

@@ -17,16 +17,14 @@ from librarian_daemon.catalog.upserts import chunks, upsert
 from librarian_protocol.digests import Digest
 from librarian_protocol.entries import (
     How,
-    InstanceHealed,
     InstanceRegistered,
     InstanceRemoved,
-    InstanceSuspected,
     StoreRole,
 )
-from librarian_protocol.eviction.count import Attempt, verdict
+from librarian_protocol.eviction.count import Attempt, Place, verdict
 from librarian_protocol.eviction.refusal import Refusal
 from librarian_protocol.eviction.row import Stage
-from librarian_protocol.eviction.voucher import Here, Round, Vouch, refused
+from librarian_protocol.eviction.voucher import Round, Vouch, refused
 from librarian_protocol.names import SiteName
 from librarian_protocol.requirement import Requirement, greatest
 from librarian_protocol.wanted import InstanceState
@@ -49,7 +47,6 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     """One file of a wish: how it stands, and why it is refused before anybody is asked; None where it may go."""
 
     file: FileFacts
-    keep: Requirement
     refusal: Refusal | None
     #: It is not an instance that could be given up: not there, bad, or on its way already.
     unfit: bool = False
@@ -62,7 +59,6 @@ def look(connection: Connection, site: SiteName, wish: Wish, ids: Sequence[int],
 
 
 def _look(around: facts.Surroundings, wish: Wish, file: FileFacts, now_s: float) -> Looked:
-    keep = keep_of(around, wish, file)
     row = file.row(around.site, wish.store)
     kept = file.giving.get(wish.store)
     here = around.here(wish.store, file, now_s, allow_archive=wish.allow_archive)
@@ -74,13 +70,27 @@ def _look(around: facts.Surroundings, wish: Wish, file: FileFacts, now_s: float)
         or (kept is not None and kept.kept is not Kept.SINCE)
     )
     refusal = refused(here) or expected(around, wish, file)
-    return Looked(file=file, keep=keep, refusal=refusal, unfit=unfit)
+    return Looked(file=file, refusal=refusal, unfit=unfit)
 
 
-def keep_of(around: facts.Surroundings, wish: Wish, file: FileFacts) -> Requirement:
-    """What must be left of a file."""
+def attempt_of(
+    around: facts.Surroundings,
+    wish: Wish,
+    file: FileFacts,
+    nonce: str = "",
+    proved: Mapping[Place, str] | None = None,
+) -> Attempt:
+    """What is asked for one file. ``proved``: of round 2, what the vouchers' proofs must be."""
     keep = around.required(file.name)
-    return greatest([keep, _IN_AN_ARCHIVE]) if wish.needs_archive else keep
+    return Attempt(
+        nonce=nonce,
+        round=Round.ROWS if proved is None else Round.BYTES,
+        name=file.name,
+        digest=file.digest,
+        place=(around.site, wish.store),
+        keep=greatest([keep, _IN_AN_ARCHIVE]) if wish.needs_archive else keep,
+        proofs=proved or {},
+    )
 
 
 _IN_AN_ARCHIVE = Requirement(instances=1, domains=1, role=StoreRole.ARCHIVE)
@@ -89,15 +99,8 @@ _IN_AN_ARCHIVE = Requirement(instances=1, domains=1, role=StoreRole.ARCHIVE)
 def expected(around: facts.Surroundings, wish: Wish, file: FileFacts) -> Refusal | None:
     """What the count would be if each store that is said to have a good instance vouched for it."""
     known = around.known_of(file)
-    away = {one.store for one in file.giving.values() if one.kept.value in rows.AWAY or one.kept is Kept.PENDING}
-    attempt = Attempt(
-        nonce="",
-        round=Round.ROWS,
-        name=file.name,
-        digest=file.digest,
-        place=(around.site, wish.store),
-        keep=keep_of(around, wish, file),
-    )
+    away = {one.store for one in file.giving.values() if one.away or one.kept is Kept.PENDING}
+    attempt = attempt_of(around, wish, file)
     vouches = [
         Vouch(nonce="", name=file.name, digest=file.digest, site=site, store=id_, role=one.role, keep=attempt.keep)
         for (site, id_), one in known.items()
@@ -142,8 +145,7 @@ def decide(tx: Tx, wish: Wish, nonce: str, ids: Sequence[int], now_s: float, jud
 
 
 def _refused(around: facts.Surroundings, wish: Wish, file: FileFacts, now_s: float) -> Refusal | None:
-    here: Here = around.here(wish.store, file, now_s, allow_archive=wish.allow_archive)
-    return refused(here)
+    return refused(around.here(wish.store, file, now_s, allow_archive=wish.allow_archive))
 
 
 def abort(tx: Tx, store: str, nonce: str, ids: Sequence[int]) -> None:
@@ -158,9 +160,7 @@ def void(tx: Tx, store: str, some: Sequence[Giving]) -> list[Giving]:
     mine = [
         found
         for one in some
-        if (found := now.get((one.file_id, store))) is not None
-        and found.kept.value in rows.AWAY
-        and found.trash == one.trash
+        if (found := now.get((one.file_id, store))) is not None and found.away and found.trash == one.trash
     ]
     rows.move(tx.connection, store, [one.file_id for one in mine], nonce="")
     return mine
@@ -256,7 +256,7 @@ def put_back(tx: Tx, site: SiteName, store: str, some: Sequence[Back]) -> None:
     good: list[Giving] = []
     for back in some:
         now = mine.get((back.giving.file_id, store))
-        if now is None or now.kept.value not in rows.AWAY or now.trash != back.giving.trash:
+        if now is None or not now.away or now.trash != back.giving.trash:
             continue
         file = known[back.giving.file_id]
         instance = file.instance(site, store)
@@ -271,12 +271,12 @@ def put_back(tx: Tx, site: SiteName, store: str, some: Sequence[Back]) -> None:
         if back.wrong:
             rows.end(tx.connection, store, [file.file_id])
             if instance.state is InstanceState.AVAILABLE:
-                tx.append(_suspected(file, store, back.wrong))
+                tx.append(file.holding(instance).suspected(f"put back from trash: {back.wrong}"))
         else:
             good.append(now)
             landings.note_verified(tx, store, [(file.name, file.digest)])
             if instance.doubted or instance.state is InstanceState.SUSPECTED:
-                tx.append(_healed(file, store))
+                tx.append(file.holding(instance).healed())
     _available(tx, store, good)
 
 
@@ -297,10 +297,10 @@ def found_at_start(tx: Tx, store: str, file_id: int, wrong: str) -> None:
     """
     (file,) = facts.files(tx.connection, [file_id])
     instance = file.instance(tx.site, store)
-    state = InstanceState.REMOVED if instance is None else instance.state
-    if wrong and state is InstanceState.AVAILABLE:
-        tx.append(_suspected(file, store, wrong))
-    elif not wrong and state is InstanceState.REMOVED:
+    gone = instance is None or instance.state is InstanceState.REMOVED
+    if wrong and instance is not None and instance.state is InstanceState.AVAILABLE:
+        tx.append(file.holding(instance).suspected(f"put back from trash: {wrong}"))
+    elif not wrong and gone:
         tx.append(
             InstanceRegistered(
                 name=file.name,
@@ -312,18 +312,3 @@ def found_at_start(tx: Tx, store: str, file_id: int, wrong: str) -> None:
                 how=How.FOUND,
             )
         )
-
-
-def _suspected(file: FileFacts, store: str, wrong: str) -> InstanceSuspected:
-    return InstanceSuspected(
-        name=file.name,
-        digest=file.digest,
-        size_bytes=file.size_bytes,
-        unit=file.unit,
-        store=store,
-        reason=f"put back from trash: {wrong}"[:1024],
-    )
-
-
-def _healed(file: FileFacts, store: str) -> InstanceHealed:
-    return InstanceHealed(name=file.name, digest=file.digest, size_bytes=file.size_bytes, unit=file.unit, store=store)

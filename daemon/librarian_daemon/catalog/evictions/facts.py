@@ -11,6 +11,7 @@ from librarian_daemon.catalog import eviction_rows as rows
 from librarian_daemon.catalog import rule_rows, schema, statements
 from librarian_daemon.catalog.eviction_rows import Giving, row_of
 from librarian_daemon.catalog.integrity import scrubbing
+from librarian_daemon.catalog.integrity.instances import Holding
 from librarian_daemon.catalog.journal import quarantine
 from librarian_daemon.catalog.mesh.holders import holders
 from librarian_daemon.catalog.mesh.roster import known_members
@@ -54,6 +55,19 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
     def instance(self, site: SiteName, store: str) -> InstanceFacts | None:
         """One of its instances."""
         return next((one for one in self.instances if (one.site, one.store) == (site, store)), None)
+
+    def holding(self, own: InstanceFacts) -> Holding:
+        """An own instance, as those who say something of it have it."""
+        return Holding(
+            file_id=self.file_id,
+            name=self.name,
+            digest=self.digest,
+            size_bytes=self.size_bytes,
+            unit=self.unit,
+            store=own.store,
+            state=own.state,
+            doubted=own.doubted,
+        )
 
     def row(self, site: SiteName, store: str) -> Row | None:
         """The machine's row of an own instance; None where there is none."""
@@ -142,7 +156,7 @@ def surroundings(connection: Connection, site: SiteName, own: Requirement | None
         keeps=rule_rows.keeps(connection),
         holds=rule_rows.holds(connection),
         own=own,
-        frozen=frozenset(store for owner, store in stores if owner == site and scrubbing.is_frozen(connection, store)),
+        frozen=frozenset(scrubbing.frozen(connection)),
         stores=stores,
     )
 

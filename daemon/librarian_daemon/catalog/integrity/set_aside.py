@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from sqlalchemy import Connection, delete, exists, select, update
 
 from librarian_daemon.catalog import schema
+from librarian_daemon.catalog.apply import is_loser
 from librarian_daemon.catalog.eviction_rows import is_away
 from librarian_daemon.catalog.transaction import Tx
 from librarian_daemon.catalog.upserts import upsert
@@ -28,12 +27,6 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     unit: Unit
     #: It is to be set aside; else it is to get its name back.
     aside: bool
-
-
-def is_loser() -> Any:
-    """Condition on ``file``: another file was decided to have its name."""
-    naming, file = schema.naming.c, schema.file.c
-    return exists().where(naming.name == file.name, naming.kept != file.digest)
 
 
 def due(connection: Connection, site: SiteName, limit: int) -> list[Move]:
